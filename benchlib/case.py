@@ -1,0 +1,179 @@
+"""The words every room uses: the closed sets, and the case, one point of the matrix.
+
+Stands below the rooms because graphs, engines and sweep all speak of precisions and cases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from benchlib.errors import InputError
+
+_RESOLUTION = re.compile(r"(\d+)x(\d+)")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
+
+
+class Word(str, Enum):
+    """A closed set of words that reads and writes as plain text."""
+
+    __str__ = str.__str__
+
+    @classmethod
+    def read(cls, field: str, text: str) -> Word:
+        """Return the member called ``text``; raise :class:`InputError` naming ``field``."""
+        try:
+            return cls(text)
+        except ValueError:
+            known = ", ".join(member.value for member in cls)
+            raise InputError(field, f"{text!r} is not one of {known}") from None
+
+
+class Precision(Word):
+    """The precision that was asked for; ``int8`` means INT8 with FP16 fallback."""
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    FP8 = "fp8"
+
+
+class Typing(Word):
+    """Where the precision stands: in the graph (strong) or in builder switches (weak)."""
+
+    WEAK = "weak"
+    STRONG = "strong"
+
+
+class ShapeMode(Word):
+    """How the engine's input shapes were fixed.
+
+    ``blog`` gives minimum and maximum only, as the blog did: trtexec then tunes for the maximum.
+    """
+
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+    BLOG = "blog"
+
+
+class Engine(Word):
+    """The program that measures; every one speaks trtexec's command line."""
+
+    TRTEXEC = "trtexec"
+    TENSORRT_PYTHON = "tensorrt_python"
+    ONNXRUNTIME_CPU = "onnxruntime_cpu"
+    FAKE = "fake"
+
+
+class Int8Method(Word):
+    """How INT8 came about.
+
+    ``qdq``: our Q/DQ nodes on every convolution; ``qdq-no-depthwise``: grouped and
+    squeeze-excite convolutions left out; ``modelopt``: NVIDIA's quantiser; ``made-up ranges``:
+    no calibration, the ranges trtexec invents (weak typing); ``ort-static``: ONNX Runtime's own
+    quantiser in the form its CPU kernels like.
+    """
+
+    QDQ = "qdq"
+    QDQ_NO_DEPTHWISE = "qdq-no-depthwise"
+    MODELOPT = "modelopt"
+    MADE_UP_RANGES = "made-up ranges"
+    ORT_STATIC = "ort-static"
+
+
+class Status(Word):
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Failure(Word):
+    """Why a row failed."""
+
+    OOM_BUILD = "oom_build"
+    OOM_RUN = "oom_run"
+    UNSUPPORTED = "unsupported"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    NO_TACTIC = "no_tactic"
+    NUMERICS = "numerics"
+    MISSING_PROGRAM = "missing_program"
+    BAD_OUTPUT = "bad_output"
+
+
+class Verdict(Word):
+    VALID = "VALID"
+    SUSPECT = "SUSPECT"
+    INVALID = "INVALID"
+
+
+def resolution(text: str) -> tuple[int, int]:
+    """Read ``WIDTHxHEIGHT`` and return ``(height, width)`` in pixels."""
+    match = _RESOLUTION.fullmatch(str(text).strip())
+    if match is None or "0" in match.groups():
+        raise InputError("resolutions", f"{text!r} is not WIDTHxHEIGHT in pixels, like 640x480")
+    width, height = (int(number) for number in match.groups())
+    return height, width
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Case:
+    """One point of the matrix.
+
+    ``model`` is a name of the line-up, ``onnx:PATH`` or ``timm:NAME``; ``height`` and ``width``
+    are pixels; ``int8_method`` is None unless ``precision`` is INT8.
+    """
+
+    model: str
+    precision: Precision
+    batch: int
+    height: int
+    width: int
+    shape_mode: ShapeMode
+    typing: Typing
+    engine: Engine
+    int8_method: Int8Method | None = None
+
+    @property
+    def resolution(self) -> str:
+        """``WIDTHxHEIGHT``, the way people name image sizes."""
+        return f"{self.width}x{self.height}"
+
+    @property
+    def megapixels(self) -> float:
+        """Input pixels of one image, in millions."""
+        return self.height * self.width / 1e6
+
+    @property
+    def key(self) -> str:
+        """A name for this case's files: readable, safe on every file system, unique.
+
+        A model given by path is named by its file, and the digits at the end keep two files of
+        one name apart.
+        """
+        prefix, _, rest = self.model.partition(":")
+        readable = Path(rest).stem if prefix == "onnx" else self.model
+        words = [
+            _UNSAFE.sub("_", readable),
+            self.precision,
+            f"b{self.batch}",
+            self.resolution,
+            self.shape_mode,
+            self.typing,
+            self.engine,
+        ]
+        digest = hashlib.sha256(repr(sorted(self.as_json().items())).encode()).hexdigest()[:8]
+        return "-".join([*map(str, words), digest])
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as plain text and numbers."""
+        return {
+            name: value.value if isinstance(value, Enum) else value
+            for name, value in asdict(self).items()
+        }

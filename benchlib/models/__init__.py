@@ -1,0 +1,1 @@
+"""What is measured: the line-up, one file per paper, and what each network costs."""

@@ -1,0 +1,1 @@
+"""The matrix: cases, running them, and rows on disk."""
