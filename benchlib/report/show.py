@@ -1,0 +1,35 @@
+"""Putting drawings into a notebook page: one HTML figure with its text alternative inside."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from pathlib import Path
+
+from IPython.display import HTML
+
+from benchlib.report.drawing import Absent, Drawing
+
+
+def figure(drawing: Drawing | Absent, figures_dir: str | Path | None = None) -> HTML:
+    """Show ``drawing``; with ``figures_dir`` also write its SVG and PNG there."""
+    if figures_dir and isinstance(drawing, Drawing):
+        drawing.save(Path(figures_dir))
+    return HTML(markup(drawing))
+
+
+def markup(drawing: Drawing | Absent) -> str:
+    """The ``<figure>`` element; for a missing drawing a paragraph that says why."""
+    if isinstance(drawing, Absent):
+        return f'<p class="absent">Not drawn: {escape(drawing.reason)}</p>'
+    data = base64.b64encode(drawing.svg()).decode("ascii")
+    alt = escape(drawing.alt, quote=True)
+    label = escape(f"Figure {drawing.name}", quote=True)
+    # The picture scrolls in a box of its own on narrow screens, so its labels stay readable;
+    # tabindex lets the keyboard scroll it.
+    return (
+        f'<figure id="figure-{drawing.name}">'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
+        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}"></div>'
+        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
+    )
