@@ -1,0 +1,157 @@
+"""Graphs on disk, each made once and found again by what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+
+from benchlib.errors import InputError
+
+VARIABLE = "BENCHLIB_CACHE"
+"""Environment variable that moves the cache."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxconverter-common")
+_BLOCK = 1 << 20
+
+
+def root(folder: str | os.PathLike[str] | None = None) -> Path:
+    """The cache folder: ``folder``, else ``BENCHLIB_CACHE``, else the user's cache."""
+    chosen = folder or os.environ.get(VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("benchlib"))
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def revision() -> dict[str, str]:
+    """What the graphs depend on besides their own parameters.
+
+    The libraries' versions, and a digest of the code that builds networks and graphs, so that a
+    change of either never meets a stale file.
+    """
+    code = hashlib.sha256()
+    for room in ("models", "graphs"):
+        for source in sorted((_PACKAGE / room).rglob("*.py")):
+            code.update(source.name.encode() + source.read_bytes())
+    return {"code": code.hexdigest(), **_versions()}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cached file and the facts that were stored with it."""
+
+    path: Path
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Files named by a digest of their parameters.
+
+    The JSON beside a file is written last and holds the file's own digest: a file without it,
+    or one that no longer fits it, is made again. Both appear by rename, and a lock per file
+    lets several processes ask for the same graph at once.
+    """
+
+    folder: Path
+
+    def key(self, parameters: Mapping[str, Any]) -> str:
+        """Digest of ``parameters`` (JSON values) and of :func:`revision`."""
+        text = json.dumps([revision(), parameters], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def obtain(
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+    ) -> Entry:
+        """Return the file for ``parameters``, calling ``make(path)`` when it is not there.
+
+        ``name`` only makes the file name readable. ``make`` writes the file to the path it is
+        given and returns the facts to keep beside it. Raises :class:`InputError` when the cache
+        cannot be written.
+        """
+        stem = f"{name}-{self.key(parameters)}"
+        path = self.folder / f"{stem}.onnx"
+        manifest = self.folder / f"{stem}.json"
+        self._prepare()
+        with FileLock(self.folder / f"{stem}.lock"):
+            facts = self._stored(path, manifest)
+            if facts is None:
+                facts = self._make(path, manifest, parameters, make)
+        return Entry(path, facts)
+
+    def _prepare(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refusal(error) from error
+        if not os.access(self.folder, os.W_OK):
+            raise self._refusal("permission denied")
+
+    def _refusal(self, reason: object) -> InputError:
+        return InputError(
+            VARIABLE,
+            f"the cache folder {self.folder} cannot be written ({reason}); "
+            f"set {VARIABLE} to a folder that can",
+        )
+
+    @staticmethod
+    def _stored(path: Path, manifest: Path) -> dict[str, Any] | None:
+        try:
+            facts = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
+            return facts if facts["sha256"] == sha256(path) else None
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @staticmethod
+    def _make(
+        path: Path,
+        manifest: Path,
+        parameters: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        token = uuid.uuid4().hex
+        draft = path.with_name(f".{token}.onnx")
+        note = path.with_name(f".{token}.json")
+        try:
+            facts = {**make(draft), "sha256": sha256(draft)}
+            document = {"parameters": parameters, "revision": revision(), "facts": facts}
+            note.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
+            manifest.unlink(missing_ok=True)
+            draft.replace(path)
+            note.replace(manifest)
+        finally:
+            draft.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+        return json.loads(json.dumps(facts))

@@ -1,0 +1,37 @@
+"""The forms in which one network can stand in an ONNX file."""
+
+from __future__ import annotations
+
+from benchlib.case import Word
+
+OPSET = 17
+"""The newest opset that TensorRT 8.6 reads; its parser misreads ReduceMean from 18 on."""
+
+TYPED_SCALES_OPSET = 19
+"""The first opset in which a quantisation scale may be FP16."""
+
+
+class GraphForm(Word):
+    """Which numbers the graph computes with, and for which reader it is laid out.
+
+    ``int8-qdq``: INT8 convolutions behind explicit Q/DQ, FP32 scales, the rest FP32, for weak
+    typing (TensorRT 8.6 with ``--int8 --fp16``); ``int8-qdq-fp16``: the same INT8 values with
+    the rest in FP16, for strong typing (TensorRT 10 and later); ``int8-cpu``: the asymmetric
+    form that ONNX Runtime's CPU kernels like and TensorRT refuses.
+    """
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8_QDQ = "int8-qdq"
+    INT8_QDQ_FP16 = "int8-qdq-fp16"
+    INT8_CPU = "int8-cpu"
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the graph needs a calibration set."""
+        return self in (GraphForm.INT8_QDQ, GraphForm.INT8_QDQ_FP16, GraphForm.INT8_CPU)
+
+    @property
+    def has_half(self) -> bool:
+        """Whether FP16 tensors stand in the graph, so that its input and output may be FP16."""
+        return self in (GraphForm.FP16, GraphForm.INT8_QDQ_FP16)

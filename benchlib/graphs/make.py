@@ -1,0 +1,260 @@
+"""One call gives the ONNX file of a network at a precision and a shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from benchlib.case import Int8Method
+from benchlib.errors import InputError
+from benchlib.graphs import cache, calibration, fidelity, user_file
+from benchlib.graphs.calibration import Identity, ImageSet
+from benchlib.graphs.export import export, opset
+from benchlib.graphs.fidelity import Fidelity
+from benchlib.graphs.form import GraphForm
+from benchlib.graphs.shape import Shape
+from benchlib.models import lineup
+from benchlib.models.card import Card
+
+FROM_FILE = "from file"
+"""What stands for the weights of a user's own ONNX file."""
+
+_METHODS = {
+    GraphForm.INT8_QDQ: (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT),
+    GraphForm.INT8_QDQ_FP16: (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT),
+    GraphForm.INT8_CPU: (Int8Method.ORT_STATIC,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """An ONNX file and what is known of it.
+
+    ``input_shape`` is (batch, channels, height, width); in a dynamic graph the size it was
+    traced and calibrated at. ``layers`` counts nodes other than constants. ``fidelity`` is
+    None for FP32, which the others are measured against.
+    """
+
+    path: Path
+    sha256: str
+    form: GraphForm
+    opset: int
+    input_name: str
+    input_shape: tuple[int, int, int, int]
+    input_dtype: str
+    output_dtype: str
+    dynamic: bool
+    int8_method: Int8Method | None
+    calibration: Identity | None
+    weights: str
+    seed: int | None
+    layers: int
+    fidelity: Fidelity | None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What ``make`` was asked for, as one value."""
+
+    model: str
+    form: GraphForm
+    shape: Shape
+    method: Int8Method | None
+    weights: str
+    seed: int
+    calibration_dir: Path | None
+    half_io: bool
+
+    @cached_property
+    def card(self) -> Card:
+        return lineup.card(self.model)
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The images that set the ranges."""
+        if self.calibration_dir is None:
+            return calibration.bundled()
+        return calibration.folder(self.calibration_dir)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The network and shape as JSON: what the FP32 graph is made from."""
+        if self.card.path is not None:
+            origin: dict[str, Any] = {"file": cache.sha256(self.card.path)}
+        else:
+            origin = {"model": self.model, "weights": self.weights, "seed": self.seed}
+        return origin | asdict(self.shape)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All that the graph is made from, as JSON."""
+        return self.network | {
+            "form": self.form.value,
+            "method": self.method and self.method.value,
+            "calibration": asdict(self.images.identity) if self.form.is_int8 else None,
+            "half_io": self.half_io,
+        }
+
+    @property
+    def name(self) -> str:
+        """A readable beginning for the file's name."""
+        model = self.model if self.card.path is None else self.card.path.stem
+        safe = "".join(letter if letter.isalnum() else "_" for letter in model)
+        return f"{safe}-{self.shape.width}x{self.shape.height}-b{self.shape.batch}-{self.form}"
+
+    def batches(self, images: ImageSet) -> Iterator[calibration.Tensor]:
+        return images.batches(self.shape.batch, self.shape.height, self.shape.width)
+
+
+def make(
+    model: str,
+    form: GraphForm,
+    *,
+    height: int,
+    width: int,
+    batch: int = 1,
+    dynamic: bool = False,
+    int8_method: Int8Method | None = None,
+    weights: str = "random",
+    seed: int = 0,
+    calibration_dir: str | Path | None = None,
+    half_io: bool = False,
+    cache_dir: str | Path | None = None,
+) -> Graph:
+    """Return the graph of ``model``, made now or found in the cache.
+
+    ``model`` is a name of the line-up, ``onnx:PATH`` or ``timm:NAME``. The input tensor of a
+    line-up network is called ``input``, its output ``output``; a user's file keeps its names.
+    Without ``int8_method`` an INT8 form takes the first that suits it. ``calibration_dir``
+    replaces the bundled photos. ``half_io`` makes input and output FP16 instead of FP32.
+    Raises :class:`InputError` for what cannot be made from this input.
+    """
+    request = _Request(
+        model=model,
+        form=form,
+        shape=Shape(batch, height, width, dynamic),
+        method=_method(form, int8_method),
+        weights=weights,
+        seed=seed,
+        calibration_dir=None if calibration_dir is None else Path(calibration_dir),
+        half_io=half_io,
+    )
+    if half_io and not form.has_half:
+        raise InputError("half_io", f"a graph in the form {form} has no FP16 input; leave it out")
+    store = cache.Cache(cache.root(cache_dir))
+    if form is GraphForm.FP32:
+        return _full(request, store)
+    return _converted(request, store)
+
+
+def _method(form: GraphForm, asked: Int8Method | None) -> Int8Method | None:
+    """The quantiser for ``form``; made-up ranges leave no trace in the graph, so none."""
+    known = _METHODS.get(form, ())
+    if asked is None or (asked is Int8Method.MADE_UP_RANGES and not known):
+        return known[0] if known else None
+    if asked not in known:
+        choice = ", ".join(known) or "nothing, it has no INT8"
+        raise InputError("int8_method", f"{asked} does not make the form {form}; it takes {choice}")
+    return asked
+
+
+def _full(request: _Request, store: cache.Cache) -> Graph:
+    """The FP32 graph."""
+    entry = store.obtain(
+        request.name,
+        request.network | {"form": GraphForm.FP32.value},
+        lambda path: _write_full(request, path),
+    )
+    return _graph(request, entry)
+
+
+def _write_full(request: _Request, path: Path) -> dict[str, Any]:
+    request.card.check_size(request.shape.height, request.shape.width)
+    if request.card.path is not None:
+        onnx.save(user_file.fixed(request.card.path, request.shape), str(path))
+    else:
+        from benchlib.models import weights  # torch takes seconds, and a cached graph needs none
+
+        network = weights.build(request.model, request.weights, request.seed)
+        export(network, request.shape, path)
+    return _facts(path)
+
+
+def _converted(request: _Request, store: cache.Cache) -> Graph:
+    """The graph in another form, made from the FP32 one."""
+    full = _full(_at(request, GraphForm.FP32), store)
+
+    def write(path: Path) -> dict[str, Any]:
+        _convert(request, full, path)
+        onnx.checker.check_model(str(path), full_check=True)
+        held_out = calibration.held_out()
+        agreement = fidelity.measure(
+            full.path,
+            path,
+            request.batches(held_out),
+            images=held_out.count,
+            optimised=request.form is not GraphForm.INT8_QDQ_FP16,
+        )
+        return _facts(path) | {"fidelity": asdict(agreement)}
+
+    return _graph(request, store.obtain(request.name, request.parameters, write))
+
+
+def _at(request: _Request, form: GraphForm) -> _Request:
+    return replace(request, form=form, method=None, calibration_dir=None, half_io=False)
+
+
+def _convert(request: _Request, full: Graph, path: Path) -> None:
+    batches = request.batches(request.images)
+    if request.form is GraphForm.INT8_CPU:
+        from benchlib.graphs import int8_cpu
+
+        int8_cpu.quantise(full.path, path, full.input_name, batches)
+    else:
+        raise InputError("precisions", f"the form {request.form} cannot be made yet")
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What can be read from the file itself."""
+    model = onnx.load(str(path), load_external_data=False)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    entry = next(value for value in model.graph.input if value.name not in constants)
+    return {
+        "opset": opset(model),
+        "input_name": entry.name,
+        "input_dtype": _dtype(entry),
+        "output_dtype": _dtype(model.graph.output[0]),
+        "layers": sum(node.op_type != "Constant" for node in model.graph.node),
+    }
+
+
+def _dtype(value: onnx.ValueInfoProto) -> str:
+    return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+
+
+def _graph(request: _Request, entry: cache.Entry) -> Graph:
+    is_file = request.card.path is not None
+    facts = entry.facts
+    agreement = facts.get("fidelity")
+    return Graph(
+        path=entry.path,
+        sha256=facts["sha256"],
+        form=request.form,
+        opset=facts["opset"],
+        input_name=facts["input_name"],
+        input_shape=request.shape.nchw,
+        input_dtype=facts["input_dtype"],
+        output_dtype=facts["output_dtype"],
+        dynamic=request.shape.dynamic,
+        int8_method=request.method,
+        calibration=request.images.identity if request.form.is_int8 else None,
+        weights=FROM_FILE if is_file else request.weights,
+        seed=None if is_file else request.seed,
+        layers=facts["layers"],
+        fidelity=None if agreement is None else Fidelity(**agreement),
+    )
