@@ -1,0 +1,185 @@
+"""The parameters of one run: what ``benchmark.ipynb`` takes and ``-p NAME VALUE`` sets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from benchlib.case import Engine, Int8Method, Precision, ShapeMode, Typing, resolution
+from benchlib.errors import InputError
+
+AUTO = "auto"
+
+Shape = tuple[int, int, int]
+"""Batch, height, width."""
+
+_LISTS = ("models", "resolutions", "batch_sizes", "shape_modes", "int8_methods")
+_WORDS: dict[str, tuple[str, ...]] = {
+    "precision": tuple(Precision),
+    "engine": (AUTO, *Engine),
+    "typing": (AUTO, *Typing),
+    "shape_modes": tuple(ShapeMode),
+    "int8_methods": (AUTO, *Int8Method),
+    "weights": ("random", "imagenet"),
+}
+
+
+class Parameters(BaseModel):
+    """One run of the benchmark notebook: one precision over a matrix of networks and sizes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Precision = Field(
+        Precision.FP32, description="fp32, tf32, fp16, bf16, int8 (with FP16 fallback) or fp8"
+    )
+    models: tuple[str, ...] = Field(
+        ("resnet18",), min_length=1, description="line-up names, onnx:PATH or timm:NAME"
+    )
+    resolutions: tuple[str, ...] = Field(
+        ("640x480",), min_length=1, description="input sizes in pixels, WIDTHxHEIGHT"
+    )
+    batch_sizes: tuple[int, ...] = Field((1,), min_length=1, description="images per query")
+    engine: Literal["auto"] | Engine = Field(
+        AUTO, description="auto, trtexec, tensorrt_python or onnxruntime_cpu"
+    )
+    typing: Literal["auto"] | Typing = Field(
+        AUTO, description="strong: types in the graph; weak: builder switches; auto: by version"
+    )
+    shape_modes: tuple[ShapeMode, ...] = Field(
+        (ShapeMode.STATIC,), min_length=1, description="static, dynamic or blog"
+    )
+    int8_methods: tuple[Literal["auto"] | Int8Method, ...] = Field(
+        (AUTO,), min_length=1, description="how INT8 comes about; used at precision int8 only"
+    )
+    weights: Literal["random", "imagenet"] = Field("random", description="random or imagenet")
+    seed: int = Field(0, ge=0, description="of random weights, inputs and the order of cases")
+    duration_s: float = Field(3.0, gt=0, description="least seconds of timing per process")
+    warm_up_ms: int = Field(200, ge=0, description="milliseconds before timing; doubled on retry")
+    iterations: int = Field(10, ge=1, description="least queries per process")
+    avg_runs: int = Field(50, ge=1, description="queries per averaged line of the log, no more")
+    processes: int = Field(1, ge=1, description="timing processes per engine")
+    builds: int = Field(1, ge=1, description="engines built per case")
+    time_limit_build_s: float = Field(1800.0, gt=0, description="seconds one build may take")
+    time_limit_time_s: float = Field(300.0, gt=0, description="seconds one timing may take")
+    lock_clocks: bool = Field(False, description="lock the GPU's clocks while measuring")
+    tf32: bool = Field(True, description="whether FP32 may use TF32 (false: --noTF32)")
+    cuda_graph: bool = Field(True, description="launch the network as one CUDA graph")
+    transfers: bool = Field(False, description="time the copies to and from the GPU too")
+    spin_wait: bool = Field(True, description="wait for the GPU by polling, not by sleeping")
+    streams: int = Field(1, ge=1, description="inference streams")
+    optimization_level: int | None = Field(
+        None, ge=0, le=5, description="TensorRT's builder optimization level; none: its default"
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: the engine's choice")
+    min_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
+    opt_shape: Shape | None = Field(None, description="[batch, height, width], dynamic only")
+    max_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
+    calibration_dir: str | None = Field(
+        None, description="folder of images for INT8; none: scikit-image's photos"
+    )
+    retries: int = Field(1, ge=0, description="times a SUSPECT row is measured again")
+    cool_down_s: float = Field(10.0, ge=0, description="seconds of rest before a retry")
+    out_dir: str = Field("results/local", min_length=1, description="folder of the measured set")
+    preset: str | None = Field(None, description="name of the preset, for the record")
+
+    @field_validator(*_LISTS, mode="before")
+    @classmethod
+    def _a_list(cls, value: Any) -> Any:
+        """Take ``640x480`` and ``"[a, b]"`` for lists: the papermill command line sends text."""
+        if isinstance(value, str):
+            value = yaml.safe_load(value) if value.lstrip().startswith("[") else [value]
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = [value]
+        return value
+
+    @field_validator("resolutions")
+    @classmethod
+    def _readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            resolution(text)
+        return value
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for number in value:
+            if number < 1:
+                raise InputError("batch_sizes", f"{number} is not a number of images; use 1 or up")
+        return value
+
+    @field_validator(*_LISTS)
+    @classmethod
+    def _without_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("min_shape", "opt_shape", "max_shape")
+    @classmethod
+    def _shape(cls, value: Shape | None) -> Shape | None:
+        if value is not None and min(value) < 1:
+            raise ValueError("needs three numbers from 1 up: [batch, height, width]")
+        return value
+
+    def as_json(self) -> dict[str, Any]:
+        """The parameters as plain text and numbers."""
+        return self.model_dump(mode="json")
+
+
+def names() -> tuple[str, ...]:
+    """Every parameter's name, in the order of the notebook's cell."""
+    return tuple(Parameters.model_fields)
+
+
+def read(values: Mapping[str, Any], source: str = "parameters") -> Parameters:
+    """Check ``values`` and return them as :class:`Parameters`.
+
+    ``source`` (a file or ``parameters``) stands in front of the message. Raises
+    :class:`InputError` that names the field, the value, and the nearest right one.
+    """
+    check_names(values, names(), source)
+    try:
+        return Parameters.model_validate(dict(values))
+    except ValidationError as error:
+        raise _as_input_error(error, source) from None
+
+
+def check_names(values: Mapping[str, Any], known: tuple[str, ...], source: str) -> None:
+    """Raise :class:`InputError` for the first name of ``values`` that is not in ``known``."""
+    for name in values:
+        if name not in known:
+            raise InputError(
+                str(name), f"{_in(source)}no parameter has this name{_nearest(str(name), known)}"
+            )
+
+
+def _as_input_error(error: ValidationError, source: str) -> InputError:
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):
+        return InputError(cause.field, _in(source) + cause.problem)
+    if field in _WORDS:
+        known = _WORDS[field]
+        hint = _nearest(str(first["input"]), known)
+        return InputError(
+            field,
+            f"{_in(source)}{first['input']!r} is not one of {', '.join(known)}{hint}",
+        )
+    expected = Parameters.model_fields[field].description
+    problem = first["msg"].removeprefix("Value error, ")
+    return InputError(field, f"{_in(source)}{first['input']!r}: {problem} ({expected})")
+
+
+def _in(source: str) -> str:
+    return "" if source == "parameters" else f"in {source}: "
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    """``; did you mean …?``, or the whole list when nothing is near."""
+    near = difflib.get_close_matches(word, [str(name) for name in known], n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; the names are {', '.join(str(name) for name in known)}"

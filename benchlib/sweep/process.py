@@ -1,0 +1,131 @@
+"""One program, run as a process group of its own with a time limit and a kept log."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GRACE_S = 2.0
+"""Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
+
+_PR_SET_PDEATHSIG = 1
+"""Linux: the signal a process gets when its parent dies (``prctl(2)``)."""
+
+
+class ProgramMissingError(Exception):
+    """The program cannot be started: not there, or not executable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended.
+
+    ``status`` is the exit status, None when a signal ended it; ``signal`` is that signal's
+    number; ``seconds`` is wall time; ``timed_out`` says that we ended it at its time limit.
+    """
+
+    status: int | None
+    signal: int | None
+    seconds: float
+    timed_out: bool
+
+    @property
+    def good(self) -> bool:
+        return self.status == 0 and not self.timed_out
+
+    @property
+    def words(self) -> str:
+        """The end in words, for a row's message."""
+        if self.timed_out:
+            return f"ended at its time limit after {self.seconds:.0f} s"
+        if self.signal is not None:
+            return f"killed by {signal.Signals(self.signal).name}"
+        return f"ended with status {self.status}"
+
+
+def dies_with_parent() -> Callable[[], None] | None:
+    """What a child calls on itself so that a killed sweep leaves no orphan measuring.
+
+    Linux only; elsewhere None. The C function is bound here, in the parent: between fork and
+    exec the child may only make that one call.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
+    """End ``process`` and everything in its group; return when the group is gone."""
+    for order, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+        try:
+            os.killpg(process.pid, order)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline and _alive(process):
+            time.sleep(0.01)
+    process.wait()
+
+
+def _alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether any member of the group is left; reaps the leader."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    time_limit_s: float,
+    env: Mapping[str, str] | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> Ended:
+    """Run ``argv`` to its end and append all it says, both streams in order, to ``log``.
+
+    ``env`` is added to our own environment; ``on_start`` gets the process id. The whole group
+    is gone when this returns or raises, also at a KeyboardInterrupt. Raises
+    :class:`ProgramMissingError`, and OSError when ``log`` cannot be written.
+    """
+    started = time.monotonic()
+    with log.open("ab") as sink:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+                preexec_fn=dies_with_parent(),
+            )
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise ProgramMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        timed_out = False
+        try:
+            if on_start is not None:
+                on_start(process.pid)
+            process.wait(timeout=time_limit_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            end_group(process)
+    code = process.returncode
+    return Ended(
+        status=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        seconds=time.monotonic() - started,
+        timed_out=timed_out,
+    )
