@@ -1,0 +1,43 @@
+"""A program that measures: how it is started, what it is and which flags it knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchlib.case import Engine
+from benchlib.engines import flags
+from benchlib.engines.flags import FlagTable
+from benchlib.engines.version import Version, parse
+
+CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One engine program, ready to be started or only planned for.
+
+    ``command`` is the start of its argv. ``version`` is TensorRT's, or ONNX Runtime's for the
+    CPU engine, as text. ``device`` is ``cuda:0`` or ``cpu``. ``path`` is the executable where it
+    was found, None when it is only planned for. ``env`` is what it needs in its environment.
+    """
+
+    engine: Engine
+    command: tuple[str, ...]
+    version: str
+    device: str
+    path: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether no GPU is concerned, so that CUDA flags and precisions do not exist."""
+        return self.device == CPU
+
+    @property
+    def release(self) -> Version:
+        """``version`` as numbers."""
+        return parse(self.version)
+
+    def flag_table(self) -> FlagTable:
+        """The flags this program knows."""
+        return flags.onnxruntime_cpu() if self.on_cpu else flags.table(self.release)
