@@ -11,7 +11,7 @@ not disturb it:
 2. for long series the same is done on the signs' means over blocks, which sees slow swings and
    switching between two states that a low-order model of neighbours misses.
 
-The smaller count wins.
+The second counts when it is smaller by more than chance.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ over-covers by a point, 500 misses swings of 100 samples in a run of 5000."""
 
 SHORTEST_BLOCK = 4
 """Samples per block; with fewer, the blocks say what the neighbours already said."""
+
+BEYOND_CHANCE = 1.0 + 2.0 * (2.0 / BLOCKS) ** 0.5
+"""Ratio of the two variances from which the slow one is believed: two standard errors of a
+variance found from that many blocks. Taking the larger at all times over-covers by a point."""
 
 NEAREST_TO_UNIT_ROOT = 0.02
 """Smallest 1 - (sum of coefficients): a longest memory of about 100 steps, which keeps a drifting
@@ -73,7 +77,9 @@ def effective_count(values: Array) -> float:
     if length >= SHORTEST_BLOCK:
         means = np.sign(centred)[: BLOCKS * length].reshape(BLOCKS, length).mean(axis=1)
         if np.ptp(means) > 0:
-            inflation = max(inflation, length * _model(means).long_run_variance)
+            slow = length * _model(means).long_run_variance
+            if slow > BEYOND_CHANCE * inflation:
+                inflation = slow
     return float(np.clip(n / max(inflation, 1.0), 1.0, n))
 
 

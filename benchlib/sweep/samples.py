@@ -27,10 +27,10 @@ FEWEST_FOR_INTERVAL = 6
 """Samples. With five, even the whole range misses the median more often than 1 time in 20
 (2 * 0.5**5 = 6 %)."""
 
-SAMPLES_PER_DEGREE = 2.5
+SAMPLES_PER_DEGREE = 3.0
 """Effective samples per degree of freedom of Student's t. An autocorrelation of r known from n
 samples has a relative variance of 4/n_effective in the variance it implies, thus n_effective / 2
-degrees; 2.5 covers the order's choice too (benchmarks/interval_coverage.py)."""
+degrees; 3 covers the order's choice too (benchmarks/interval_coverage.py)."""
 
 TAIL_CHANCE = 0.025
 """A percentile is shown when its own 95 % interval ends inside the samples, that is when the
