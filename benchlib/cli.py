@@ -1,0 +1,342 @@
+"""The command line: parse, call, print. Everything it knows stands in the rooms below.
+
+Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from benchlib import __version__
+from benchlib.errors import InputError
+
+#: What a shell reports after Ctrl-C: 128 + SIGINT.
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Turns :class:`InputError` into one line and status 2, whichever command raised it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"benchlib: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="benchlib")
+@click.option("-v", "--verbose", is_flag=True, help="Say more while working.")
+def main(verbose: bool) -> None:
+    """Measure how fast computer-vision backbones run in TensorRT, and say what it means.
+
+    Example: benchlib run --preset quick
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    # Only our own lines: papermill and its relatives log every cell.
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("benchlib").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
+preset_option = click.option("--preset", help="quick, blog, full, or the path of a YAML file.")
+parameter_option = click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set one parameter; VALUE is read as YAML. Repeatable.",
+)
+height_option = click.option("--height", type=click.IntRange(min=1), help="Pixels.")
+width_option = click.option("--width", type=click.IntRange(min=1), help="Pixels.")
+
+
+def _emit(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _overrides(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Read ``-p NAME VALUE`` pairs; a VALUE that is no YAML is refused by name."""
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            problem = " ".join(str(error).split())
+            raise InputError(name, f"{text!r} is not YAML ({problem}); quote it") from error
+    return values
+
+
+@main.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Say what is on this machine, what will measure and why, and what is missing.
+
+    Example: benchlib doctor
+    """
+    from benchlib.engines.doctor import examine
+
+    found = examine()
+    if as_json:
+        _emit(found.as_json())
+    else:
+        click.echo("\n".join(found.lines()))
+
+
+@main.command()
+@height_option
+@width_option
+@as_json
+def models(height: int | None, width: int | None, as_json: bool) -> None:
+    """Show the line-up: task, parameters, GMACs, activations, size, published accuracy.
+
+    Counted at 640x480 unless told otherwise.
+
+    Example: benchlib models --height 1056 --width 1920
+    """
+    from benchlib.report.lineup_table import records, text
+
+    rows = records(height=height or 480, width=width or 640)
+    if as_json:
+        _emit(rows)
+    else:
+        click.echo(text(rows))
+
+
+@main.command()
+@click.argument("model")
+@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 or int8.")
+@click.option("--form", help="fp32, fp16, int8-qdq, int8-qdq-fp16 or int8-cpu, instead.")
+@click.option("--height", type=click.IntRange(min=1), default=480, show_default=True)
+@click.option("--width", type=click.IntRange(min=1), default=640, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--dynamic", is_flag=True, help="Leave batch, height and width open.")
+@click.option("--int8-method", help="qdq, qdq-no-depthwise, modelopt or ort-static.")
+@click.option("--weights", default="random", show_default=True, help="random or imagenet.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--calibration-dir", type=click.Path(path_type=Path), help="A folder of photos.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="ONNX file.")
+@as_json
+def graph(
+    model: str,
+    precision: str,
+    form: str | None,
+    height: int,
+    width: int,
+    batch: int,
+    dynamic: bool,
+    int8_method: str | None,
+    weights: str,
+    seed: int,
+    calibration_dir: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write one network as an ONNX file at a precision.
+
+    INT8 here is explicit Q/DQ for TensorRT 10 and later; --form names the other forms.
+
+    Example: benchlib graph resnet18 --precision fp16 --height 480 --width 640 -o resnet18.onnx
+    """
+    from benchlib.case import Int8Method
+    from benchlib.graphs import make
+
+    made = make.make(
+        model,
+        _form(precision, form),
+        height=height,
+        width=width,
+        batch=batch,
+        dynamic=dynamic,
+        int8_method=None if int8_method is None else Int8Method.read("int8-method", int8_method),
+        weights=weights,
+        seed=seed,
+        calibration_dir=calibration_dir,
+    )
+    made.write_to(out)
+    if as_json:
+        _emit(made.as_json())
+    else:
+        click.echo(f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}")
+
+
+def _form(precision: str, form: str | None) -> Any:
+    from benchlib.case import Precision
+    from benchlib.graphs.form import GraphForm
+
+    if form is not None:
+        return GraphForm.read("form", form)
+    asked = Precision.read("precision", precision)
+    forms = {
+        Precision.FP32: GraphForm.FP32,
+        Precision.TF32: GraphForm.FP32,
+        Precision.FP16: GraphForm.FP16,
+        Precision.INT8: GraphForm.INT8_QDQ_FP16,
+    }
+    if asked not in forms:
+        raise InputError("precision", f"no graph is written at {asked}; take fp32, fp16 or int8")
+    return forms[asked]
+
+
+@main.command()
+@preset_option
+@parameter_option
+@click.option("--tensorrt", metavar="VERSION", help="Plan for this version, 8.6 to 11.x.")
+@click.option("--engine", help="trtexec, tensorrt_python or onnxruntime_cpu.")
+@as_json
+def plan(
+    preset: str | None,
+    parameters: tuple[tuple[str, str], ...],
+    tensorrt: str | None,
+    engine: str | None,
+    as_json: bool,
+) -> None:
+    """Show the cases and the exact command lines; runs nothing.
+
+    Needs no GPU and no TensorRT: what is printed can be pasted into a shell where they are.
+
+    Example: benchlib plan --preset blog --tensorrt 10.0 -p models '[resnet18]'
+    """
+    from benchlib import planning
+
+    planned = planning.plan(preset, _overrides(parameters), tensorrt=tensorrt, engine=engine)
+    if as_json:
+        _emit([step.as_json() for step in planned])
+    else:
+        click.echo("\n".join(planning.script(planned)))
+
+
+@main.command()
+@preset_option
+@parameter_option
+@click.option("--engine", help="trtexec, tensorrt_python or onnxruntime_cpu; default: the best.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results/local"),
+    show_default=True,
+    help="Folder of the measured set; what it already holds is not measured again.",
+)
+@click.option("--report/--no-report", "with_report", default=True, help="Render the report too.")
+@as_json
+def run(
+    preset: str | None,
+    parameters: tuple[tuple[str, str], ...],
+    engine: str | None,
+    out: Path,
+    with_report: bool,
+    as_json: bool,
+) -> None:
+    """Measure: papermill runs the notebook once per precision, then the report.
+
+    The first Ctrl-C lets the running case finish, the second stops at once; run the same command
+    again and only what is missing is measured.
+
+    Example: benchlib run --preset quick -p models '[resnet18, fast_scnn]' -o results/local
+    """
+    from benchlib import batch
+
+    overrides = _overrides(parameters)
+    if engine is not None:
+        overrides["engine"] = engine
+    ended = batch.main_job(preset, overrides, out, with_report=with_report)
+    if as_json:
+        _emit(ended.as_json())
+    else:
+        click.echo("\n".join(ended.lines()))
+    if ended.interrupted:
+        sys.exit(INTERRUPTED)
+    if not ended.ok:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Default: the first DIR.")
+@click.option("--figures", type=click.Path(path_type=Path), help="Also save the figures here.")
+@click.option("--pdf", "with_pdf", is_flag=True, help="Print the page to report.pdf as well.")
+@as_json
+def report(
+    sets: tuple[Path, ...], out: Path | None, figures: Path | None, with_pdf: bool, as_json: bool
+) -> None:
+    """Render the report from measured sets; measures nothing.
+
+    Example: benchlib report results/local results/rtx3090-published -o build/report
+    """
+    from benchlib import batch
+    from benchlib.report import html
+
+    page = batch.report(sets, out or sets[0], figures)
+    written = {"html": str(page)}
+    if with_pdf:
+        written["pdf"] = str(html.pdf(page, page.with_suffix(".pdf")))
+    if as_json:
+        _emit(written)
+    else:
+        click.echo("\n".join(written.values()))
+
+
+@main.command()
+@click.argument("measured", type=click.Path(path_type=Path), metavar="DIR_OR_CSV")
+@as_json
+def findings(measured: Path, as_json: bool) -> None:
+    """Test the claims on a measured set: test, effect with interval, verdict, sentence.
+
+    Example: benchlib findings results/rtx3090-published
+    """
+    from benchlib.analysis import findings as claims
+    from benchlib.analysis.measured import load
+
+    found = claims.findings(load(measured).frame)
+    if as_json:
+        _emit([finding.as_json() for finding in found])
+    else:
+        click.echo("\n".join(claims.lines(found)))
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path), metavar="A")
+@click.argument("second", type=click.Path(path_type=Path), metavar="B")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0, max=1),
+    default=0.02,
+    show_default=True,
+    help="A smaller relative difference does not matter in practice.",
+)
+@click.option("--fail-on-slower", is_flag=True, help="Exit with 1 when B is slower anywhere.")
+@as_json
+def compare(
+    first: Path, second: Path, threshold: float, fail_on_slower: bool, as_json: bool
+) -> None:
+    """Compare B with A case by case: faster, slower, same or undecided.
+
+    Example: benchlib compare results/before results/after --fail-on-slower
+    """
+    from benchlib.analysis import compare as comparison
+    from benchlib.analysis.measured import load
+
+    result = comparison.compare(load(first), load(second), threshold=threshold)
+    if as_json:
+        _emit(result.as_json())
+    else:
+        click.echo("\n".join(result.lines()))
+    if fail_on_slower and result.slower:
+        sys.exit(1)
