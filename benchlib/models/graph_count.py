@@ -1,0 +1,185 @@
+"""Multiply-adds, written elements and parameters of an ONNX graph at a size.
+
+Shapes are had from ONNX Runtime, which writes out its basically optimised model at the fixed
+size: plain shape inference leaves the shapes of some networks open, and a counter that passes
+over them comes out far too low.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from benchlib.models import onnx_file
+
+# Position of the weight among a convolution's inputs.
+_CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+# Matrix products; the left factor comes first in all of them.
+_PRODUCTS = frozenset({"Gemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul"})
+_UNCOUNTED = frozenset({"Attention", "MultiHeadAttention", "DeformConv", "Einsum"}) | frozenset(
+    {"GRU", "LSTM", "RNN", "If", "Loop", "Scan"}
+)
+_NUMBERS = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.FLOAT8E4M3FN,
+        onnx.TensorProto.FLOAT8E5M2,
+    }
+)
+_LOG_FATAL_ONLY = 4  # what ONNX Runtime complains of comes back as an exception as well
+_RUNTIME_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+)
+
+
+class UncountedError(Exception):
+    """A graph that cannot be counted; ``params`` is known nonetheless, mostly."""
+
+    def __init__(self, problem: str, params: int | None = None) -> None:
+        super().__init__(problem)
+        self.params = params
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCounts:
+    """Of one image: multiply-adds, elements written by what does them, and weights' elements."""
+
+    macs: int
+    written: int
+    params: int
+
+
+def count(path: Path, height: int, width: int) -> GraphCounts:
+    """Count the graph at ``path`` for one 3 x ``height`` x ``width`` image.
+
+    Raises :class:`UncountedError` when ONNX Runtime refuses the graph at that size, when a shape
+    stays unknown, or when there is an operator whose work is not counted here, and
+    :class:`benchlib.errors.InputError` when the file is not a usable graph.
+    """
+    image = onnx_file.read(path)
+    params = parameters(onnx.load(path).graph)
+    try:
+        graph = _with_shapes(path, image.name, (1, 3, height, width))
+    except _RUNTIME_ERRORS as error:
+        problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UncountedError(
+            f"ONNX Runtime refuses {path.name} at {width}x{height}: {problem}", params
+        ) from error
+    shapes = _shapes(graph)
+    macs = written = 0
+    for node in graph.node:
+        if node.op_type in _UNCOUNTED:
+            raise UncountedError(f"{path.name} has {node.op_type}, which is not counted", params)
+        try:
+            node_macs = _macs(node, shapes)
+        except KeyError as error:
+            raise UncountedError(
+                f"the shape of {error.args[0]!r} in {path.name} stays unknown", params
+            ) from error
+        if node_macs is not None:
+            macs += node_macs
+            written += math.prod(shapes[node.output[0]])
+    return GraphCounts(macs, written, params)
+
+
+def parameters(graph: onnx.GraphProto) -> int:
+    """The elements of the graph's weights and biases, in whatever type they are stored.
+
+    Left out are running statistics, scales and zero points of quantisers, scalars, and whole
+    numbers that are shapes or indices.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    quantised: set[str] = set()
+    others: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensors[node.output[0]] = node.attribute[0].t
+        if node.op_type == "DequantizeLinear":
+            quantised.add(node.input[0])
+        others.update(_not_weights(node))
+    return sum(
+        math.prod(tensor.dims)
+        for name, tensor in tensors.items()
+        if tensor.dims
+        and name not in others
+        and (tensor.data_type in _NUMBERS or name in quantised)
+    )
+
+
+def _not_weights(node: onnx.NodeProto) -> list[str]:
+    """The names of those inputs of ``node`` that hold settings rather than weights."""
+    if node.op_type == "BatchNormalization":
+        return list(node.input[3:])
+    if node.op_type == "QLinearConv":
+        return [*node.input[1:3], *node.input[4:8]]
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Resize", "Upsample", "Pad", "Clip"):
+        return list(node.input[1:])
+    return []
+
+
+def _with_shapes(path: Path, name: str, shape: tuple[int, ...]) -> onnx.GraphProto:
+    """The graph with its input ``name`` fixed at ``shape``, and every shape that ORT finds."""
+    model = onnx.load(path)
+    _fix_input(model.graph, name, shape)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = _LOG_FATAL_ONLY
+    with tempfile.TemporaryDirectory() as folder:
+        fixed, optimised = Path(folder, "fixed.onnx"), Path(folder, "optimised.onnx")
+        # A file beside its weights, because one protobuf message cannot hold a large network.
+        onnx.save(model, fixed, save_as_external_data=True, location="weights.bin")
+        options.optimized_model_filepath = str(optimised)
+        onnxruntime.InferenceSession(str(fixed), options, providers=["CPUExecutionProvider"])
+        return onnx.load(optimised, load_external_data=False).graph
+
+
+def _fix_input(graph: onnx.GraphProto, name: str, shape: tuple[int, ...]) -> None:
+    value = next(value for value in graph.input if value.name == name)
+    for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+        dim.dim_value = size
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del graph.value_info[:]  # they may speak of other sizes
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor for which each size is known."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if not value.type.tensor_type.HasField("shape"):
+            continue
+        dims = value.type.tensor_type.shape.dim
+        if all(dim.HasField("dim_value") for dim in dims):
+            shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    return shapes
+
+
+def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | None:
+    """Multiply-adds of ``node``, or None if it does none; KeyError names an unknown shape."""
+    if node.op_type in _CONVOLUTIONS:
+        weight = shapes[node.input[_CONVOLUTIONS[node.op_type]]]
+        return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(shapes[node.input[0]]) * math.prod(shapes[node.input[1]][1:])
+    if node.op_type in _PRODUCTS:
+        left = shapes[node.input[0]]
+        transposed = any(item.name == "transA" and item.i for item in node.attribute)
+        inner = left[-2] if transposed else left[-1]
+        return math.prod(shapes[node.output[0]]) * inner
+    return None

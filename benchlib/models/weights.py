@@ -1,0 +1,92 @@
+"""A network ready to be exported: built, weighted, in eval mode."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from benchlib.case import Word
+from benchlib.errors import InputError
+from benchlib.models import lineup
+
+VARIANCE_FLOOR = 0.01
+"""Of a layer's mean variance: dead channels would otherwise be blown up without bound."""
+
+_IMAGES = 8
+_SIDE = 256  # pixels; every network of the line-up takes it
+_DETAIL = (4, 16, 64, _SIDE)  # sides of the noise summed up, coarse to fine: photos have all scales
+_AMPLITUDE = 0.6  # of each, so that the sum has about the spread of normalised photos
+
+
+class Weights(Word):
+    """Where the weights come from."""
+
+    RANDOM = "random"
+    IMAGENET = "imagenet"
+
+
+def build(name: str, weights: str = Weights.RANDOM, seed: int = 0) -> nn.Module:
+    """Return network ``name`` in eval mode, taking N x 3 x H x W float32 images.
+
+    Random weights are torch's own initialisation under ``seed``, after which every batch norm
+    is given the statistics of what reaches it: as they come, some random networks output zeros,
+    and nothing could be said of a precision's error. The global random state is left alone.
+
+    Raises :class:`InputError` for an unknown name, for a user's ONNX file (a finished graph), and
+    for ImageNet weights that do not exist or cannot be fetched.
+    """
+    card = lineup.card(name)
+    chosen = Weights.read("weights", weights)
+    if card.build is None:
+        raise InputError("models", f"{name} is a finished graph; use the file as it is")
+    if chosen is Weights.IMAGENET:
+        if card.pretrained is None:
+            raise InputError("weights", f"{name} has no ImageNet weights; take weights=random")
+        return card.pretrained().eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = card.build().eval()
+    set_statistics(network, _images(seed))
+    return network
+
+
+def set_statistics(network: nn.Module, images: torch.Tensor) -> None:
+    """Give every batch norm the mean and variance of what reaches it, in one eval-mode pass.
+
+    Works in place, layer after layer, so that each sees what the ones before it now let through.
+    """
+    hooks = [
+        layer.register_forward_pre_hook(_take_statistics)
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _take_statistics(layer: _BatchNorm, inputs: tuple[torch.Tensor, ...]) -> None:
+    values = inputs[0]
+    axes = [axis for axis in range(values.dim()) if axis != 1]
+    variance, mean = torch.var_mean(values, dim=axes, correction=0)
+    layer.running_mean.copy_(mean)
+    layer.running_var.copy_(variance.clamp_min(VARIANCE_FLOOR * variance.mean()))
+
+
+def _images(seed: int) -> torch.Tensor:
+    """Seeded images with detail at every scale: _IMAGES x 3 x _SIDE x _SIDE, mean 0."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = (
+        interpolate(
+            torch.randn(_IMAGES, 3, side, side, generator=generator),
+            size=(_SIDE, _SIDE),
+            mode="bilinear",
+        )
+        for side in _DETAIL
+    )
+    return _AMPLITUDE * sum(layers)
