@@ -9,14 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.version_converter
 
 from benchlib.case import Int8Method
 from benchlib.errors import InputError
-from benchlib.graphs import cache, calibration, fidelity, user_file
+from benchlib.graphs import (
+    cache,
+    calibration,
+    fidelity,
+    fp16,
+    int8_cpu,
+    modelopt,
+    qdq,
+    user_file,
+)
 from benchlib.graphs.calibration import Identity, ImageSet
 from benchlib.graphs.export import export, opset
 from benchlib.graphs.fidelity import Fidelity
-from benchlib.graphs.form import GraphForm
+from benchlib.graphs.form import TYPED_SCALES_OPSET, GraphForm
 from benchlib.graphs.shape import Shape
 from benchlib.models import lineup
 from benchlib.models.card import Card
@@ -210,13 +220,33 @@ def _at(request: _Request, form: GraphForm) -> _Request:
 
 
 def _convert(request: _Request, full: Graph, path: Path) -> None:
-    batches = request.batches(request.images)
+    """Write the form that was asked for, made from the FP32 graph ``full``, to ``path``."""
     if request.form is GraphForm.INT8_CPU:
-        from benchlib.graphs import int8_cpu
-
+        batches = request.batches(request.images)
         int8_cpu.quantise(full.path, path, full.input_name, batches)
-    else:
-        raise InputError("precisions", f"the form {request.form} cannot be made yet")
+        return
+    model = onnx.load(str(full.path))
+    if request.form.is_int8:
+        model = _quantised(request, full, model)
+    if request.form is GraphForm.INT8_QDQ_FP16:
+        model = onnx.version_converter.convert_version(model, TYPED_SCALES_OPSET)
+    if request.form.has_half:
+        model = fp16.to_half(model, half_io=request.half_io)
+    onnx.save(model, str(path))
+
+
+def _quantised(request: _Request, full: Graph, model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with Q/DQ nodes and FP32 scales."""
+    batches = request.batches(request.images)
+    if request.method is Int8Method.MODELOPT:
+        return modelopt.quantise(full.path, full.input_name, batches)
+    return qdq.quantise(
+        model,
+        full.input_name,
+        batches,
+        grouped=request.method is not Int8Method.QDQ_NO_DEPTHWISE,
+        stored_weights=request.form is GraphForm.INT8_QDQ_FP16,
+    )
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""Where Q/DQ pairs go, as TensorRT wants them.
+
+A pair stands in front of every convolution and matrix product that is quantised, and in front of
+the shortcut of a residual Add. None stands on a convolution's way to its activation or Add, where
+it would keep the two from being fused. Resize, Concat, pooling, hard-swish and the gate of a
+squeeze-excite block get none of their own: TensorRT moves a pair across those that only
+move or select values, and the others hold little arithmetic. Biases are never quantised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_WEIGHT = 1  # the slot of the weights in each of them
+_GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
+_GROWING = ("Resize", "Upsample", "Expand", "Tile", "ConvTranspose")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edge:
+    """The input ``slot`` of the node at index ``node``, reading ``tensor``."""
+
+    node: int
+    slot: int
+    tensor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Nodes (by index) whose weights are quantised, and the edges that get a Q/DQ pair."""
+
+    products: tuple[int, ...]
+    edges: tuple[Edge, ...]
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors whose ranges are needed, in the order they are read."""
+        return tuple(dict.fromkeys(edge.tensor for edge in self.edges))
+
+
+class _Wiring:
+    """Who writes and who reads each tensor of a graph."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.nodes = graph.node
+        self.constants = {tensor.name for tensor in graph.initializer}
+        self.outputs = {value.name for value in graph.output}
+        self.producer = {name: i for i, node in enumerate(graph.node) for name in node.output}
+        self.readers: dict[str, int] = {}
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name] = self.readers.get(name, 0) + 1
+
+    def is_private(self, tensor: str) -> bool:
+        """Whether one node alone reads ``tensor``."""
+        return self.readers.get(tensor) == 1 and tensor not in self.outputs
+
+
+def place(graph: onnx.GraphProto, *, grouped: bool = True) -> Placement:
+    """Choose the edges of ``graph``, whose weights must be initialisers.
+
+    With ``grouped`` false, grouped (depth-wise) convolutions and those that work on a globally
+    pooled map, as in squeeze-excite blocks, are left out.
+    """
+    wiring = _Wiring(graph)
+    left_out = set() if grouped else _grouped(graph) | _on_pooled_maps(wiring)
+    products = tuple(
+        index
+        for index, node in enumerate(graph.node)
+        if node.op_type in _PRODUCTS
+        and node.input[_WEIGHT] in wiring.constants
+        and node.input[0] not in wiring.constants
+        and index not in left_out
+    )
+    edges = [Edge(index, 0, graph.node[index].input[0]) for index in products]
+    edges += _shortcuts(wiring, frozenset(products))
+    return Placement(products, tuple(sorted(edges)))
+
+
+def _grouped(graph: onnx.GraphProto) -> set[int]:
+    return {
+        index
+        for index, node in enumerate(graph.node)
+        if node.op_type in ("Conv", "ConvTranspose") and groups(node) > 1
+    }
+
+
+def groups(node: onnx.NodeProto) -> int:
+    """The number of groups of a convolution, 1 unless it says otherwise."""
+    return next((entry.i for entry in node.attribute if entry.name == "group"), 1)
+
+
+def _on_pooled_maps(wiring: _Wiring) -> set[int]:
+    """Convolutions whose input is one value per channel, followed from the pooling on."""
+    pooled: set[str] = set()
+    found = set()
+    for index, node in enumerate(wiring.nodes):
+        data = [name for name in node.input if name and name not in wiring.constants]
+        if node.op_type in _GLOBAL_POOLS or _averages_map(node):
+            pooled.update(node.output)
+        elif data and all(name in pooled for name in data) and node.op_type not in _GROWING:
+            pooled.update(node.output)
+            if node.op_type == "Conv":
+                found.add(index)
+    return found
+
+
+def _averages_map(node: onnx.NodeProto) -> bool:
+    """Whether the node is a mean over height and width written as ReduceMean."""
+    axes = next((list(entry.ints) for entry in node.attribute if entry.name == "axes"), [])
+    return node.op_type == "ReduceMean" and sorted(axis % 4 for axis in axes) == [2, 3]
+
+
+def _shortcuts(wiring: _Wiring, products: frozenset[int]) -> list[Edge]:
+    """One input of every residual Add: the one that is not the fused convolution's."""
+    edges = []
+    for index, node in enumerate(wiring.nodes):
+        if node.op_type != "Add" or any(name in wiring.constants for name in node.input):
+            continue
+        fused = [
+            wiring.is_private(name) and wiring.producer.get(name) in products for name in node.input
+        ]
+        if all(fused):
+            slot = min((0, 1), key=lambda slot: _depth(wiring, node.input[slot]))
+        elif any(fused):
+            slot = fused.index(False)
+        else:
+            continue
+        edges.append(Edge(index, slot, node.input[slot]))
+    return edges
+
+
+def _depth(wiring: _Wiring, tensor: str) -> int:
+    """Convolutions on the way back from ``tensor`` to the last Add: the shortcut has fewer."""
+    depth = 0
+    while (index := wiring.producer.get(tensor)) is not None:
+        node = wiring.nodes[index]
+        if node.op_type == "Add" or not node.input:
+            break
+        depth += node.op_type == "Conv"
+        tensor = node.input[0]
+    return depth

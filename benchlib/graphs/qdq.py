@@ -1,0 +1,208 @@
+"""INT8 by explicit Q/DQ nodes, in the form TensorRT takes: symmetric, weights per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from benchlib.graphs import placement, ranges
+
+LEVELS = 127
+"""Largest INT8 magnitude in use; -128 is left out so that zero stays in the middle."""
+
+SMALLEST_SCALE = 2.0**-22
+"""About 2.4e-7, for tensors that are zero throughout: TensorRT takes positive scales only, and
+FP16 holds this one."""
+
+
+def quantise(
+    model: onnx.ModelProto,
+    input_name: str,
+    batches: Iterable[NDArray[np.float32]],
+    *,
+    grouped: bool = True,
+    stored_weights: bool = False,
+    percentile: float = ranges.PERCENTILE,
+) -> onnx.ModelProto:
+    """Return ``model`` with Q/DQ pairs, scales in float32; ``model`` is left as it is.
+
+    ``grouped``: see :func:`benchlib.graphs.placement.place`. ``stored_weights`` keeps INT8
+    weights behind a DequantizeLinear; otherwise they stay float32 behind both nodes, which is
+    what TensorRT 8.6 is documented to read.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    lift_constants(result.graph)
+    where = placement.place(result.graph, grouped=grouped)
+    found = ranges.amplitudes(result, where.tensors, input_name, batches, percentile)
+    scales = {name: scale(np.array(found[name])) for name in where.tensors}
+    _insert(result.graph, where, scales, stored_weights=stored_weights)
+    return result
+
+
+def lift_constants(graph: onnx.GraphProto) -> None:
+    """Make initialisers of Constant nodes and of Identity on initialisers.
+
+    The exporter merges equal weights behind Identity, and a weight behind a node would be
+    passed over.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    aliases: dict[str, str] = {}
+    outputs = {value.name for value in graph.output}
+    kept = []
+    for node in graph.node:
+        for slot, name in enumerate(node.input):
+            node.input[slot] = aliases.get(name, name)
+        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
+        if (
+            node.op_type == "Identity"
+            and node.input[0] in constants
+            and node.output[0] not in outputs
+        ):
+            aliases[node.output[0]] = node.input[0]
+        elif node.op_type == "Constant" and value is not None and node.output[0] not in outputs:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(value)
+            tensor.name = node.output[0]
+            constants[tensor.name] = tensor
+        else:
+            kept.append(node)
+    _replace_nodes(graph, kept)
+
+
+def scale(amplitude: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The step that spreads ``amplitude`` over ``LEVELS``, rounded up to an FP16 value.
+
+    So the FP32 graph and the FP16 one made from it hold the same INT8 numbers.
+    """
+    exact = np.maximum(amplitude / LEVELS, SMALLEST_SCALE)
+    rounded = exact.astype(np.float16)
+    up = np.nextafter(rounded, np.float16(np.inf))
+    return np.where(rounded.astype(exact.dtype) < exact, up, rounded).astype(np.float32)
+
+
+def _insert(
+    graph: onnx.GraphProto,
+    where: placement.Placement,
+    scales: dict[str, NDArray[np.float32]],
+    *,
+    stored_weights: bool,
+) -> None:
+    pairs = {name: _activation_pair(graph, name, scales[name]) for name in where.tensors}
+    for edge in where.edges:
+        graph.node[edge.node].input[edge.slot] = pairs[edge.tensor][1].output[0]
+    nodes = _quantise_weights(graph, where.products, stored=stored_weights)
+    produced = {name for node in graph.node for name in node.output}
+    nodes += [node for name, pair in pairs.items() if name not in produced for node in pair]
+    for node in graph.node:
+        nodes.append(node)
+        for name in node.output:
+            nodes += pairs.get(name, ())
+    _replace_nodes(graph, nodes)
+    _drop_unused(graph)
+
+
+def _activation_pair(
+    graph: onnx.GraphProto, name: str, step: NDArray[np.float32]
+) -> tuple[onnx.NodeProto, onnx.NodeProto]:
+    parameters = _parameters(graph, name, step)
+    return (
+        _node("QuantizeLinear", [name, *parameters], f"{name}_quantised"),
+        _node("DequantizeLinear", [f"{name}_quantised", *parameters], f"{name}_dequantised"),
+    )
+
+
+def _quantise_weights(
+    graph: onnx.GraphProto, products: tuple[int, ...], *, stored: bool
+) -> list[onnx.NodeProto]:
+    """Put DQ, or Q and DQ, in front of the products' weights; return those nodes."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    done: dict[tuple[str, int | None], str] = {}
+    nodes = []
+    for index in products:
+        product = graph.node[index]
+        name, values = product.input[1], numpy_helper.to_array(constants[product.input[1]])
+        axis = channel_axis(product, values.ndim)
+        if (name, axis) not in done:
+            made = _weight_nodes(graph, name, values, axis, stored=stored)
+            nodes += made
+            done[name, axis] = made[-1].output[0]
+        product.input[1] = done[name, axis]
+    return nodes
+
+
+def channel_axis(product: onnx.NodeProto, rank: int) -> int | None:
+    """The axis of the weights that counts output channels.
+
+    None for a grouped ConvTranspose, where no axis does: its weights get one scale.
+    """
+    if product.op_type == "Conv":
+        return 0
+    if product.op_type == "ConvTranspose":
+        return 1 if placement.groups(product) == 1 else None
+    if product.op_type == "Gemm":
+        return 0 if any(entry.name == "transB" and entry.i for entry in product.attribute) else 1
+    return rank - 1
+
+
+def _weight_nodes(
+    graph: onnx.GraphProto,
+    name: str,
+    values: NDArray[np.float32],
+    axis: int | None,
+    *,
+    stored: bool,
+) -> list[onnx.NodeProto]:
+    others = tuple(place for place in range(values.ndim) if place != axis)
+    step = scale(np.abs(values).max(axis=others))
+    label = name if axis is None else f"{name}_axis{axis}"
+    parameters = _parameters(graph, label, step)
+    along = {} if axis is None else {"axis": axis}
+    low = f"{label}_quantised"
+    nodes = [_node("DequantizeLinear", [low, *parameters], f"{label}_dequantised", **along)]
+    if not stored:
+        return [_node("QuantizeLinear", [name, *parameters], low, **along), *nodes]
+    shape = [-1 if place == axis else 1 for place in range(values.ndim)]
+    levels = np.clip(np.rint(values / step.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    graph.initializer.append(numpy_helper.from_array(levels, low))
+    return nodes
+
+
+def _parameters(graph: onnx.GraphProto, name: str, step: NDArray[np.float32]) -> tuple[str, str]:
+    """Add scale and zero point (always zero) as initialisers and return their names."""
+    zero = np.zeros(step.shape, np.int8)
+    graph.initializer.append(numpy_helper.from_array(step, f"{name}_scale"))
+    graph.initializer.append(numpy_helper.from_array(zero, f"{name}_zero"))
+    return f"{name}_scale", f"{name}_zero"
+
+
+def _node(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], name=f"{output}_node", **attributes)
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove the float32 weights that INT8 ones have replaced."""
+    used = {name for node in graph.node for name in node.input}
+    used |= {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    copies = []
+    for tensor in kept:
+        copy = onnx.TensorProto()
+        copy.CopyFrom(tensor)
+        copies.append(copy)
+    del graph.initializer[:]
+    graph.initializer.extend(copies)
