@@ -65,16 +65,18 @@ def averaging_matrix(length: int | Tensor, like: Tensor) -> Tensor:
 
     Shape ``sum(BINS) x length``, one row per bin, device and type those of ``like``. Bin ``i`` of
     ``n`` covers the columns from ``floor(i*length/n)`` up to ``ceil((i+1)*length/n)``, as adaptive
-    average pooling does. Whole numbers and no division find them, so the rows are exact and stay
-    small in a graph whose ``length`` is known only at run time.
+    average pooling does. ``length`` may be a value of the graph being traced; if it is not,
+    the exporter folds every step here into a constant.
     """
-    bins = torch.tensor([n for n in BINS for _ in range(n)], device=like.device).unsqueeze(1)
-    index = torch.tensor([i for n in BINS for i in range(n)], device=like.device).unsqueeze(1)
-    column = torch.arange(length, device=like.device)
-    begun = (column + 1) * bins > index * length
-    ended = column * bins >= (index + 1) * length
-    covered = (begun & ~ended).to(like.dtype)
-    return covered / covered.sum(1, keepdim=True)
+    device = like.device
+    bins = torch.tensor([[n] for n in BINS for _ in range(n)], device=device)
+    index = torch.tensor([[i] for n in BINS for i in range(n)], device=device)
+    column = torch.arange(length, device=device)
+    # Nothing is negative, so cutting off is rounding down; it exports as one node.
+    start = torch.div(index * length, bins, rounding_mode="trunc")
+    end = torch.div((index + 1) * length + bins - 1, bins, rounding_mode="trunc")
+    covered = (column + 1 > start).to(like.dtype) * (column < end).to(like.dtype)
+    return covered / (end - start).to(like.dtype)
 
 
 def bin_averages(x: Tensor) -> list[Tensor]:

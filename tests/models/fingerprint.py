@@ -1,13 +1,15 @@
-"""The spec's fingerprint: weights and image from shapes alone, so that only the topology counts."""
+"""What networks are checked by: a fingerprint, and counts.
+
+Weights and image are made from the tensors' shapes alone, so the output depends on the topology
+only, whatever the layers are called and in which order they were built.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,19 +17,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @cache
 def sequence(count: int) -> np.ndarray:
-    """The first ``count`` numbers u of the spec's section 0.4, each in -1 to 1."""
+    """The first ``count`` numbers u of the sequence, each in -1 to 1."""
     v = 43758.5453 * np.sin(12.9898 * np.arange(1, count + 1, dtype=np.float64))
     return 2 * (v - np.floor(v)) - 1
 
 
 def fill(shape: tuple[int, ...], scale: float = 1.0, offset: float = 0.0) -> Tensor:
+    """A tensor of ``offset + scale * u``, each starting the sequence anew, in row-major order."""
     values = sequence(1 << 21)[: int(np.prod(shape))]
     return torch.from_numpy(offset + scale * values).reshape(shape)
 
 
 @torch.no_grad()
 def fill_network(network: nn.Module) -> nn.Module:
-    """Give every tensor the spec's values, in float64; return the network in eval mode."""
+    """Give every tensor the sequence's values, in float64; return the network in eval mode."""
     network.double().eval()
     filled = 0
     for module in network.modules():
@@ -49,11 +52,12 @@ def fill_network(network: nn.Module) -> nn.Module:
         else:
             continue
         filled += sum(p.numel() for p in module.parameters(recurse=False))
-    assert filled == parameters(network), "a kind of layer the spec does not know"
+    assert filled == parameters(network), "a kind of layer that was not filled"
     return network
 
 
 def parameters(network: nn.Module) -> int:
+    """Elements of all trainable tensors."""
     return sum(p.numel() for p in network.parameters())
 
 
@@ -65,18 +69,3 @@ def gmacs(build: Callable[[], nn.Module], height: int, width: int) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return counter.get_total_flops() / 2 / 1e9
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprinter:
-    """What the tests of a network's topology need."""
-
-    fill: Callable = staticmethod(fill)
-    fill_network: Callable = staticmethod(fill_network)
-    parameters: Callable = staticmethod(parameters)
-    gmacs: Callable = staticmethod(gmacs)
-
-
-@pytest.fixture(scope="session")
-def spec() -> Fingerprinter:
-    return Fingerprinter()
