@@ -45,7 +45,7 @@ def of(name: str, height: int, width: int) -> Complexity:
     """The cost of a network of the line-up, of ``onnx:PATH`` or of ``timm:NAME``.
 
     Line-up networks are counted once per process. Raises :class:`InputError` for an unknown name
-    only; a size that the network cannot take is a failed count.
+    or an unusable file; a size that the network cannot take is a failed count.
     """
     card = lineup.card(name)
     if card.path is not None:

@@ -73,9 +73,14 @@ def count(path: Path, height: int, width: int) -> GraphCounts:
     :class:`benchlib.errors.InputError` when the file is not a usable graph.
     """
     image = onnx_file.read(path)
-    params = parameters(onnx.load(path).graph)
+    model = onnx.load(path)
+    params = parameters(model.graph)
+    if height != (image.height or height) or width != (image.width or width):
+        fixed = f"{image.width or '?'}x{image.height or '?'}"
+        raise UncountedError(f"the input of {path.name} is fixed at {fixed}", params)
+    batch = image.batch or 1
     try:
-        graph = _with_shapes(path, image.name, (1, 3, height, width))
+        graph = _with_shapes(model, image.name, (batch, 3, height, width))
     except _RUNTIME_ERRORS as error:
         problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UncountedError(
@@ -95,7 +100,7 @@ def count(path: Path, height: int, width: int) -> GraphCounts:
         if node_macs is not None:
             macs += node_macs
             written += math.prod(shapes[node.output[0]])
-    return GraphCounts(macs, written, params)
+    return GraphCounts(macs // batch, written // batch, params)
 
 
 def parameters(graph: onnx.GraphProto) -> int:
@@ -133,9 +138,8 @@ def _not_weights(node: onnx.NodeProto) -> list[str]:
     return []
 
 
-def _with_shapes(path: Path, name: str, shape: tuple[int, ...]) -> onnx.GraphProto:
-    """The graph with its input ``name`` fixed at ``shape``, and every shape that ORT finds."""
-    model = onnx.load(path)
+def _with_shapes(model: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> onnx.GraphProto:
+    """``model``, changed in place, with its input ``name`` at ``shape``: optimised, with shapes."""
     _fix_input(model.graph, name, shape)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -146,7 +150,8 @@ def _with_shapes(path: Path, name: str, shape: tuple[int, ...]) -> onnx.GraphPro
         onnx.save(model, fixed, save_as_external_data=True, location="weights.bin")
         options.optimized_model_filepath = str(optimised)
         onnxruntime.InferenceSession(str(fixed), options, providers=["CPUExecutionProvider"])
-        return onnx.load(optimised, load_external_data=False).graph
+        # What is left in the optimised model is plain enough for ONNX's own shape inference.
+        return onnx.shape_inference.infer_shapes(onnx.load(optimised), data_prop=True).graph
 
 
 def _fix_input(graph: onnx.GraphProto, name: str, shape: tuple[int, ...]) -> None:
