@@ -1,0 +1,87 @@
+"""The definition box: what the milliseconds under it hold and what they leave out."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+
+from benchlib.case import Engine, ShapeMode
+from benchlib.report import theme
+from benchlib.report.view import View
+
+_SPANS = {
+    Engine.TRTEXEC.value: (
+        "the GPU's work for one batch, from the first kernel to the last, timed by CUDA events"
+    ),
+    Engine.TENSORRT_PYTHON.value: (
+        "the GPU's work for one batch, from the first kernel to the last, timed by CUDA events"
+    ),
+    Engine.ONNXRUNTIME_CPU.value: (
+        "one call of ONNX Runtime on the CPU, from input in memory to output in memory"
+    ),
+    Engine.FAKE.value: "nothing: the times are made up, to test this software",
+}
+_SHAPES = {
+    ShapeMode.STATIC.value: "an engine of its own for every size",
+    ShapeMode.DYNAMIC.value: "one engine for all sizes, with a stated optimum",
+    ShapeMode.BLOG.value: (
+        "one engine for all sizes with a minimum and a maximum and no optimum, so tuned for the "
+        "largest size"
+    ),
+}
+
+
+def lines(view: View) -> list[tuple[str, str]]:
+    """Terms and what they mean for the rows of ``view``."""
+    frame = view.frame
+    engine, shapes = (_only(frame[name]) for name in ("engine", "shape_mode"))
+    said = [
+        ("Inside the timed span", f"{_SPANS.get(engine, f'as {engine} times it')}."),
+        ("Copies to and from the device", _switch(frame["transfers"], "inside", "left out")),
+        ("Latency", _latency(view)),
+        (
+            "Images per second (FPS)",
+            f"1000 × {view.batch} / latency in ms: how many images a single stream gets through "
+            "when each batch waits for the one before. Throughput with queries queued back to "
+            "back is another number, kept in the column throughput_img_s.",
+        ),
+        ("Engine", f"{_SHAPES.get(shapes, shapes)}."),
+    ]
+    if engine != Engine.ONNXRUNTIME_CPU.value:
+        said += [
+            ("CUDA graph", _switch(frame["cuda_graph"], "used", "not used")),
+            ("Host waits by", _switch(frame["spin_wait"], "polling", "sleeping")),
+            ("TF32 in FP32 rows", _switch(frame["tf32"], "allowed", "not allowed")),
+        ]
+    weights = ", ".join(sorted(set(frame["weights"].dropna()))) or "not recorded"
+    said.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))
+    return said
+
+
+def html(view: View) -> str:
+    """The box as a description list."""
+    items = "".join(
+        f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in lines(view)
+    )
+    return f'<div class="definition"><strong>What the numbers hold</strong><dl>{items}</dl></div>'
+
+
+def _latency(view: View) -> str:
+    if view.published:
+        return "as published; the source does not say which statistic it is."
+    counts = view.usable["n_samples"].dropna()
+    often = f" of {counts.min():,.0f} to {counts.max():,.0f} timed queries" if len(counts) else ""
+    sizes = " and ".join(theme.size_label(size) for size in (view.sizes[:1] + view.sizes[-1:])[:2])
+    return f"the median{often} for a batch of {view.batch}, at sizes from {sizes}."
+
+
+def _only(column: pd.Series) -> str:
+    return ", ".join(sorted({str(value) for value in column.dropna()}))
+
+
+def _switch(column: pd.Series, yes: str, no: str) -> str:
+    values = set(column.dropna())
+    if not values:
+        return "not recorded."
+    return f"{' or '.join(yes if value else no for value in sorted(values, reverse=True))}."

@@ -1,0 +1,157 @@
+"""The report's sections: what ``report.ipynb`` calls, one line per cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from IPython.display import HTML
+
+from benchlib.analysis.measured import MeasuredSet, load
+from benchlib.case import Engine, Status
+from benchlib.errors import InputError
+from benchlib.report import definition, numerals, show, theme
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import fps, heatmap, speedup
+from benchlib.report.html import TEMPLATES
+from benchlib.report.tables import environment, failures, grid, latency, precision
+from benchlib.report.view import View, slug, title, views
+
+Draw = Callable[[View], Drawing | Absent]
+
+
+def load_sets(results: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
+    """Read the measured sets; raise :class:`InputError` for none, or two of one name."""
+    sets = tuple(load(path) for path in results)
+    if not sets:
+        raise InputError("results", "no measured set was named; give at least one folder")
+    names = [one.name for one in sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError("results", f"two sets are called {twice[0]!r}; rename one folder")
+    return sets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """Measured sets and where their figures are saved (nowhere when ``figures_dir`` is empty)."""
+
+    sets: tuple[MeasuredSet, ...]
+    figures_dir: str = ""
+
+    def styles(self) -> HTML:
+        """The style of figures and tables; the first thing a notebook shows."""
+        css = (TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
+        return HTML(f"<style>{css}</style>")
+
+    def overview(self) -> HTML:
+        """What was measured where, in words; a CPU run says that it is one."""
+        return HTML("".join(_overview(one) for one in self.sets))
+
+    def speed(self) -> HTML:
+        """FPS against input size: every precision, then all on one scale."""
+        return self._per_view("fps", lambda view: [*_fps(view), fps.panels(view)])
+
+    def grid_of_speeds(self) -> HTML:
+        """The heat map of every view."""
+        return self._per_view("heatmap", lambda view: [heatmap.draw(view)])
+
+    def speedups(self) -> HTML:
+        """Gains over FP32 of every view."""
+        return self._per_view("speedup", lambda view: [speedup.draw(view)])
+
+    def latencies(self) -> HTML:
+        """The table of every view with the box that says what its numbers hold."""
+        parts = []
+        for view in self.views():
+            parts += [
+                self._heading(view, "table"),
+                grid.html(latency.build(view)),
+                definition.html(view),
+            ]
+        return HTML("".join(parts))
+
+    def precisions(self) -> HTML:
+        """Asked against got, for the views that know it."""
+        parts = []
+        for view in self.views():
+            built = precision.build(view)
+            parts.append(
+                grid.html(built)
+                if built
+                else f'<p class="absent">{escape(view.label)}: the share of layers in each '
+                "precision is not known.</p>"
+            )
+        return HTML("".join(parts))
+
+    def failures(self) -> HTML:
+        """Every row that failed, was skipped or is doubted, with its reason."""
+        parts = []
+        for one in self.sets:
+            built = failures.build(title(one), one.frame)
+            parts.append(
+                grid.html(built, sortable=False)
+                if built.rows
+                else f"<p>{escape(title(one))}: no row failed, was skipped or is doubted.</p>"
+            )
+        return HTML("".join(parts))
+
+    def environments(self) -> HTML:
+        """The surroundings of all sets side by side."""
+        return HTML(grid.html(environment.build(self.sets), sortable=False))
+
+    def views(self) -> Iterable[View]:
+        """Every comparable part of every set, sets in the order given."""
+        return [view for one in self.sets for view in views(one)]
+
+    def _per_view(self, section: str, draw: Callable[[View], list[Drawing | Absent]]) -> HTML:
+        parts = []
+        for view in self.views():
+            parts.append(self._heading(view, section))
+            parts += [show.figure(drawing, self.figures_dir).data for drawing in draw(view)]
+        return HTML("".join(parts))
+
+    def _heading(self, view: View, section: str) -> str:
+        if len(list(self.views())) == 1:
+            return ""
+        return f'<h3 id="{section}-{view.slug}">{escape(view.label)}</h3>'
+
+
+def _fps(view: View) -> list[Drawing | Absent]:
+    return [fps.draw(view, word) for word in view.precisions]
+
+
+def _overview(one: MeasuredSet) -> str:
+    frame = one.frame
+    good = int((frame["status"] == Status.OK.value).sum())
+    sizes = [theme.size_label(size) for size in frame["resolution"].cat.categories]
+    words = [theme.precision_label(word) for word in views(one)[0].precisions] if good else []
+    devices = numerals.listed(sorted(set(frame["device"].dropna()))) or "a device not recorded"
+    facts = (
+        f"{numerals.count(frame['model'].nunique(), 'network')}, "
+        f"{numerals.listed(sizes)}, {numerals.listed(words)}; "
+        f"{good} of {numerals.count(len(frame), 'row')} gave a number."
+    )
+    engines = set(frame["engine"].dropna())
+    if one.published:
+        kind = (
+            f"Copied from a publication ({devices}); nobody measured it for this report, and it "
+            "is shown as it was printed."
+        )
+    elif engines == {Engine.ONNXRUNTIME_CPU.value}:
+        kind = (
+            f"A CPU run, on {devices}: ONNX Runtime, no GPU and no TensorRT. It shows how the "
+            "networks compare on this CPU and says nothing of how they compare on a GPU."
+        )
+    elif Engine.FAKE.value in engines:
+        kind = "Made-up times from the stand-in that tests this software. No number here is real."
+    else:
+        kind = f"Measured on {devices}."
+    notes = "".join(f"<li>{escape(str(note))}</li>" for note in one.environment.get("notes", ()))
+    listed = f"<ul>{notes}</ul>" if notes else ""
+    return (
+        f'<h3 id="set-{slug(one.name)}">{escape(title(one))}</h3>'
+        f'<p class="notice">{escape(kind)}</p><p>{escape(facts)}</p>{listed}'
+    )

@@ -1,0 +1,1 @@
+"""One figure a module: a view in, a drawing with its words out."""

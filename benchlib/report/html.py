@@ -1,0 +1,126 @@
+"""An executed notebook as one page that opens with no network, and that page as a PDF."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from html import escape, unescape
+from pathlib import Path
+
+import nbformat
+from nbconvert import HTMLExporter
+
+from benchlib.errors import InputError
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+COMFORTABLE_MB = 5.0
+"""Decimal megabytes; above it a page is slow to mail and to open, so a warning is logged."""
+
+CHROMIUM_VARIABLE = "CHROMIUM"
+_CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_PRINT_LIMIT_S = 120
+_SLOT = "<!-- contents -->"
+_HEADING = re.compile(r'<h([23])\b[^>]*\bid="([^"]+)"[^>]*>(.*?)</h\1>', re.DOTALL)
+_ANCHOR = re.compile(r'<a class="anchor-link".*?</a>', re.DOTALL)
+_TAG = re.compile(r"<[^>]+>")
+
+
+def export(notebook: str | Path, page: str | Path) -> Path:
+    """Write ``notebook`` (executed) as the offline HTML ``page`` and return its path.
+
+    Raises :class:`InputError` when there is no such notebook or it is not one.
+    """
+    source, target = Path(notebook), Path(page)
+    if not source.is_file():
+        raise InputError("notebook", f"no file {source}; run it first, for instance with papermill")
+    try:
+        parsed = nbformat.read(source, as_version=4)
+    except nbformat.reader.NotJSONError:
+        raise InputError("notebook", f"{source} is not a notebook") from None
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    body, _ = exporter.from_notebook_node(parsed)
+    content = body.replace(_SLOT, contents(body)).encode("utf-8")
+    megabytes = len(content) / 1e6
+    if megabytes > COMFORTABLE_MB:
+        log.warning("%s is %.1f MB; fewer sets or sizes make it smaller", target.name, megabytes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(target)
+    return target
+
+
+def contents(body: str) -> str:
+    """A list of links to the headings of second and third level that ``body`` has, in order."""
+    items: list[str] = []
+    nested = False
+    for level, anchor, inner in _HEADING.findall(body):
+        text = unescape(_TAG.sub("", _ANCHOR.sub("", inner))).strip()
+        link = f'<a href="#{escape(anchor, quote=True)}">{escape(text)}</a>'
+        if level == "3" and items:
+            items.append(f"{'' if nested else '<ul>'}<li>{link}</li>")
+            nested = True
+        else:
+            items.append(f"{'</ul>' if nested else ''}{'</li>' if items else ''}<li>{link}")
+            nested = False
+    if not items:
+        return ""
+    closing = f"{'</ul>' if nested else ''}</li>"
+    return f"<strong>Contents</strong><ol>{''.join(items)}{closing}</ol>"
+
+
+def chromium() -> Path | None:
+    """A Chromium or Chrome here: what ``CHROMIUM`` names, else the first on the path."""
+    for name in (os.environ.get(CHROMIUM_VARIABLE), *_CHROMIUM_NAMES):
+        found = shutil.which(name) if name else None
+        if found:
+            return Path(found)
+    return None
+
+
+def pdf(page: str | Path, out: str | Path) -> Path:
+    """Print the HTML ``page`` to the PDF ``out`` with Chromium and return its path.
+
+    Raises :class:`InputError` when there is no Chromium or it could not print.
+    """
+    source, target = Path(page).resolve(), Path(out)
+    browser = chromium()
+    if browser is None:
+        raise InputError(
+            "pdf",
+            "no Chromium or Chrome was found; install one or name it in the environment variable "
+            f"{CHROMIUM_VARIABLE}",
+        )
+    if not source.is_file():
+        raise InputError("pdf", f"no file {page}; render the report first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as profile:
+        command = [
+            str(browser),
+            "--headless",
+            # Root has no sandbox in Chromium; the page is ours and can reach nothing.
+            *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+            f"--user-data-dir={profile}",
+            "--no-pdf-header-footer",
+            "--generate-pdf-document-outline",
+            f"--print-to-pdf={target.resolve()}",
+            source.as_uri(),
+        ]
+        try:
+            ended = subprocess.run(
+                command, capture_output=True, text=True, timeout=_PRINT_LIMIT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                "pdf", f"{browser.name} printed nothing in {_PRINT_LIMIT_S} s"
+            ) from None
+    if ended.returncode != 0 or not target.is_file():
+        said = ended.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise InputError("pdf", f"{browser.name} could not print the page: {said[0]}")
+    return target

@@ -1,0 +1,45 @@
+"""Numbers as people read them: three figures, thousands separated, a dash for what is unknown."""
+
+from __future__ import annotations
+
+import math
+
+DASH = "–"
+
+
+def short(value: float | None) -> str:
+    """Three significant figures at most, never an exponent: 0.35, 4.27, 42.7, 427, 4,270."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 99.95:
+        return f"{value:,.0f}"
+    decimals = 1 if size >= 9.995 else 2 if size >= 0.0995 else 3
+    return f"{value:.{decimals}f}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 network``, ``3 networks``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(words: list[str], most: int = 6) -> str:
+    """``a, b and c``; beyond ``most`` the rest is counted."""
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def measured(value: float, low: float | None, high: float | None) -> str:
+    """``value`` with no more digits than its interval bears; as :func:`short` without one."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return short(value)
+    half = (high - low) / 2
+    if half <= 0:
+        return short(value)
+    decimals = max(0, min(3, -math.floor(math.log10(half))))
+    return f"{value:,.{decimals}f}" if decimals < 3 else short(value)

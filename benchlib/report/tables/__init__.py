@@ -1,0 +1,1 @@
+"""Tables: built once as a grid, written as HTML, CSV or LaTeX."""
