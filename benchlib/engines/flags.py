@@ -279,6 +279,11 @@ def table(version: Version) -> FlagTable:
     return FlagTable(f"trtexec of TensorRT {version}", flags)
 
 
+def newest() -> Version:
+    """The newest release whose flags are known."""
+    return max(_bases())
+
+
 @cache
 def onnxruntime_cpu() -> FlagTable:
     """The flags of the ONNX Runtime stand-in: trtexec's where they have a meaning there.
