@@ -1,6 +1,8 @@
-"""What went wrong with a case: a class, a sentence, and the last words of the log.
+"""What went wrong with a case: a class and a sentence, for its row.
 
-The patterns name what TensorRT, CUDA and ONNX Runtime print; the first that matches wins.
+How an engine program failed is read by :mod:`benchlib.engines.outcome`; here stands what has no
+log to read: time limits, files, the exporter, and the one place where an exception becomes a
+fault.
 """
 
 from __future__ import annotations
@@ -16,24 +18,9 @@ from benchlib.sweep.process import Ended, ProgramMissingError
 MESSAGE_CHARACTERS = 300
 """A row's message stays one readable line; the log holds the rest."""
 
-_NO_TACTIC = re.compile(
-    r"could not find any implementation for node|no tactic|Error Code 10\b", re.IGNORECASE
-)
-_MEMORY = re.compile(
-    r"out of memory|OutOfMemory|OUT_OF_MEMORY|bad_alloc|MemoryError|(?:failed|unable) to allocate",
-    re.IGNORECASE,
-)
-_UNSUPPORTED = re.compile(
-    r"no importer registered for op|UNSUPPORTED_NODE|unsupported (?:onnx|data ?type|operator)"
-    r"|NOT_IMPLEMENTED|is not a registered (?:function|op)|plugin not found|unknown option",
-    re.IGNORECASE,
-)
-_MISSING = re.compile(
-    r"error while loading shared libraries|unable to open library|no module named", re.IGNORECASE
-)
-_FULL_DISK = re.compile(r"no space left on device|file too large|disk quota", re.IGNORECASE)
-_ERROR_LINE = re.compile(r"\[[EF]\] (?P<words>.*)|^(?P<cuda>Cuda failure.*)$", re.MULTILINE)
-_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MEMORY = re.compile(r"out of memory|MemoryError|bad_alloc|can't allocate memory", re.IGNORECASE)
+_FULL_DISK = re.compile(r"no space left on device|disk quota exceeded|file too large", re.I)
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,44 +47,31 @@ def one_line(text: str) -> str:
     return words[: MESSAGE_CHARACTERS - 1] + "…"
 
 
-def last_words(log: str) -> str:
-    """The first error line of a log, or its last line when none is marked as one.
+def timeout(phase: str, ended: Ended) -> CaseError:
+    """The error for a program that was ended at its time limit."""
+    parameter = f"time_limit_{'build' if phase == 'build' else 'time'}_s"
+    return CaseError(
+        Failure.TIMEOUT, f"{phase} took more than {ended.seconds:.0f} s; raise {parameter}"
+    )
 
-    The first, because TensorRT's later ones only repeat that something failed.
-    """
-    match = _ERROR_LINE.search(log)
-    if match:
-        return one_line(match["words"] or match["cuda"])
+
+def disk_full(log: str) -> bool:
+    """Whether a program complained of a full disk."""
+    return _FULL_DISK.search(log) is not None
+
+
+def of_export(model: str, ended: Ended, log: str) -> CaseError:
+    """The error for an exporter that died over ``model``, from its last words."""
     lines = [line for line in log.splitlines() if line.strip()]
-    return one_line(lines[-1]) if lines else "the program said nothing"
-
-
-def classify(phase: str, ended: Ended, log: str) -> Fault:
-    """The fault of a program that did not end well, from how it ended and what it said.
-
-    ``phase`` is ``build``, ``time`` or ``profile``.
-    """
-    if ended.timed_out:
-        return Fault(
-            Failure.TIMEOUT,
-            f"{phase}: {ended.words}; raise time_limit_{'build' if phase == 'build' else 'time'}_s",
-        )
-    words = f"{phase}: {ended.words}: {last_words(log)}"
-    if _NO_TACTIC.search(log):
-        kind = Failure.NO_TACTIC
-    elif _MEMORY.search(log):
-        kind = Failure.OOM_BUILD if phase == "build" else Failure.OOM_RUN
-    elif _UNSUPPORTED.search(log):
-        kind = Failure.UNSUPPORTED
-    elif _MISSING.search(log) or ended.status == 127:
-        kind = Failure.MISSING_PROGRAM
-    elif _FULL_DISK.search(log):
+    said = lines[-1] if lines else "it said nothing"
+    if disk_full(said):
         kind = Failure.BAD_OUTPUT
+    elif ended.signal == 9 or _MEMORY.search(said):
+        # The kernel's out-of-memory killer is what kills an exporter from outside.
+        kind = Failure.OOM_BUILD
     else:
         kind = Failure.CRASH
-        if ended.signal == 9:
-            words = f"{phase}: killed by SIGKILL from outside, as a system short of memory does"
-    return Fault(kind, one_line(words))
+    return CaseError(kind, f"export of {model} {ended.words}: {said}")
 
 
 def of_error(error: BaseException) -> Fault:
@@ -105,7 +79,7 @@ def of_error(error: BaseException) -> Fault:
     if isinstance(error, CaseError):
         return error.fault
     if isinstance(error, ProgramMissingError):
-        return Fault(Failure.MISSING_PROGRAM, one_line(f"{error}; benchlib doctor says what is"))
+        return Fault(Failure.MISSING_PROGRAM, one_line(f"{error}; see benchlib doctor"))
     if isinstance(error, MemoryError):
         return Fault(Failure.OOM_BUILD, "memory ran out while the case was prepared")
     if isinstance(error, InputError):

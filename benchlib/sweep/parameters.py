@@ -17,7 +17,14 @@ AUTO = "auto"
 Shape = tuple[int, int, int]
 """Batch, height, width."""
 
-_LISTS = ("models", "resolutions", "batch_sizes", "shape_modes", "int8_methods")
+_LISTS = (
+    "models",
+    "resolutions",
+    "batch_sizes",
+    "shape_modes",
+    "int8_methods",
+    "extra_flags",
+)
 _WORDS: dict[str, tuple[str, ...]] = {
     "precision": tuple(Precision),
     "engine": (AUTO, *Engine),
@@ -71,9 +78,13 @@ class Parameters(BaseModel):
     transfers: bool = Field(False, description="time the copies to and from the GPU too")
     spin_wait: bool = Field(True, description="wait for the GPU by polling, not by sleeping")
     streams: int = Field(1, ge=1, description="inference streams")
-    optimization_level: int | None = Field(
+    builder_optimization_level: int | None = Field(
         None, ge=0, le=5, description="TensorRT's builder optimization level; none: its default"
     )
+    workspace_mib: int | None = Field(None, ge=1, description="limit of TensorRT's workspace")
+    half_io: bool = Field(False, description="FP16 inputs and outputs instead of FP32")
+    profile: bool = Field(False, description="a further run that times each layer")
+    extra_flags: tuple[str, ...] = Field((), description="further flags for the engine program")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: the engine's choice")
     min_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
     opt_shape: Shape | None = Field(None, description="[batch, height, width], dynamic only")

@@ -37,8 +37,9 @@ class Ended:
     timed_out: bool
 
     @property
-    def good(self) -> bool:
-        return self.status == 0 and not self.timed_out
+    def code(self) -> int:
+        """The status as :mod:`subprocess` has it: negative for a signal."""
+        return self.status if self.status is not None else -(self.signal or 0)
 
     @property
     def words(self) -> str:

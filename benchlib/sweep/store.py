@@ -97,13 +97,12 @@ class Store:
         """All rows, in the order of the table: by key."""
         return tuple(self._rows[key] for key in sorted(self._rows))
 
-    def save_samples(self, key: str, document: Any) -> str:
-        """Keep raw samples (anything JSON) compressed; return the path within the set."""
-        text = json.dumps(document, separators=(",", ":"))
-        name = f"samples/{key}.json.gz"
+    def save_samples(self, name: str, text: str) -> str:
+        """Keep a raw series compressed as ``samples/NAME.gz``; return the path within the set."""
+        path = f"samples/{name}.gz"
         # No time stamp inside: the same samples give the same bytes.
-        self._write(name, gzip.compress(text.encode(), mtime=0))
-        return name
+        self._write(path, gzip.compress(text.encode(), mtime=0))
+        return path
 
     def save_log(self, key: str, text: str) -> str:
         """Keep a case's log; return the path within the set."""

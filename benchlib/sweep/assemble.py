@@ -1,0 +1,188 @@
+"""Evidence in, row out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from benchlib.case import Case, Status
+from benchlib.engines import layers as engine_layers
+from benchlib.engines import profile as engine_profile
+from benchlib.engines.command import tf32
+from benchlib.engines.layers import BadLayersError, Layer
+from benchlib.engines.profile import BadProfileError
+from benchlib.engines.program import Program
+from benchlib.graphs.make import Graph
+from benchlib.sweep import plans, samples
+from benchlib.sweep.evidence import Evidence
+from benchlib.sweep.failure import Fault
+from benchlib.sweep.matrix import settings
+from benchlib.sweep.parameters import Parameters
+from benchlib.sweep.places import model_name
+from benchlib.sweep.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """Writes the rows of one run. ``device`` is the GPU's name or ``cpu``."""
+
+    parameters: Parameters
+    program: Program
+    device: str
+
+    def skipped(self, case: Case, reason: str, fingerprint: str) -> Row:
+        """The row of a case that this program cannot honestly run."""
+        evidence = Evidence(case, settings(self.parameters))
+        return Row(
+            **self._known(evidence), status=Status.SKIPPED, message=reason, fingerprint=fingerprint
+        )
+
+    def failed(self, evidence: Evidence, fault: Fault, log: str | None, fingerprint: str) -> Row:
+        """The row of a case that went wrong, with all that was known before it did."""
+        return Row(
+            **self._known(evidence),
+            status=Status.FAILED,
+            failure=fault.failure,
+            message=fault.message,
+            log=log,
+            fingerprint=fingerprint,
+            detail=self._detail(evidence),
+        )
+
+    def ok(self, evidence: Evidence, log: str | None, files: list[str], fingerprint: str) -> Row:
+        """The row of a case that was measured."""
+        compute = np.concatenate([run.compute_ms for run in evidence.runs])
+        enqueue = np.concatenate([run.enqueue_ms for run in evidence.runs])
+        summary = samples.summary(compute, enqueue)
+        images = evidence.case.batch * len(compute)
+        known = self._known(evidence)
+        return Row(
+            **known,
+            status=Status.OK,
+            message="; ".join(evidence.oddities) or None,
+            latency_ms=summary.median,
+            latency_ci_low_ms=summary.ci_low,
+            latency_ci_high_ms=summary.ci_high,
+            latency_mean_ms=summary.mean,
+            latency_p5_ms=summary.p5,
+            latency_p95_ms=summary.p95,
+            latency_p99_ms=summary.p99,
+            cov=summary.cov,
+            n_samples=summary.n,
+            throughput_img_s=images / sum(run.span_s for run in evidence.runs),
+            enqueue_ms=summary.enqueue,
+            log=log,
+            fingerprint=fingerprint,
+            detail={
+                **self._detail(evidence),
+                "samples": files,
+                "statistics": summary.as_json(),
+            },
+        )
+
+    def _known(self, evidence: Evidence) -> dict[str, Any]:
+        """The columns that do not depend on how the case ended."""
+        case, measured_by = evidence.case, evidence.settings
+        network, graph = evidence.network, evidence.graph
+        on_gpu = not self.program.on_cpu
+        engine = evidence.engines[0] if evidence.engines else None
+        found = layers(evidence)
+        share = engine_layers.low_precision_share(found, case.precision) if found else None
+        return {
+            "key": case.key,
+            "model": model_name(case.model),
+            "family": network.family,
+            "task": network.task,
+            "engine": case.engine,
+            "engine_version": self.program.version,
+            "device": self.device,
+            "precision": case.precision,
+            "typing": case.typing,
+            "batch": case.batch,
+            "height": case.height,
+            "width": case.width,
+            "shape_mode": case.shape_mode,
+            "build_s": None if engine is None else engine.build_s or engine.wall_s,
+            "engine_mb": None if engine is None else engine.mb,
+            "params_m": network.params_m,
+            "gmacs": network.gmacs,
+            "mactivations": network.mactivations,
+            "size_mb": network.size_mb,
+            "accuracy": network.accuracy,
+            "accuracy_metric": network.accuracy_metric,
+            "accuracy_source": network.accuracy_source,
+            "graph_layers": None if graph is None else graph.layers,
+            "engine_layers": len(found) or None,
+            "low_precision_share": share,
+            "cuda_graph": measured_by.cuda_graph if on_gpu else None,
+            "transfers": measured_by.transfers if on_gpu else None,
+            "spin_wait": measured_by.spin_wait if on_gpu else None,
+            "tf32": tf32(case, measured_by),
+            "int8_method": case.int8_method,
+            "weights": self.parameters.weights if graph is None else graph.weights,
+            "seed": self.parameters.seed,
+            "attempt": evidence.attempt,
+            "started_at": evidence.started_at,
+        }
+
+    def _detail(self, evidence: Evidence) -> dict[str, Any]:
+        """The evidence that stands beside the table."""
+        found = layers(evidence)
+        return {
+            "commands": evidence.commands,
+            "settings": _plain(asdict(evidence.settings)),
+            "network_note": evidence.network.note,
+            "graph": None if evidence.graph is None else _graph(evidence.graph),
+            "engines": [plans.as_json(engine) for engine in evidence.engines],
+            "layer_types": dict(Counter(layer.type for layer in found if layer.type)),
+            "layer_precisions": engine_layers.share(found),
+            "layer_times": _layer_times(evidence),
+            "runs": [
+                {
+                    "build": run.build,
+                    "process": run.process,
+                    "n": len(run.queries),
+                    "wall_s": run.wall_s,
+                    "warnings": list(run.log.warnings),
+                }
+                for run in evidence.runs
+            ],
+            "memory_freed": evidence.memory_freed,
+        }
+
+
+def layers(evidence: Evidence) -> tuple[Layer, ...]:
+    """The engine's layers; empty where the program told none that can be read."""
+    if evidence.layers is None or not evidence.layers.is_file():
+        return ()
+    try:
+        return engine_layers.read(evidence.layers)
+    except BadLayersError:
+        return ()
+
+
+def _layer_times(evidence: Evidence) -> list[dict[str, Any]] | None:
+    """Milliseconds per layer from the profile run; None where there was none."""
+    if evidence.profile is None:
+        return None
+    try:
+        profile = engine_profile.read(evidence.profile)
+    except BadProfileError:
+        return None
+    return [asdict(layer) for layer in profile.layers]
+
+
+def _graph(graph: Graph) -> dict[str, Any]:
+    document = asdict(graph)
+    del document["path"]
+    return _plain(document)
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, so that a row is the same before and after a trip through JSON."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in document.items()
+    }

@@ -1,0 +1,147 @@
+"""Where a set was measured: environment.json, without names of people, hosts or folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePath
+from typing import Any
+
+import psutil
+
+from benchlib import __version__
+from benchlib.engines.program import Program
+from benchlib.sweep.gpu import Gpu
+from benchlib.sweep.parameters import Parameters
+from benchlib.sweep.places import model_name
+
+SCHEMA_VERSION = 1
+
+PACKAGES = (
+    "cuda-bindings",
+    "matplotlib",
+    "numpy",
+    "nvidia-ml-py",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "papermill",
+    "pydantic",
+    "tensorrt",
+    "tensorrt-rtx",
+    "timm",
+    "torch",
+    "torchvision",
+)
+"""Those that can change a number or its picture."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def describe(
+    parameters: Parameters,
+    program: Program,
+    gpu: Gpu | None,
+    earlier: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The document for environment.json.
+
+    ``parameters`` stand under their precision, beside those of ``earlier`` runs into the set.
+    """
+    runs = dict((earlier or {}).get("parameters", {}))
+    runs[parameters.precision.value] = public(parameters)
+    on_gpu = not program.on_cpu
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "benchlib": __version__,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "engine": program.engine.value,
+        "engine_version": program.version,
+        "device": device_name(program, gpu),
+        "gpu": gpu.as_json() if gpu is not None and on_gpu else None,
+        "driver": gpu.driver if gpu is not None and on_gpu else None,
+        "cuda": gpu.cuda if gpu is not None and on_gpu else None,
+        "tensorrt": program.version if on_gpu else None,
+        "cpu": cpu_model(),
+        "cpu_cores": usable_cores(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": packages(),
+        "git_commit": git_commit(),
+        "preset": parameters.preset,
+        "parameters": runs,
+    }
+
+
+def device_name(program: Program, gpu: Gpu | None) -> str:
+    """What a row calls the device: ``cpu``, the GPU's name, or its number without NVML."""
+    if program.on_cpu:
+        return "cpu"
+    return program.device if gpu is None else gpu.name
+
+
+def public(parameters: Parameters) -> dict[str, Any]:
+    """The parameters without folders of this machine."""
+    values = parameters.as_json()
+    del values["out_dir"]
+    values["models"] = [model_name(model) for model in parameters.models]
+    if parameters.calibration_dir is not None:
+        values["calibration_dir"] = PurePath(parameters.calibration_dir).name
+    return values
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of :data:`PACKAGES`."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_model() -> str | None:
+    """The CPU's name, None where the system does not tell."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            field, _, value = line.partition(":")
+            if field.strip() == "model name":
+                return value.strip()
+    return platform.processor() or None
+
+
+def usable_cores() -> int | None:
+    """Cores this process may use: in a container fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout, with ``+changes`` when files differ; None outside of one."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+changes" if changes else commit
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,73 @@
+"""The exporter's process: takes orders over a pipe, answers with graphs and facts.
+
+``python -m benchlib.sweep.exporter FD``; started by :class:`benchlib.sweep.workshop.Exporter`.
+An error that is no refusal ends the process, and its traceback is in the exporter's log.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from multiprocessing.connection import Connection
+
+from benchlib.errors import InputError
+from benchlib.graphs import make
+from benchlib.graphs.make import Graph
+from benchlib.models import complexity, lineup
+from benchlib.sweep.workshop import Network, Order, Refusal
+
+
+def answer(order: Order) -> Graph | Network | Refusal:
+    """Do one order."""
+    case = order.case
+    try:
+        if order.form is None:
+            return network(case.model, case.height, case.width)
+        return make.make(
+            case.model,
+            order.form,
+            height=case.height,
+            width=case.width,
+            batch=case.batch,
+            dynamic=order.dynamic,
+            int8_method=case.int8_method,
+            weights=order.weights,
+            seed=order.seed,
+            calibration_dir=order.calibration_dir,
+            half_io=order.half_io and order.form.has_half,
+        )
+    except InputError as error:
+        return Refusal(error.field, error.problem)
+
+
+@lru_cache(maxsize=256)
+def network(model: str, height: int, width: int) -> Network:
+    """The facts of ``model`` at one input size; a count that failed is None with a note."""
+    card = lineup.card(model)
+    count = complexity.of(model, height, width)
+    return Network(
+        family=card.family,
+        task=card.task or None,
+        params_m=None if count.params is None else count.params / 1e6,
+        gmacs=count.gmacs,
+        mactivations=count.mactivations,
+        size_mb=count.size_mb,
+        accuracy=card.accuracy,
+        accuracy_metric=card.accuracy_metric,
+        accuracy_source=card.accuracy_source,
+        note=count.reason,
+    )
+
+
+def serve(line: Connection) -> None:
+    """Answer orders until the other side hangs up."""
+    while True:
+        try:
+            order = line.recv()
+        except EOFError:
+            return
+        line.send(answer(order))
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))

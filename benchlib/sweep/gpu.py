@@ -1,0 +1,64 @@
+"""What NVML says of the GPU before anything runs: what it is and what its driver is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchlib.sweep import nvml
+from benchlib.sweep.nvml import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML is silent."""
+
+    name: str
+    driver: str | None
+    cuda: str | None
+    memory_mb: float | None
+    compute_capability: str | None
+    max_sm_clock_mhz: float | None
+    max_memory_clock_mhz: float | None
+    power_limit_w: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def describe(module: str = nvml.MODULE) -> Gpu | None:
+    """The GPU that CUDA calls device 0; None when there is no NVML or no GPU.
+
+    ``module`` is the import name of NVML's binding.
+    """
+    with nvml.opened(module) as device:
+        return None if device is None else _describe(device)
+
+
+def _describe(device: Device) -> Gpu:
+    handle = device.handle
+    cuda = _asked(device, "nvmlSystemGetCudaDriverVersion_v2")
+    memory = _asked(device, "nvmlDeviceGetMemoryInfo", handle)
+    capability = _asked(device, "nvmlDeviceGetCudaComputeCapability", handle)
+    milliwatts = _asked(device, "nvmlDeviceGetPowerManagementLimit", handle)
+    return Gpu(
+        name=device.name() or "unnamed GPU",
+        driver=_asked(device, "nvmlSystemGetDriverVersion"),
+        cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+        memory_mb=None if memory is None else memory.total / nvml.BYTES_PER_MB,
+        compute_capability=None if capability is None else ".".join(map(str, capability)),
+        max_sm_clock_mhz=_asked(device, "nvmlDeviceGetMaxClockInfo", handle, nvml.SM_CLOCK),
+        max_memory_clock_mhz=_asked(device, "nvmlDeviceGetMaxClockInfo", handle, nvml.MEMORY_CLOCK),
+        power_limit_w=None if milliwatts is None else milliwatts / 1000,
+    )
+
+
+def _asked(device: Device, question: str, *words: Any) -> Any:
+    """NVML's answer, None where this binding, driver or GPU does not know."""
+    function = getattr(device.module, question, None)
+    if function is None:
+        return None
+    try:
+        return function(*words)
+    except device.module.NVMLError:
+        return None

@@ -1,0 +1,75 @@
+"""The matrix: which cases one run has, in which order, and how each is measured."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import product
+
+from benchlib.case import Case, Int8Method, Precision, Typing, resolution
+from benchlib.engines.command import int8_method, program_typing
+from benchlib.engines.program import Program
+from benchlib.engines.settings import Settings
+from benchlib.models import lineup
+from benchlib.sweep.parameters import AUTO, Parameters
+
+
+def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
+    """Every case once, in an order shuffled by ``seed``.
+
+    Shuffled, because a machine that grows warm or busy would otherwise slow the last network or
+    size only. Raises :class:`benchlib.errors.InputError` for a model that there is not and for a
+    size that a network cannot take.
+    """
+    typing = program_typing(program) if parameters.typing == AUTO else Typing(parameters.typing)
+    methods = parameters.int8_methods if parameters.precision is Precision.INT8 else (None,)
+    found = []
+    for model, size, batch, mode, method in product(
+        parameters.models,
+        parameters.resolutions,
+        parameters.batch_sizes,
+        parameters.shape_modes,
+        methods,
+    ):
+        height, width = resolution(size)
+        lineup.card(model).check_size(height, width)
+        asked = Case(
+            model=model,
+            precision=parameters.precision,
+            batch=batch,
+            height=height,
+            width=width,
+            shape_mode=mode,
+            typing=typing,
+            engine=program.engine,
+            int8_method=None if method in (None, AUTO) else Int8Method(method),
+        )
+        found.append(replace(asked, int8_method=int8_method(asked)))
+    unique = list(dict.fromkeys(found))
+    random.Random(parameters.seed).shuffle(unique)
+    return tuple(unique)
+
+
+def settings(parameters: Parameters, attempt: int = 1) -> Settings:
+    """How the cases are measured; each further attempt warms up twice as long as the last."""
+    return Settings(
+        avg_runs=parameters.avg_runs,
+        duration_s=parameters.duration_s,
+        warm_up_ms=parameters.warm_up_ms * 2 ** (attempt - 1),
+        iterations=parameters.iterations,
+        cuda_graph=parameters.cuda_graph,
+        transfers=parameters.transfers,
+        spin_wait=parameters.spin_wait,
+        streams=parameters.streams,
+        tf32=parameters.tf32,
+        builder_optimization_level=parameters.builder_optimization_level,
+        workspace_mib=parameters.workspace_mib,
+        half_io=parameters.half_io,
+        profile=parameters.profile,
+        extra_flags=parameters.extra_flags,
+        threads=parameters.threads,
+        seed=parameters.seed,
+        min_shape=parameters.min_shape,
+        opt_shape=parameters.opt_shape,
+        max_shape=parameters.max_shape,
+    )

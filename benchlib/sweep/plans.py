@@ -1,0 +1,108 @@
+"""Built engines, kept under a key so that one is built once and timed as often as asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchlib.engines.command import Command
+from benchlib.engines.program import Program
+from benchlib.graphs.make import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """A finished engine. ``build_s`` is the program's own figure, ``wall_s`` ours; ``mb`` is
+    decimal megabytes; ``layers`` is the layer information written at build, if there was any."""
+
+    plan: Path
+    layers: Path | None
+    build_s: float | None
+    wall_s: float
+    mb: float
+    key: str
+    reused: bool = False
+
+
+def key(graph: Graph, command: Command, program: Program, gpu: str | None, build: int) -> str:
+    """The content key of an engine: it may be timed again only when all of this is the same.
+
+    A plan is bound to the graph, the flags, the exact library and the GPU model. ``build``
+    counts engines built on purpose from the same input, to see how they differ.
+    """
+    parts = [graph.sha256, *command.choices(), program.engine, program.version, gpu, build]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStore:
+    """Engines in ``folder``, one sub-folder each, put there by rename when known to be good."""
+
+    folder: Path
+
+    def obtain(
+        self,
+        engine_key: str,
+        name: str,
+        build: Callable[[Path, Path], tuple[float | None, float]],
+    ) -> BuiltEngine:
+        """The engine called ``engine_key``, built now unless it is there.
+
+        ``build(plan, layers)`` writes both files under the paths it is given and returns the
+        program's and our own seconds, or raises; ``name`` makes the temporary folder readable.
+        """
+        found = self._found(engine_key)
+        if found is not None:
+            return found
+        final = self.folder / engine_key
+        temporary = self.folder / f".{name}.{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            plan, layers = temporary / "engine.plan", temporary / "layers.json"
+            build_s, wall_s = build(plan, layers)
+            facts = {
+                "build_s": build_s,
+                "wall_s": wall_s,
+                "mb": plan.stat().st_size / 1e6,
+            }
+            (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return self._read(final, reused=False)
+
+    def remove(self, engine: BuiltEngine) -> None:
+        """Give the disk space of an engine back."""
+        shutil.rmtree(engine.plan.parent, ignore_errors=True)
+
+    def _found(self, engine_key: str) -> BuiltEngine | None:
+        folder = self.folder / engine_key
+        if not (folder / "facts.json").is_file() or not (folder / "engine.plan").is_file():
+            return None
+        return self._read(folder, reused=True)
+
+    @staticmethod
+    def _read(folder: Path, *, reused: bool) -> BuiltEngine:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        layers = folder / "layers.json"
+        return BuiltEngine(
+            plan=folder / "engine.plan",
+            layers=layers if layers.is_file() else None,
+            key=folder.name,
+            reused=reused,
+            **facts,
+        )
+
+
+def as_json(engine: BuiltEngine) -> dict[str, object]:
+    """What a row keeps of an engine: no paths."""
+    document = asdict(engine)
+    del document["plan"], document["layers"]
+    return document

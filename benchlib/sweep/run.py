@@ -1,0 +1,275 @@
+"""The run: every case of the matrix measured, or its failure recorded, and all of it resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchlib.case import Case, Engine, Status, Verdict
+from benchlib.engines import exporttimes
+from benchlib.engines.command import CaseFiles, commands, unsupported
+from benchlib.engines.program import Program
+from benchlib.graphs import cache
+from benchlib.sweep import environment, failure, gpu, matrix, nvml, readings
+from benchlib.sweep.assemble import Assembler
+from benchlib.sweep.bench import Bench
+from benchlib.sweep.evidence import Evidence
+from benchlib.sweep.failure import CaseError
+from benchlib.sweep.interrupt import Interrupt
+from benchlib.sweep.parameters import Parameters
+from benchlib.sweep.places import Places
+from benchlib.sweep.plans import PlanStore
+from benchlib.sweep.process import ProgramMissingError
+from benchlib.sweep.progress import Progress, suited
+from benchlib.sweep.row import Row
+from benchlib.sweep.store import Store
+from benchlib.sweep.workshop import Exporter, Placeholders, Workshop
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+EXPECTED = (CaseError, ProgramMissingError, OSError, ValueError, LookupError, MemoryError)
+"""What measuring one case may raise. ValueError holds InputError and unreadable files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: the rows of its cases, which were measured now, whether it was stopped."""
+
+    directory: Path
+    rows: tuple[Row, ...]
+    measured: int
+    total: int
+    interrupted: bool
+
+    def count(self, status: Status) -> int:
+        return sum(row.status is status for row in self.rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every case has its row."""
+        return len(self.rows) == self.total
+
+    @property
+    def exit_status(self) -> int:
+        """0 when every case was measured or skipped with a reason, 1 when one failed."""
+        if self.interrupted:
+            return INTERRUPTED
+        return 1 if self.count(Status.FAILED) or not self.complete else 0
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in words."""
+        counts = [f"{self.count(status)} {status}" for status in Status if self.count(status)]
+        end = "; stopped, the same command goes on from here" if self.interrupted else ""
+        return f"{len(self.rows)} of {self.total} cases: {', '.join(counts) or 'none yet'}{end}"
+
+
+def run(
+    parameters: Parameters,
+    progress: Progress | None = None,
+    *,
+    program: Program | None = None,
+) -> Outcome:
+    """Measure every case of ``parameters`` into ``parameters.out_dir`` and say how it went.
+
+    Cases whose row stands already, ok or skipped under the same settings, are not measured again;
+    failed ones are. Raises :class:`benchlib.errors.InputError` for what the user gave wrong,
+    before anything runs, and :class:`benchlib.sweep.store.StoreError` when rows can no longer be
+    saved. KeyboardInterrupt is raised by a second Ctrl-C only.
+    """
+    program = program or _find(parameters)
+    cases = matrix.cases(parameters, program)
+    _check_commands(parameters, cases, program)
+    telling = progress or suited()
+    store = Store(Path(parameters.out_dir).expanduser())
+    with store.opened():
+        return _Run(parameters, program, store, telling).all(cases)
+
+
+def _find(parameters: Parameters) -> Program:
+    from benchlib.engines import discovery
+
+    return discovery.find(parameters.engine)
+
+
+def _check_commands(parameters: Parameters, cases: tuple[Case, ...], program: Program) -> None:
+    """Refuse settings that no command line can be made of before the first case is begun."""
+    files = CaseFiles.within(Path("work"), "case")
+    for case in cases:
+        if unsupported(case, program) is None:
+            dynamic = case.shape_mode.value != "static"
+            commands(
+                case,
+                matrix.settings(parameters),
+                program,
+                Path("graph.onnx"),
+                files,
+                dynamic=dynamic,
+            )
+
+
+class _Run:
+    """One run under way."""
+
+    def __init__(
+        self, parameters: Parameters, program: Program, store: Store, progress: Progress
+    ) -> None:
+        card = None if program.on_cpu else gpu.describe()
+        device = environment.device_name(program, card)
+        self._parameters = parameters
+        self._program = program
+        self._store = store
+        self._progress = progress
+        self._card = card
+        self._device = device
+        self._assembler = Assembler(parameters, program, device)
+        self._bench = Bench(
+            parameters=parameters,
+            program=program,
+            workshop=_workshop(parameters, program, store.work),
+            plans=PlanStore(cache.root() / "plans"),
+            places=Places.of(store.directory),
+            work=store.work,
+            device=device,
+            nvml_module=None if card is None else nvml.MODULE,
+        )
+
+    def all(self, cases: tuple[Case, ...]) -> Outcome:
+        """Take every case in turn; return when all have rows or a stop was asked for."""
+        prints = {case: self._fingerprint(case) for case in cases}
+        standing = [case for case in cases if self._stands(case, prints[case])]
+        todo = [case for case in cases if case not in set(standing)]
+        self._store.save_environment(
+            environment.describe(
+                self._parameters, self._program, self._card, self._store.environment()
+            )
+        )
+        self._store.save_table()
+        self._progress.begin(len(cases), len(standing))
+        measured = 0
+        with self._open_workshop(), Interrupt(self._progress.say) as interrupt:
+            for case in todo:
+                if interrupt.asked:
+                    break
+                self._progress.start(case.key)
+                row = self._row(case, prints[case])
+                self._store.save_row(row)
+                measured += 1
+                self._progress.end(row)
+        rows = tuple(row for case in cases if (row := self._store.row(case.key)) is not None)
+        outcome = Outcome(
+            self._store.directory, rows, measured, len(cases), interrupted=measured < len(todo)
+        )
+        self._progress.close()
+        log.info("%s", outcome.sentence)
+        return outcome
+
+    @contextlib.contextmanager
+    def _open_workshop(self) -> Iterator[Workshop]:
+        try:
+            yield self._bench.workshop
+        finally:
+            self._bench.workshop.close()
+
+    def _stands(self, case: Case, fingerprint: str) -> bool:
+        row = self._store.row(case.key)
+        return (
+            row is not None and row.status is not Status.FAILED and row.fingerprint == fingerprint
+        )
+
+    def _row(self, case: Case, fingerprint: str) -> Row:
+        """The row of one case, measured again while it is SUSPECT and retries are left."""
+        reason = unsupported(case, self._program)
+        if reason is not None:
+            return self._assembler.skipped(case, reason, fingerprint)
+        attempt = 1
+        while True:
+            row = self._attempt(case, attempt, fingerprint)
+            if row.verdict is not Verdict.SUSPECT or attempt > self._parameters.retries:
+                return row
+            self._progress.say(
+                f"{case.key} is SUSPECT ({';'.join(row.reasons)}); again after "
+                f"{self._parameters.cool_down_s:g} s of rest"
+            )
+            time.sleep(self._parameters.cool_down_s)
+            attempt += 1
+
+    def _attempt(self, case: Case, attempt: int, fingerprint: str) -> Row:
+        """Measure once; whatever goes wrong becomes a failed row here and nowhere else."""
+        evidence = Evidence(
+            case,
+            matrix.settings(self._parameters, attempt),
+            log=self._store.work / f"{case.key}.log",
+            attempt=attempt,
+        )
+        try:
+            self._bench.measure(evidence)
+            files = self._save_samples(evidence)
+            return self._assembler.ok(evidence, self._save_log(evidence), files, fingerprint)
+        except EXPECTED as error:
+            log.debug("%s failed", case.key, exc_info=error)
+            fault = failure.of_error(error)
+            return self._assembler.failed(evidence, fault, self._save_log(evidence), fingerprint)
+
+    def _save_samples(self, evidence: Evidence) -> list[str]:
+        """Keep the raw exportTimes, the first run's under the case's own name."""
+        files = []
+        for index, run in enumerate(evidence.runs):
+            name = evidence.case.key
+            if index:
+                name += f".b{run.build}.p{run.process}"
+            files.append(self._store.save_samples(f"{name}.json", exporttimes.dumps(run.queries)))
+            if run.readings:
+                series = "".join(f"{readings.dumps(reading)}\n" for reading in run.readings)
+                files.append(self._store.save_samples(f"{name}.telemetry.jsonl", series))
+        return files
+
+    def _save_log(self, evidence: Evidence) -> str | None:
+        """Keep what the programs said; None when there is nothing or no room for it."""
+        text = evidence.log_text()
+        if not text:
+            return None
+        try:
+            return self._store.save_log(evidence.case.key, self._bench.places.shorten(text))
+        except OSError as error:
+            log.warning("the log of %s is lost: %s", evidence.case.key, error.strerror)
+            return None
+
+    def _fingerprint(self, case: Case) -> str:
+        """What has to be the same for a standing row to be taken as this case's."""
+        given = self._parameters
+        parts = {
+            "case": case.as_json(),
+            "settings": asdict(matrix.settings(given)),
+            "weights": given.weights,
+            "seed": given.seed,
+            "processes": given.processes,
+            "builds": given.builds,
+            "calibration": given.calibration_dir,
+            "lock_clocks": given.lock_clocks,
+            "version": self._program.version,
+            "device": self._device,
+            "file": _file_digest(case.model),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_digest(model: str) -> str | None:
+    """The content of a user's own file: another file under the same name is another network."""
+    prefix, _, path = model.partition(":")
+    return cache.sha256(Path(path).expanduser()) if prefix == "onnx" else None
+
+
+def _workshop(parameters: Parameters, program: Program, work: Path) -> Workshop:
+    if program.engine is Engine.FAKE:
+        return Placeholders(work / "graphs", parameters.seed)
+    return Exporter(parameters, work / "exporter.log", parameters.time_limit_build_s)

@@ -1,0 +1,196 @@
+"""Where graphs come from: the exporter, in a process of its own.
+
+PyTorch takes seconds to import and can take the process down with it (memory, native code), so
+one exporter serves the whole run and is started again when it dies: its death is a failed row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Protocol
+
+from benchlib.case import Case, Failure, ShapeMode
+from benchlib.errors import InputError
+from benchlib.graphs.form import GraphForm
+from benchlib.graphs.make import Graph
+from benchlib.models.card import Card
+from benchlib.sweep.failure import CaseError, of_export
+from benchlib.sweep.parameters import Parameters
+from benchlib.sweep.process import Ended, dies_with_parent, end_group
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is known of a network at one input size; units as in the row's columns."""
+
+    family: str | None = None
+    task: str | None = None
+    params_m: float | None = None
+    gmacs: float | None = None
+    mactivations: float | None = None
+    size_mb: float | None = None
+    accuracy: float | None = None
+    accuracy_metric: str | None = None
+    accuracy_source: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the exporter is asked: a graph in a form, or with no form the network's facts."""
+
+    case: Case
+    form: GraphForm | None
+    weights: str
+    seed: int
+    calibration_dir: str | None
+    half_io: bool
+
+    @property
+    def dynamic(self) -> bool:
+        return self.case.shape_mode is not ShapeMode.STATIC
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The exporter's answer to what cannot be made from this input."""
+
+    field: str
+    problem: str
+
+
+class Workshop(Protocol):
+    """Gives a case its network's facts and its graph."""
+
+    def describe(self, case: Case) -> Network: ...
+
+    def graph(self, case: Case, form: GraphForm) -> Graph: ...
+
+    def close(self) -> None: ...
+
+
+class Exporter:
+    """A :class:`Workshop` in a process of its own, started when it is first needed.
+
+    ``log`` collects what the exporter says; ``time_limit_s`` bounds one answer.
+    """
+
+    def __init__(self, parameters: Parameters, log: Path, time_limit_s: float) -> None:
+        self._parameters = parameters
+        self._log = log
+        self._time_limit_s = time_limit_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: Connection | None = None
+
+    def describe(self, case: Case) -> Network:
+        """The network's facts; raises :class:`CaseError` when the exporter dies over it."""
+        answer = self._ask(case, None)
+        if isinstance(answer, Network):
+            return answer
+        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
+
+    def graph(self, case: Case, form: GraphForm) -> Graph:
+        """The graph file; raises :class:`CaseError`, or :class:`InputError` as ``make`` does."""
+        answer = self._ask(case, form)
+        if isinstance(answer, Graph):
+            return answer
+        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
+
+    def close(self) -> None:
+        """End the exporter."""
+        if self._line is not None:
+            self._line.close()
+        if self._process is not None:
+            end_group(self._process)
+        self._line = self._process = None
+
+    def _ask(self, case: Case, form: GraphForm | None) -> object:
+        line = self._line or self._start()
+        given = self._parameters
+        order = Order(case, form, given.weights, given.seed, given.calibration_dir, given.half_io)
+        try:
+            line.send(order)
+            answered = line.poll(self._time_limit_s)
+            answer = line.recv() if answered else None
+        except (EOFError, ConnectionError):
+            raise self._died(case) from None
+        if not answered:
+            self.close()
+            raise CaseError(
+                Failure.TIMEOUT,
+                f"export: no graph after {self._time_limit_s:.0f} s; raise time_limit_build_s",
+            )
+        if isinstance(answer, Refusal):
+            raise InputError(answer.field, answer.problem)
+        return answer
+
+    def _start(self) -> Connection:
+        ours, theirs = Pipe()
+        with self._log.open("wb") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchlib.sweep.exporter", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                preexec_fn=dies_with_parent(),
+            )
+        theirs.close()
+        self._line = ours
+        return ours
+
+    def _died(self, case: Case) -> CaseError:
+        process = self._process
+        self.close()
+        code = process.returncode if process is not None else 1
+        ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
+        text = self._log.read_text(encoding="utf-8", errors="replace")
+        return of_export(case.model, ended, text)
+
+
+class Placeholders:
+    """A :class:`Workshop` for the fake engine: files that only say what they stand for."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._seed = seed
+
+    def describe(self, case: Case) -> Network:
+        from benchlib.models import lineup
+
+        card: Card = lineup.card(case.model)
+        return Network(family=card.family, task=card.task or None)
+
+    def graph(self, case: Case, form: GraphForm) -> Graph:
+        text = f"{case.model} {form} {case.resolution} {case.batch} {self._seed}".encode()
+        sha256 = hashlib.sha256(text).hexdigest()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{sha256[:16]}.onnx"
+        path.write_bytes(text)
+        return Graph(
+            path=path,
+            sha256=sha256,
+            form=form,
+            opset=17,
+            input_name="input",
+            input_shape=(case.batch, 3, case.height, case.width),
+            input_dtype="float32",
+            output_dtype="float32",
+            dynamic=case.shape_mode is not ShapeMode.STATIC,
+            int8_method=case.int8_method,
+            calibration=None,
+            weights="random",
+            seed=self._seed,
+            layers=1,
+            fidelity=None,
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
