@@ -286,7 +286,7 @@ def _describe(
             exports.write_raw(Path.cwd(), "output", outputs)
     if not (files.profiling or files.layers is not None or files.dump_layers):
         return
-    runs = 1 if options["--skipInference"] else max(measuring.iterations, 1)
+    runs = max(measuring.iterations, 1) if files.profiling else 1
     profile = _profile(path, options, model.feeds, runs)
     layers = json.dumps(profile.layer_information(), indent=1)
     if files.layers is not None:

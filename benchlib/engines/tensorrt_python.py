@@ -1,0 +1,251 @@
+"""A stand-in for trtexec over the ``tensorrt`` wheel, which brings no trtexec along.
+
+``python -m benchlib.engines.tensorrt_python --onnx=net.onnx --saveEngine=net.plan`` takes the
+flags of trtexec of the installed version, prints its lines and leaves its files. Its own flag
+``--module=tensorrt_rtx`` builds with TensorRT-RTX, which needs no GPU for that. Besides the
+standard library it needs numpy, ``cuda.bindings`` and ``tensorrt`` only.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchlib.engines import (
+    cuda_runtime,
+    exporttimes,
+    flags,
+    tensorrt_build,
+    tensorrt_context,
+    tensorrt_layers,
+    tensorrt_library,
+    tensorrt_loop,
+)
+from benchlib.engines.exporttimes import number
+from benchlib.engines.standin import exports, shapes
+from benchlib.engines.standin.log import Log, StandinError
+from benchlib.engines.standin.options import Exports, Measuring, input_files, path_of
+from benchlib.engines.standin.program import FAILED, Program, arguments, impossible
+from benchlib.engines.standin.report import NEWEST, Dialect, queries, report
+from benchlib.engines.tensorrt_context import Bound
+from benchlib.engines.tensorrt_library import Library
+from benchlib.engines.version import Version
+
+MODULES = ("tensorrt", tensorrt_library.RTX)
+RTX_TABLE = Version(11, 1)
+"""TensorRT-RTX counts its own versions; its command line is nearest to that of 11.1."""
+
+SERVED = tensorrt_build.SERVED | frozenset(
+    {
+        "--loadEngine",
+        "--skipInference",
+        "--buildOnly",
+        "--device",
+        "--iterations",
+        "--duration",
+        "--warmUp",
+        "--idleTime",
+        "--avgRuns",
+        "--percentile",
+        "--infStreams",
+        "--streams",
+        "--exposeDMA",
+        "--useCudaGraph",
+        "--noCudaGraph",
+        "--useSpinWait",
+        "--noSpinWait",
+        "--noDataTransfers",
+        "--includeDataTransfers",
+        "--loadInputs",
+        "--exportTimes",
+        "--exportOutput",
+        "--exportProfile",
+        "--exportLayerInfo",
+        "--dumpOutput",
+        "--dumpProfile",
+        "--dumpLayerInfo",
+        "--dumpRawBindingsToFile",
+        "--verbose",
+        "--help",
+        "-h",
+        "--module",
+    }
+)
+
+MEANINGS = {
+    "--separateProfileRun": "layers are always profiled in a context and run of their own",
+    "--explicitBatch": "the batch is always explicit",
+    "--threads": "one stream has one host thread anyway",
+}
+
+IMPOSSIBLE = {
+    "--best": "it means other precisions in other versions; name them instead",
+    "--calib": "there is no calibrator; put Q/DQ nodes into the graph",
+    "--plugins": "plugin libraries are not loaded",
+    "--staticPlugins": "plugin libraries are not loaded",
+    "--dynamicPlugins": "plugin libraries are not loaded",
+    "--sleepTime": "the clock is never delayed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standin:
+    """The work of this program with one installed TensorRT."""
+
+    library: Library
+
+    def work(self, log: Log, options: flags.Options) -> None:
+        """Do all the command line asks for; raise :class:`StandinError` when something fails."""
+        measuring, files = Measuring.read(options), Exports.read(options)
+        source, saved = path_of(options, "--loadEngine"), path_of(options, "--saveEngine")
+        building_only = options["--skipInference"] or options.get("--buildOnly", False)
+        if source is not None and saved is not None:
+            raise StandinError("--loadEngine and --saveEngine are incompatible")
+        if source is None and path_of(options, "--onnx") is None:
+            raise StandinError("Model missing or format not recognized: give --onnx=FILE")
+        if not (self.library.is_rtx and building_only):
+            device = cuda_runtime.choose(options["--device"])
+            log.info("=== Device Information ===")
+            log.info(f"Selected Device: {device.name}")
+            log.info(f"Compute Capability: {device.capability}")
+        log.info(f"TensorRT version: {self.library.trt.__version__}")
+        # The logger must outlive everything TensorRT makes with it, so it is made first.
+        logger = self.library.logger(log)
+        plan = self._plan(logger, options, source, log)
+        if saved is not None:
+            tensorrt_build.save(plan, saved)
+        wants_layers = files.layers is not None or files.dump_layers
+        if building_only and not wants_layers:
+            log.info("Skipped inference phase since --skipInference is added.")
+            return
+        # Kept in a variable of its own: the runtime has to outlive its engine.
+        runtime = self.library.trt.Runtime(logger)
+        engine = _deserialised(runtime, plan, log)
+        if wants_layers:
+            self._leave_layers(engine, files, log)
+        if building_only:
+            log.info("Skipped inference phase since --skipInference is added.")
+            return
+        self._infer(engine, options, measuring, files, log)
+
+    def _plan(
+        self, logger: Any, options: flags.Options, source: Path | None, log: Log
+    ) -> bytes | memoryview:
+        if source is None:
+            return tensorrt_build.build(self.library, logger, options, log)
+        try:
+            plan = source.read_bytes()
+        except OSError as error:
+            raise StandinError(f"Error opening engine file {source}: {error.strerror}") from error
+        log.info(f"Loaded engine with size: {number(len(plan) / tensorrt_build.MIB)} MiB")
+        return plan
+
+    def _leave_layers(self, engine: Any, files: Exports, log: Log) -> None:
+        text = tensorrt_layers.information(self.library, engine)
+        if files.layers is not None:
+            exports.write_text(files.layers, text)
+        if files.dump_layers:
+            log.info("Layer Information:")
+            log.plain(text)
+
+    def _infer(
+        self, engine: Any, options: flags.Options, measuring: Measuring, files: Exports, log: Log
+    ) -> None:
+        given = shapes.filled(options, log).timed
+
+        def bind() -> Bound:
+            names = frozenset(_input_names(self.library, engine))
+            inputs = input_files(options, names)
+            return tensorrt_context.bind(self.library, engine, given, inputs, log)
+
+        bound = bind()
+        log.info("Starting inference")
+        dialect = NEWEST if self.library.is_rtx else Dialect.of(self.library.version)
+        counted = report(log, tensorrt_loop.measure(bound, measuring, log), measuring, dialect)
+        if files.times is not None:
+            exports.write_text(files.times, exporttimes.dumps(queries(counted)))
+        _leave_tensors(bound, files, log)
+        if files.profiling:
+            layers, runs = tensorrt_layers.profile(self.library, bind(), measuring)
+            if files.profile is not None:
+                exports.write_text(files.profile, exports.profile_json(layers, runs))
+            if files.dump_profile:
+                exports.log_profile(log, layers, runs)
+
+
+def _deserialised(runtime: Any, plan: bytes | memoryview, log: Log) -> Any:
+    began = time.perf_counter()
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise StandinError("Engine set up failed: the plan was not loaded; its reason is above")
+    log.info(f"Engine deserialized in {number(time.perf_counter() - began)} sec.")
+    return engine
+
+
+def _input_names(library: Library, engine: Any) -> list[str]:
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    wanted = library.trt.TensorIOMode.INPUT
+    return [name for name in names if engine.get_tensor_mode(name) == wanted]
+
+
+def _leave_tensors(bound: Bound, files: Exports, log: Log) -> None:
+    """Fetch the outputs of the last query and leave them where that was asked for."""
+    if not (files.output is not None or files.dump_output or files.raw_bindings):
+        return
+    for tensor in bound.outputs:
+        tensor.download()
+    outputs = {tensor.name: tensor.host for tensor in bound.outputs}
+    if files.output is not None:
+        exports.write_text(files.output, exports.output_json(outputs))
+    if files.dump_output:
+        exports.log_output(log, outputs)
+    if files.raw_bindings:
+        inputs = {tensor.name: tensor.host for tensor in bound.inputs}
+        exports.write_raw(Path.cwd(), "input", inputs)
+        exports.write_raw(Path.cwd(), "output", outputs)
+
+
+def program(library: Library) -> Program:
+    """This stand-in, speaking for ``library``."""
+    trtexec = flags.table(RTX_TABLE if library.is_rtx else library.version)
+    own = flags.Flag("--module", "enum:" + "|".join(MODULES), MODULES[0], takes_value=True)
+    table = flags.FlagTable(
+        f"the stand-in for trtexec over {library.name} {library.version}",
+        {**trtexec.flags, own.name: own},
+    )
+    return Program(
+        tool="benchlib.tensorrt_python",
+        version=library.version,
+        table=table,
+        work=Standin(library).work,
+        about=__doc__ or "",
+        impossible=impossible(
+            table, SERVED | MEANINGS.keys(), IMPOSSIBLE, "only NVIDIA's own trtexec can do it"
+        ),
+        meanings=MEANINGS,
+    )
+
+
+def main(argv: Sequence[str], log: Log) -> int:
+    """Run the stand-in and return its exit status."""
+    chosen = [
+        text for name, _, text in (item.partition("=") for item in argv) if name == "--module"
+    ]
+    name = chosen[0] if chosen else MODULES[0]
+    if name not in MODULES:
+        log.error(f"--module is one of {', '.join(MODULES)}, not {name!r}")
+        return FAILED
+    try:
+        library = tensorrt_library.load(name)
+    except StandinError as error:
+        log.error(str(error))
+        return FAILED
+    return program(library).run(argv, log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(arguments(), Log()))
