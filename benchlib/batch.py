@@ -7,19 +7,29 @@ the notebook does not have) is refused here before anything runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import papermill
+import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
+from benchlib import planning
+from benchlib.analysis import measured
+from benchlib.case import Status
 from benchlib.errors import InputError
+from benchlib.report import html
+from benchlib.sweep import preset
 
 log = logging.getLogger(__name__)
 
@@ -95,27 +105,120 @@ def refuse_unknown(source: Path, parameters: Mapping[str, Any]) -> None:
             raise InputError(name, f"{source.name} has no such parameter; it has {sorted(known)}")
 
 
-def run(
-    parameters: Mapping[str, Any], precisions: Sequence[str], out: Path
-) -> tuple[Execution, ...]:
-    """Measure each precision in a kernel of its own; a failed one does not stop the next."""
-    executions = []
-    for precision in precisions:
-        log.info("precision %s: papermill runs benchmark.ipynb", precision)
-        executions.append(
-            execute(
-                "benchmark.ipynb",
-                out / f"benchmark_{precision}.ipynb",
-                {**parameters, "precision": precision, "out_dir": str(out.resolve())},
-            )
-        )
-    return tuple(executions)
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the main job ended: each notebook, the rows that stand now, and the report."""
+
+    out: Path
+    executions: tuple[Execution, ...]
+    counts: Mapping[str, int]
+    page: Path | None
+    interrupted: bool
+
+    @property
+    def ok(self) -> bool:
+        """Every notebook went through and no case failed; a skipped case has its reason."""
+        return not self.counts.get(Status.FAILED.value) and all(one.ok for one in self.executions)
+
+    def as_json(self) -> dict[str, Any]:
+        """What a program that called the command wants to know."""
+        return {
+            "out": str(self.out),
+            "ok": self.ok and not self.interrupted,
+            "interrupted": self.interrupted,
+            "rows": dict(self.counts),
+            "report": str(self.page) if self.page else None,
+            "problems": [one.problem for one in self.executions if not one.ok],
+        }
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        counts = ", ".join(f"{number} {status}" for status, number in self.counts.items())
+        lines = [f"{self.out / 'table.csv'}: {counts or 'no rows yet'}"]
+        lines += [f"{one.notebook}: {one.problem}" for one in self.executions if not one.ok]
+        if self.counts.get(Status.FAILED.value):
+            lines.append("some cases failed; the report lists them with their logs")
+        if self.interrupted:
+            lines.append("stopped before the end; run the same command again to go on")
+        if self.page:
+            lines.append(f"report: {self.page}")
+        return lines
+
+
+def main_job(
+    preset_name: str | None, overrides: Mapping[str, Any], out: Path, *, with_report: bool = True
+) -> Ended:
+    """Measure every precision of a preset into ``out``, then render the report.
+
+    Everything a user can have got wrong is refused by an :class:`InputError` before the first
+    kernel starts. A failed precision does not stop the next one.
+    """
+    chosen = preset.find(preset_name or "quick").with_values({**overrides, "out_dir": str(out)})
+    runs = chosen.runs()
+    planning.plan(preset_name, overrides)
+    executions: list[Execution] = []
+    with Relay() as relay:
+        for parameters in runs:
+            if relay.asked:
+                break
+            log.info("precision %s: papermill runs benchmark.ipynb", parameters.precision)
+            given = {**parameters.as_json(), "out_dir": str(out.resolve())}
+            name = f"benchmark_{parameters.precision}.ipynb"
+            executions.append(relay.execute("benchmark.ipynb", out / name, given))
+    counts = _counts(out)
+    page = None
+    if with_report and counts and not relay.asked:
+        log.info("the report: papermill runs report.ipynb")
+        page = report([out], out)
+    return Ended(out, tuple(executions), counts, page, relay.asked)
+
+
+class Relay:
+    """Passes Ctrl-C on to the kernel that measures, which sits in a session of its own.
+
+    The kernel lets the running case finish at the first signal and stops at the second. papermill
+    runs in a thread meanwhile, because it would otherwise take the signal and kill the kernel.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Relay:
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def execute(self, name: str, output: Path, parameters: Mapping[str, Any]) -> Execution:
+        """As :func:`execute`, with signals passed on while it runs."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(execute, name, output, parameters)
+            # Waiting in slices: a plain wait would hold signals back until it is over.
+            while not running.done():
+                wait([running], timeout=0.2)
+            return running.result()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        said = "stopping at once" if self.asked else "the running case is finished first"
+        log.warning("%s", said)
+        self.asked = True
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "ipykernel_launcher" in " ".join(child.cmdline()):
+                    child.send_signal(signal.SIGINT)
+
+
+def _counts(out: Path) -> dict[str, int]:
+    """How many rows of each status stand in the set."""
+    if not (out / measured.TABLE).is_file():
+        return {}
+    return {str(k): int(n) for k, n in measured.load(out).frame["status"].value_counts().items()}
 
 
 def report(sets: Sequence[Path], out: Path, figures: Path | None = None) -> Path:
     """Render ``report.ipynb`` over measured sets into ``out``; return the HTML's path."""
-    from benchlib.report import html
-
     parameters = {
         "results": [str(Path(one).resolve()) for one in sets],
         "figures_dir": str(figures.resolve()) if figures else "",

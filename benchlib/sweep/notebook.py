@@ -6,6 +6,7 @@ The cell is written from the model, so name, type, default and help stand in one
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Mapping
@@ -14,17 +15,22 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import nbformat
+import pandas as pd
 
-from benchlib.sweep import parameters
+from benchlib.case import Status
+from benchlib.sweep import digits, parameters
 from benchlib.sweep.parameters import Parameters
+from benchlib.sweep.row import Row
+from benchlib.sweep.run import Outcome
 
 TAG = "parameters"
 
 #: What papermill can inject; anything else in a kernel's namespace is not a parameter.
 _PLAIN = (str, int, float, list, tuple, dict, type(None))
 
-#: IPython puts these into every namespace.
-_IPYTHON = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
+#: IPython puts these into every namespace, and ``precisions`` comes with a preset's file: it says
+#: which runs to make, and this notebook is one of them.
+_NOT_OURS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "precisions"})
 
 
 def read(namespace: Mapping[str, Any]) -> Parameters:
@@ -33,12 +39,54 @@ def read(namespace: Mapping[str, Any]) -> Parameters:
     papermill injects a misspelt ``-p modles …`` with a warning only; here it is refused with an
     :class:`~benchlib.errors.InputError` that names the nearest right one.
     """
+    if (Path.cwd() / "benchmark.ipynb").is_file():
+        # JupyterLab starts a kernel in the notebook's folder, papermill in the caller's; the
+        # relative paths among the parameters are meant from the project's top in both.
+        os.chdir("..")
     given = {
         name: value
         for name, value in namespace.items()
-        if not name.startswith("_") and name not in _IPYTHON and isinstance(value, _PLAIN)
+        if not name.startswith("_") and name not in _NOT_OURS and isinstance(value, _PLAIN)
     }
     return parameters.read(given)
+
+
+def table(outcome: Outcome) -> pd.DataFrame:
+    """The rows of a run for the eye: what, how fast with its interval, and how far to believe it.
+
+    Times are milliseconds per batch; a missing one is empty and ``what happened`` says why.
+    """
+    return pd.DataFrame(
+        {
+            "model": [row.model for row in outcome.rows],
+            "size": [f"{row.width}x{row.height}" for row in outcome.rows],
+            "batch": [row.batch for row in outcome.rows],
+            "ms": [_interval(row) for row in outcome.rows],
+            "images/s": [_number(row.throughput_img_s) for row in outcome.rows],
+            "verdict": [str(row.verdict or "") for row in outcome.rows],
+            "what happened": [row.message or "; ".join(row.reasons) for row in outcome.rows],
+        }
+    ).sort_values(["model", "size", "batch"], ignore_index=True)
+
+
+def check(outcome: Outcome) -> None:
+    """Raise when the run was stopped or measured nothing, so that papermill tells of it."""
+    if outcome.interrupted:
+        raise InterruptedError(outcome.sentence)
+    if outcome.rows and all(row.status is Status.FAILED for row in outcome.rows):
+        raise RuntimeError(f"every case failed: {outcome.rows[0].message}")
+
+
+def _interval(row: Row) -> str:
+    if row.latency_ms is None:
+        return ""
+    low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
+    shown = digits.text(row.latency_ms, low, high)
+    return shown if low is None or high is None else f"{shown} ({low:.4g} to {high:.4g})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def cell() -> str:
