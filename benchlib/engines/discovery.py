@@ -91,9 +91,7 @@ def choose() -> Choice:
         except MissingProgramError as error:
             against.append(error.problem.partition(";")[0])
     program = _found_onnxruntime()
-    return Choice(
-        program, f"ONNX Runtime on the CPU, because {' and '.join(dict.fromkeys(against))}"
-    )
+    return Choice(program, f"nothing better works here: {', '.join(dict.fromkeys(against))}")
 
 
 def planned(engine: str = AUTO, tensorrt: str | None = None) -> Program:
