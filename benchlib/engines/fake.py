@@ -184,10 +184,12 @@ def _plan(version: Version) -> bytes:
 
 def _layers(options: Mapping[str, Any]) -> dict[str, Any]:
     """Layer information as a plan built with ``detailed`` gives it, every layer as asked."""
+    # A placeholder graph says in words which form it stands for.
+    graph = Path(options["--onnx"] or "").name and Path(options["--onnx"]).read_text()
     kind = "FP32"
-    if options.get("--fp16") or options.get("--stronglyTyped"):
+    if options.get("--fp16") or "fp16" in graph:
         kind = "FP16"
-    if options.get("--int8"):
+    if options.get("--int8") or "int8" in graph:
         kind = "Int8"
     tensor = {"Name": "t", "Location": "Device", "Dimensions": [1, 8, 8, 8]}
     tensor["Format/Datatype"] = f"Row major linear {kind} format"

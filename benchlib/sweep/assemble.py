@@ -6,23 +6,25 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from benchlib.case import Case, Status
 from benchlib.engines import layers as engine_layers
 from benchlib.engines import profile as engine_profile
 from benchlib.engines.command import tf32
-from benchlib.engines.layers import BadLayersError, Layer
 from benchlib.engines.profile import BadProfileError
 from benchlib.engines.program import Program
 from benchlib.graphs.make import Graph
-from benchlib.sweep import plans, samples
+from benchlib.models import lineup
+from benchlib.sweep import plans
+from benchlib.sweep.clocks import NOT_ASKED, ClockLock
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.failure import Fault
+from benchlib.sweep.judging import Findings, highest, layers, low_share, middle
 from benchlib.sweep.matrix import settings
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.places import model_name
 from benchlib.sweep.row import Row
+from benchlib.sweep.verdict import Judgement
+from benchlib.sweep.workshop import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,13 @@ class Assembler:
     parameters: Parameters
     program: Program
     device: str
+    lock: ClockLock = NOT_ASKED
 
     def skipped(self, case: Case, reason: str, fingerprint: str) -> Row:
         """The row of a case that this program cannot honestly run."""
-        evidence = Evidence(case, settings(self.parameters))
+        card = lineup.card(case.model)
+        network = Network(family=card.family, task=card.task or None)
+        evidence = Evidence(case, settings(self.parameters), network=network)
         return Row(
             **self._known(evidence), status=Status.SKIPPED, message=reason, fingerprint=fingerprint
         )
@@ -52,36 +57,50 @@ class Assembler:
             detail=self._detail(evidence),
         )
 
-    def ok(self, evidence: Evidence, log: str | None, files: list[str], fingerprint: str) -> Row:
-        """The row of a case that was measured."""
-        compute = np.concatenate([run.compute_ms for run in evidence.runs])
-        enqueue = np.concatenate([run.enqueue_ms for run in evidence.runs])
-        summary = samples.summary(compute, enqueue)
-        images = evidence.case.batch * len(compute)
-        known = self._known(evidence)
-        return Row(
-            **known,
+    def ok(
+        self, evidence: Evidence, log: str | None, files: list[str], fingerprint: str
+    ) -> tuple[Row, Judgement]:
+        """The row of a case that was measured, and how far it can be believed.
+
+        ``files`` are the raw series, relative to the set.
+        """
+        found = Findings(evidence, self.lock)
+        headline, pooled, judgement = found.headline, found.pooled, found.judgement
+        row = Row(
+            **self._known(evidence),
             status=Status.OK,
             message="; ".join(evidence.oddities) or None,
-            latency_ms=summary.median,
-            latency_ci_low_ms=summary.ci_low,
-            latency_ci_high_ms=summary.ci_high,
-            latency_mean_ms=summary.mean,
-            latency_p5_ms=summary.p5,
-            latency_p95_ms=summary.p95,
-            latency_p99_ms=summary.p99,
-            cov=summary.cov,
-            n_samples=summary.n,
-            throughput_img_s=images / sum(run.span_s for run in evidence.runs),
-            enqueue_ms=summary.enqueue,
+            verdict=judgement.verdict,
+            reasons=tuple(reason.value for reason in judgement.reasons),
+            latency_ms=headline.latency,
+            latency_ci_low_ms=headline.ci_low,
+            latency_ci_high_ms=headline.ci_high,
+            latency_mean_ms=pooled.mean,
+            latency_p5_ms=pooled.p5,
+            latency_p95_ms=pooled.p95,
+            latency_p99_ms=pooled.p99,
+            cov=pooled.cov,
+            n_samples=pooled.n,
+            throughput_img_s=found.throughput_img_s,
+            enqueue_ms=pooled.enqueue,
+            sm_clock_mhz=middle([one.sm_clock_mhz for one in found.telemetry]),
+            mem_clock_mhz=middle([one.memory_clock_mhz for one in found.telemetry]),
+            power_w=middle([one.power_w for one in found.telemetry]),
+            energy_mj=found.energy_mj,
+            temperature_c=highest([one.temperature_c for one in found.telemetry]),
+            throttle=found.throttle,
             log=log,
             fingerprint=fingerprint,
             detail={
                 **self._detail(evidence),
                 "samples": files,
-                "statistics": summary.as_json(),
+                "statistics": [one.as_json() for one in found.runs],
+                "replication": headline.as_json(),
+                "telemetry": [one.as_json() for one in found.telemetry],
+                "reasons": list(judgement.sentences),
             },
         )
+        return row, judgement
 
     def _known(self, evidence: Evidence) -> dict[str, Any]:
         """The columns that do not depend on how the case ended."""
@@ -90,7 +109,6 @@ class Assembler:
         on_gpu = not self.program.on_cpu
         engine = evidence.engines[0] if evidence.engines else None
         found = layers(evidence)
-        share = engine_layers.low_precision_share(found, case.precision) if found else None
         return {
             "key": case.key,
             "model": model_name(case.model),
@@ -105,7 +123,7 @@ class Assembler:
             "height": case.height,
             "width": case.width,
             "shape_mode": case.shape_mode,
-            "build_s": None if engine is None else engine.build_s or engine.wall_s,
+            "build_s": None if engine is None else engine.facts.build_s or engine.facts.wall_s,
             "engine_mb": None if engine is None else engine.mb,
             "params_m": network.params_m,
             "gmacs": network.gmacs,
@@ -116,7 +134,7 @@ class Assembler:
             "accuracy_source": network.accuracy_source,
             "graph_layers": None if graph is None else graph.layers,
             "engine_layers": len(found) or None,
-            "low_precision_share": share,
+            "low_precision_share": low_share(evidence),
             "cuda_graph": measured_by.cuda_graph if on_gpu else None,
             "transfers": measured_by.transfers if on_gpu else None,
             "spin_wait": measured_by.spin_wait if on_gpu else None,
@@ -151,17 +169,8 @@ class Assembler:
                 for run in evidence.runs
             ],
             "memory_freed": evidence.memory_freed,
+            "clock_lock": asdict(self.lock),
         }
-
-
-def layers(evidence: Evidence) -> tuple[Layer, ...]:
-    """The engine's layers; empty where the program told none that can be read."""
-    if evidence.layers is None or not evidence.layers.is_file():
-        return ()
-    try:
-        return engine_layers.read(evidence.layers)
-    except BadLayersError:
-        return ()
 
 
 def _layer_times(evidence: Evidence) -> list[dict[str, Any]] | None:

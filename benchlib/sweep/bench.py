@@ -18,7 +18,7 @@ from benchlib.sweep.evidence import Evidence, TimingRun
 from benchlib.sweep.failure import CaseError, disk_full, timeout
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.places import Places
-from benchlib.sweep.plans import BuiltEngine, PlanStore
+from benchlib.sweep.plans import BuildFacts, BuiltEngine, PlanStore
 from benchlib.sweep.telemetry import Recorder
 from benchlib.sweep.workshop import Workshop
 
@@ -68,6 +68,7 @@ class Bench:
                 dynamic=graph.dynamic,
             )
             for command in planned:
+                evidence.commands.append(self.places.argv(command))
                 if command.phase is Phase.BUILD:
                     engine = engine or self._engine(evidence, graph, command, build)
                     continue
@@ -85,12 +86,12 @@ class Bench:
     def _engine(
         self, evidence: Evidence, graph: Graph, command: Command, build: int
     ) -> BuiltEngine:
-        def make(plan: Path, layers: Path) -> tuple[float | None, float]:
+        def make(plan: Path, layers: Path) -> BuildFacts:
             told = command.with_flag("--saveEngine", plan)
             if told.flag("--exportLayerInfo") is not None:
                 told = told.with_flag("--exportLayerInfo", layers)
             seconds, said = self._run(evidence, told, plan)
-            return said.built_s, seconds
+            return BuildFacts(said.built_s, seconds, said.skipped_tactics)
 
         engine_key = plans.key(graph, command, self.program, self.device, build)
         engine = self.plans.obtain(engine_key, f"{evidence.case.key}.b{build}", make)
@@ -123,7 +124,6 @@ class Bench:
         """
         log = evidence.log or self.work / f"{evidence.case.key}.log"
         evidence.log = log
-        evidence.commands.append(self.places.argv(command))
         limit_s = (
             self.parameters.time_limit_build_s
             if command.phase is Phase.BUILD

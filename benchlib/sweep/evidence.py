@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchlib.case import Case
+from benchlib.case import Case, Engine
 from benchlib.engines.exporttimes import Query
 from benchlib.engines.log import Log
 from benchlib.engines.settings import Settings
@@ -44,6 +44,11 @@ class TimingRun:
         return np.array([query.enqueue_ms for query in self.queries])
 
     @property
+    def has_transfers(self) -> bool:
+        """Whether any copy to or from the GPU took time."""
+        return any(query.h2d_ms > 0 or query.d2h_ms > 0 for query in self.queries)
+
+    @property
     def span_s(self) -> float:
         """From the first query's start to the last one's end, in device time."""
         first = min(query.start_h2d_ms for query in self.queries)
@@ -74,6 +79,16 @@ class Evidence:
     profile: Path | None = None
     memory_freed: bool | None = None
     oddities: list[str] = field(default_factory=list)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether no GPU took part."""
+        return self.case.engine is Engine.ONNXRUNTIME_CPU
+
+    @property
+    def skipped_tactics(self) -> int:
+        """Tactics that builders skipped, over all engines."""
+        return sum(engine.facts.skipped_tactics for engine in self.engines)
 
     def log_text(self) -> str:
         """What the programs said; empty when none was started."""

@@ -16,17 +16,26 @@ from benchlib.graphs.make import Graph
 
 
 @dataclass(frozen=True, slots=True)
+class BuildFacts:
+    """What a build says of itself: its own seconds (None if it tells none), our wall seconds, and
+    how many tactics it had to skip."""
+
+    build_s: float | None
+    wall_s: float
+    skipped_tactics: int
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """A finished engine. ``build_s`` is the program's own figure, ``wall_s`` ours; ``mb`` is
-    decimal megabytes; ``layers`` is the layer information written at build, if there was any."""
+    """A finished engine. ``mb`` is decimal megabytes; ``layers`` is the layer information written
+    at build, if there was any; ``reused`` says that it was not built for this case."""
 
     plan: Path
     layers: Path | None
-    build_s: float | None
-    wall_s: float
+    facts: BuildFacts
     mb: float
     key: str
-    reused: bool = False
+    reused: bool
 
 
 def key(graph: Graph, command: Command, program: Program, gpu: str | None, build: int) -> str:
@@ -49,12 +58,12 @@ class PlanStore:
         self,
         engine_key: str,
         name: str,
-        build: Callable[[Path, Path], tuple[float | None, float]],
+        build: Callable[[Path, Path], BuildFacts],
     ) -> BuiltEngine:
         """The engine called ``engine_key``, built now unless it is there.
 
-        ``build(plan, layers)`` writes both files under the paths it is given and returns the
-        program's and our own seconds, or raises; ``name`` makes the temporary folder readable.
+        ``build(plan, layers)`` writes both files under the paths it is given, or raises; ``name``
+        makes the temporary folder readable.
         """
         found = self._found(engine_key)
         if found is not None:
@@ -65,13 +74,9 @@ class PlanStore:
         temporary.mkdir(parents=True)
         try:
             plan, layers = temporary / "engine.plan", temporary / "layers.json"
-            build_s, wall_s = build(plan, layers)
-            facts = {
-                "build_s": build_s,
-                "wall_s": wall_s,
-                "mb": plan.stat().st_size / 1e6,
-            }
-            (temporary / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+            facts = build(plan, layers)
+            text = json.dumps(asdict(facts))
+            (temporary / "facts.json").write_text(text, encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
         finally:
@@ -91,13 +96,14 @@ class PlanStore:
     @staticmethod
     def _read(folder: Path, *, reused: bool) -> BuiltEngine:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        layers = folder / "layers.json"
+        plan, layers = folder / "engine.plan", folder / "layers.json"
         return BuiltEngine(
-            plan=folder / "engine.plan",
+            plan=plan,
             layers=layers if layers.is_file() else None,
+            facts=BuildFacts(**facts),
+            mb=plan.stat().st_size / 1e6,
             key=folder.name,
             reused=reused,
-            **facts,
         )
 
 

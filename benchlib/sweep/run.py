@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchlib.case import Case, Engine, Status, Verdict
+from benchlib.case import Case, Engine, ShapeMode, Status
 from benchlib.engines import exporttimes
 from benchlib.engines.command import CaseFiles, commands, unsupported
 from benchlib.engines.program import Program
 from benchlib.graphs import cache
-from benchlib.sweep import environment, failure, gpu, matrix, nvml, readings
+from benchlib.sweep import clocks, environment, failure, gpu, matrix, nvml, readings
 from benchlib.sweep.assemble import Assembler
 from benchlib.sweep.bench import Bench
+from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.failure import CaseError
 from benchlib.sweep.interrupt import Interrupt
@@ -91,8 +92,11 @@ def run(
     _check_commands(parameters, cases, program)
     telling = progress or suited()
     store = Store(Path(parameters.out_dir).expanduser())
-    with store.opened():
-        return _Run(parameters, program, store, telling).all(cases)
+    wanted = parameters.lock_clocks and not program.on_cpu
+    with store.opened(), clocks.held(wanted) as lock:
+        if parameters.lock_clocks:
+            telling.say(lock.reason)
+        return _Run(parameters, program, store, telling, lock).all(cases)
 
 
 def _find(parameters: Parameters) -> Program:
@@ -106,7 +110,7 @@ def _check_commands(parameters: Parameters, cases: tuple[Case, ...], program: Pr
     files = CaseFiles.within(Path("work"), "case")
     for case in cases:
         if unsupported(case, program) is None:
-            dynamic = case.shape_mode.value != "static"
+            dynamic = case.shape_mode is not ShapeMode.STATIC
             commands(
                 case,
                 matrix.settings(parameters),
@@ -121,7 +125,12 @@ class _Run:
     """One run under way."""
 
     def __init__(
-        self, parameters: Parameters, program: Program, store: Store, progress: Progress
+        self,
+        parameters: Parameters,
+        program: Program,
+        store: Store,
+        progress: Progress,
+        lock: ClockLock,
     ) -> None:
         card = None if program.on_cpu else gpu.describe()
         device = environment.device_name(program, card)
@@ -131,7 +140,8 @@ class _Run:
         self._progress = progress
         self._card = card
         self._device = device
-        self._assembler = Assembler(parameters, program, device)
+        self._interrupt = Interrupt(progress.say)
+        self._assembler = Assembler(parameters, program, device, lock)
         self._bench = Bench(
             parameters=parameters,
             program=program,
@@ -156,9 +166,9 @@ class _Run:
         self._store.save_table()
         self._progress.begin(len(cases), len(standing))
         measured = 0
-        with self._open_workshop(), Interrupt(self._progress.say) as interrupt:
+        with self._tools(), self._interrupt:
             for case in todo:
-                if interrupt.asked:
+                if self._interrupt.asked:
                     break
                 self._progress.start(case.key)
                 row = self._row(case, prints[case])
@@ -169,16 +179,17 @@ class _Run:
         outcome = Outcome(
             self._store.directory, rows, measured, len(cases), interrupted=measured < len(todo)
         )
-        self._progress.close()
         log.info("%s", outcome.sentence)
         return outcome
 
     @contextlib.contextmanager
-    def _open_workshop(self) -> Iterator[Workshop]:
+    def _tools(self) -> Iterator[None]:
+        """Close what was opened for the run, however it ends."""
         try:
-            yield self._bench.workshop
+            yield
         finally:
             self._bench.workshop.close()
+            self._progress.close()
 
     def _stands(self, case: Case, fingerprint: str) -> bool:
         row = self._store.row(case.key)
@@ -193,32 +204,38 @@ class _Run:
             return self._assembler.skipped(case, reason, fingerprint)
         attempt = 1
         while True:
-            row = self._attempt(case, attempt, fingerprint)
-            if row.verdict is not Verdict.SUSPECT or attempt > self._parameters.retries:
+            row, worth_retrying = self._attempt(case, attempt, fingerprint)
+            if not worth_retrying or attempt > self._parameters.retries or self._interrupt.asked:
                 return row
+            rest_s = self._parameters.cool_down_s
             self._progress.say(
-                f"{case.key} is SUSPECT ({';'.join(row.reasons)}); again after "
-                f"{self._parameters.cool_down_s:g} s of rest"
+                f"{case.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
             )
-            time.sleep(self._parameters.cool_down_s)
+            time.sleep(rest_s)
             attempt += 1
 
-    def _attempt(self, case: Case, attempt: int, fingerprint: str) -> Row:
-        """Measure once; whatever goes wrong becomes a failed row here and nowhere else."""
+    def _attempt(self, case: Case, attempt: int, fingerprint: str) -> tuple[Row, bool]:
+        """Measure once; return the row and whether another attempt could come out better.
+
+        Whatever goes wrong becomes a failed row here and nowhere else.
+        """
         evidence = Evidence(
             case,
             matrix.settings(self._parameters, attempt),
-            log=self._store.work / f"{case.key}.log",
+            log=self._store.work / f"{case.key}.{attempt}.log",
             attempt=attempt,
         )
         try:
             self._bench.measure(evidence)
             files = self._save_samples(evidence)
-            return self._assembler.ok(evidence, self._save_log(evidence), files, fingerprint)
+            kept = self._save_log(evidence)
+            row, judgement = self._assembler.ok(evidence, kept, files, fingerprint)
+            return row, judgement.worth_retrying
         except EXPECTED as error:
             log.debug("%s failed", case.key, exc_info=error)
             fault = failure.of_error(error)
-            return self._assembler.failed(evidence, fault, self._save_log(evidence), fingerprint)
+            kept = self._save_log(evidence)
+            return self._assembler.failed(evidence, fault, kept, fingerprint), False
 
     def _save_samples(self, evidence: Evidence) -> list[str]:
         """Keep the raw exportTimes, the first run's under the case's own name."""

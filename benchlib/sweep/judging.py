@@ -1,0 +1,140 @@
+"""What one case's evidence says, brought into the terms of the statistics and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+import numpy as np
+
+from benchlib.engines import layers as engine_layers
+from benchlib.engines.layers import BadLayersError, Layer
+from benchlib.sweep import readings, replication, samples, verdict
+from benchlib.sweep.clocks import ClockLock
+from benchlib.sweep.evidence import Evidence
+from benchlib.sweep.readings import Range, TelemetrySummary
+from benchlib.sweep.replication import Replication
+from benchlib.sweep.samples import Summary
+from benchlib.sweep.verdict import Judgement, Observed
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that is computed from the evidence of one measured case.
+
+    ``low_share`` is the share of computing layers in the precision asked for or less.
+    """
+
+    evidence: Evidence
+    lock: ClockLock
+
+    @cached_property
+    def runs(self) -> tuple[Summary, ...]:
+        """One summary per timing process, in the order they ran."""
+        on_cpu = self.on_cpu
+        return tuple(
+            samples.summary(run.compute_ms, None if on_cpu else run.enqueue_ms)
+            for run in self.evidence.runs
+        )
+
+    @cached_property
+    def pooled(self) -> Summary:
+        """All samples as one series: what mean, percentiles and spread are told of."""
+        compute = np.concatenate([run.compute_ms for run in self.evidence.runs])
+        enqueue = np.concatenate([run.enqueue_ms for run in self.evidence.runs])
+        return samples.summary(compute, None if self.on_cpu else enqueue)
+
+    @cached_property
+    def headline(self) -> Replication:
+        """The latency and its interval over processes and builds."""
+        builds: dict[int, list[Summary]] = {}
+        for run, summary in zip(self.evidence.runs, self.runs, strict=True):
+            builds.setdefault(run.build, []).append(summary)
+        return replication.combine(list(builds.values()))
+
+    @cached_property
+    def telemetry(self) -> tuple[TelemetrySummary, ...]:
+        """One summary per watched timing process; empty where nothing was watched."""
+        return tuple(
+            readings.summarise(run.readings, run.span_s)
+            for run in self.evidence.runs
+            if run.readings
+        )
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        case, settings, runs = self.evidence.case, self.evidence.settings, self.evidence.runs
+        return verdict.judge(
+            Observed(
+                engine=case.engine,
+                precision=case.precision,
+                runs=self.runs,
+                int8_method=case.int8_method,
+                telemetry=self.telemetry,
+                lock=self.lock,
+                cuda_graph=settings.cuda_graph,
+                graph_captured=not any(run.log.graph_failed for run in runs),
+                transfers=settings.transfers,
+                transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
+                low_precision_share=low_share(self.evidence),
+                skipped_tactics=self.evidence.skipped_tactics,
+            )
+        )
+
+    @property
+    def throughput_img_s(self) -> float:
+        """Images per second of device time, queries queued back to back."""
+        runs = self.evidence.runs
+        images = self.evidence.case.batch * sum(len(run.queries) for run in runs)
+        return images / sum(run.span_s for run in runs)
+
+    @property
+    def throttle(self) -> str | None:
+        """Words of all throttle bits seen, joined by ;, ``none`` when none, None when unknown."""
+        told = [one.throttle for one in self.telemetry if one.throttle is not None]
+        if not told:
+            return None
+        return ";".join(sorted(set().union(*told))) or "none"
+
+    @property
+    def energy_mj(self) -> float | None:
+        """Millijoules per image: the median of the processes that could tell."""
+        told = [one.energy_mj_per_image(self.throughput_img_s) for one in self.telemetry]
+        known = [value for value in told if value is not None]
+        return median(known) if known else None
+
+    @property
+    def on_cpu(self) -> bool:
+        """On a CPU nothing is enqueued and nothing is copied."""
+        return self.evidence.on_cpu
+
+
+def middle(ranges: Sequence[Range | None]) -> float | None:
+    """The median of the medians; None when nothing is known."""
+    known = [one.median for one in ranges if one is not None]
+    return median(known) if known else None
+
+
+def highest(ranges: Sequence[Range | None]) -> float | None:
+    """The greatest value seen; None when nothing is known."""
+    return max((one.maximum for one in ranges if one is not None), default=None)
+
+
+def layers(evidence: Evidence) -> tuple[Layer, ...]:
+    """The engine's layers; empty where the program told none that can be read."""
+    if evidence.layers is None or not evidence.layers.is_file():
+        return ()
+    try:
+        return engine_layers.read(evidence.layers)
+    except BadLayersError:
+        return ()
+
+
+def low_share(evidence: Evidence) -> float | None:
+    """Share of computing layers in the precision asked for or less; None when not known."""
+    found = layers(evidence)
+    if not found:
+        return None
+    return engine_layers.low_precision_share(found, evidence.case.precision)
