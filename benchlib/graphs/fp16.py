@@ -9,6 +9,8 @@ import onnx
 from onnx import numpy_helper
 from onnxconverter_common import float16
 
+from benchlib.graphs import surgery
+
 _SCALES = 2  # the slot of Resize that the standard wants in float32
 _UNBLOCKED = ("Resize", "Upsample")
 
@@ -29,6 +31,7 @@ def to_half(model: onnx.ModelProto, *, half_io: bool = False) -> onnx.ModelProto
             copy, keep_io_types=not half_io, op_block_list=blocked
         )
     _restore_scales(half.graph)
+    surgery.merge_casts(half.graph)
     return half
 
 

@@ -9,36 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnx.version_converter
 
 from benchlib.case import Int8Method
 from benchlib.errors import InputError
-from benchlib.graphs import (
-    cache,
-    calibration,
-    fidelity,
-    fp16,
-    int8_cpu,
-    modelopt,
-    qdq,
-    user_file,
-)
+from benchlib.graphs import cache, calibration, conversion, fidelity, user_file
 from benchlib.graphs.calibration import Identity, ImageSet
 from benchlib.graphs.export import export, opset
 from benchlib.graphs.fidelity import Fidelity
-from benchlib.graphs.form import TYPED_SCALES_OPSET, GraphForm
+from benchlib.graphs.form import GraphForm
 from benchlib.graphs.shape import Shape
 from benchlib.models import lineup
 from benchlib.models.card import Card
 
 FROM_FILE = "from file"
 """What stands for the weights of a user's own ONNX file."""
-
-_METHODS = {
-    GraphForm.INT8_QDQ: (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT),
-    GraphForm.INT8_QDQ_FP16: (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT),
-    GraphForm.INT8_CPU: (Int8Method.ORT_STATIC,),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +148,7 @@ def make(
 
 def _method(form: GraphForm, asked: Int8Method | None) -> Int8Method | None:
     """The quantiser for ``form``; made-up ranges leave no trace in the graph, so none."""
-    known = _METHODS.get(form, ())
+    known = conversion.METHODS.get(form, ())
     if asked is None or (asked is Int8Method.MADE_UP_RANGES and not known):
         return known[0] if known else None
     if asked not in known:
@@ -200,8 +184,15 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
     full = _full(_at(request, GraphForm.FP32), store)
 
     def write(path: Path) -> dict[str, Any]:
-        _convert(request, full, path)
-        onnx.checker.check_model(str(path), full_check=True)
+        conversion.convert(
+            full.path,
+            path,
+            request.form,
+            input_name=full.input_name,
+            batches=request.batches(request.images) if request.form.is_int8 else (),
+            method=request.method,
+            half_io=request.half_io,
+        )
         held_out = calibration.held_out()
         agreement = fidelity.measure(
             full.path,
@@ -217,36 +208,6 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
 
 def _at(request: _Request, form: GraphForm) -> _Request:
     return replace(request, form=form, method=None, calibration_dir=None, half_io=False)
-
-
-def _convert(request: _Request, full: Graph, path: Path) -> None:
-    """Write the form that was asked for, made from the FP32 graph ``full``, to ``path``."""
-    if request.form is GraphForm.INT8_CPU:
-        batches = request.batches(request.images)
-        int8_cpu.quantise(full.path, path, full.input_name, batches)
-        return
-    model = onnx.load(str(full.path))
-    if request.form.is_int8:
-        model = _quantised(request, full, model)
-    if request.form is GraphForm.INT8_QDQ_FP16:
-        model = onnx.version_converter.convert_version(model, TYPED_SCALES_OPSET)
-    if request.form.has_half:
-        model = fp16.to_half(model, half_io=request.half_io)
-    onnx.save(model, str(path))
-
-
-def _quantised(request: _Request, full: Graph, model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` with Q/DQ nodes and FP32 scales."""
-    batches = request.batches(request.images)
-    if request.method is Int8Method.MODELOPT:
-        return modelopt.quantise(full.path, full.input_name, batches)
-    return qdq.quantise(
-        model,
-        full.input_name,
-        batches,
-        grouped=request.method is not Int8Method.QDQ_NO_DEPTHWISE,
-        stored_weights=request.form is GraphForm.INT8_QDQ_FP16,
-    )
 
 
 def _facts(path: Path) -> dict[str, Any]:

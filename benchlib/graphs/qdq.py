@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from benchlib.graphs import placement, ranges
+from benchlib.graphs import placement, ranges, surgery
 
 LEVELS = 127
 """Largest INT8 magnitude in use; -128 is left out so that zero stays in the middle."""
@@ -36,42 +36,12 @@ def quantise(
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    lift_constants(result.graph)
+    surgery.lift_constants(result.graph)
     where = placement.place(result.graph, grouped=grouped)
     found = ranges.amplitudes(result, where.tensors, input_name, batches, percentile)
     scales = {name: scale(np.array(found[name])) for name in where.tensors}
     _insert(result.graph, where, scales, stored_weights=stored_weights)
     return result
-
-
-def lift_constants(graph: onnx.GraphProto) -> None:
-    """Make initialisers of Constant nodes and of Identity on initialisers.
-
-    The exporter merges equal weights behind Identity, and a weight behind a node would be
-    passed over.
-    """
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    aliases: dict[str, str] = {}
-    outputs = {value.name for value in graph.output}
-    kept = []
-    for node in graph.node:
-        for slot, name in enumerate(node.input):
-            node.input[slot] = aliases.get(name, name)
-        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
-        if (
-            node.op_type == "Identity"
-            and node.input[0] in constants
-            and node.output[0] not in outputs
-        ):
-            aliases[node.output[0]] = node.input[0]
-        elif node.op_type == "Constant" and value is not None and node.output[0] not in outputs:
-            tensor = graph.initializer.add()
-            tensor.CopyFrom(value)
-            tensor.name = node.output[0]
-            constants[tensor.name] = tensor
-        else:
-            kept.append(node)
-    _replace_nodes(graph, kept)
 
 
 def scale(amplitude: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -102,8 +72,8 @@ def _insert(
         nodes.append(node)
         for name in node.output:
             nodes += pairs.get(name, ())
-    _replace_nodes(graph, nodes)
-    _drop_unused(graph)
+    surgery.replace_nodes(graph, nodes)
+    surgery.drop_unused(graph)
 
 
 def _activation_pair(
@@ -182,27 +152,3 @@ def _parameters(graph: onnx.GraphProto, name: str, step: NDArray[np.float32]) ->
 
 def _node(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
     return helper.make_node(kind, inputs, [output], name=f"{output}_node", **attributes)
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    copies = []
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove the float32 weights that INT8 ones have replaced."""
-    used = {name for node in graph.node for name in node.input}
-    used |= {value.name for value in graph.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    copies = []
-    for tensor in kept:
-        copy = onnx.TensorProto()
-        copy.CopyFrom(tensor)
-        copies.append(copy)
-    del graph.initializer[:]
-    graph.initializer.extend(copies)
