@@ -50,8 +50,10 @@ class Card:
     torchvision's metadata takes seconds to import. ``task`` is "classification", "segmentation"
     or "" where it is not known. ``divisor``: height and width must be its multiples.
     ``fixed_size`` is the only (height, width) a user's file takes, if it takes only one.
-    ``output`` says in words where the timed graph ends. ``reconstruction`` marks a network
-    rebuilt from an incomplete description: such a one stays out of the findings.
+    ``output`` says in words where the timed graph ends. ``features_only`` marks a network timed
+    without its classifier, whose accuracy is nonetheless the whole network's.
+    ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
+    out of the findings.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Card:
     fixed_size: tuple[int, int] | None = None
     path: Path | None = None
     note: str = ""
+    features_only: bool = False
     reconstruction: bool = False
 
     @property

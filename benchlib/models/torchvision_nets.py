@@ -105,6 +105,7 @@ def _card(name: str, family: str, title: str, paper: str) -> Card:
         published=partial(accuracy, name),
         blog_name=name,
         note=_FEATURES_NOTE if features else "",
+        features_only=features,
     )
 
 

@@ -1,0 +1,122 @@
+"""The line-up shown: records, text, tables, figures, and the notebook run for real."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from benchlib.errors import InputError
+from benchlib.report import lineup_page, lineup_table
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import lineup as figures
+from benchlib.report.tables import grid
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "lineup.ipynb"
+SOME = ("mobilenet_v3_small", "fast_scnn", "fast_scnn_blog", "dapspnet")
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[lineup_table.Record, ...]:
+    return lineup_table.read_all(SOME, 480, 640)
+
+
+@pytest.fixture
+def features(rows: tuple[lineup_table.Record, ...]) -> lineup_table.Record:
+    return replace(rows[0], name="vgg_like", features_only=True, accuracy=80.0)
+
+
+def test_records_are_json(rows: tuple[lineup_table.Record, ...], monkeypatch) -> None:
+    monkeypatch.setattr(lineup_table.lineup, "names", lambda: SOME)
+    documents = lineup_table.records(height=480, width=640)
+    back = json.loads(json.dumps(documents, allow_nan=False))
+    assert [one["name"] for one in back] == list(SOME)
+    assert back[1]["gmacs"] == pytest.approx(0.983, abs=5e-4)
+    assert back[2]["accuracy"] is None
+    said = lineup_table.text(back)
+    assert "At 640x480" in said and "dapspnet (reconstruction)" in said
+    assert "IMAGENET1K_V1" in said
+
+
+def test_a_failed_count_is_a_dash_with_its_reason() -> None:
+    rows = lineup_table.read_all(("fast_scnn",), 480, 650)
+    said = lineup_table.text([lineup_table.asdict(row) for row in rows])
+    assert "multiples of 32" in said
+    cells = {column.title: column.cells[0] for column in lineup_table.costs(rows).columns}
+    assert cells["GMACs"].text == "–" and "multiples of 32" in cells["GMACs"].note
+    assert cells["Params, M"].text == "1.14"
+    assert isinstance(figures.work(rows), Absent)
+
+
+def test_accuracies_of_two_metrics_have_two_columns(rows) -> None:
+    columns = {column.title: column for column in lineup_table.costs(rows).columns}
+    assert [cell.text for cell in columns["ImageNet top-1"].cells] == ["67.7", "–", "–", "–"]
+    assert [cell.text for cell in columns["Cityscapes mIoU"].cells] == ["–", "68.6", "–", "–"]
+
+
+def test_tables_mark_the_reconstruction_and_say_where_graphs_end(rows) -> None:
+    page = grid.html(lineup_table.facts(rows))
+    assert "dapspnet (reconstruction)" in page
+    assert "per pixel of the input size" in page and "1/8 of the input size" in page
+
+
+def test_work_says_least_and_most(rows) -> None:
+    large = lineup_table.read_all(SOME, 768, 1024)
+    drawing = figures.work([*rows, *large])
+    assert isinstance(drawing, Drawing)
+    assert "mobilenet_v3_small takes least with 0.86" in drawing.alt
+    assert "dapspnet most with 13.6" in drawing.alt
+    assert "Ten times the pixels cost 9.9 to 10.0 times" in drawing.caption
+    assert drawing.svg() == drawing.svg()
+
+
+def test_accuracy_is_drawn_per_task(rows, features) -> None:
+    drawing = figures.accuracy([*rows, features], "classification")
+    assert "ImageNet top-1" in drawing.alt and "fast_scnn" not in drawing.alt
+    assert "vgg_like has the highest with 80.0 %" in drawing.alt
+    assert "Hollow" in drawing.caption
+    assert isinstance(figures.accuracy(rows[:1], "segmentation"), Absent)
+
+
+def test_a_page_needs_a_size_and_known_names() -> None:
+    with pytest.raises(InputError, match="resolutions"):
+        lineup_page.read([], [])
+    with pytest.raises(InputError, match="did you mean resnet18"):
+        lineup_page.read(["resnet81"], ["640x480"])
+
+
+def test_the_notebook_runs_under_papermill(tmp_path: Path) -> None:
+    papermill.execute_notebook(
+        NOTEBOOK,
+        tmp_path / "lineup.ipynb",
+        {
+            "models": list(SOME),
+            "resolutions": ["640x480", "1024x768"],
+            "figures_dir": str(tmp_path / "figures"),
+        },
+        cwd=NOTEBOOK.parent,
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    outputs = [
+        output["data"]["text/html"]
+        for cell in nbformat.read(tmp_path / "lineup.ipynb", 4).cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    shown = "".join(outputs)
+    assert shown.count("<table") == 2 and shown.count("<img") == 3
+    assert len(list((tmp_path / "figures").glob("*.svg"))) == 3
+
+
+def test_the_notebook_is_clean() -> None:
+    notebook = nbformat.read(NOTEBOOK, 4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    assert notebook.metadata.kernelspec.name == "python3"
