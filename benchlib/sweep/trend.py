@@ -23,6 +23,9 @@ for single samples (8.6 to 10.13.2), so that a block median outside it is no acc
 NOISE_WIDTHS = 3.0
 """Standard errors of a block's median added to the band, so that noisy but level runs pass."""
 
+SHORTEST_REST = 4
+"""Blocks through which a line is drawn; through fewer, one block decides it."""
+
 MEDIAN_ERROR = 1.2533
 """Standard error of a median over that of a mean, normal samples: sqrt(pi / 2)."""
 
@@ -50,12 +53,15 @@ class Settling:
     ``steady_from`` is the fraction of the run after which every block median stays within the
     band around the median of the second half: 0.0 is steady from the start, 1.0 never.
     ``start_excess`` is the first block over that median, minus one. ``outside`` is the
-    fraction of blocks of the second half that leave the band.
+    fraction of blocks of the second half that leave the band. ``rest_change`` is the rise of the
+    line through the steady part, a fraction of the median: near 0 for a warm-up that ended, and
+    not for a slope that the band merely cut in two; None when less than four blocks are steady.
     """
 
     steady_from: float
     start_excess: float
     outside: float
+    rest_change: float | None
 
 
 def block_medians(values: Array) -> Array | None:
@@ -73,10 +79,8 @@ def drift(values: Array) -> Drift | None:
         return None
     if np.ptp(medians) == 0:
         return Drift(0.0, 1.0)
-    time = np.arange(BLOCKS)
-    slope = float(stats.theilslopes(medians, time).slope)
-    p_value = float(stats.kendalltau(time, medians).pvalue)
-    return Drift(slope * (BLOCKS - 1) / float(np.median(medians)), p_value)
+    p_value = float(stats.kendalltau(np.arange(BLOCKS), medians).pvalue)
+    return Drift(_rise(medians) / float(np.median(medians)), p_value)
 
 
 def settling(values: Array) -> Settling | None:
@@ -92,8 +96,17 @@ def settling(values: Array) -> Settling | None:
     noise = NOISE_WIDTHS * MEDIAN_ERROR * spread / length**0.5
     beyond = np.abs(medians - settled) > STEADY_BAND * settled + noise
     last = np.flatnonzero(beyond)
+    first_steady = int(last[-1]) + 1 if len(last) else 0
+    rest = medians[first_steady:]
     return Settling(
-        steady_from=float(last[-1] + 1) / BLOCKS if len(last) else 0.0,
+        steady_from=first_steady / BLOCKS,
         start_excess=float(medians[0]) / settled - 1.0,
         outside=float(beyond[BLOCKS // 2 :].mean()),
+        rest_change=_rise(rest) / settled if len(rest) >= SHORTEST_REST else None,
     )
+
+
+def _rise(medians: Array) -> float:
+    """From the first to the last of evenly spaced points along the Theil-Sen line."""
+    times = np.arange(len(medians))
+    return float(stats.theilslopes(medians, times).slope) * (len(medians) - 1)

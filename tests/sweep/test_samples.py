@@ -139,6 +139,7 @@ def test_a_slow_start_is_seen_and_placed():
     assert summary.settling.steady_from == pytest.approx(0.15)
     assert summary.settling.start_excess == pytest.approx(0.2, abs=0.01)
     assert summary.settling.outside == 0
+    assert abs(summary.settling.rest_change) < 0.01
 
 
 def test_a_run_that_never_settles():
