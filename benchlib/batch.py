@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def execute(name: str, output: Path, parameters: Mapping[str, Any]) -> Execution
             kernel_name=KERNEL,
             cwd=source.parent,
             progress_bar=False,
-            log_output=True,
+            # The kernel's own lines, one per case with the time left, as they come.
+            stderr_file=sys.stderr,
             execution_timeout=_NO_LIMIT,
             config=_QUIET,
         )

@@ -6,6 +6,7 @@ The cell is written from the model, so name, type, default and help stand in one
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import types
@@ -49,6 +50,12 @@ def read(namespace: Mapping[str, Any]) -> Parameters:
         if not name.startswith("_") and name not in _NOT_OURS and isinstance(value, _PLAIN)
     }
     return parameters.read(given)
+
+
+def tell() -> None:
+    """Let the lines of a run show under its cell: one per case, with the time left."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("benchlib").setLevel(logging.INFO)
 
 
 def table(outcome: Outcome) -> pd.DataFrame:
