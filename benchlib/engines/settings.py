@@ -20,8 +20,8 @@ class Settings:
     ``warm_up_ms``. ``avg_runs`` only groups log lines; it changes neither their number nor the
     export. ``tf32`` lets matrix products of FP32 graphs use TF32. ``threads`` is for the CPU
     engine; None leaves the choice to it. ``builder_optimization_level`` and ``workspace_mib``
-    are TensorRT's own when None. ``half_io`` asks for FP16 inputs and outputs. The three shapes
-    bound a dynamic engine and are unused by static ones.
+    are TensorRT's own when None. ``half_io`` asks for FP16 inputs and outputs where the precision
+    has FP16. The three shapes bound a dynamic engine and are unused by static ones.
     """
 
     avg_runs: int = 50
