@@ -57,7 +57,7 @@ def choose(index: int) -> Device:
 class Tensor:
     """A network's tensor: page-locked memory on the host and as much on the device."""
 
-    __slots__ = ("device", "host", "is_input", "name")
+    __slots__ = ("_address", "device", "host", "is_input", "name")
 
     def __init__(
         self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, is_input: bool
@@ -66,6 +66,7 @@ class Tensor:
         size = max(count * np.dtype(dtype).itemsize, 1)
         pinned = int(checked(runtime.cudaHostAlloc(size, 0)))
         memory = (ctypes.c_byte * size).from_address(pinned)
+        self._address = pinned
         self.name = name
         self.is_input = is_input
         self.host: npt.NDArray[Any] = np.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
@@ -74,16 +75,16 @@ class Tensor:
     def upload(self) -> None:
         """Copy host to device and wait for it."""
         kind = runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
-        checked(runtime.cudaMemcpy(self.device, self.host.ctypes.data, self.host.nbytes, kind))
+        checked(runtime.cudaMemcpy(self.device, self._address, self.host.nbytes, kind))
 
     def download(self) -> None:
         """Copy device to host and wait for it."""
         kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        checked(runtime.cudaMemcpy(self.host.ctypes.data, self.device, self.host.nbytes, kind))
+        checked(runtime.cudaMemcpy(self._address, self.device, self.host.nbytes, kind))
 
     def copy_on(self, stream: Any) -> None:
         """Copy in the tensor's direction on ``stream`` without waiting."""
-        target, source = self.host.ctypes.data, self.device
+        target, source = self._address, self.device
         kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         if self.is_input:
             target, source = source, target

@@ -57,6 +57,9 @@ ORT_ERRORS = (
 )
 """What ONNX Runtime raises; its own classes have no common base."""
 
+UNSUPPORTED = (native.InvalidGraph, native.NotImplemented)
+"""Raised for operators that are unknown or have no kernel for their types."""
+
 NUMPY_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -202,7 +205,8 @@ def _session(
     try:
         return onnxruntime.InferenceSession(str(path), settings, providers=[provider])
     except ORT_ERRORS as error:
-        raise StandinError(f"Engine set up failed: {_line(error)}") from error
+        what = "the graph is not supported: " if isinstance(error, UNSUPPORTED) else ""
+        raise StandinError(f"Engine set up failed: {what}{_line(error)}") from error
 
 
 def _feeds(

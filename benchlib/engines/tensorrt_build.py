@@ -131,7 +131,7 @@ def configure(library: Library, config: Any, options: Options) -> None:
     if options["--sparsity"] == "enable":
         config.set_flag(library.member("BuilderFlag", "SPARSE_WEIGHTS", "--sparsity"))
     elif options["--sparsity"] == "force":
-        raise StandinError("--sparsity=force is not possible: weights are taken as they are")
+        raise StandinError("--sparsity=force is not supported: weights are taken as they are")
 
 
 def set_precisions(library: Library, config: Any, network: Any, options: Options, log: Log) -> None:
@@ -153,7 +153,7 @@ def set_precisions(library: Library, config: Any, network: Any, options: Options
 def _assign(library: Library, config: Any, attribute: str, value: int, flag: str) -> None:
     if not hasattr(config, attribute):
         raise StandinError(
-            f"{flag} is not possible with {library.name} {library.version}: "
+            f"{flag} is not supported by {library.name} {library.version}: "
             f"its builder has no {attribute}"
         )
     setattr(config, attribute, value)

@@ -76,9 +76,8 @@ def bind(
     return Bound(engine, context, tensors)
 
 
-def run_once(bound: Bound) -> None:
-    """Enqueue one query on a stream of its own and wait for it; raises :class:`StandinError`."""
-    stream = cuda_runtime.stream()
+def run_once(bound: Bound, stream: Any) -> None:
+    """Enqueue one query on ``stream`` and wait for it; raises :class:`StandinError`."""
     if not bound.context.execute_async_v3(int(stream)):
         raise StandinError("Error occurred during inference: the query was not enqueued")
     cuda_runtime.synchronize(stream)

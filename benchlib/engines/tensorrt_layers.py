@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from benchlib.engines import cuda_runtime
 from benchlib.engines.standin.exports import LayerTimes
 from benchlib.engines.standin.log import StandinError
 from benchlib.engines.standin.options import Measuring
@@ -32,7 +33,7 @@ def profile(
     """
     times: dict[str, list[float]] = {}
     profiler = _profiler_class(library.trt)(times)
-    context = bound.context
+    context, stream = bound.context, cuda_runtime.stream()
     context.profiler = profiler
     context.enqueue_emits_profile = False
     runs = -WARM_UP_RUNS
@@ -41,7 +42,7 @@ def profile(
         if runs == 0:
             times.clear()
             began = time.perf_counter()
-        run_once(bound)
+        run_once(bound, stream)
         if not context.report_to_profiler():
             raise StandinError("The profiler gave no layer times")
         runs += 1

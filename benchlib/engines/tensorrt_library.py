@@ -46,7 +46,7 @@ class Library:
         found = getattr(getattr(self.trt, enum, None), member, None)
         if found is None:
             raise StandinError(
-                f"{flag} is not possible with {self.name} {self.version}: it has no {enum}.{member}"
+                f"{flag} is not supported by {self.name} {self.version}: it has no {enum}.{member}"
             )
         return found
 
@@ -60,7 +60,7 @@ def load(name: str) -> Library:
     try:
         trt = importlib.import_module(name)
     except ImportError as error:
-        raise StandinError(f"Cannot import {name}: {error}") from error
+        raise StandinError(f"Could not load library {name}: {error}") from error
     return Library(trt, name, parse(trt.__version__))
 
 

@@ -151,7 +151,7 @@ def _io_types(library: Library, text: str, flag: str, count: int) -> list[Any]:
     for item in text.split(","):
         name, _, form = item.partition(":")
         if name not in IO_TYPES or form != LINEAR:
-            raise StandinError(f"{flag}={item} is not possible here: use TYPE:{LINEAR}")
+            raise StandinError(f"{flag}={item} is not supported here: use TYPE:{LINEAR}")
         types.append(library.member("DataType", IO_TYPES[name], flag))
     if len(types) == 1:
         types *= count

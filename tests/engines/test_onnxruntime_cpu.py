@@ -159,10 +159,10 @@ def test_an_unknown_flag_is_answered_as_trtexec_answers(tmp_path: Path, flag: st
     ("argv", "message"),
     [
         (("--onnx=cut.onnx",), "Engine set up failed"),
-        (("--onnx=odd.onnx",), "Engine set up failed"),
+        (("--onnx=odd.onnx",), "the graph is not supported"),
         (("--onnx=missing.onnx",), "Could not open file missing.onnx"),
         ((*QUICK,), "Model missing"),
-        (("--onnx=net.onnx", "--saveEngine=net.plan"), "--saveEngine is not possible"),
+        (("--onnx=net.onnx", "--saveEngine=net.plan"), "--saveEngine is not supported"),
         (("--onnx=net.onnx", "--shapes=image:1x3x2x4"), "Cannot find input tensor"),
         (("--onnx=net.onnx", "--shapes=input:1x4x2x4"), "does not fit input"),
         (("--onnx=net.onnx", "--loadInputs=input:net.onnx"), "bytes where"),

@@ -69,7 +69,7 @@ class Program:
         for name in dict.fromkeys(options.given):
             if name in self.impossible:
                 raise StandinError(
-                    f"{name} is not possible with {self.tool}: {self.impossible[name]}"
+                    f"{name} is not supported by {self.tool}: {self.impossible[name]}"
                 )
         log = replace(log, verbose=bool(options.get("--verbose")))
         echo(log, options, self.table.flags.keys() - self.impossible.keys() - self.meanings.keys())
