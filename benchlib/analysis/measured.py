@@ -42,13 +42,25 @@ class MeasuredSet:
     from them: ``resolution`` (``WIDTHxHEIGHT``, ordered by pixels), ``megapixels`` of one image,
     and ``fps`` with ``fps_low`` and ``fps_high``: images per second at the median latency and at
     the ends of its interval. ``precision`` is an ordered categorical. ``published`` says that the
-    numbers were copied from a publication and measured by nobody here.
+    numbers were copied from a publication and measured by nobody here. ``folder`` is where the
+    set lies, for what the table does not hold; it must not reach a page.
     """
 
     name: str
     frame: pd.DataFrame
     environment: dict[str, Any]
     published: bool
+    folder: Path | None = None
+
+    def commands(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """The argv lists that row ``key`` was made with, build first; empty when not kept."""
+        if self.folder is None:
+            return ()
+        path = self.folder / "rows" / f"{key}.json"
+        if not path.is_file():
+            return ()
+        detail = json.loads(path.read_text(encoding="utf-8")).get("detail", {})
+        return tuple(tuple(map(str, argv)) for argv in detail.get("commands", ()))
 
 
 def load(path: str | Path) -> MeasuredSet:
@@ -68,6 +80,7 @@ def load(path: str | Path) -> MeasuredSet:
         frame=_frame(table),
         environment=environment,
         published=bool(environment.get("published", False)),
+        folder=folder,
     )
 
 
@@ -81,8 +94,8 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with every column of :class:`MeasuredSet` and their types; rows as they stand."""
     columns: dict[str, pd.Series] = {}
     for name in _TEXT:
-        column = _column(frame, name)
-        columns[name] = column.where(column.notna() & (column != ""), None).astype(object)
+        words = [None if pd.isna(word) or word == "" else word for word in _column(frame, name)]
+        columns[name] = pd.Series(words, index=frame.index, dtype=object)
     for name in _NUMBERS:
         columns[name] = pd.to_numeric(_column(frame, name), errors="coerce").astype(float)
     for name in _SWITCHES:

@@ -12,9 +12,10 @@ from IPython.display import HTML
 from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.case import Engine, Status
 from benchlib.errors import InputError
-from benchlib.report import definition, numerals, show, theme
+from benchlib.report import definition, methods, numerals, show, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import fps, heatmap, speedup
+from benchlib.report.figures import accuracy, fps, heatmap, speedup, spread, work
+from benchlib.report.findings import findings_section
 from benchlib.report.html import TEMPLATES
 from benchlib.report.tables import environment, failures, grid, latency, precision
 from benchlib.report.view import View, slug, title, views
@@ -46,6 +47,10 @@ class Document:
         css = (TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
         return HTML(f"<style>{css}</style>")
 
+    def findings(self) -> HTML:
+        """The tested claims."""
+        return HTML(findings_section(self.sets))
+
     def overview(self) -> HTML:
         """What was measured where, in words; a CPU run says that it is one."""
         return HTML("".join(_overview(one) for one in self.sets))
@@ -61,6 +66,18 @@ class Document:
     def speedups(self) -> HTML:
         """Gains over FP32 of every view."""
         return self._per_view("speedup", lambda view: [speedup.draw(view)])
+
+    def accuracies(self) -> HTML:
+        """Accuracy against latency, a figure per metric."""
+        return self._per_view("accuracy", _accuracy)
+
+    def work(self) -> HTML:
+        """Latency against multiply-accumulates."""
+        return self._per_view("work", lambda view: [work.draw(view)])
+
+    def spread(self) -> HTML:
+        """Intervals and verdicts, cell by cell."""
+        return self._per_view("spread", lambda view: [spread.draw(view)])
 
     def latencies(self) -> HTML:
         """The table of every view with the box that says what its numbers hold."""
@@ -102,6 +119,18 @@ class Document:
         """The surroundings of all sets side by side."""
         return HTML(grid.html(environment.build(self.sets), sortable=False))
 
+    def faults(self) -> HTML:
+        """What the blog says, what was found, what is done here."""
+        return HTML(grid.html(methods.faults(), sortable=False))
+
+    def commands(self) -> HTML:
+        """The commands really run, one good row per precision."""
+        return HTML("".join(methods.commands(one) for one in self.sets))
+
+    def provenance(self) -> HTML:
+        """Which files this page was made from, and with what."""
+        return HTML(methods.provenance(self.sets))
+
     def views(self) -> Iterable[View]:
         """Every comparable part of every set, sets in the order given."""
         return [view for one in self.sets for view in views(one)]
@@ -123,6 +152,13 @@ def _fps(view: View) -> list[Drawing | Absent]:
     return [fps.draw(view, word) for word in view.precisions]
 
 
+def _accuracy(view: View) -> list[Drawing | Absent]:
+    metrics = accuracy.metrics(view)
+    if not metrics:
+        return [Absent("accuracy", f"{view.label}: no usable row has an accuracy.")]
+    return [accuracy.draw(view, metric) for metric in metrics]
+
+
 def _overview(one: MeasuredSet) -> str:
     frame = one.frame
     good = int((frame["status"] == Status.OK.value).sum())
@@ -142,7 +178,7 @@ def _overview(one: MeasuredSet) -> str:
         )
     elif engines == {Engine.ONNXRUNTIME_CPU.value}:
         kind = (
-            f"A CPU run, on {devices}: ONNX Runtime, no GPU and no TensorRT. It shows how the "
+            f"A CPU run, on {_cpu(one)}: ONNX Runtime, no GPU and no TensorRT. It shows how the "
             "networks compare on this CPU and says nothing of how they compare on a GPU."
         )
     elif Engine.FAKE.value in engines:
@@ -155,3 +191,9 @@ def _overview(one: MeasuredSet) -> str:
         f'<h3 id="set-{slug(one.name)}">{escape(title(one))}</h3>'
         f'<p class="notice">{escape(kind)}</p><p>{escape(facts)}</p>{listed}'
     )
+
+
+def _cpu(one: MeasuredSet) -> str:
+    name = one.environment.get("cpu") or "a CPU not recorded"
+    cores = one.environment.get("cpu_cores")
+    return f"{name}, {numerals.count(int(cores), 'core')}" if cores else str(name)

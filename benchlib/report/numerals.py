@@ -32,14 +32,3 @@ def listed(words: list[str], most: int = 6) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def measured(value: float, low: float | None, high: float | None) -> str:
-    """``value`` with no more digits than its interval bears; as :func:`short` without one."""
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return short(value)
-    half = (high - low) / 2
-    if half <= 0:
-        return short(value)
-    decimals = max(0, min(3, -math.floor(math.log10(half))))
-    return f"{value:,.{decimals}f}" if decimals < 3 else short(value)

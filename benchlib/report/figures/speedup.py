@@ -121,19 +121,28 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
                 fontsize=6.5,
                 color="#333333",
             )
-        for model in sorted(set(models) - set(dots["model"])):
-            axes.annotate(
-                f"{theme.precision_label(precision)} n/a",
-                (1, place[model]),
-                xytext=(4 + 45 * precisions.index(precision), 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6.5,
-                color="#555555",
-            )
+    _missing(axes, gains, models, precisions)
     low = min(0.9, gains["ratio"].min() / 1.15)
     high = max(1.3, gains["ratio"].max() * 1.18)
     axes.set_xlim(low, high)
     ticks = [tick for tick in (0.25, 0.5, 1, 2, 3, 4, 6, 8, 12, 16) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
     axes.minorticks_off()
+
+
+def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
+    """Say in words which dots a network lacks, right of those it has."""
+    for height, model in enumerate(models):
+        dots = gains[gains["model"] == model]
+        absent = [word for word in precisions if word not in set(dots["precision"])]
+        if absent:
+            words = ", ".join(theme.precision_label(word) for word in absent)
+            axes.annotate(
+                f"{words} n/a",
+                (max([1.0, *dots["ratio"]]), height),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=6.5,
+                color="#555555",
+            )

@@ -69,8 +69,11 @@ class Grid:
 
 
 def html(grid: Grid, *, sortable: bool = True) -> str:
-    """The grid as a ``<figure>`` with a scrolling table; headings become sort buttons if wanted."""
-    kind = "bench sortable" if sortable else "bench"
+    """The grid as a ``<figure>`` with a scrolling table.
+
+    Headings of a ``sortable`` one become buttons on the page; any other is a table of words.
+    """
+    kind = "bench sortable" if sortable else "bench words"
     notes = "".join(f"<li>{escape(note)}</li>" for note in grid.footnotes)
     listed = f'<ul class="footnotes">{notes}</ul>' if notes else ""
     label = escape(f"Table {grid.name}", quote=True)

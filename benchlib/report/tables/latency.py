@@ -11,6 +11,7 @@ from benchlib.case import Status, Verdict
 from benchlib.report import numerals, theme
 from benchlib.report.tables.grid import Cell, Column, Grid, Mark
 from benchlib.report.view import View
+from benchlib.sweep import digits
 
 _NOT_RUN = "not in this run"
 _METRIC_TITLES = {"ImageNet top-1": "Top-1 %", "Cityscapes mIoU": "mIoU %"}
@@ -35,7 +36,7 @@ def build(view: View) -> Grid:
     for size in sizes:
         for precision in precisions:
             rows = [by_cell.get((model, size, precision)) for model in models]
-            cells = tuple(_latency(row, footnotes) for row in rows)
+            cells = tuple(_latency(row, footnotes, view.published) for row in rows)
             title = theme.precision_label(precision)
             columns.append(Column(theme.size_label(size), title, _marked(cells, low_is_best=True)))
     return Grid(
@@ -122,7 +123,7 @@ def _fact(
     return Column("Network", title, _marked(tuple(cells), low_is_best=low_is_best))
 
 
-def _latency(row: object | None, footnotes: _Footnotes) -> Cell:
+def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell:
     if row is None:
         return Cell(numerals.DASH, note=_NOT_RUN, reference=footnotes.letter(_NOT_RUN))
     if row.status != Status.OK.value or pd.isna(row.latency_ms):
@@ -130,11 +131,14 @@ def _latency(row: object | None, footnotes: _Footnotes) -> Cell:
         reason = f"{what}: {row.message}" if row.message else what
         return Cell(numerals.DASH, note=reason, reference=footnotes.letter(reason))
     value = float(row.latency_ms)
-    text = numerals.measured(value, row.latency_ci_low_ms, row.latency_ci_high_ms)
+    low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
     interval = ""
-    if pd.notna(row.latency_ci_low_ms) and pd.notna(row.latency_ci_high_ms):
-        low, high = numerals.short(row.latency_ci_low_ms), numerals.short(row.latency_ci_high_ms)
-        interval = f"95 % interval {low} to {high} ms"
+    if pd.notna(low) and pd.notna(high):
+        text = digits.text(value, low, high)
+        interval = f"median and 95 % interval {digits.interval(value, low, high)} ms"
+    else:
+        # A publication's digits are its own; ours are cut where nothing bears them.
+        text = numerals.short(value) if published else digits.text(value)
     symbol = theme.VERDICT_SYMBOLS.get(row.verdict or "", "")
     if not symbol:
         return Cell(text, value, note=interval)

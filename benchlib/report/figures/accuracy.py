@@ -1,0 +1,194 @@
+"""Accuracy against latency with the Pareto front; one figure per accuracy metric."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from adjustText import adjust_text
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchlib.report import numerals, theme
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.view import View, slug
+
+_PANEL = (6.4, 4.9)
+"""Inches."""
+_CITYSCAPES_MEGAPIXELS = 2048 * 1024 / 1e6
+"""Where Cityscapes accuracies are measured."""
+
+
+def metrics(view: View) -> list[str]:
+    """The accuracy metrics that usable rows have."""
+    return sorted(set(view.usable.dropna(subset=["accuracy"])["accuracy_metric"].dropna()))
+
+
+def size_for(view: View, metric: str) -> str:
+    """The size whose latency stands beside an accuracy: the one nearest to where it was measured.
+
+    ImageNet accuracies are for 224x224 crops, so the smallest size; Cityscapes ones for
+    2048x1024, so the size nearest to that in pixels.
+    """
+    rows = view.usable[view.usable["accuracy_metric"] == metric]
+    sizes = rows.drop_duplicates("resolution").sort_values("megapixels")
+    if metric.startswith("Cityscapes"):
+        away = (sizes["megapixels"] / _CITYSCAPES_MEGAPIXELS).map(
+            lambda ratio: abs(math.log(ratio))
+        )
+        return str(sizes.loc[away.idxmin(), "resolution"])
+    return str(sizes["resolution"].iloc[0])
+
+
+def undominated(rows: pd.DataFrame) -> pd.Series:
+    """True for networks that no other beats for certain (column by column of ``rows``).
+
+    One beats another when it is at least as accurate and faster even with both latency intervals
+    at their worst; without intervals the medians are compared. Ties stay on the front.
+    """
+    low = rows["latency_ci_low_ms"].fillna(rows["latency_ms"])
+    high = rows["latency_ci_high_ms"].fillna(rows["latency_ms"])
+    return pd.Series(
+        [
+            not ((rows["accuracy"] >= accuracy) & (high < fastest)).any()
+            for accuracy, fastest in zip(rows["accuracy"], low, strict=True)
+        ],
+        index=rows.index,
+        dtype=bool,
+    )
+
+
+def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
+    """One panel per precision at ``size`` (default: :func:`size_for`), latency logarithmic."""
+    name = f"pareto-{slug(metric)}-{view.slug}"
+    known = view.usable.dropna(subset=["accuracy"])
+    known = known[known["accuracy_metric"] == metric]
+    if known.empty:
+        return Absent(name, f"no usable row with {metric}.")
+    size = size or size_for(view, metric)
+    known = known[known["resolution"] == size]
+    precisions = [word for word in view.precisions if (known["precision"] == word).any()]
+    if not precisions:
+        return Absent(name, f"no usable row with {metric} at {theme.size_label(size)}.")
+    columns = min(2, len(precisions))
+    lines = math.ceil(len(precisions) / columns)
+    looks = view.looks()
+    with theme.style():
+        figure = Figure(figsize=(_PANEL[0] * columns + 0.4, _PANEL[1] * lines))
+        FigureCanvasAgg(figure)  # adjustText measures text with the canvas's renderer
+        grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
+        for axes, precision in zip(grid, precisions, strict=False):
+            _panel(axes, known[known["precision"] == precision], looks)
+            axes.set_title(f"{theme.precision_label(precision)}, {theme.size_label(size)}")
+            axes.set_xlabel("Latency, ms per batch (log); left is faster")
+            axes.set_ylabel(f"{metric}, %")
+        for axes in grid[len(precisions) :]:
+            axes.set_visible(False)
+        families = sorted({looks[model].family for model in known["model"]})
+        dots = [_dot(family) for family in families]
+        if len(precisions) < len(grid):
+            figure.legend(handles=dots, loc="lower center", bbox_to_anchor=(0.72, 0.14))
+            top = 1.0
+        else:
+            figure.legend(handles=dots, loc="upper center", ncols=min(4 * columns, len(dots)))
+            top = 1 - 0.5 / (_PANEL[1] * lines)
+        figure.tight_layout(rect=(0, 0, 1, top), w_pad=2.0, h_pad=2.0)
+        for axes, precision in zip(grid, precisions, strict=False):
+            _names(axes, known[known["precision"] == precision])
+    said = " ".join(
+        _finding(known[known["precision"] == precision], precision) for precision in precisions
+    )
+    alt = (
+        f"Scatter of {metric} against latency at {theme.size_label(size)}, one panel per "
+        f"precision; {view.label}. {said}"
+    )
+    caption = (
+        f"{metric} against latency at {theme.size_label(size)}; {view.label}. {said} Line: Pareto "
+        "front of the medians. Black edge and bold: no network is both at least as accurate and "
+        "faster beyond the intervals. The accuracy is the literature's at its own input size, "
+        f"not measured on these engines. {view.remarks()}"
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _finding(rows: pd.DataFrame, precision: str) -> str:
+    front = rows[undominated(rows)].sort_values("latency_ms")
+    names = numerals.listed(list(front["model"]), most=12)
+    return f"{theme.precision_label(precision)}: {names} on the front."
+
+
+def _dot(family: str) -> Line2D:
+    color = theme.swatch(family).line
+    return Line2D([], [], linestyle="none", marker="o", color=color, label=family)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None:
+    axes.set_xscale("log")
+    strict = rows.sort_values(["latency_ms", "accuracy"], ascending=[True, False])
+    strict = strict[strict["accuracy"] > strict["accuracy"].cummax().shift(fill_value=-1.0)]
+    axes.plot(
+        strict["latency_ms"],
+        strict["accuracy"],
+        drawstyle="steps-post",
+        color="#444444",
+        linewidth=1.2,
+        zorder=1,
+    )
+    axes.hlines(
+        rows["accuracy"],
+        rows["latency_ci_low_ms"],
+        rows["latency_ci_high_ms"],
+        color="#999999",
+        linewidth=1.2,
+        zorder=1,
+    )
+    front = undominated(rows)
+    for row, leads in zip(rows.itertuples(index=False), front, strict=True):
+        look = looks[row.model]
+        axes.plot(
+            row.latency_ms,
+            row.accuracy,
+            marker=look.marker,
+            color=look.color,
+            markersize=8.5 if leads else 5.5,
+            markeredgecolor="black" if leads else "white",
+            markeredgewidth=1.1 if leads else 0.6,
+            linestyle="none",
+        )
+    low, high = rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6
+    axes.set_xlim(low, high)
+    ticks = [
+        digit * 10.0**power
+        for power in range(-4, 6)
+        for digit in (1, 2, 5)
+        if low <= digit * 10.0**power <= high
+    ]
+    axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+    axes.minorticks_off()
+    room = max(1.0, 0.08 * (rows["accuracy"].max() - rows["accuracy"].min()))
+    axes.set_ylim(rows["accuracy"].min() - room, rows["accuracy"].max() + room)
+
+
+def _names(axes: Axes, rows: pd.DataFrame) -> None:
+    front = undominated(rows)
+    texts = [
+        axes.text(
+            row.latency_ms,
+            row.accuracy,
+            row.model,
+            fontsize=8,
+            weight="bold" if leads else "normal",
+            color="black" if leads else "#555555",
+        )
+        for row, leads in zip(rows.itertuples(index=False), front, strict=True)
+    ]
+    adjust_text(
+        texts,
+        x=list(rows["latency_ms"]),
+        y=list(rows["accuracy"]),
+        ax=axes,
+        expand=(1.15, 1.6),
+        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
+    )

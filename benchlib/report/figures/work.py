@@ -1,0 +1,109 @@
+"""Latency against the arithmetic a network does: is time explained by GMACs?"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.stats import spearmanr
+
+from benchlib.report import theme
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.view import View
+
+_FEWEST = 4
+"""Networks below which a rank correlation says nothing."""
+
+
+def rank_correlation(rows: pd.DataFrame) -> float | None:
+    """Spearman's ρ of ``latency_ms`` and ``gmacs``; None with too few networks or no spread."""
+    known = rows.dropna(subset=["gmacs", "latency_ms"])
+    if len(known) < _FEWEST or known["gmacs"].nunique() < 2 or known["latency_ms"].nunique() < 2:
+        return None
+    return float(spearmanr(known["gmacs"], known["latency_ms"]).statistic)
+
+
+def draw(view: View) -> Drawing | Absent:
+    """Small multiples: precisions down, sizes across, ms against GMACs, both logarithmic."""
+    name = f"work-{view.slug}"
+    rows = view.usable.dropna(subset=["gmacs"])
+    if rows.empty:
+        return Absent(name, "no usable row with a count of multiply-accumulates.")
+    precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
+    sizes = [size for size in view.sizes if (rows["resolution"] == size).any()]
+    looks = view.looks()
+    with theme.style():
+        width, height = max(6.0, 2.9 * len(sizes) + 0.6), 2.5 * len(precisions) + 1.3
+        figure = Figure(figsize=(width, height))
+        grid = figure.subplots(len(precisions), len(sizes), squeeze=False, sharey="row")
+        for line, precision in zip(grid, precisions, strict=True):
+            for axes, size in zip(line, sizes, strict=True):
+                part = rows[(rows["precision"] == precision) & (rows["resolution"] == size)]
+                _panel(axes, part, looks)
+                rho = rank_correlation(part)
+                told = "" if rho is None else f"  ρ = {rho:.2f}"
+                axes.set_title(f"{theme.precision_label(precision)} {theme.size_label(size)}{told}")
+                axes.title.set_fontsize(9)
+        figure.supxlabel("GMACs per image at that size (log)", fontsize=10, y=0.5 / height)
+        figure.supylabel("Median latency, ms per batch (log)", fontsize=10)
+        families = sorted({looks[model].family for model in rows["model"]})
+        figure.legend(
+            handles=[_dot(family) for family in families],
+            loc="lower center",
+            ncols=min(len(families), max(3, int(width / 1.45))),
+            fontsize=8.5,
+        )
+        figure.tight_layout(rect=(0.005, 0.45 / height, 1, 1))
+    said = " ".join(_finding(rows, precision, sizes) for precision in precisions)
+    alt = (
+        "Scatter plots of latency in ms against GMACs, both logarithmic, precisions down and input "
+        f"sizes across, a dot per network coloured by family; {view.label}. {said}"
+    )
+    caption = (
+        f"Latency against multiply-accumulates at each size; {view.label}. ρ is Spearman's rank "
+        f"correlation over the networks of a panel. {said} {view.remarks()}"
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _finding(rows: pd.DataFrame, precision: str, sizes: list[str]) -> str:
+    some = [
+        rank_correlation(rows[(rows["precision"] == precision) & (rows["resolution"] == size)])
+        for size in sizes
+    ]
+    told = [f"{rho:.2f}" for rho in some if rho is not None]
+    if not told:
+        return f"{theme.precision_label(precision)}: too few networks for a rank correlation."
+    where = " to the largest size" if len(told) > 1 else ""
+    return (
+        f"{theme.precision_label(precision)}: ρ = {', '.join(told)}"
+        f"{' from the smallest' + where if where else ''}."
+    )
+
+
+def _dot(family: str) -> Line2D:
+    color = theme.swatch(family).line
+    return Line2D([], [], linestyle="none", marker="o", color=color, label=family)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None:
+    axes.set(xscale="log", yscale="log")
+    for row in rows.itertuples(index=False):
+        look = looks[row.model]
+        axes.vlines(
+            row.gmacs, row.latency_ci_low_ms, row.latency_ci_high_ms, color=look.color, lw=1.1
+        )
+        axes.plot(
+            row.gmacs,
+            row.latency_ms,
+            linestyle="none",
+            marker=look.marker,
+            markersize=5.5,
+            color=look.color,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.minorticks_off()
