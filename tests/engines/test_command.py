@@ -287,6 +287,7 @@ def test_the_blogs_engine_has_no_optimum() -> None:
         ("blog", Settings(), False, "shape_mode"),
         ("dynamic", replace(BOUNDS, min_shape=(1, 500, 320)), True, "max_shape"),
         ("blog", Settings(max_shape=(1, 480, 600)), True, "max_shape"),
+        ("blog", Settings(max_shape=(1, 479, 640), min_shape=(1, 1, 1)), True, "max_shape"),
     ],
 )
 def test_shapes_that_cannot_be_are_refused(

@@ -120,6 +120,7 @@ def test_an_installed_benchlib_is_lent_by_a_link(
     python("10.0.1")
     package = tmp_path / "site-packages" / "benchlib"
     package.mkdir(parents=True)
+    (package.parent / "numpy").mkdir()
     monkeypatch.setattr(interpreter, "_PACKAGE", package)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for _ in range(2):

@@ -188,5 +188,12 @@ def test_the_first_error_is_the_reason(tmp_path: Path) -> None:
     assert "\n" not in judged.message
 
 
+def test_an_empty_plan_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "x.engine"
+    path.touch()
+    with pytest.raises(plan.BadPlanError, match="is empty"):
+        plan.read(path)
+
+
 def test_a_plan_tells_who_wrote_it(good_plan: Path) -> None:
     assert plan.read(good_plan) == plan.Plan("TensorRT", Version(8, 6), 128)
