@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchlib.errors import InputError
 from benchlib.report import lineup_page, lineup_table
@@ -17,6 +19,7 @@ from benchlib.report.figures import lineup as figures
 from benchlib.report.tables import grid
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "lineup.ipynb"
+CLASS = "classification"
 SOME = ("mobilenet_v3_small", "fast_scnn", "fast_scnn_blog", "dapspnet")
 
 
@@ -75,11 +78,25 @@ def test_work_says_least_and_most(rows) -> None:
 
 
 def test_accuracy_is_drawn_per_task(rows, features) -> None:
-    drawing = figures.accuracy([*rows, features], "classification")
+    drawing = figures.accuracy([*rows, features], CLASS)
     assert "ImageNet top-1" in drawing.alt and "fast_scnn" not in drawing.alt
     assert "vgg_like has the highest with 80.0 %" in drawing.alt
     assert "Hollow" in drawing.caption
     assert isinstance(figures.accuracy(rows[:1], "segmentation"), Absent)
+
+
+def test_names_of_crowded_marks_do_not_overlap(rows) -> None:
+    near = [
+        replace(rows[0], name=f"network_{n}", accuracy=70 + n / 10, params=2_000_000 + n * 1000)
+        for n in range(5)
+    ]
+    figure = figures.accuracy([*near, replace(rows[0], name="far", accuracy=80.0)], CLASS).figure
+    axes = figure.axes[0]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(boxes) == 6
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(axes.bbox.containsx(edge) for box in boxes for edge in (box.x0, box.x1))
 
 
 def test_a_page_needs_a_size_and_known_names() -> None:

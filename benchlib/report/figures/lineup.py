@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import pandas as pd
-from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import endlabels
+from benchlib.report.figures import endlabels, marklabels
 from benchlib.report.lineup_table import Record
 
 
@@ -97,22 +96,14 @@ def accuracy(rows: Sequence[Record], task: str) -> Drawing | Absent:
         axes.set_xlabel("Parameters, millions (log)")
         axes.set_ylabel(f"{metric}, %")
         axes.set_title(f"Published accuracy by parameters, {task}")
-        texts = [
-            axes.text(
-                row.params / 1e6,
-                row.accuracy,
-                row.label,
-                fontsize=8.5,
-                color=looks[row.name].text,
-            )
-            for row in known
-        ]
-        adjust_text(
-            texts,
-            x=[row.params / 1e6 for row in known],
-            y=[row.accuracy for row in known],
-            ax=axes,
-            expand=(1.15, 1.6),
+        marklabels.draw(
+            axes,
+            [
+                marklabels.MarkLabel(
+                    row.params / 1e6, row.accuracy, row.label, looks[row.name].text
+                )
+                for row in known
+            ],
         )
     said = _accuracy_finding(known, task)
     hollow = (
@@ -176,10 +167,9 @@ def _slopes(counted: Sequence[Record]) -> str:
             slopes.append(math.log(points[-1].gmacs / points[0].gmacs) / pixels)
     if not slopes:
         return ""
-    return (
-        f"Ten times the pixels cost {10 ** min(slopes):.1f} to {10 ** max(slopes):.1f} times the "
-        "work. "
-    )
+    least, most = (f"{10**slope:.1f}" for slope in (min(slopes), max(slopes)))
+    cost = least if least == most else f"{least} to {most}"
+    return f"Ten times the pixels cost {cost} times the work. "
 
 
 def _accuracy_finding(known: Sequence[Record], task: str) -> str:
