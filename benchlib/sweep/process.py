@@ -92,12 +92,12 @@ def run(
     log: Path,
     time_limit_s: float,
     env: Mapping[str, str] | None = None,
-    on_start: Callable[[int], None] | None = None,
+    grace_s: float = GRACE_S,
 ) -> Ended:
     """Run ``argv`` to its end and append all it says, both streams in order, to ``log``.
 
-    ``env`` is added to our own environment; ``on_start`` gets the process id. The whole group
-    is gone when this returns or raises, also at a KeyboardInterrupt. Raises
+    ``env`` is added to our own environment. The whole group is gone when this returns or
+    raises, also at a KeyboardInterrupt. Raises
     :class:`ProgramMissingError`, and OSError when ``log`` cannot be written.
     """
     started = time.monotonic()
@@ -116,13 +116,11 @@ def run(
             raise ProgramMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
         timed_out = False
         try:
-            if on_start is not None:
-                on_start(process.pid)
             process.wait(timeout=time_limit_s)
         except subprocess.TimeoutExpired:
             timed_out = True
         finally:
-            end_group(process)
+            end_group(process, grace_s)
     code = process.returncode
     return Ended(
         status=code if code >= 0 else None,

@@ -24,6 +24,9 @@ from benchlib.sweep.failure import CaseError, of_export
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.process import Ended, dies_with_parent, end_group
 
+MODULE = "benchlib.sweep.exporter"
+"""What the exporter's process runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -134,7 +137,7 @@ class Exporter:
         ours, theirs = Pipe()
         with self._log.open("wb") as sink:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchlib.sweep.exporter", str(theirs.fileno())],
+                [sys.executable, "-m", MODULE, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,59 @@
+"""A program for the fake engine, its script, and a run with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchlib.case import Engine
+from benchlib.engines.fake import VARIABLE
+from benchlib.engines.program import Program
+from benchlib.sweep import parameters, run
+from benchlib.sweep.progress import Progress
+from benchlib.sweep.run import Outcome
+
+Script = Callable[..., None]
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def fake() -> Program:
+    """The fake engine as TensorRT 10.16.1 on a GPU that nobody can see."""
+    command = (sys.executable, "-m", "benchlib.engines.fake")
+    return Program(Engine.FAKE, command, "10.16.1", "cuda:0")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
+    """Tell the fake engine what to do: ``script(all={...}, cases={...})``."""
+    # Engines of one test are not to be found by the next.
+    monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path / "cache"))
+
+    def write(**parts: Any) -> None:
+        monkeypatch.setenv(VARIABLE, json.dumps(parts))
+
+    write()
+    return write
+
+
+@pytest.fixture
+def fake_run(fake: Program, script: Script, tmp_path: Path) -> Run:
+    """Run the fake engine into ``tmp_path/set``; parameters as keywords."""
+
+    def start(program: Program = fake, progress: Progress | None = None, **values: Any) -> Outcome:
+        given = {
+            "models": ["resnet18"],
+            "engine": "fake",
+            "duration_s": 0.5,
+            "cool_down_s": 0,
+            "out_dir": str(tmp_path / "set"),
+            **values,
+        }
+        return run.run(parameters.read(given), progress, program=program)
+
+    return start

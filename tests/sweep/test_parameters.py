@@ -1,0 +1,125 @@
+"""Parameters and presets: what is taken, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchlib.case import Precision
+from benchlib.errors import InputError
+from benchlib.models import lineup
+from benchlib.sweep import matrix, parameters, preset
+
+
+def test_every_parameter_has_a_default_and_a_help_text() -> None:
+    for name, field in parameters.Parameters.model_fields.items():
+        assert not field.is_required(), name
+        assert field.description, name
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"modles": ["resnet18"]}, ["modles", "did you mean models?"]),
+        ({"precision": "fp17"}, ["precision", "'fp17'", "did you mean fp16?"]),
+        ({"engine": "trtexce"}, ["engine", "did you mean trtexec?"]),
+        ({"resolutions": ["640*480"]}, ["resolutions", "'640*480'", "like 640x480"]),
+        ({"batch_sizes": [0]}, ["batch_sizes", "0"]),
+        ({"duration_s": -1}, ["duration_s", "-1", "greater than 0"]),
+        ({"shape_modes": ["statc"]}, ["shape_modes", "did you mean static?"]),
+        ({"int8_methods": ["qqd"]}, ["int8_methods", "did you mean qdq?"]),
+        ({"models": []}, ["models"]),
+        ({"min_shape": [1, 0, 640]}, ["min_shape", "[batch, height, width]"]),
+        ({"seed": "many"}, ["seed", "'many'"]),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(values: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(InputError) as raised:
+        parameters.read(values)
+    message = str(raised.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    assert raised.value.field == next(iter(values))
+
+
+def test_lists_may_come_as_text_from_the_papermill_command_line() -> None:
+    given = parameters.read(
+        {"models": "[resnet18, fast_scnn]", "resolutions": "640x480", "batch_sizes": 2}
+    )
+    assert given.models == ("resnet18", "fast_scnn")
+    assert given.resolutions == ("640x480",)
+    assert given.batch_sizes == (2,)
+
+
+def test_repeats_are_measured_once() -> None:
+    assert parameters.read({"batch_sizes": [1, 2, 1]}).batch_sizes == (1, 2)
+
+
+def test_the_presets_of_the_checkout_are_good() -> None:
+    assert {"quick", "blog", "full"} <= set(preset.names())
+    for name in preset.names():
+        one = preset.find(name)
+        for given in one.runs():
+            assert given.preset == name
+            for model in given.models:
+                for size in given.resolutions:
+                    lineup.card(model).check_size(*matrix.resolution(size))
+
+
+def test_blog_is_the_blogs_matrix() -> None:
+    blog = preset.find("blog")
+    given = blog.runs()[0]
+    assert set(given.models) == set(lineup.BLOG)
+    assert len(given.models) * len(given.resolutions) * len(blog.precisions) == 16 * 4 * 3
+
+
+def test_full_is_the_whole_line_up() -> None:
+    assert set(preset.find("full").runs()[0].models) == set(lineup.names())
+
+
+def test_quick_holds_one_of_the_papers_networks() -> None:
+    quick = preset.find("quick")
+    assert quick.precisions == (Precision.FP32, Precision.INT8)
+    given = quick.runs()[0]
+    assert len(given.models) >= 6
+    assert given.resolutions == ("640x480", "1024x768")
+    assert any(lineup.card(model).task == "segmentation" for model in given.models)
+
+
+def test_a_presets_unknown_key_is_refused_with_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("precisions: [fp32]\nresolution: [640x480]\n")
+    with pytest.raises(InputError, match=r"resolution: in mine\.yaml.*did you mean resolutions\?"):
+        preset.find(str(path))
+
+
+@pytest.mark.parametrize("text", ["just words", "a: [1", "- 1\n- 2", ""])
+def test_a_file_that_is_no_preset_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        preset.find(str(path))
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"'fast'.*blog.*full.*quick"):
+        preset.find("fast")
+
+
+def test_changes_go_over_the_preset() -> None:
+    quick = preset.find("quick").with_values({"precisions": ["fp16"], "models": ["resnet18"]})
+    (given,) = quick.runs()
+    assert given.precision is Precision.FP16
+    assert given.models == ("resnet18",)
+    assert given.duration_s == 1.5
+
+
+def test_one_precision_stands_for_a_list_of_one() -> None:
+    assert preset.find("quick").with_values({"precision": "fp16"}).precisions == (Precision.FP16,)
+
+
+def test_a_precision_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="did you mean fp16"):
+        preset.find("quick").with_values({"precisions": ["fp17"]})

@@ -1,0 +1,234 @@
+"""A whole run with the fake engine: what it leaves, and how it goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from getpass import getuser
+from pathlib import Path
+
+import pytest
+
+from benchlib.case import Engine, Failure, Status, Verdict
+from benchlib.engines import exporttimes
+from benchlib.engines.program import Program
+from benchlib.errors import InputError
+from benchlib.sweep.progress import Lines
+from benchlib.sweep.row import COLUMNS
+from benchlib.sweep.run import Outcome
+
+Script = Callable[..., None]
+Run = Callable[..., Outcome]
+
+NETWORKS = ["resnet18", "resnet34", "fast_scnn"]
+
+
+def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> None:
+    outcome = fake_run(models=NETWORKS, resolutions=["640x480", "1024x768"])
+    assert outcome.total == outcome.measured == len(outcome.rows) == 6
+    assert outcome.complete
+    assert outcome.exit_status == 0
+    folder = tmp_path / "set"
+    with (folder / "table.csv").open(newline="") as lines:
+        records = list(csv.DictReader(lines))
+    assert tuple(records[0]) == COLUMNS
+    assert [record["key"] for record in records] == sorted(row.key for row in outcome.rows)
+    for row in outcome.rows:
+        assert (row.status, row.verdict) == (Status.OK, Verdict.VALID)
+        assert row.latency_ms == pytest.approx(2.0, rel=0.01)
+        assert row.latency_ci_low_ms < row.latency_ms < row.latency_ci_high_ms
+        assert row.throughput_img_s == pytest.approx(500, rel=0.01)
+        assert (row.family, row.build_s, row.engine_layers) != (None, None, None)
+        assert len(exporttimes.read(folder / f"samples/{row.key}.json.gz")) == row.n_samples
+        assert "PASSED" in (folder / row.log).read_text()
+        build, timing = row.detail["commands"]
+        assert any(flag.startswith("--saveEngine=") for flag in build)
+        assert any(flag.startswith("--exportTimes=") for flag in timing)
+
+
+def test_throughput_counts_images_not_batches(fake_run: Run) -> None:
+    (row,) = fake_run(batch_sizes=[8]).rows
+    assert row.throughput_img_s == pytest.approx(8 * 500, rel=0.01)
+    assert row.latency_ms == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_second_run_measures_only_what_is_missing(fake_run: Run) -> None:
+    fake_run(models=NETWORKS[:2])
+    outcome = fake_run(models=NETWORKS)
+    assert (outcome.measured, outcome.total) == (1, 3)
+    assert len(outcome.rows) == 3
+
+
+def test_other_settings_are_measured_anew(fake_run: Run) -> None:
+    (before,) = fake_run(duration_s=0.5).rows
+    (after,) = fake_run(duration_s=0.6).rows
+    assert before.key == after.key
+    assert after.n_samples > before.n_samples
+
+
+def test_a_failed_row_is_tried_again_and_an_ok_one_is_not(fake_run: Run, script: Script) -> None:
+    script(cases={"resnet34": {"time": "oom"}})
+    first = fake_run(models=NETWORKS)
+    assert first.exit_status == 1
+    assert first.count(Status.FAILED) == 1
+    script()
+    second = fake_run(models=NETWORKS)
+    assert second.measured == 1
+    assert second.exit_status == 0
+
+
+def test_an_engine_is_built_once_and_timed_again(fake_run: Run) -> None:
+    (before,) = fake_run(duration_s=0.5).rows
+    (after,) = fake_run(duration_s=0.6).rows
+    first, second = before.detail["engines"][0], after.detail["engines"][0]
+    assert first["key"] == second["key"]
+    assert (first["reused"], second["reused"]) == (False, True)
+    assert before.build_s == after.build_s == 0.25
+
+
+def test_other_build_flags_are_another_engine(fake_run: Run) -> None:
+    (before,) = fake_run().rows
+    (after,) = fake_run(builder_optimization_level=1).rows
+    assert not after.detail["engines"][0]["reused"]
+    assert before.detail["engines"][0]["key"] != after.detail["engines"][0]["key"]
+
+
+def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_path: Path) -> None:
+    (row,) = fake_run(builds=2, processes=3).rows
+    assert len({engine["key"] for engine in row.detail["engines"]}) == 2
+    assert [(run["build"], run["process"]) for run in row.detail["runs"]] == [
+        (build, process) for build in range(2) for process in range(3)
+    ]
+    replication = row.detail["replication"]
+    assert (replication["builds"], replication["processes"]) == (2, 6)
+    assert row.n_samples == sum(run["n"] for run in row.detail["runs"])
+    assert len(row.detail["samples"]) == 6
+    for name in row.detail["samples"]:
+        assert (tmp_path / "set" / name).is_file()
+
+
+def test_a_suspect_row_is_retried_with_a_longer_warm_up(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    script(all={"story": ["drift", "steady"], "state": str(tmp_path)})
+    (row,) = fake_run(retries=2).rows
+    assert (row.verdict, row.attempt) == (Verdict.VALID, 2)
+    assert any("--warmUp=400" in flag for flag in row.detail["commands"][-1])
+
+
+def test_retries_are_bounded_and_the_last_row_stays(fake_run: Run, script: Script) -> None:
+    script(all={"story": "drift"})
+    (row,) = fake_run(retries=2).rows
+    assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 3)
+    assert "drift" in row.reasons
+    assert row.latency_ms is not None
+
+
+@pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "two_modes")])
+def test_a_story_reaches_the_verdict(
+    fake_run: Run, script: Script, story: str, reason: str
+) -> None:
+    script(all={"story": story})
+    (row,) = fake_run(retries=0).rows
+    assert row.verdict is Verdict.SUSPECT
+    assert reason in row.reasons
+
+
+def test_what_a_program_cannot_do_is_a_skipped_row(fake_run: Run, tmp_path: Path) -> None:
+    cpu = Program(Engine.ONNXRUNTIME_CPU, ("missing",), "1.20.0", "cpu")
+    outcome = fake_run(program=cpu, precision="fp16", engine="auto")
+    (row,) = outcome.rows
+    assert (row.status, row.latency_ms, row.failure) == (Status.SKIPPED, None, None)
+    assert "FP16" in row.message
+    assert outcome.exit_status == 0
+    assert fake_run(program=cpu, precision="fp16", engine="auto").measured == 0
+
+
+def test_settings_that_no_command_can_be_made_of_are_refused_at_once(
+    fake_run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="min_shape"):
+        fake_run(shape_modes=["dynamic"])
+    with pytest.raises(InputError, match="--useSpinLock"):
+        fake_run(extra_flags=["--useSpinLock"])
+    assert not (tmp_path / "set").exists()
+
+
+def test_ctrl_c_finishes_the_running_row(fake_run: Run, tmp_path: Path) -> None:
+    class Impatient(Lines):
+        """Presses Ctrl-C while the second case is being measured."""
+
+        def start(self, key: str) -> None:
+            self.begun = getattr(self, "begun", 0) + 1
+            if self.begun == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = fake_run(models=NETWORKS, progress=Impatient())
+    assert outcome.interrupted
+    assert outcome.exit_status == 130
+    assert outcome.measured == 2
+    assert "goes on from here" in outcome.sentence
+    assert fake_run(models=NETWORKS).measured == 1
+
+
+def test_the_second_ctrl_c_ends_it_and_keeps_what_is_done(fake_run: Run, script: Script) -> None:
+    class Furious(Lines):
+        def start(self, key: str) -> None:
+            self.begun = getattr(self, "begun", 0) + 1
+            if self.begun == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fake_run(models=NETWORKS, progress=Furious())
+    assert signal.getsignal(signal.SIGINT) is before
+    assert fake_run(models=NETWORKS).measured == 2
+
+
+def test_one_line_per_case_with_the_time_left(
+    fake_run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="benchlib.sweep"):
+        outcome = fake_run(models=NETWORKS)
+    lines = [line for line in caplog.messages if line.startswith(("1/3", "2/3", "3/3"))]
+    assert len(lines) == 3
+    assert "left" in lines[0]
+    assert lines[2].endswith("done")
+    assert all(any(row.key in line for line in lines) for row in outcome.rows)
+
+
+def test_nothing_of_this_machine_is_published(fake_run: Run, tmp_path: Path) -> None:
+    fake_run()
+    folder = tmp_path / "set"
+    files = [*folder.rglob("*.json"), *folder.rglob("*.log"), folder / "table.csv"]
+    assert len(files) >= 4
+    secrets = [str(tmp_path), str(Path.home()) + "/", socket.gethostname(), f"/{getuser()}/"]
+    for path in files:
+        text = path.read_text()
+        for secret in secrets:
+            assert secret not in text, (path.name, secret)
+
+
+def test_the_environment_names_what_matters(fake_run: Run, tmp_path: Path) -> None:
+    fake_run(precision="fp32", preset="quick")
+    fake_run(precision="fp16", preset="quick")
+    document = json.loads((tmp_path / "set" / "environment.json").read_text())
+    assert set(document["parameters"]) == {"fp32", "fp16"}
+    assert document["tensorrt"] == "10.16.1"
+    assert document["packages"]["torch"]
+    for name in ("cpu", "cpu_cores", "python", "git_commit", "date", "preset"):
+        assert document[name], name
+    assert "out_dir" not in document["parameters"]["fp32"]
+
+
+def test_a_missing_program_is_a_failed_row(fake_run: Run) -> None:
+    gone = Program(Engine.FAKE, ("no-such-program",), "10.16.1", "cuda:0")
+    (row,) = fake_run(program=gone).rows
+    assert (row.status, row.failure) == (Status.FAILED, Failure.MISSING_PROGRAM)
+    assert "no-such-program" in row.message

@@ -1,0 +1,190 @@
+"""The set on disk: whole files only, one writer, the table as a picture of the rows."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import gzip
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from benchlib.errors import InputError
+from benchlib.sweep.row import COLUMNS, Row
+from benchlib.sweep.store import Store, StoreError
+
+
+def row(key: str, **values: object) -> Row:
+    return Row(
+        key=key,
+        model="resnet18",
+        engine="fake",
+        precision="fp32",
+        typing="strong",
+        batch=1,
+        height=480,
+        width=640,
+        shape_mode="static",
+        status="ok",
+        weights="random",
+        seed=0,
+        started_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        **values,
+    )
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_rows_are_found_again_and_the_table_is_in_order_of_keys(tmp_path: Path) -> None:
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("b", latency_ms=2.0))
+        store.save_row(row("a", message='has, commas and "quotes"'))
+    with Store(tmp_path).opened() as store:
+        assert [one.key for one in store.rows] == ["a", "b"]
+        assert store.row("b") == row("b", latency_ms=2.0)
+        assert store.row("c") is None
+    records = table(tmp_path)
+    assert tuple(records[0]) == COLUMNS
+    assert [record["key"] for record in records] == ["a", "b"]
+    assert records[0]["message"] == 'has, commas and "quotes"'
+    assert records[0]["latency_ms"] == ""
+    assert records[1]["latency_ms"] == "2.0"
+
+
+def test_a_row_is_replaced_not_doubled(tmp_path: Path) -> None:
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a", latency_ms=1.0))
+        store.save_row(row("a", latency_ms=2.0))
+    assert [record["latency_ms"] for record in table(tmp_path)] == ["2.0"]
+
+
+def test_leftovers_of_a_killed_run_are_removed_and_torn_rows_left_out(tmp_path: Path) -> None:
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a"))
+    (tmp_path / "rows" / ".b.json.part").write_text("{")
+    (tmp_path / "rows" / "c.json").write_text('{"key": "c"')
+    (tmp_path / ".work").mkdir()
+    with Store(tmp_path).opened() as store:
+        assert [one.key for one in store.rows] == ["a"]
+        assert not (tmp_path / "rows" / ".b.json.part").exists()
+    assert not (tmp_path / ".work").exists()
+
+
+def test_samples_have_the_same_bytes_each_time(tmp_path: Path) -> None:
+    with Store(tmp_path).opened() as store:
+        path = tmp_path / store.save_samples("a.json", "[1, 2]")
+        first = path.read_bytes()
+        store.save_samples("a.json", "[1, 2]")
+    assert path == tmp_path / "samples" / "a.json.gz"
+    assert path.read_bytes() == first
+    assert json.loads(gzip.decompress(first)) == [1, 2]
+
+
+def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from benchlib.sweep.store import Store\n"
+        "with Store(Path(sys.argv[1])).opened():\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with (
+        pytest.raises(InputError, match=r"out_dir: another run is writing"),
+        Store(tmp_path).opened(),
+    ):
+        pass
+    holder.kill()
+    holder.communicate()
+    # A killed run leaves no lock behind.
+    with Store(tmp_path).opened():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"out_dir: .*cannot be written"),
+        Store(tmp_path / "file" / "set").opened(),
+    ):
+        pass
+
+
+def test_a_read_only_folder_is_refused_by_name(tmp_path: Path) -> None:
+    """As somebody without the superuser's right to write anywhere."""
+    tmp_path.chmod(0o555)
+    code = (
+        "import os,sys; from pathlib import Path; from benchlib.errors import InputError\n"
+        "from benchlib.sweep.store import Store\n"
+        "os.chdir(sys.argv[1])\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "try:\n"
+        "    with Store(Path('.')).opened(): print('opened')\n"
+        "except InputError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "cannot be written (Permission denied)" in done.stdout, done.stderr
+    assert done.stdout.startswith("out_dir: ")
+
+
+def test_a_folder_that_becomes_read_only_stops_with_a_clear_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a"))
+
+        def refused(path: Path, target: Path) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", refused)
+            with pytest.raises(StoreError, match=r"row of b could not be saved.*[Rr]ead-only"):
+                store.save_row(row("b"))
+        assert [one.key for one in store.rows] == ["a"]
+    assert [record["key"] for record in table(tmp_path)] == ["a"]
+
+
+def test_a_disk_that_fills_up_leaves_whole_files(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands for the disk: a file cannot grow beyond it."""
+    code = (
+        "import resource,signal,sys; from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[2]); from test_store import row\n"
+        "from benchlib.sweep.store import Store, StoreError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "with Store(Path(sys.argv[1])).opened() as store:\n"
+        "    store.save_row(row('a'))\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "    try: store.save_row(row('b', message='x' * 5000))\n"
+        "    except StoreError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "row of b could not be saved" in done.stdout, done.stderr
+    assert "File too large" in done.stdout
+    with Store(tmp_path).opened() as store:
+        assert [one.key for one in store.rows] == ["a"]
+    assert not list(tmp_path.rglob("*.part"))
