@@ -35,7 +35,7 @@ _EIGHT_BITS = frozenset({"int8", "uint8", "fp8"})
 
 # Layers that only move, convert or name data; their type says nothing about the arithmetic.
 _MOVERS = re.compile(
-    r"^(?:Reformat|NoOp|Constant|Shape|Signal|Wait|Copy|Shuffle|Cast|Identity|"
+    r"^(?:Reformat|Reorder|NoOp|Constant|Shape|Signal|Wait|Copy|Shuffle|Cast|Identity|"
     r"Quantize|Dequantize|QuantizeLinear|DequantizeLinear|Reshape|Transpose)",
     re.IGNORECASE,
 )

@@ -82,3 +82,8 @@ def test_what_is_no_layer_information_is_refused(text: str) -> None:
 def test_no_layers_is_an_answer() -> None:
     assert layers.loads('{"Layers": [], "Bindings": []}') == ()
     assert layers.share(()) is None
+
+
+@pytest.mark.parametrize("kind", ["Reformat", "ReorderOutput", "NoOp", "QuantizeLinear", "Shuffle"])
+def test_layers_that_only_move_data_do_not_count(kind: str) -> None:
+    assert not Layer("a", kind, ("fp32",), ("int8",)).computes
