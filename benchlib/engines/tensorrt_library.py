@@ -54,6 +54,15 @@ class Library:
         """A TensorRT logger that writes to ``log``; it must outlive all that is made with it."""
         return _logger_class(self.trt)(log)
 
+    def register_plugins(self, logger: Any) -> None:
+        """Make TensorRT's own plugins known, as trtexec does; TensorRT-RTX has none.
+
+        Raises :class:`StandinError` when they cannot be registered.
+        """
+        register = getattr(self.trt, "init_libnvinfer_plugins", None)
+        if register is not None and not register(logger, ""):
+            raise StandinError("Could not load library libnvinfer_plugin: no plugin is registered")
+
 
 def load(name: str) -> Library:
     """Import TensorRT; raises :class:`StandinError` when that fails."""

@@ -115,6 +115,7 @@ class Standin:
         log.info(f"TensorRT version: {self.library.trt.__version__}")
         # The logger must outlive everything TensorRT makes with it, so it is made first.
         logger = self.library.logger(log)
+        self.library.register_plugins(logger)
         plan = self._plan(logger, options, source, log)
         if saved is not None:
             tensorrt_build.save(plan, saved)

@@ -179,6 +179,7 @@ def test_a_build_carries_the_flags_over_and_leaves_plan_and_layers(folder: Path)
     assert json.loads((folder / "layers.json").read_text())["Layers"] == ["convolution", "pooling"]
     assert (folder / "cache.bin").read_bytes() == b"timings"
     for entry in (
+        ["plugins"],
         ["network", 1],
         ["config", "avg_timing_iterations", 8],
         ["config", "builder_optimization_level", 1],
@@ -309,6 +310,28 @@ def test_failures_are_told_and_end_with_status_1(
     assert "Traceback" not in done.err
     assert done.out.splitlines()[-1].startswith("&&&& FAILED ")
     assert not (folder / "b").exists()
+
+
+def test_the_benchmark_compares_stand_in_and_bare_loop(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(FAKES), str(REPOSITORY)))}
+    environment.pop("BENCHLIB_TENSORRT_PYTHON", None)
+    command = [sys.executable, str(REPOSITORY / "benchmarks/standin_vs_trtexec.py"), "net.plan"]
+    options = ["--processes=2", "--duration=0.02", "--trtexec=", "--json=out.json"]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    records = json.loads((folder / "out.json").read_text())
+    assert {"stand-in", "bare loop"} <= {record["program"] for record in records}
+    for record in records:
+        assert record["medians_ms"] == pytest.approx([2.0, 2.0], abs=1e-6)
+        assert record["spread"] == pytest.approx(0, abs=1e-6)
+    assert "+0.00%" in done.stdout
 
 
 def test_an_unreadable_module_is_told(tmp_path: Path) -> None:

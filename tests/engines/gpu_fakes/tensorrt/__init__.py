@@ -9,6 +9,7 @@ GPU's journal. A plan is a line of text.
 import os
 from enum import Enum, IntEnum
 
+import numpy as np
 from cuda.bindings import runtime as gpu
 
 __version__ = os.environ.get("FAKE_TENSORRT", "8.6.0")
@@ -42,6 +43,22 @@ class ILogger:
 
 class IProfiler:
     pass
+
+
+class Logger(ILogger):
+    ERROR = ILogger.Severity.ERROR
+
+    def __init__(self, severity):
+        pass
+
+
+def init_libnvinfer_plugins(logger, namespace):
+    gpu.note("plugins")
+    return True
+
+
+def nptype(dtype):
+    return np.float32
 
 
 class Tensor:

@@ -145,6 +145,10 @@ def cudaEventCreateWithFlags(flags):
     return OK, Event(flags)
 
 
+def cudaEventCreate():
+    return OK, Event(cudaEventDefault)
+
+
 def cudaEventRecord(event, stream):
     note("record", event.number, stream.number)
     event.at = max(stream.free_at, state["host"])
