@@ -134,7 +134,8 @@ class Bench:
         ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
         if ended.timed_out:
             raise timeout(command.phase, ended)
-        text = evidence.log_text()[start:]
+        # Without this machine's paths: the words end up in messages.
+        text = self.places.shorten(evidence.log_text()[start:])
         said = engine_log.read(text)
         judged = judge_phase(command.phase, ended.code, said, product)
         if judged.failure is not None:

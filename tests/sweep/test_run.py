@@ -203,8 +203,11 @@ def test_one_line_per_case_with_the_time_left(
     assert all(any(row.key in line for line in lines) for row in outcome.rows)
 
 
-def test_nothing_of_this_machine_is_published(fake_run: Run, tmp_path: Path) -> None:
-    fake_run()
+def test_nothing_of_this_machine_is_published(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    script(cases={"resnet34": {"time": "segfault"}})
+    fake_run(models=["resnet18", "resnet34"])
     folder = tmp_path / "set"
     files = [*folder.rglob("*.json"), *folder.rglob("*.log"), folder / "table.csv"]
     assert len(files) >= 4
