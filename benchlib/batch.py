@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ def main_job(
     chosen = preset.find(preset_name or "quick").with_values({**overrides, "out_dir": str(out)})
     runs = chosen.runs()
     planning.plan(preset_name, overrides)
+    _check_writable(out)
     executions: list[Execution] = []
     with Relay() as relay:
         for parameters in runs:
@@ -210,6 +212,18 @@ class Relay:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "ipykernel_launcher" in " ".join(child.cmdline()):
                     child.send_signal(signal.SIGINT)
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a folder that takes no files now, not after the first case was measured."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            "out", f"{out} cannot be written ({error.strerror}); choose another folder"
+        ) from None
 
 
 def _counts(out: Path) -> dict[str, int]:

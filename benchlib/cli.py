@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ width_option = click.option("--width", type=click.IntRange(min=1), help="Pixels.
 
 
 def _emit(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def _overrides(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -169,11 +171,22 @@ def graph(
         seed=seed,
         calibration_dir=calibration_dir,
     )
-    made.write_to(out)
+    _copy(made.path, out)
     if as_json:
-        _emit(made.as_json())
+        _emit(asdict(made) | {"path": out})
     else:
         click.echo(f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}")
+
+
+def _copy(graph: Path, out: Path) -> None:
+    """Copy by rename, so that nobody meets half a file under the asked name."""
+    part = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(graph, part)
+        part.replace(out)
+    except OSError as error:
+        raise InputError("out", f"{out} cannot be written ({error.strerror})") from None
 
 
 def _form(precision: str, form: str | None) -> Any:

@@ -1,0 +1,192 @@
+"""The main job for real: papermill, kernels, ONNX Runtime, the report; and how it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+TINY = (
+    *("-p", "models", "[mobilenet_v3_small, fast_scnn]", "-p", "resolutions", "[128x96]"),
+    *("-p", "duration_s", "0.2", "-p", "warm_up_ms", "20", "-p", "retries", "0"),
+)
+PATIENCE_S = 120
+
+
+def command(*argv: str) -> list[str]:
+    return [sys.executable, "-m", "benchlib", "run", *argv, "--json"]
+
+
+def run(out: Path, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*argv, "-o", str(out)),
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny set, measured by ONNX Runtime through papermill, with its report."""
+    out = tmp_path_factory.mktemp("tiny") / "set"
+    done = run(out, *TINY, "-p", "precisions", "[fp32, int8, fp16]")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["ok"]
+    assert said["rows"] == {"ok": 4, "skipped": 2}
+    assert said["report"] == str(out / "report.html")
+    # One line per case with the time left.
+    assert "1/2 " in done.stderr
+    assert "left" in done.stderr
+    return out
+
+
+def test_leaves_the_files_of_a_measured_set(measured):
+    names = {path.name for path in measured.iterdir()}
+    assert {"environment.json", "table.csv", "rows", "samples", "logs", "report.html"} <= names
+    assert {f"benchmark_{p}.ipynb" for p in ("fp32", "int8", "fp16")} <= names
+    table = pd.read_csv(measured / "table.csv")
+    ok = table[table["status"] == "ok"]
+    assert (ok["latency_ms"] > 0).all()
+    assert (ok["latency_ci_low_ms"] <= ok["latency_ms"]).all()
+    assert (ok["gmacs"] > 0).all()
+    assert set(ok["weights"]) == {"random"}
+    skipped = table[table["status"] == "skipped"]
+    assert set(skipped["precision"]) == {"fp16"}
+    assert skipped["message"].str.contains("FP32 with casts").all()
+    assert skipped["latency_ms"].isna().all()
+    for key in ok["key"]:
+        assert (measured / "rows" / f"{key}.json").is_file()
+        assert (measured / "samples" / f"{key}.json.gz").is_file()
+        assert "PASSED" in (measured / "logs" / f"{key}.log").read_text()
+
+
+def test_the_executed_notebooks_say_what_was_run(measured):
+    executed = nbformat.read(measured / "benchmark_int8.ipynb", as_version=4)
+    tags = [tag for cell in executed.cells for tag in cell.metadata.get("tags", ())]
+    assert "injected-parameters" in tags
+    said = "\n".join(str(output) for cell in executed.cells for output in cell.get("outputs", ()))
+    assert "--exportTimes" in said
+    assert "error" not in {
+        output["output_type"] for c in executed.cells for output in c.get("outputs", ())
+    }
+
+
+def test_says_that_it_is_a_cpu_run(measured):
+    page = (measured / "report.html").read_text()
+    assert "no GPU and no TensorRT" in page
+
+
+def test_no_path_of_this_machine_stands_in_what_a_user_may_publish(measured):
+    for path in measured.rglob("*"):
+        if path.suffix in (".json", ".csv", ".log"):
+            text = path.read_text()
+            assert str(Path.home()) + "/" not in text, path.name
+            assert str(measured) not in text, path.name
+
+
+def test_a_second_run_measures_nothing(measured):
+    before = {path: path.stat().st_mtime_ns for path in (measured / "rows").iterdir()}
+    done = run(measured, *TINY, "-p", "precisions", "[fp32]", "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 cases stand already" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (measured / "rows").iterdir()} == before
+
+
+def test_papermills_own_command_line_works_and_refuses_a_misspelling(root, tmp_path):
+    base = [sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb"]
+    given = ["-p", "engine", "fake", "-p", "duration_s", "0.1", "-p", "out_dir", str(tmp_path)]
+    for extra, status in (([], 0), (["-p", "modles", "[resnet34]"], 1)):
+        done = subprocess.run(
+            [*base, str(tmp_path / "out.ipynb"), "-k", "python3", *given, *extra],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == status, done.stderr
+    assert "did you mean models?" in done.stderr
+
+
+def test_a_preset_file_goes_to_papermill_as_it_is(root, tmp_path):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("precisions: [fp32, fp16]\nmodels: [resnet18]\nduration_s: 0.1\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb"),
+            *(str(tmp_path / "out.ipynb"), "-k", "python3", "-f", str(preset)),
+            *("-p", "precision", "fp16", "-p", "engine", "fake", "-p", "out_dir", str(tmp_path)),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_csv(tmp_path / "table.csv")["precision"]) == {"fp16"}
+
+
+def test_a_failed_case_is_told_by_the_exit_status(tmp_path):
+    script = json.dumps({"cases": {"resnet34": {"time": "segfault"}}})
+    done = run(
+        *(tmp_path / "set", "-p", "models", "[resnet18, resnet34]", "--engine", "fake"),
+        *("-p", "precisions", "[fp32]", "-p", "resolutions", "[64x64]", "--no-report"),
+        BENCHLIB_FAKE=script,
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["rows"] == {"ok": 1, "failed": 1}
+
+
+def test_ctrl_c_finishes_the_running_case_and_the_next_run_goes_on(tmp_path):
+    out = tmp_path / "set"
+    argv = [
+        *("--engine", "fake", "-p", "models", "[resnet18, resnet34, resnet50]", "--no-report"),
+        *("-p", "precisions", "[fp32, fp16]", "-p", "resolutions", "[64x64]", "-o", str(out)),
+    ]
+    slow = {**os.environ, "BENCHLIB_FAKE": json.dumps({"all": {"sleep_s": 1.0}})}
+    running = subprocess.Popen(
+        command(*argv),
+        env=slow,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while not list((out / "rows").glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # As a terminal does it: the signal goes to the whole process group.
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130, errors
+    left = {path.name for path in (out / "rows").glob("*.json")}
+    assert 1 <= len(left) < 3, "finished rows stay, and no further case was begun"
+    quick = {**os.environ, "BENCHLIB_FAKE": "{}"}
+    done = subprocess.run(
+        command(*argv), env=quick, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == {"ok": 6}
+    assert f"{len(left)} of 3 cases stand already" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    done = run(blocked / "set", "--engine", "fake")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,104 @@
+"""The source notebooks: clean, valid, and in step with the package."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from benchlib.errors import InputError
+from benchlib.sweep import notebook
+from benchlib.sweep.parameters import Parameters
+
+NOTEBOOKS = ("lineup", "benchmark", "report", "explore")
+LONGEST_CELL = 40  # lines; the parameters cell of benchmark.ipynb is the longest
+LONGEST_FUNCTION = 5  # lines; logic belongs to the package, where it is tested
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def path(request: pytest.FixtureRequest, root: Path) -> Path:
+    return root / "notebooks" / f"{request.param}.ipynb"
+
+
+@pytest.fixture
+def source(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def test_is_valid_and_without_outputs(source):
+    nbformat.validate(source)
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    assert code
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+
+
+def test_declares_parameters_once_and_names_the_usual_kernel(source):
+    tagged = [cell for cell in source.cells if "parameters" in cell.metadata.get("tags", ())]
+    assert len(tagged) == 1
+    assert source.metadata.kernelspec["name"] == "python3"
+    assert source.metadata.kernelspec["language"] == "python"
+
+
+def test_holds_no_logic(source):
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            lines = cell.source.splitlines()
+            assert len(lines) <= LONGEST_CELL
+            for start in (i for i, line in enumerate(lines) if line.startswith("def ")):
+                body = [line for line in lines[start + 1 :] if line.startswith(" ")]
+                assert len(body) <= LONGEST_FUNCTION
+
+
+def test_uses_nothing_that_an_offline_page_cannot_show(source):
+    for cell in source.cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\$[^$\n]+\$", cell.source), "TeX needs MathJax"
+            assert "```mermaid" not in cell.source
+            assert "http://" not in cell.source.replace("http://localhost", "")
+
+
+def test_every_parameter_has_a_type_and_a_help_text(path):
+    for name, parameter in papermill.inspect_notebook(str(path)).items():
+        assert parameter["inferred_type_name"] not in ("", "None"), name
+        assert parameter["help"], name
+
+
+def test_benchmark_declares_exactly_the_parameters_of_the_package(root):
+    source = nbformat.read(root / "notebooks" / "benchmark.ipynb", as_version=4)
+    (cell,) = (one for one in source.cells if "parameters" in one.metadata.get("tags", ()))
+    assert cell.source == notebook.cell(), "run: python -m benchlib.sweep.notebook"
+
+
+def test_the_declared_defaults_are_the_packages(root):
+    namespace: dict = {}
+    exec(notebook.cell(), namespace)
+    assert notebook.read(namespace) == Parameters()
+
+
+def test_a_misspelt_injected_parameter_is_refused_with_the_nearest(root):
+    namespace = {"precision": "fp32", "modles": ["resnet18"]}
+    with pytest.raises(InputError, match=r"modles.*did you mean models"):
+        notebook.read(namespace)
+
+
+def test_what_a_kernel_brings_along_is_no_parameter():
+    namespace = {"In": [], "Out": {}, "_": "x", "exit": "x", "Path": Path, "precisions": ["fp32"]}
+    assert notebook.read({**namespace, "seed": 3}).seed == 3
+
+
+def test_help_notebook_reads_well(root):
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", "--help-notebook", "notebooks/benchmark.ipynb"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "precision: str" in done.stdout
+    assert "Unknown type" not in done.stdout
+    assert "input sizes in pixels" in done.stdout
