@@ -49,7 +49,7 @@ class Card:
     ONNX file has ``path`` instead). ``published`` looks the accuracy up, lazily because
     torchvision's metadata takes seconds to import. ``task`` is "classification", "segmentation"
     or "" where it is not known. ``divisor``: height and width must be its multiples.
-    ``fixed_size`` is the only (height, width) a user's file takes, if it takes only one.
+    ``fixed_size`` is the only (height, width) it takes, where there is only one.
     ``output`` says in words where the timed graph ends. ``features_only`` marks a network timed
     without its classifier, whose accuracy is nonetheless the whole network's.
     ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
@@ -102,7 +102,7 @@ class Card:
                 raise InputError(
                     "resolutions",
                     f"{asked} cannot be had from {self.name}, whose input is fixed at {fixed}; "
-                    f"ask for {fixed} or export the network again with dynamic height and width",
+                    f"ask for {fixed}, or for a file exported with dynamic height and width",
                 )
             return
         if self.path is None and min(height, width) < MINIMUM_SIDE:

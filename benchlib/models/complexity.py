@@ -101,7 +101,7 @@ def _of_meta(network: nn.Module, height: int, width: int) -> Complexity:
     params = _parameters(network)
     try:
         counts = network_count.count(network, height, width)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         # What a foreign network raises for a size it cannot take, or for values it wants to see.
         problem = next(iter(str(error).strip().splitlines()), "")
         return Complexity(params, None, None, f"{type(error).__name__}: {problem}")

@@ -30,6 +30,8 @@ def card(name: str) -> Card:
         near = get_close_matches(architecture, timm.list_models(), n=1)
         remedy = f"did you mean {PREFIX}{near[0]}?" if near else "timm.list_models() lists them"
         raise InputError("models", f"timm has no network called {name!r}; {remedy}")
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    fixed = settings is not None and settings.fixed_input_size
     return Card(
         name=PREFIX + name,
         family="Other",
@@ -39,7 +41,8 @@ def card(name: str) -> Card:
         output="class scores (logits); no softmax",
         build=partial(_build, name),
         pretrained=partial(_pretrained, name),
-        note=f"Built by timm {timm.__version__}; some of its networks take one input size only.",
+        fixed_size=tuple(settings.input_size[-2:]) if fixed else None,
+        note=f"Built by timm {timm.__version__}.",
     )
 
 

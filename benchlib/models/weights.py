@@ -48,7 +48,7 @@ def build(name: str, weights: str = Weights.RANDOM, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = card.build().eval()
-    set_statistics(network, _images(seed))
+    set_statistics(network, _images(seed, card.fixed_size or (_SIDE, _SIDE)))
     return network
 
 
@@ -78,13 +78,13 @@ def _take_statistics(layer: _BatchNorm, inputs: tuple[torch.Tensor, ...]) -> Non
     layer.running_var.copy_(variance.clamp_min(VARIANCE_FLOOR * variance.mean()))
 
 
-def _images(seed: int) -> torch.Tensor:
-    """Seeded images with detail at every scale: _IMAGES x 3 x _SIDE x _SIDE, mean 0."""
+def _images(seed: int, size: tuple[int, int]) -> torch.Tensor:
+    """Seeded images of ``size`` (height, width) with detail at every scale: N x 3 x H x W."""
     generator = torch.Generator().manual_seed(seed)
     layers = (
         interpolate(
             torch.randn(_IMAGES, 3, side, side, generator=generator),
-            size=(_SIDE, _SIDE),
+            size=size,
             mode="bilinear",
         )
         for side in _DETAIL

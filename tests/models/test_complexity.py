@@ -80,6 +80,19 @@ def test_a_network_that_fails_is_empty_with_a_reason() -> None:
     assert "RuntimeError" in cost.reason
 
 
+class _Particular(nn.Module):
+    """Takes one size only and says so as torch.jit-friendly code does."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        torch._assert(images.shape[2] == 224, "input height does not match")
+        return images
+
+
+def test_an_assertion_of_the_network_is_a_reason() -> None:
+    cost = complexity.of_network(_Particular(), 32, 32)
+    assert cost.gmacs is None and "input height does not match" in cost.reason
+
+
 def test_a_network_without_products_is_not_said_to_cost_nothing() -> None:
     cost = complexity.of_network(nn.MaxPool2d(2), 32, 32)
     assert cost.gmacs is None and cost.reason

@@ -149,7 +149,7 @@ def test_onnx_file_of_one_size(tmp_path: Path) -> None:
     card = lineup.card(f"onnx:{_convolution(tmp_path / 'net.onnx')}")
     assert (card.title, card.task, card.accuracy, card.build) == ("net", "", None, None)
     card.check_size(32, 32)
-    with pytest.raises(InputError, match=r"64x48 .* fixed at 32x32"):
+    with pytest.raises(InputError, match=r"64x48 .* fixed at 32x32; ask for 32x32"):
         card.check_size(48, 64)
 
 
@@ -188,8 +188,11 @@ def test_timm_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     timm.__version__ = "1.0"
     timm.list_models = lambda: ["convnext_tiny"]
     timm.is_model = lambda name: name == "convnext_tiny"
+    settings = types.SimpleNamespace(fixed_input_size=True, input_size=(3, 224, 288))
+    timm.get_pretrained_cfg = lambda name, allow_unregistered: settings
     monkeypatch.setitem(sys.modules, "timm", timm)
     monkeypatch.setattr("benchlib.models.timm_nets.find_spec", lambda name: object())
-    assert lineup.card("timm:convnext_tiny.fb_in1k").task == "classification"
+    card = lineup.card("timm:convnext_tiny.fb_in1k")
+    assert (card.task, card.fixed_size) == ("classification", (224, 288))
     with pytest.raises(InputError, match="did you mean timm:convnext_tiny"):
         lineup.card("timm:convnext_tinny")

@@ -87,7 +87,7 @@ def test_accuracy_is_drawn_per_task(rows, features) -> None:
 
 def test_names_of_crowded_marks_do_not_overlap(rows) -> None:
     near = [
-        replace(rows[0], name=f"network_{n}", accuracy=70 + n / 10, params=2_000_000 + n * 1000)
+        replace(rows[0], name=f"network_{n}", accuracy=70 + n / 4, params=2_000_000 + n * 1000)
         for n in range(5)
     ]
     figure = figures.accuracy([*near, replace(rows[0], name="far", accuracy=80.0)], CLASS).figure

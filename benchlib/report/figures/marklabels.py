@@ -12,13 +12,13 @@ from matplotlib.transforms import Bbox
 _GAP_POINTS = 8
 _SIDES = (
     (1, 0),
-    (1, 1),
-    (1, -1),
+    (1, 1.4),
+    (1, -1.4),
     (0, 1.4),
     (0, -1.4),
     (-1, 0),
-    (-1, 1),
-    (-1, -1),
+    (-1, 1.4),
+    (-1, -1.4),
 )
 """Steps of the gap to the right and up, the best place first."""
 _ALIGNED = {-1: "right", 0: "center", 1: "left"}
