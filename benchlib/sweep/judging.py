@@ -22,10 +22,7 @@ from benchlib.sweep.verdict import Judgement, Observed
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that is computed from the evidence of one measured case.
-
-    ``low_share`` is the share of computing layers in the precision asked for or less.
-    """
+    """Everything that is computed from the evidence of one measured case, each when asked for."""
 
     evidence: Evidence
     lock: ClockLock
@@ -74,6 +71,7 @@ class Findings:
                 int8_method=case.int8_method,
                 telemetry=self.telemetry,
                 lock=self.lock,
+                finite=self._finite,
                 cuda_graph=settings.cuda_graph,
                 graph_captured=not any(run.log.graph_failed for run in runs),
                 transfers=settings.transfers,
@@ -82,6 +80,12 @@ class Findings:
                 skipped_tactics=self.evidence.skipped_tactics,
             )
         )
+
+    @property
+    def _finite(self) -> bool | None:
+        """Whether the graph's outputs on real images were numbers; None for FP32's own."""
+        graph = self.evidence.graph
+        return None if graph is None or graph.fidelity is None else graph.fidelity.finite
 
     @property
     def throughput_img_s(self) -> float:

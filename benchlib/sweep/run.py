@@ -79,8 +79,12 @@ def run(
     progress: Progress | None = None,
     *,
     program: Program | None = None,
+    nvml_module: str = nvml.MODULE,
 ) -> Outcome:
     """Measure every case of ``parameters`` into ``parameters.out_dir`` and say how it went.
+
+    ``program`` None takes the one that ``parameters.engine`` names on this machine;
+    ``nvml_module`` is the import name of NVML's binding.
 
     Cases whose row stands already, ok or skipped under the same settings, are not measured again;
     failed ones are. Raises :class:`benchlib.errors.InputError` for what the user gave wrong,
@@ -93,10 +97,12 @@ def run(
     telling = progress or suited()
     store = Store(Path(parameters.out_dir).expanduser())
     wanted = parameters.lock_clocks and not program.on_cpu
-    with store.opened(), clocks.held(wanted) as lock:
+    with store.opened(), clocks.held(wanted, module=nvml_module) as lock:
         if parameters.lock_clocks:
             telling.say(lock.reason)
-        return _Run(parameters, program, store, telling, lock).all(cases)
+        card = None if program.on_cpu else gpu.describe(nvml_module)
+        module = None if card is None else nvml_module
+        return _Run(parameters, program, store, telling, lock, card, module).all(cases)
 
 
 def _find(parameters: Parameters) -> Program:
@@ -131,8 +137,9 @@ class _Run:
         store: Store,
         progress: Progress,
         lock: ClockLock,
+        card: gpu.Gpu | None,
+        nvml_module: str | None,
     ) -> None:
-        card = None if program.on_cpu else gpu.describe()
         device = environment.device_name(program, card)
         self._parameters = parameters
         self._program = program
@@ -150,7 +157,7 @@ class _Run:
             places=Places.of(store.directory),
             work=store.work,
             device=device,
-            nvml_module=None if card is None else nvml.MODULE,
+            nvml_module=nvml_module,
         )
 
     def all(self, cases: tuple[Case, ...]) -> Outcome:

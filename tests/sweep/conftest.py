@@ -13,7 +13,7 @@ import pytest
 from benchlib.case import Engine
 from benchlib.engines.fake import VARIABLE
 from benchlib.engines.program import Program
-from benchlib.sweep import parameters, run
+from benchlib.sweep import nvml, parameters, run
 from benchlib.sweep.progress import Progress
 from benchlib.sweep.run import Outcome
 
@@ -45,7 +45,12 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
 def fake_run(fake: Program, script: Script, tmp_path: Path) -> Run:
     """Run the fake engine into ``tmp_path/set``; parameters as keywords."""
 
-    def start(program: Program = fake, progress: Progress | None = None, **values: Any) -> Outcome:
+    def start(
+        program: Program = fake,
+        progress: Progress | None = None,
+        nvml_module: str = nvml.MODULE,
+        **values: Any,
+    ) -> Outcome:
         given = {
             "models": ["resnet18"],
             "engine": "fake",
@@ -54,6 +59,6 @@ def fake_run(fake: Program, script: Script, tmp_path: Path) -> Run:
             "out_dir": str(tmp_path / "set"),
             **values,
         }
-        return run.run(parameters.read(given), progress, program=program)
+        return run.run(parameters.read(given), progress, program=program, nvml_module=nvml_module)
 
     return start
