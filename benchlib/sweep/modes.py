@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FEWEST_SAMPLES = 50
-"""Samples below which a group of a tenth is five samples and no shape can be told."""
+"""Samples below which a group of a tenth is under five, which chance gives any shape."""
 
 SMALLEST_SHARE = 0.1
 """Fraction of the samples the smaller group must hold; fewer are outliers, which the spread and
@@ -25,24 +25,26 @@ SMALLEST_GAP = 0.02
 """Gap between the groups' medians over the whole median that matters to a reader: the width
 within which a moving median counts as steady."""
 
-EVENT_STEP_MS = 0.001024
-"""Milliseconds. Coarsest step seen of CUDA event times (others are 0.5 us and 32 ns)."""
+EVENT_STEP_MS = 0.001
+"""Milliseconds. Twice the resolution of CUDA events (contract, section 5.1: about 0.5 us), so
+that a card with a coarser clock does not fool it either."""
 
 GAP_STEPS = 4
-"""Clock steps between the groups: fewer may be one group straddling a step."""
+"""Clock steps between the groups: with fewer, the teeth of a comb look like groups, or one
+narrow group straddles a step."""
 
 SMALLEST_SEPARATION = 4.0
 """Gap over the larger group's standard deviation. Halving one hump at its best split gives at
 most 3.5 (uniform; 2.2 for a normal one), so that 4 needs two."""
 
-DEEPEST_VALLEY = 0.5
-"""Count in the emptiest window between the groups over that around the lower group's median."""
+CHANCE_WIDTHS = 3.0
+"""Standard deviations (of Poisson counts) by which the emptiest window between the groups holds
+less than the windows around their medians: a gap in the few samples of a tail is chance."""
 
 WINDOW = 0.25
 """Width of those windows over the gap."""
 
 _MAD_TO_SD = 1.4826
-_DITHER_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,12 @@ class Modes:
 def two_modes(values: Array, step: float = EVENT_STEP_MS) -> Modes | None:
     """Return the two groups of ``values`` (shape [n], milliseconds), or None if there is one.
 
-    ``step`` is the resolution of the clock in the same unit; noise of one step is added before
-    looking (always the same), which turns a comb back into a hump.
+    ``step`` is the resolution of the clock in the same unit.
     """
     n = len(values)
     if n < FEWEST_SAMPLES:
         return None
-    dither = np.random.default_rng(_DITHER_SEED).uniform(-step / 2, step / 2, n)
-    ordered = np.sort(values + dither)
+    ordered = np.sort(values)
     split = _best_split(ordered)
     groups = ordered[:split], ordered[split:]
     lower, upper = (float(np.median(group)) for group in groups)
@@ -105,4 +105,5 @@ def _has_valley(ordered: Array, lower: float, upper: float) -> bool:
 
     peak = int(counts(np.array([lower, upper])).min())
     valley = int(counts(np.linspace(lower + width, upper - width, 41)).min())
-    return valley <= DEEPEST_VALLEY * peak
+    by_chance = CHANCE_WIDTHS * (peak + valley) ** 0.5
+    return peak - valley > by_chance

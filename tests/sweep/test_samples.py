@@ -51,9 +51,12 @@ def test_correlated_samples_count_for_less():
 
 def test_a_swing_that_neighbours_hardly_show_is_seen_by_the_blocks():
     rng = np.random.default_rng(2)
-    values = run(rng, 5000) * run(rng, 5000, 0.99, spread=0.007)
-    truth_is_about = 130
-    assert correlation.effective_count(values) < 2.5 * truth_is_about
+    counts = [
+        correlation.effective_count(run(rng, 5000) * run(rng, 5000, 0.99, spread=0.007))
+        for _ in range(9)
+    ]
+    # The truth is about 100; neighbours alone say 230
+    assert np.median(counts) < 170
 
 
 def test_numbers_of_a_plain_run():
@@ -174,16 +177,19 @@ def test_the_steps_of_the_event_clock_are_not_modes(step, centre):
             assert modes.two_modes(np.round(values / step) * step) is None
 
 
-def test_one_hump_is_one_mode_whatever_its_shape():
+@pytest.mark.parametrize("n", [60, 300, 2000])
+def test_one_hump_is_one_mode_whatever_its_shape(n):
     rng = np.random.default_rng(11)
+    size = (60, n)
+    narrow = rng.normal(1, 0.01, size)
     shapes = {
-        "uniform": rng.uniform(1, 2, (50, 1000)),
-        "normal": 10 + rng.standard_normal((50, 1000)),
-        "long tail": np.exp(rng.standard_normal((50, 1000))),
-        "exponential": 1 + rng.exponential(1, (50, 1000)),
-        "few outliers": np.where(rng.random((50, 1000)) < 0.05, 3, 1)
-        + rng.normal(0, 0.01, (50, 1000)),
-        "correlated": np.array([run(rng, 300, 0.9) for _ in range(50)]),
+        "uniform": rng.uniform(1, 2, size),
+        "normal": 10 + rng.standard_normal(size),
+        "long tail": np.exp(rng.standard_normal(size)),
+        "exponential": 1 + rng.exponential(1, size),
+        "few outliers": np.where(rng.random(size) < 0.04, 3, 1) * narrow,
+        "tail on a spike": np.where(rng.random(size) < 0.3, 1 + rng.exponential(0.5, size), narrow),
+        "correlated": np.array([run(rng, n, 0.9) for _ in range(60)]),
     }
     found = {
         name: sum(modes.two_modes(values) is not None for values in runs)
