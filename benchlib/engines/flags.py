@@ -289,7 +289,8 @@ def onnxruntime_cpu() -> FlagTable:
     """The flags of the ONNX Runtime stand-in: trtexec's where they have a meaning there.
 
     Its own are ``--threads=N`` (intra-op threads), ``--provider`` and ``--seed``. There is no
-    engine file, no CUDA graph and no transfer, so the flags for those are unknown to it.
+    engine file, no CUDA graph and no transfer, so benchlib never gives it flags for those. Given
+    by hand, it takes the measuring ones of the newest trtexec and says what they mean on a CPU.
     """
     return FlagTable("the ONNX Runtime stand-in", _flags(_load("onnxruntime-cpu-flags.json")))
 

@@ -10,67 +10,34 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from benchlib.engines import exporttimes, flags
-from benchlib.engines.standin import exports, inputs, ortprofile, shapes
+from benchlib.engines.onnxruntime_session import (
+    ORT_ERRORS,
+    Model,
+    feeds_of,
+    line,
+    open_session,
+)
+from benchlib.engines.standin import exports, ortprofile, shapes
 from benchlib.engines.standin.bound import LoopBound
 from benchlib.engines.standin.log import Log, StandinError
-from benchlib.engines.standin.options import (
-    Exports,
-    Measuring,
-    dims_text,
-    input_files,
-    path_of,
-)
+from benchlib.engines.standin.options import Exports, Measuring, path_of
 from benchlib.engines.standin.program import Program, arguments, impossible
 from benchlib.engines.standin.report import NEWEST, queries, report
 from benchlib.engines.standin.trace import Trace
 from benchlib.engines.version import Version, parse
 
 NEWEST_TABLE = Version(11, 1)
-TOPOLOGY = Path("/sys/devices/system/cpu")
-
-ORT_ERRORS = (
-    native.EPFail,
-    native.Fail,
-    native.InvalidArgument,
-    native.InvalidGraph,
-    native.InvalidProtobuf,
-    native.NoSuchFile,
-    native.NotImplemented,
-    native.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
-"""What ONNX Runtime raises; its own classes have no common base."""
-
-UNSUPPORTED = (native.InvalidGraph, native.NotImplemented)
-"""Raised for operators that are unknown or have no kernel for their types."""
-
-NUMPY_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
-
 SERVED = frozenset(
     {
         "--onnx",
@@ -125,39 +92,10 @@ MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A session and what it is fed."""
-
-    session: onnxruntime.InferenceSession
-    feeds: Mapping[str, npt.NDArray[np.generic]]
-
-    @property
-    def outputs(self) -> list[str]:
-        return [output.name for output in self.session.get_outputs()]
-
-    def run(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Run one query and return its outputs by name."""
-        return dict(zip(self.outputs, self.session.run(None, self.feeds), strict=True))
-
-
 def table() -> flags.FlagTable:
     """The newest trtexec's flags, and this program's own, which go first."""
     own = flags.onnxruntime_cpu()
     return flags.FlagTable(own.program, {**flags.table(NEWEST_TABLE).flags, **own.flags})
-
-
-def physical_cores() -> int:
-    """Cores this process may use, hyper-threads of one core counted once."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    allowed = os.sched_getaffinity(0)
-    siblings = {
-        path.read_text(encoding="ascii").strip()
-        for path in (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list" for core in allowed)
-        if path.exists()
-    }
-    return len(siblings) or len(allowed)
 
 
 def measure(log: Log, options: flags.Options) -> None:
@@ -167,10 +105,10 @@ def measure(log: Log, options: flags.Options) -> None:
     if path is None:
         raise StandinError("Model missing: give --onnx=FILE")
     begin = time.perf_counter()
-    session = _session(path, options)
+    session = open_session(path, options)
     log.info(f"Engine built in {exporttimes.number(time.perf_counter() - begin)} sec.")
     given = shapes.filled(options, log).timed
-    model = Model(session, _feeds(session, options, given, log))
+    model = Model(session, feeds_of(session, options, given, log))
     try:
         if options["--skipInference"]:
             log.info("Skipped inference phase since --skipInference is added.")
@@ -178,59 +116,7 @@ def measure(log: Log, options: flags.Options) -> None:
             _time(log, model, measuring, files)
         _describe(log, path, options, model, measuring, files)
     except ORT_ERRORS as error:
-        raise StandinError(f"Error occurred during inference: {_line(error)}") from error
-
-
-def _session(
-    path: Path, options: Mapping[str, Any], profile_prefix: Path | None = None
-) -> onnxruntime.InferenceSession:
-    threads = options["--threads"] or physical_cores()
-    provider = options["--provider"]
-    if threads < 0:
-        raise StandinError("--threads must be at least 1")
-    if provider not in onnxruntime.get_available_providers():
-        there = ", ".join(onnxruntime.get_available_providers())
-        raise StandinError(f"--provider {provider} is not in this ONNX Runtime; there is {there}")
-    if not path.is_file():
-        raise StandinError(f"Could not open file {path}")
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.log_severity_level = 3
-    if profile_prefix is not None:
-        settings.enable_profiling = True
-        settings.profile_file_prefix = str(profile_prefix)
-    try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=[provider])
-    except ORT_ERRORS as error:
-        what = "the graph is not supported: " if isinstance(error, UNSUPPORTED) else ""
-        raise StandinError(f"Engine set up failed: {what}{_line(error)}") from error
-
-
-def _feeds(
-    session: onnxruntime.InferenceSession,
-    options: Mapping[str, Any],
-    given: shapes.Shapes,
-    log: Log,
-) -> dict[str, npt.NDArray[np.generic]]:
-    tensors = {tensor.name: tensor for tensor in session.get_inputs()}
-    names = frozenset(tensors)
-    shapes.known(given, names)
-    files = input_files(options, names)
-    feeds = {}
-    for name, tensor in tensors.items():
-        dtype = NUMPY_TYPES.get(tensor.type)
-        if dtype is None:
-            raise StandinError(f"Input {name} has a type that cannot be filled: {tensor.type}")
-        dims = shapes.settled(name, tensor.shape, given, log)
-        log.info(f"Input {name}: {dims_text(dims)} {np.dtype(dtype)}")
-        if name in files:
-            feeds[name] = inputs.from_file(files[name], dtype, dims)
-        else:
-            feeds[name] = inputs.filled(dtype, dims, options["--seed"])
-    return feeds
+        raise StandinError(f"Error occurred during inference: {line(error)}") from error
 
 
 def _time(log: Log, model: Model, measuring: Measuring, files: Exports) -> None:
@@ -307,16 +193,12 @@ def _profile(
     path: Path, options: flags.Options, feeds: Mapping[str, npt.NDArray[np.generic]], runs: int
 ) -> ortprofile.Profile:
     with tempfile.TemporaryDirectory() as folder:
-        session = _session(path, options, Path(folder) / "profile")
+        session = open_session(path, options, Path(folder) / "profile")
         for _ in range(runs + 1):
             session.run(None, feeds)
         text = Path(session.end_profiling()).read_text(encoding="utf-8")
     names = [tensor.name for tensor in (*session.get_inputs(), *session.get_outputs())]
     return ortprofile.read(text, names, skip=1)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def program() -> Program:

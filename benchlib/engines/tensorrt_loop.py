@@ -129,7 +129,7 @@ class Slot:
 class TransferSlot(Slot):
     """Room for one query whose inputs are copied in and outputs copied out, on own streams."""
 
-    __slots__ = ("_copies", "_going_in", "_input", "_output", "_tensors")
+    __slots__ = ("_copies", "_input", "_output", "_tensors")
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchlib.engines import exporttimes, onnxruntime_cpu
+from benchlib.engines import exporttimes, onnxruntime_cpu, onnxruntime_session
 
 QUICK = ("--duration=0", "--warmUp=1", "--iterations=12")
 
@@ -209,4 +209,4 @@ def test_every_flag_is_served_or_explained_or_impossible() -> None:
 
 
 def test_physical_cores_are_at_most_the_ones_allowed() -> None:
-    assert onnxruntime_cpu.physical_cores() in range(1, (os.cpu_count() or 1) + 1)
+    assert onnxruntime_session.physical_cores() in range(1, (os.cpu_count() or 1) + 1)
