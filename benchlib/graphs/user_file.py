@@ -59,6 +59,7 @@ def _set_shape(model: onnx.ModelProto, name: str, shape: Shape) -> None:
                 axis.Clear()
                 axis.dim_value = size
     for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
+        for axis in output.type.tensor_type.shape.dim:
+            axis.Clear()  # the rank stays: the standard asks for it even where it is not inferred
     del model.graph.value_info[:]
     model.CopyFrom(onnx.shape_inference.infer_shapes(model, data_prop=True))

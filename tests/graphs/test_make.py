@@ -147,7 +147,7 @@ def test_second_call_needs_no_export(
 ) -> None:
     first = graph_of("resnet18", GraphForm.INT8_QDQ)
     monkeypatch.setattr("benchlib.graphs.make.export", None)
-    monkeypatch.setattr("benchlib.graphs.make.qdq", None)
+    monkeypatch.setattr("benchlib.graphs.make.conversion.convert", None)
     assert graph_of("resnet18", GraphForm.INT8_QDQ) == first
 
 
