@@ -28,6 +28,7 @@ ORT_ERRORS = (
     native.NoSuchFile,
     native.NotImplemented,
     native.RuntimeException,
+    MemoryError,
     RuntimeError,
     ValueError,
 )
