@@ -7,7 +7,6 @@ from html import escape
 import pandas as pd
 
 from benchlib.case import Engine, ShapeMode
-from benchlib.report import theme
 from benchlib.report.view import View
 
 _SPANS = {
@@ -71,9 +70,11 @@ def _latency(view: View) -> str:
     if view.published:
         return "as published; the source does not say which statistic it is."
     counts = view.usable["n_samples"].dropna()
-    often = f" of {counts.min():,.0f} to {counts.max():,.0f} timed queries" if len(counts) else ""
-    sizes = " and ".join(theme.size_label(size) for size in (view.sizes[:1] + view.sizes[-1:])[:2])
-    return f"the median{often} for a batch of {view.batch}, at sizes from {sizes}."
+    if not len(counts):
+        return f"the median, for a batch of {view.batch}."
+    fewest, most = f"{counts.min():,.0f}", f"{counts.max():,.0f}"
+    often = fewest if fewest == most else f"{fewest} to {most}"
+    return f"the median of {often} timed queries, for a batch of {view.batch}."
 
 
 def _only(column: pd.Series) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from benchlib.analysis.measured import MeasuredSet, load
+from benchlib.report import html
 from benchlib.report.view import View, views
 from benchlib.sweep.row import COLUMNS
 
@@ -144,3 +148,47 @@ def published_dir(root: Path) -> Path:
 @pytest.fixture(scope="session")
 def published_view(published_dir: Path) -> View:
     return views(load(published_dir))[0]
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    """The invented rows, to be changed at will."""
+    return invented_rows()
+
+
+@pytest.fixture
+def view_of(tmp_path: Path) -> Callable[[pd.DataFrame], View]:
+    """Write rows as a set, load it, and give its first view."""
+
+    def make(frame: pd.DataFrame, environment: dict | None = None) -> View:
+        return views(load(write_set(tmp_path / "mine", frame, environment)))[0]
+
+    return make
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    return write_set
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """A Chromium of this machine; without one the test is skipped, or fails if one is required."""
+    found = html.chromium()
+    if found is None:
+        reason = f"no Chromium on the path and none named in {html.CHROMIUM_VARIABLE}"
+        if os.environ.get("BENCHLIB_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """That Chromium, driven by Playwright, which downloads nothing."""
+    # Chromium has no sandbox for root, as in most containers.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield started
+        started.close()

@@ -104,6 +104,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
             markeredgecolor="white",
             markeredgewidth=0.5,
         )
+    if rows["gmacs"].nunique() == 1:
+        axes.set_xlim(rows["gmacs"].iloc[0] / 2, rows["gmacs"].iloc[0] * 2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.minorticks_off()

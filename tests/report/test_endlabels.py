@@ -1,0 +1,28 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchlib.report.figures.endlabels import spaced
+
+positions = st.lists(st.floats(-5, 5), max_size=24).map(sorted)
+
+
+@given(positions, st.floats(0.01, 0.5))
+def test_labels_keep_their_order_and_their_distance(wanted: list[float], gap: float) -> None:
+    placed = spaced(wanted, gap)
+    assert len(placed) == len(wanted)
+    assert all(b - a >= gap - 1e-9 for a, b in pairwise(placed))
+
+
+@given(positions, st.floats(0.01, 0.5))
+def test_spacing_moves_nothing_on_the_whole(wanted: list[float], gap: float) -> None:
+    assert abs(sum(spaced(wanted, gap)) - sum(wanted)) < 1e-6
+
+
+def test_labels_with_room_stay_where_they_want_to_be() -> None:
+    assert spaced([0.0, 1.0, 5.0], 0.5) == [0.0, 1.0, 5.0]
+
+
+def test_a_block_is_centred_on_what_its_members_want() -> None:
+    assert spaced([1.0, 1.0, 1.0], 0.5) == [0.5, 1.0, 1.5]

@@ -1,0 +1,189 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import accuracy, fps, heatmap, scatter, speedup, spread, work
+from benchlib.report.view import View
+
+ViewOf = Callable[[pd.DataFrame], View]
+
+DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
+    "fps": lambda view: fps.draw(view, "fp16"),
+    "fps panels": fps.panels,
+    "heat map": heatmap.draw,
+    "imagenet": lambda view: accuracy.draw(view, "ImageNet top-1"),
+    "cityscapes": lambda view: accuracy.draw(view, "Cityscapes mIoU"),
+    "speed-up": speedup.draw,
+    "work": work.draw,
+    "spread": spread.draw,
+    "scatter": lambda view: scatter.draw(view, "gmacs", "fps"),
+}
+
+
+def draw(kind: str, view: View) -> Drawing:
+    drawing = DRAWERS[kind](view)
+    assert isinstance(drawing, Drawing), drawing
+    return drawing
+
+
+@pytest.mark.parametrize("kind", DRAWERS)
+def test_the_same_rows_give_the_same_bytes(kind: str, invented_view: View) -> None:
+    first, second = draw(kind, invented_view), draw(kind, invented_view)
+    assert first.svg() == second.svg()
+    assert first.svg().count(b"<svg") == 1
+    assert b"<dc:date>" not in first.svg()
+
+
+def test_a_png_repeats_too(invented_view: View) -> None:
+    png = draw("heat map", invented_view).png()
+    assert png == draw("heat map", invented_view).png()
+    assert b"Software" not in png
+
+
+@pytest.mark.parametrize("kind", DRAWERS)
+def test_words_go_with_the_picture(kind: str, invented_view: View) -> None:
+    drawing = draw(kind, invented_view)
+    assert "Invented numbers" in drawing.alt
+    assert len(drawing.alt) > 60
+    assert drawing.caption.endswith(".")
+    assert drawing.name == drawing.name.lower()
+    assert not set(drawing.name) & set(" /:.")
+
+
+def test_figures_leave_no_state_behind(invented_view: View) -> None:
+    before = dict(plt.rcParams)
+    draw("fps", invented_view).svg()
+    assert dict(plt.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_fps_states_the_fastest_and_the_slowest(published_view: View) -> None:
+    drawing = fps.draw(published_view, "fp16")
+    assert isinstance(drawing, Drawing)
+    assert "At 3840×2144 and FP16 fast_scnn_blog is fastest with 336 FPS" in drawing.alt
+    assert "vgg16_bn slowest with 20.3; 14 of 16 reach 30 FPS" in drawing.alt
+    assert "No interval is known" in drawing.caption
+
+
+def test_fps_draws_every_network_and_its_interval(invented_view: View) -> None:
+    axes = draw("fps", invented_view).figure.axes[0]
+    names = {text.get_text().split("  ")[0] for text in axes.texts}
+    assert set(invented_view.at("fp16")["model"]) <= names
+    segments = [one for line in axes.collections for one in line.get_segments()]
+    rows = invented_view.at("fp16")
+    assert len(segments) == len(rows)
+    bounds = sorted(round(float(end[1]), 6) for one in segments for end in one)
+    assert bounds == sorted(round(v, 6) for v in [*rows["fps_low"], *rows["fps_high"]])
+
+
+def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
+    drawing = draw("fps", invented_view)
+    hollow = [
+        line for line in drawing.figure.axes[0].lines if line.get_markerfacecolor() == "white"
+    ]
+    assert [len(line.get_xdata()) for line in hollow] == [1]
+    assert "Hollow marks are SUSPECT rows" in drawing.caption
+    assert "Hollow" not in fps.draw(invented_view, "fp32").caption
+
+
+def test_what_is_left_out_is_counted(invented_view: View) -> None:
+    caption = fps.panels(invented_view).caption
+    assert "Left out: 1 failed row, 1 skipped row and 1 INVALID row." in caption
+
+
+def test_heat_map_has_a_cell_for_everything(invented_view: View) -> None:
+    texts = [text.get_text() for text in draw("heat map", invented_view).figure.axes[0].texts]
+    numbers = [word for word in texts if word.replace(",", "").replace(".", "").isdigit()]
+    assert len(numbers) == len(invented_view.usable)
+    assert texts.count("–") == len(invented_view.frame) - len(invented_view.usable)
+
+
+def test_speed_ups_are_ratios_of_the_same_network_and_size(published_view: View) -> None:
+    gains = speedup.ratios(published_view)
+    int8 = gains[gains["precision"] == "int8"]["ratio"]
+    assert (round(int8.min(), 2), round(int8.max(), 2)) == (1.01, 7.19)
+    assert "INT8 is 1.01× to 7.19× as fast as FP32, median" in speedup.draw(published_view).alt
+
+
+def test_speed_up_intervals_hold_the_ratio(invented_view: View) -> None:
+    gains = speedup.ratios(invented_view)
+    assert ((gains["low"] < gains["ratio"]) & (gains["ratio"] < gains["high"])).all()
+    assert not ((gains["model"] == "efficientnet_b0") & (gains["resolution"] == "1024x768")).any()
+
+
+def test_work_names_the_rank_correlation(published_dir: Path) -> None:
+    source = pd.read_csv(published_dir / "source.csv").rename(columns={"gflops_224": "gmacs"})
+    int8 = source[source["precision"] == "int8"]
+    found = [work.rank_correlation(rows) for _, rows in int8.groupby("width")]
+    assert [round(rho, 2) for rho in found if rho is not None] == [0.02, 0.58, 0.71, 0.73]
+    assert work.rank_correlation(int8.tail(3)) is None
+
+
+def test_a_front_calls_dominance_only_where_intervals_part() -> None:
+    rows = pd.DataFrame(
+        {
+            "model": ["quick", "tied", "slow"],
+            "accuracy": [70.0, 69.0, 68.0],
+            "latency_ms": [1.0, 1.05, 2.0],
+            "latency_ci_low_ms": [0.9, 0.98, 1.9],
+            "latency_ci_high_ms": [1.1, 1.12, 2.1],
+        }
+    )
+    assert accuracy.undominated(rows).tolist() == [True, True, False]
+    apart = rows.assign(latency_ci_low_ms=rows["latency_ms"], latency_ci_high_ms=rows["latency_ms"])
+    assert accuracy.undominated(apart).tolist() == [True, False, False]
+
+
+def test_a_figure_of_one_metric_has_no_network_of_the_other(invented_view: View) -> None:
+    imagenet = draw("imagenet", invented_view)
+    names = {text.get_text() for axes in imagenet.figure.axes for text in axes.texts}
+    assert "resnet50" in names
+    assert "fast_scnn" not in names
+    assert accuracy.size_for(invented_view, "ImageNet top-1") == "640x480"
+    assert accuracy.size_for(invented_view, "Cityscapes mIoU") == "1920x1056"
+
+
+def test_spread_counts_verdicts(invented_view: View) -> None:
+    assert "68 VALID, 1 SUSPECT, 1 INVALID" in draw("spread", invented_view).alt
+
+
+def spoiled(rows: pd.DataFrame, how: str) -> pd.DataFrame:
+    if how == "one precision":
+        return rows[rows["precision"] == "fp16"]
+    if how == "one size":
+        return rows[rows["width"] == 640]
+    if how == "one network":
+        return rows[rows["model"] == "resnet18"]
+    if how == "no intervals":
+        return rows.assign(latency_ci_low_ms=None, latency_ci_high_ms=None, verdict=None)
+    if how == "no accuracy":
+        return rows.assign(accuracy=None, accuracy_metric=None)
+    if how == "no families":
+        return rows.assign(family=None, gmacs=None)
+    if how == "a CPU":
+        few = rows[rows["precision"] != "fp16"]
+        return few.assign(engine="onnxruntime_cpu", device="cpu", cuda_graph=None)
+    if how == "one cell":
+        return rows.head(1)
+    return rows.assign(status="failed", failure="crash", latency_ms=None, verdict=None)
+
+
+@pytest.mark.parametrize("kind", DRAWERS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("one precision", "one size", "one network", "no intervals", "no accuracy"),
+        *("no families", "a CPU", "one cell", "all failed"),
+    ],
+)
+def test_every_figure_copes(kind: str, how: str, rows: pd.DataFrame, view_of: ViewOf) -> None:
+    drawing = DRAWERS[kind](view_of(spoiled(rows, how)))
+    if isinstance(drawing, Absent):
+        assert drawing.reason.endswith(".")
+    else:
+        assert len(drawing.svg()) > 5000
+        assert "nan" not in drawing.alt.lower().split()

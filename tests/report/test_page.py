@@ -1,0 +1,232 @@
+"""The report as a reader gets it: the notebook run by papermill, the page opened in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+from traitlets.config import Config
+
+from benchlib.errors import InputError
+from benchlib.report import html
+from benchlib.report.document import load_sets
+
+NOTEBOOKS = ("report.ipynb", "explore.ipynb")
+WIDTHS = (1400, 400)
+_QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
+
+
+@pytest.fixture(scope="session")
+def rendered(
+    tmp_path_factory: pytest.TempPathFactory, root: Path, published_dir: Path, invented_dir: Path
+) -> Path:
+    """A folder with report.ipynb, report.html and figures/ of the published and invented sets."""
+    out = tmp_path_factory.mktemp("report")
+    papermill.execute_notebook(
+        root / "notebooks" / "report.ipynb",
+        out / "report.ipynb",
+        {"results": [str(published_dir), str(invented_dir)], "figures_dir": str(out / "figures")},
+        kernel_name="python3",
+        cwd=root / "notebooks",
+        progress_bar=False,
+        config=_QUIET,
+    )
+    html.export(out / "report.ipynb", out / "report.html")
+    return out
+
+
+@pytest.fixture(scope="session")
+def text(rendered: Path) -> str:
+    return (rendered / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_small_enough_to_send(rendered: Path) -> None:
+    assert (rendered / "report.html").stat().st_size < html.COMFORTABLE_MB * 1e6
+
+
+def test_the_page_asks_for_nothing_outside(text: str) -> None:
+    assert "default-src 'none'" in text
+    assert not re.findall(r'<(?:script|img|iframe|link)[^>]+(?:src|href)="https?:', text)
+    assert "@import" not in text
+    assert not re.findall(r"url\(\s*[\"']?https?:", text)
+
+
+def test_contents_links_meet_their_headings(text: str) -> None:
+    contents = text.partition('<nav class="toc"')[2].partition("</nav>")[0]
+    links = re.findall(r'href="#([^"]+)"', contents)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(links) > 15
+    assert set(links) <= set(ids)
+    assert len(set(ids)) == len(ids), sorted({one for one in ids if ids.count(one) > 1})
+
+
+def test_the_sections_come_findings_first(text: str) -> None:
+    headings = re.findall(r"<h2[^>]*>([^<]+)<", text)
+    assert headings[:3] == [
+        *("Findings", "What was measured, and where", "Frames per second by image size"),
+    ]
+    assert {"How it was done", "Environment", "How to cite"} <= set(headings)
+
+
+def test_published_numbers_are_said_to_be_published(text: str) -> None:
+    assert "nobody measured it for this report" in text
+    assert "The accuracy is the literature" in text
+
+
+def test_the_page_names_no_folder_of_this_machine(
+    text: str, root: Path, rendered: Path, invented_dir: Path
+) -> None:
+    for path in (root, rendered, invented_dir, Path.home()):
+        assert str(path) not in text
+
+
+def test_every_figure_is_saved_twice_and_shown_once(rendered: Path, text: str) -> None:
+    saved = sorted(path.name for path in (rendered / "figures").iterdir())
+    stems = {Path(name).stem for name in saved}
+    assert len(saved) == 2 * len(stems)
+    shown = re.findall(r'<figure id="figure-([^"]+)"', text)
+    assert sorted(shown) == sorted(stems)
+    assert any(name.startswith("fps-fp16-rtx3090") for name in stems)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_are_clean_and_thin(root: Path, name: str) -> None:
+    notebook = nbformat.read(root / "notebooks" / name, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert sum("parameters" in cell.metadata.get("tags", ()) for cell in code) == 1
+    assert all(len(cell.source.splitlines()) <= 6 for cell in code)
+    prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "$" not in prose  # offline, TeX stays as it is
+    assert "```mermaid" not in prose
+
+
+def test_two_sets_of_one_name_are_refused(invented_dir: Path) -> None:
+    with pytest.raises(InputError, match="two sets are called 'invented'"):
+        load_sets([invented_dir, invented_dir])
+    with pytest.raises(InputError, match="at least one"):
+        load_sets([])
+
+
+def test_contents_nest_and_escape() -> None:
+    body = '<h2 id="a">A &amp; B<a class="anchor-link" href="#a">¶</a></h2><h3 id="b">C</h3>'
+    assert html.contents(body) == (
+        '<strong>Contents</strong><ol><li><a href="#a">A &amp; B</a>'
+        '<ul><li><a href="#b">C</a></li></ul></li></ol>'
+    )
+    assert html.contents("<p>nothing</p>") == ""
+
+
+def test_what_is_no_notebook_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        html.export(tmp_path / "none.ipynb", tmp_path / "page.html")
+    (tmp_path / "torn.ipynb").write_text("{")
+    with pytest.raises(InputError, match="not a notebook"):
+        html.export(tmp_path / "torn.ipynb", tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_pdf_without_a_browser_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(html.CHROMIUM_VARIABLE, raising=False)
+    with pytest.raises(InputError, match="CHROMIUM"):
+        html.pdf(tmp_path / "page.html", tmp_path / "page.pdf")
+
+
+@pytest.mark.browser
+def test_the_page_prints(rendered: Path, tmp_path: Path, chromium: Path) -> None:
+    assert html.chromium() == chromium
+    printed = html.pdf(rendered / "report.html", tmp_path / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert len(printed) > 100_000
+
+
+@pytest.fixture(params=WIDTHS)
+def opened(request: pytest.FixtureRequest, browser: Browser, rendered: Path) -> Iterator[Page]:
+    """The page at one width; fails at the end if it asked for anything but itself."""
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    asked: list[str] = []
+    problems: list[str] = []
+    page.on("request", lambda one: asked.append(one.url))
+    page.on("console", lambda one: problems.append(one.text) if one.type == "error" else None)
+    page.goto((rendered / "report.html").as_uri())
+    yield page
+    outside = [url for url in asked if not url.startswith(("data:", "file:"))]
+    page.close()
+    assert outside == []
+    assert problems == []
+
+
+@pytest.mark.browser
+def test_the_page_reads_at_every_width(opened: Page) -> None:
+    width = opened.viewport_size["width"]
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    broken = opened.evaluate(
+        "[...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
+    )
+    assert broken == 0
+    alts = opened.evaluate("[...document.images].map(i => i.alt)")
+    assert len(alts) > 10
+    assert all(len(alt) > 60 for alt in alts)
+    assert len(set(alts)) == len(alts)
+
+
+@pytest.mark.browser
+def test_contents_links_lead_somewhere(opened: Page) -> None:
+    missing = opened.evaluate(
+        "[...document.querySelectorAll('.toc a')].map(a => a.hash.slice(1))"
+        ".filter(id => !document.getElementById(decodeURIComponent(id)))"
+    )
+    assert missing == []
+
+
+@pytest.mark.browser
+def test_the_first_column_stays_when_a_table_scrolls(opened: Page) -> None:
+    left = opened.evaluate(
+        """() => {
+          const box = document.querySelector("figure.table .scroll");
+          const name = box.querySelector("tbody th");
+          const before = name.getBoundingClientRect().left;
+          box.scrollLeft = 300;
+          return [before, name.getBoundingClientRect().left];
+        }"""
+    )
+    assert left[0] == pytest.approx(left[1], abs=1)
+
+
+@pytest.mark.browser
+def test_a_press_on_a_heading_sorts(opened: Page) -> None:
+    table = opened.locator("#table-latency-invented-b1")
+    button = table.get_by_role("button", name="INT8").last
+    for direction, least_first in (("ascending", True), ("descending", False)):
+        button.click()
+        assert button.locator("xpath=..").get_attribute("aria-sort") == direction
+        last = table.locator("tbody tr td:last-child")
+        values = last.evaluate_all("cells => cells.map(c => c.dataset.value)")
+        numbers = [float(value) for value in values if value is not None]
+        assert numbers == sorted(numbers, reverse=not least_first)
+        assert values[-1] is None  # a dash stays last both ways
+    table.get_by_role("button", name="Network").click()
+    names = table.locator("tbody th").all_inner_texts()
+    assert names == sorted(names)
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_serious(opened: Page) -> None:
+    found = Axe().run(opened).response["violations"]
+    serious = [
+        (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

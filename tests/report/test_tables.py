@@ -1,0 +1,177 @@
+import csv
+import io
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from benchlib.analysis.measured import MeasuredSet
+from benchlib.report import definition
+from benchlib.report.tables import environment, failures, grid, latency, precision
+from benchlib.report.tables.grid import Cell, Column, Grid, Mark
+from benchlib.report.view import View
+
+ViewOf = Callable[[pd.DataFrame], View]
+
+
+@pytest.fixture(scope="module")
+def table(invented_view: View) -> Grid:
+    return latency.build(invented_view)
+
+
+def cell(table: Grid, model: str, group: str, title: str) -> Cell:
+    column = next(one for one in table.columns if (one.group, one.title) == (group, title))
+    return column.cells[table.rows.index(model)]
+
+
+def test_best_and_worst_of_a_column_are_marked(table: Grid, invented_view: View) -> None:
+    column = next(one for one in table.columns if (one.group, one.title) == ("640×480", "FP16"))
+    by_mark = {one.mark: row for row, one in zip(table.rows, column.cells, strict=True)}
+    rows = invented_view.at("fp16", "640x480").set_index("model")["latency_ms"]
+    assert by_mark[Mark.BEST] == rows.idxmin()
+    assert by_mark[Mark.WORST] == rows.idxmax()
+
+
+def test_the_published_table_marks_what_the_blog_shows(published_view: View) -> None:
+    table = latency.build(published_view)
+    assert cell(table, "fast_scnn_blog", "3840×2144", "INT8") == Cell("1.78", 1.78, Mark.BEST)
+    assert cell(table, "vgg16_bn", "3840×2144", "FP32").mark is Mark.WORST
+    assert cell(table, "vgg16_bn", "3840×2144", "FP32").text == "160"
+    assert cell(table, "resnet18", "640×480", "INT8").mark is Mark.BEST  # a tie has two best
+    assert cell(table, "fast_scnn_blog", "640×480", "INT8").mark is Mark.BEST
+    assert cell(table, "bisenetv2_blog", "Network", "Top-1 %").text == "–"
+
+
+def test_an_accuracy_is_ranked_within_its_metric(table: Grid) -> None:
+    assert cell(table, "resnet50", "Network", "Top-1 %").mark is Mark.BEST
+    assert cell(table, "ddrnet23_slim", "Network", "mIoU %").mark is Mark.BEST
+    assert cell(table, "fast_scnn", "Network", "mIoU %").mark is Mark.WORST
+    assert cell(table, "fast_scnn", "Network", "Top-1 %").value is None
+
+
+def test_more_is_worse_for_work_and_better_for_accuracy(table: Grid) -> None:
+    assert cell(table, "vgg11_bn", "Network", "GMACs at 640×480").mark is Mark.WORST
+    assert cell(table, "mobilenet_v3_small", "Network", "Top-1 %").mark is Mark.WORST
+
+
+def test_a_dash_has_its_reason(table: Grid) -> None:
+    failed = cell(table, "vgg11_bn", "1920×1056", "INT8")
+    assert (failed.text, failed.value) == ("–", None)
+    assert failed.note == "failed (timeout): no end after 900 s"
+    assert f"{failed.reference}: {failed.note}" in table.footnotes
+    skipped = cell(table, "onnx:mine.onnx", "640×480", "INT8")
+    assert skipped.note.startswith("skipped (unsupported)")
+    assert skipped.reference != failed.reference
+
+
+def test_a_case_that_was_never_asked_for_says_so(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    few = rows[~((rows["model"] == "resnet18") & (rows["width"] == 640))]
+    missing = cell(latency.build(view_of(few)), "resnet18", "640×480", "FP32")
+    assert missing.note == "not in this run"
+
+
+def test_doubted_rows_carry_their_symbol_and_reasons(table: Grid) -> None:
+    suspect = cell(table, "resnet18", "1024×768", "FP16")
+    assert suspect.text.endswith(" !")
+    assert "SUSPECT: throttled, drift" in suspect.note
+    invalid = cell(table, "efficientnet_b0", "1024×768", "FP32")
+    assert invalid.text.endswith(" ✕")
+    assert invalid.mark is Mark.REJECTED
+
+
+def test_an_invalid_row_is_never_best_or_worst(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    at = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "fp32")][0]
+    rows.loc[at, ["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]] = [0.001, 0.001, 0.001]
+    rows.loc[at, ["verdict", "reasons"]] = ["INVALID", "impossible"]
+    table = latency.build(view_of(rows))
+    assert cell(table, "resnet18", "640×480", "FP32").mark is Mark.REJECTED
+    assert Mark.BEST in [
+        one.mark
+        for c in table.columns
+        if (c.group, c.title) == ("640×480", "FP32")
+        for one in c.cells
+    ]
+
+
+def test_digits_follow_the_interval(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    at = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "fp32")][0]
+    rows.loc[at, ["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]] = [5.4321, 5.1, 5.8]
+    table = latency.build(view_of(rows))
+    assert cell(table, "resnet18", "640×480", "FP32").text == "5.4"
+
+
+def test_html_says_all_of_it(table: Grid) -> None:
+    page = grid.html(table)
+    assert 'title="failed (timeout): no end after 900 s"' in page
+    assert "no calibration images &lt;here&gt;" in page
+    assert "<here>" not in page
+    assert page.count('scope="colgroup"') == 4
+    assert page.count("<tr>") == 2 + len(table.rows)
+    assert 'class="best"' in page
+    assert " id=" not in page.replace(' id="table-', "")
+
+
+def test_csv_holds_the_full_numbers(table: Grid, invented_view: View) -> None:
+    lines = list(csv.reader(io.StringIO(grid.comma_separated(table))))
+    assert len(lines) == 1 + len(table.rows)
+    at = lines[0].index("640×480 FP32")
+    rows = invented_view.at("fp32", "640x480").set_index("model")["latency_ms"]
+    for line in lines[1:]:
+        assert float(line[at]) == pytest.approx(rows[line[0]])
+
+
+def test_latex_is_a_tabular_with_its_specials_escaped(table: Grid) -> None:
+    text = grid.latex(table)
+    assert text.startswith(r"\begin{tabular}{l")
+    assert r"mobilenet\_v3\_small" in text
+    assert r"\textbf{" in text
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert len(body) == len(table.rows)
+    assert {line.count(" & ") for line in body} == {len(table.columns)}
+
+
+def test_failures_list_every_doubted_row(invented: MeasuredSet) -> None:
+    built = failures.build("Invented", invented.frame)
+    assert len(built.rows) == 4
+    reasons = [one.text for one in next(c for c in built.columns if c.title == "Reason").cells]
+    assert "timeout: no end after 900 s" in reasons
+    assert "throttled, drift" in reasons
+
+
+def test_asked_and_got_takes_the_lowest_share(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    at = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "int8")][1]
+    rows.loc[at, "low_precision_share"] = 0.25
+    built = precision.build(view_of(rows))
+    assert built is not None
+    assert cell(built, "resnet18", "Share of layers", "INT8").text == "25 %"
+    assert cell(built, "resnet50", "Share of layers", "INT8").text == "91 %"
+
+
+def test_asked_and_got_is_left_out_where_unknown(published_view: View) -> None:
+    assert precision.build(published_view) is None
+
+
+def test_environment_lays_sets_side_by_side(invented: MeasuredSet) -> None:
+    built = environment.build([invented])
+    assert dict(zip(built.rows, built.columns[0].cells, strict=True))["gpu name"] == Cell(
+        "Invented GPU"
+    )
+
+
+def test_the_definition_box_follows_the_columns(
+    invented_view: View, published_view: View, rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    said = dict(definition.lines(invented_view))
+    assert said["Copies to and from the device"] == "left out."
+    assert said["CUDA graph"] == "used."
+    assert said["Latency"] == "the median of 400 timed queries, for a batch of 1."
+    assert "does not say which statistic" in dict(definition.lines(published_view))["Latency"]
+    cpu = dict(definition.lines(view_of(rows.assign(engine="onnxruntime_cpu"))))
+    assert "ONNX Runtime on the CPU" in cpu["Inside the timed span"]
+    assert "CUDA graph" not in cpu
+
+
+def test_a_grid_without_groups_has_one_line_of_headings() -> None:
+    one = Grid("x", "caption", "Row", ("a",), (Column("", "T", (Cell("1"),)),))
+    assert grid.html(one).count("<tr>") == 2
+    assert r"\multicolumn" not in grid.latex(one)
