@@ -20,15 +20,16 @@ from benchlib.sweep.workshop import Network, Order, Refusal
 def answer(order: Order) -> Graph | Network | Refusal:
     """Do one order."""
     case = order.case
+    batch, height, width = order.shape
     try:
         if order.form is None:
             return network(case.model, case.height, case.width)
         return make.make(
             case.model,
             order.form,
-            height=case.height,
-            width=case.width,
-            batch=case.batch,
+            height=height,
+            width=width,
+            batch=batch,
             dynamic=order.dynamic,
             int8_method=case.int8_method,
             weights=order.weights,

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from benchlib.engines.command import Command
 from benchlib.engines.program import Program
 from benchlib.graphs.make import Graph
@@ -69,6 +71,7 @@ class PlanStore:
         if found is not None:
             return found
         final = self.folder / engine_key
+        self._remove_orphans()
         temporary = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -77,15 +80,20 @@ class PlanStore:
             facts = build(plan, layers)
             text = json.dumps(asdict(facts))
             (temporary / "facts.json").write_text(text, encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            temporary.rename(final)
+            # Another run may have built the same one meanwhile, and may be timing it.
+            if self._found(engine_key) is None:
+                shutil.rmtree(final, ignore_errors=True)
+                temporary.rename(final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return self._read(final, reused=False)
 
-    def remove(self, engine: BuiltEngine) -> None:
-        """Give the disk space of an engine back."""
-        shutil.rmtree(engine.plan.parent, ignore_errors=True)
+    def _remove_orphans(self) -> None:
+        """Remove half-built engines of runs that were killed."""
+        for leftover in self.folder.glob(".*"):
+            pid = leftover.name.rpartition(".")[2]
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def _found(self, engine_key: str) -> BuiltEngine | None:
         folder = self.folder / engine_key

@@ -8,14 +8,14 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from benchlib.case import Case, Engine, ShapeMode, Status
+from benchlib.case import Case, Engine, Precision, ShapeMode, Status
 from benchlib.engines import exporttimes
 from benchlib.engines.command import CaseFiles, commands, unsupported
 from benchlib.engines.program import Program
-from benchlib.graphs import cache
+from benchlib.graphs import cache, calibration
 from benchlib.sweep import clocks, environment, failure, gpu, matrix, nvml, readings
 from benchlib.sweep.assemble import Assembler
 from benchlib.sweep.bench import Bench
@@ -23,6 +23,7 @@ from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.failure import CaseError
 from benchlib.sweep.interrupt import Interrupt
+from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.places import Places
 from benchlib.sweep.plans import PlanStore
@@ -34,44 +35,8 @@ from benchlib.sweep.workshop import Exporter, Placeholders, Workshop
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
-
 EXPECTED = (CaseError, ProgramMissingError, OSError, ValueError, LookupError, MemoryError)
 """What measuring one case may raise. ValueError holds InputError and unreadable files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: the rows of its cases, which were measured now, whether it was stopped."""
-
-    directory: Path
-    rows: tuple[Row, ...]
-    measured: int
-    total: int
-    interrupted: bool
-
-    def count(self, status: Status) -> int:
-        return sum(row.status is status for row in self.rows)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every case has its row."""
-        return len(self.rows) == self.total
-
-    @property
-    def exit_status(self) -> int:
-        """0 when every case was measured or skipped with a reason, 1 when one failed."""
-        if self.interrupted:
-            return INTERRUPTED
-        return 1 if self.count(Status.FAILED) or not self.complete else 0
-
-    @property
-    def sentence(self) -> str:
-        """The outcome in words."""
-        counts = [f"{self.count(status)} {status}" for status in Status if self.count(status)]
-        end = "; stopped, the same command goes on from here" if self.interrupted else ""
-        return f"{len(self.rows)} of {self.total} cases: {', '.join(counts) or 'none yet'}{end}"
 
 
 def run(
@@ -148,6 +113,7 @@ class _Run:
         self._card = card
         self._device = device
         self._interrupt = Interrupt(progress.say)
+        self._calibration = _calibration_digest(parameters)
         self._assembler = Assembler(parameters, program, device, lock)
         self._bench = Bench(
             parameters=parameters,
@@ -278,7 +244,7 @@ class _Run:
             "seed": given.seed,
             "processes": given.processes,
             "builds": given.builds,
-            "calibration": given.calibration_dir,
+            "calibration": self._calibration,
             "lock_clocks": given.lock_clocks,
             "version": self._program.version,
             "device": self._device,
@@ -291,6 +257,14 @@ def _file_digest(model: str) -> str | None:
     """The content of a user's own file: another file under the same name is another network."""
     prefix, _, path = model.partition(":")
     return cache.sha256(Path(path).expanduser()) if prefix == "onnx" else None
+
+
+def _calibration_digest(parameters: Parameters) -> str | None:
+    """The content of a user's own calibration images; raises InputError where there are none."""
+    if parameters.calibration_dir is None or parameters.precision is not Precision.INT8:
+        return None
+    images = calibration.folder(Path(parameters.calibration_dir).expanduser())
+    return images.identity.sha256
 
 
 def _workshop(parameters: Parameters, program: Program, work: Path) -> Workshop:

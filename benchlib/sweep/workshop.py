@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from benchlib.case import Case, Failure, ShapeMode
+from benchlib.engines.bounds import BLOG_MIN
 from benchlib.errors import InputError
 from benchlib.graphs.form import GraphForm
 from benchlib.graphs.make import Graph
 from benchlib.models.card import Card
 from benchlib.sweep.failure import CaseError, of_export
-from benchlib.sweep.parameters import Parameters
+from benchlib.sweep.parameters import Parameters, Shape
 from benchlib.sweep.process import Ended, dies_with_parent, end_group
 
 MODULE = "benchlib.sweep.exporter"
@@ -50,6 +51,7 @@ class Order:
 
     case: Case
     form: GraphForm | None
+    shape: Shape
     weights: str
     seed: int
     calibration_dir: str | None
@@ -58,6 +60,19 @@ class Order:
     @property
     def dynamic(self) -> bool:
         return self.case.shape_mode is not ShapeMode.STATIC
+
+
+def traced_shape(case: Case, parameters: Parameters) -> Shape:
+    """Batch, height and width that the graph is traced and calibrated at.
+
+    A dynamic engine serves all sizes, so all its cases have to share one graph: the optimum's,
+    or for the blog's engines, which have none, the smallest one's.
+    """
+    if case.shape_mode is ShapeMode.DYNAMIC and parameters.opt_shape is not None:
+        return parameters.opt_shape
+    if case.shape_mode is ShapeMode.BLOG:
+        return parameters.min_shape or (case.batch, *BLOG_MIN)
+    return case.batch, case.height, case.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,15 @@ class Exporter:
     def _ask(self, case: Case, form: GraphForm | None) -> object:
         line = self._line or self._start()
         given = self._parameters
-        order = Order(case, form, given.weights, given.seed, given.calibration_dir, given.half_io)
+        order = Order(
+            case=case,
+            form=form,
+            shape=traced_shape(case, given),
+            weights=given.weights,
+            seed=given.seed,
+            calibration_dir=given.calibration_dir,
+            half_io=given.half_io,
+        )
         try:
             line.send(order)
             answered = line.poll(self._time_limit_s)
@@ -172,7 +195,9 @@ class Placeholders:
         return Network(family=card.family, task=card.task or None)
 
     def graph(self, case: Case, form: GraphForm) -> Graph:
-        text = f"{case.model} {form} {case.resolution} {case.batch} {self._seed}".encode()
+        dynamic = case.shape_mode is not ShapeMode.STATIC
+        shape = "dynamic" if dynamic else f"{case.resolution} {case.batch}"
+        text = f"{case.model} {form} {shape} {self._seed}".encode()
         sha256 = hashlib.sha256(text).hexdigest()
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{sha256[:16]}.onnx"
@@ -186,7 +211,7 @@ class Placeholders:
             input_shape=(case.batch, 3, case.height, case.width),
             input_dtype="float32",
             output_dtype="float32",
-            dynamic=case.shape_mode is not ShapeMode.STATIC,
+            dynamic=dynamic,
             int8_method=case.int8_method,
             calibration=None,
             weights="random",

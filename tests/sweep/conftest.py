@@ -14,8 +14,8 @@ from benchlib.case import Engine
 from benchlib.engines.fake import VARIABLE
 from benchlib.engines.program import Program
 from benchlib.sweep import nvml, parameters, run
+from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.progress import Progress
-from benchlib.sweep.run import Outcome
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]

@@ -14,7 +14,7 @@ from benchlib.case import Engine, Failure, Status
 from benchlib.engines.program import Program
 from benchlib.graphs.form import GraphForm
 from benchlib.sweep import failure, matrix, parameters
-from benchlib.sweep.run import Outcome
+from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.workshop import Exporter
 
 Script = Callable[..., None]
@@ -125,6 +125,13 @@ def test_an_exception_has_a_class(error: Exception, kind: Failure) -> None:
 CPU = Program(Engine.ONNXRUNTIME_CPU, (sys.executable,), "1.20.0", "cpu")
 
 
+TAKE = (
+    "import sys; from multiprocessing.connection import Connection\n"
+    "order = Connection(int(sys.argv[1])).recv()\n"
+)
+"""Takes the order from the pipe before anything else happens."""
+
+
 def exporter(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> Any:
     """An exporter whose process runs ``code`` instead, and the case it is asked for."""
     stub = tmp_path / "stub.py"
@@ -144,13 +151,14 @@ def exporter(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, limit_s
         ("import os; os.abort()", Failure.CRASH, "SIGABRT"),
         ("raise RuntimeError('no such shape')", Failure.CRASH, "no such shape"),
         ("raise MemoryError", Failure.OOM_BUILD, "MemoryError"),
+        (f"{TAKE}raise RuntimeError('taken and lost')", Failure.CRASH, "taken and lost"),
         ("import time; time.sleep(60)", Failure.TIMEOUT, "time_limit_build_s"),
     ],
 )
 def test_an_exporter_that_dies_is_a_fault_and_the_next_case_gets_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: Failure, words: str
 ) -> None:
-    made, case = exporter(tmp_path, code, monkeypatch, limit_s=2)
+    made, case = exporter(tmp_path, code, monkeypatch, limit_s=5)
     for _ in range(2):
         with pytest.raises(failure.CaseError) as raised:
             made.graph(case, GraphForm.FP32)

@@ -67,6 +67,8 @@ def test_unknown_is_an_empty_cell_and_reasons_are_joined() -> None:
     [
         {"latency_ms": float("nan")},
         {"latency_ms": 0.0},
+        {"power_w": float("nan")},
+        {"gmacs": float("inf")},
         {"low_precision_share": 1.2},
         {"status": "good"},
         {"n_samples": 0},

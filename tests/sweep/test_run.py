@@ -18,9 +18,9 @@ from benchlib.case import Engine, Failure, Status, Verdict
 from benchlib.engines import exporttimes
 from benchlib.engines.program import Program
 from benchlib.errors import InputError
+from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.progress import Lines
 from benchlib.sweep.row import COLUMNS
-from benchlib.sweep.run import Outcome
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
@@ -39,7 +39,7 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
     assert tuple(records[0]) == COLUMNS
     assert [record["key"] for record in records] == sorted(row.key for row in outcome.rows)
     for row in outcome.rows:
-        assert (row.status, row.verdict) == (Status.OK, Verdict.VALID)
+        assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.VALID, 1)
         assert row.latency_ms == pytest.approx(2.0, rel=0.01)
         assert row.latency_ci_low_ms < row.latency_ms < row.latency_ci_high_ms
         assert row.throughput_img_s == pytest.approx(500, rel=0.01)
@@ -89,6 +89,31 @@ def test_an_engine_is_built_once_and_timed_again(fake_run: Run) -> None:
     assert first["key"] == second["key"]
     assert (first["reused"], second["reused"]) == (False, True)
     assert before.build_s == after.build_s == 0.25
+
+
+def test_a_dynamic_engine_serves_all_sizes(fake_run: Run) -> None:
+    outcome = fake_run(
+        resolutions=["640x480", "1024x768"],
+        shape_modes=["dynamic", "blog"],
+        min_shape=[1, 480, 640],
+        opt_shape=[1, 768, 1024],
+        max_shape=[1, 768, 1024],
+    )
+    engines = {(row.shape_mode, row.detail["engines"][0]["key"]) for row in outcome.rows}
+    assert len(outcome.rows) == 4
+    assert len(engines) == 2
+
+
+def test_half_built_engines_of_a_killed_run_are_removed(fake_run: Run, tmp_path: Path) -> None:
+    orphan = tmp_path / "cache" / "plans" / ".case.b0.999999999"
+    orphan.mkdir(parents=True)
+    fake_run()
+    assert not orphan.exists()
+
+
+def test_an_empty_calibration_folder_is_refused_at_once(fake_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="calibration_dir"):
+        fake_run(precision="int8", calibration_dir=str(tmp_path))
 
 
 def test_other_build_flags_are_another_engine(fake_run: Run) -> None:

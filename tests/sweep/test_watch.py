@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchlib.case import Verdict
-from benchlib.sweep.run import Outcome
+from benchlib.sweep.outcome import Outcome
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
