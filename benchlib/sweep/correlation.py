@@ -11,7 +11,9 @@ not disturb it:
 2. for long series the same is done on the signs' means over blocks, which sees slow swings and
    switching between two states that a low-order model of neighbours misses.
 
-The second counts when it is smaller by more than chance.
+The second counts when it is smaller by more than chance. What no estimate can see is a swing
+longer than the run can show: 200 samples of which a third of the variance has a memory of 100 are
+taken for 80 and are worth 5, and their interval covers half of the time, not 95 %.
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ SHORTEST_MODELLED = 16
 """Samples. Below it an autocorrelation cannot be estimated at all; they count as independent."""
 
 ORDERS_PER_DECADE = 5
-"""Highest autoregressive order per factor of ten of samples. Half of Schwert's 10 log10(n): with
-order 25 at 100 000 samples Akaike's criterion is still cheap, and the blocks see the rest."""
+"""Highest autoregressive order per factor of ten of samples: half of the customary 10 log10(n)
+(R's ar), because the blocks see what reaches further."""
 
 SAMPLES_PER_ORDER = 8
 """At least this many samples per fitted coefficient, the usual floor for autoregressive fits."""
 
 BLOCKS = 250
-"""Blocks for the slow half of the estimate. Simulation (benchmarks/interval_coverage.py): 125
-over-covers by a point, 500 misses swings of 100 samples in a run of 5000."""
+"""Blocks for the slow half of the estimate. 125 to 500 cover alike in simulation
+(benchmarks/interval_coverage.py); with 250 it begins at 1000 samples."""
 
 SHORTEST_BLOCK = 4
 """Samples per block; with fewer, the blocks say what the neighbours already said."""
@@ -47,8 +49,8 @@ BEYOND_CHANCE = 1.0 + 2.0 * (2.0 / BLOCKS) ** 0.5
 variance found from that many blocks. Taking the larger at all times over-covers by a point."""
 
 NEAREST_TO_UNIT_ROOT = 0.02
-"""Smallest 1 - (sum of coefficients): a longest memory of about 100 steps, which keeps a drifting
-series from getting an infinite variance. Drift is reported on its own."""
+"""Smallest 1 - (sum of coefficients), which bounds what neighbours alone can take off the count
+at a factor of about 100; a drifting series would get zero. Drift is reported on its own."""
 
 LARGEST_REFLECTION = 0.995
 """Bound of a partial autocorrelation, for the same reason."""
@@ -58,7 +60,7 @@ MEAN_CORRECTIONS = 3
 with 0.9 and 200 samples a first round alone counts a tenth too many; the fourth changes 0.1 %."""
 
 MODEL_LAGS = 2000
-"""Lags of the fitted model that are summed; at the longest memory the rest is below 1e-8."""
+"""Lags of the fitted model that are summed; at the largest reflection the rest is below 1e-4."""
 
 
 def effective_count(values: Array) -> float:

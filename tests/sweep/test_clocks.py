@@ -77,7 +77,7 @@ def test_let_go_when_the_run_is_killed(card, blow):
     assert calls.read_text() == "lock 1200 1200\nreset\n"
 
 
-def test_let_go_when_the_guardian_is_killed(card):
+def test_the_guardian_heeds_no_request_and_when_killed_the_run_lets_go(card):
     calls = card()
     with clocks.held(True, 1200, SCRIPTED):
         guardians = [
@@ -86,6 +86,10 @@ def test_let_go_when_the_guardian_is_killed(card):
             if "benchlib.sweep.clocks" in child.cmdline()
         ]
         assert len(guardians) == 1
+        guardians[0].terminate()
+        with pytest.raises(psutil.TimeoutExpired):
+            guardians[0].wait(0.3)
+        assert calls.read_text() == "lock 1200 1200\n"
         guardians[0].kill()
     assert calls.read_text() == "lock 1200 1200\nreset\n"
 

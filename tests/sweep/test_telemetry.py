@@ -65,9 +65,14 @@ def test_the_first_reading_is_from_before_the_case(card, tmp_path):
     card()
     recorder = telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED)
     recorder.start()
-    assert len(recorder.readings()) >= 1
+    before = recorder.readings()
+    assert before[0].foreign == ()
     recorder.stop()
     recorder.stop()
+    after = recorder.readings()
+    assert len(after) > len(before)
+    # Asked to stop, and not killed: it looked at the processes once more
+    assert after[-1].foreign == ()
 
 
 @pytest.mark.parametrize(
