@@ -6,6 +6,7 @@ one exporter serves the whole run and is started again when it dies: its death i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from benchlib.sweep.process import Ended, dies_with_parent, end_group
 
 MODULE = "benchlib.sweep.exporter"
 """What the exporter's process runs."""
+
+DYING_S = 10.0
+"""Seconds an exporter that hung up has for its last words; Python's exit takes under one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,10 @@ class Exporter:
 
     def _died(self, case: Case) -> CaseError:
         process = self._process
+        if process is not None:
+            # It hung up and is dying; its traceback and status are still to come.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(DYING_S)
         self.close()
         code = process.returncode if process is not None else 1
         ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
