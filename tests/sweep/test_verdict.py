@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchlib.case import Engine, Int8Method, Precision, Verdict
-from benchlib.sweep import roof, samples, verdict
+from benchlib.sweep import roof, rules, samples, verdict
 from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.readings import Range, TelemetrySummary
 from benchlib.sweep.verdict import Observed, Reason, judge
@@ -144,7 +144,7 @@ def test_each_reason(observed, reason, weight, words):
 
 
 def test_every_reason_has_a_rule():
-    assert list(verdict.RULES) == list(Reason)
+    assert list(rules.RULES) == list(Reason)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""What the verdict goes by: all that was seen of one measured case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchlib.case import Engine, Int8Method, Precision
+from benchlib.sweep.clocks import ClockLock
+from benchlib.sweep.readings import TelemetrySummary
+from benchlib.sweep.samples import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of a measured case; None where it is not known.
+
+    ``runs`` has one summary per timing process, ``telemetry`` likewise (empty on a CPU).
+    ``finite`` is whether the outputs were free of NaN and infinity. ``floor_ms`` is the least
+    time that the card's peak allows for one batch. ``graph_captured`` and ``transfers_seen`` are
+    what happened, ``cuda_graph`` and ``transfers`` what was asked for.
+    """
+
+    engine: Engine
+    precision: Precision
+    runs: tuple[Summary, ...]
+    int8_method: Int8Method | None = None
+    telemetry: tuple[TelemetrySummary, ...] = ()
+    lock: ClockLock | None = None
+    finite: bool | None = None
+    floor_ms: float | None = None
+    cuda_graph: bool = False
+    graph_captured: bool | None = None
+    transfers: bool = False
+    transfers_seen: bool | None = None
+    low_precision_share: float | None = None
+    skipped_tactics: int = 0
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.engine is Engine.ONNXRUNTIME_CPU

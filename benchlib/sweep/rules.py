@@ -1,0 +1,294 @@
+"""One rule per reason, and the thresholds.
+
+Every rule is a function of what was observed that gives a sentence, which names a remedy, or
+None. A rule whose evidence is missing (no telemetry, no layer information) is silent: unknown is
+not bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchlib.case import Engine, Int8Method
+from benchlib.sweep.observed import Observed
+from benchlib.sweep.readings import HARMLESS
+from benchlib.sweep.reason import Reason
+from benchlib.sweep.samples import Summary
+from benchlib.sweep.trend import STEADY_BAND
+
+CLOCK_MOVE = 0.02
+"""Greatest less least SM clock over the median, while timing. Compute time follows the clock one
+to one, so 2 % is the width of the steady band; boost steps of 15 MHz are under 1 %."""
+
+FEWEST_READINGS = 3
+"""Readings in the timed window below which its clock range says nothing."""
+
+GPU_SPREAD = 0.025
+"""CoV of compute times on a GPU: trtexec's "unstable" rule from 10.13.3 on (contract, section
+6; 1 % before, which short kernels miss by the clock's steps alone)."""
+
+CPU_SPREAD = 0.10
+"""CoV on a CPU: pyperf's "may be unstable" rule, made for shared, interrupted processors."""
+
+DRIFT_CHANGE = STEADY_BAND
+"""Change of the fitted line over the run, a fraction: what counts as moved elsewhere too."""
+
+DRIFT_CHANCE = 0.01
+"""Kendall's p below which a trend is no accident: one false alarm in a hundred level rows."""
+
+SETTLED_BY = 0.5
+"""Fraction of the run. The median is of the whole run; a start that lasts longer than half of
+it is the run."""
+
+FEWEST_EFFECTIVE = 30.0
+"""Independent samples' worth. Below it the 95 % interval spans the middle two fifths of all
+samples, and its end points move with single queries."""
+
+ENQUEUE_SHARE = 0.8
+"""Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
+
+LOW_SHARE = 0.5
+"""Share of computing layers in the precision asked for, or less. Below half the figure is mostly
+one of another precision; mixed recipes that leave depth-wise convolutions in FP16 pass."""
+
+SHORT_KERNEL_MS = 0.1
+"""Milliseconds per query under which the Python stand-in may count its own launch time: contract,
+section 7.4 (agreement within noise was seen from 0.2 ms on)."""
+
+
+def _no_samples(seen: Observed) -> str | None:
+    if seen.runs:
+        return None
+    return "No query was counted; the log says what the program did instead."
+
+
+def _numerics(seen: Observed) -> str | None:
+    if seen.finite is not False:
+        return None
+    return "The output holds NaN or infinity; keep the overflowing layers in a wider type."
+
+
+def _impossible(seen: Observed) -> str | None:
+    if seen.floor_ms is None or not seen.runs:
+        return None
+    least = min(run.median for run in seen.runs)
+    if least >= seen.floor_ms:
+        return None
+    return (
+        f"{least:.3g} ms is less than the {seen.floor_ms:.3g} ms that the card's peak rate needs "
+        "for this many multiplications; look for a network that is not computed or a wrong shape."
+    )
+
+
+def _clock_moved(seen: Observed) -> str | None:
+    for one in seen.telemetry:
+        clock = one.sm_clock_mhz
+        if clock is None or one.n_readings < FEWEST_READINGS:
+            continue
+        if clock.relative_width > CLOCK_MOVE:
+            return (
+                f"The SM clock went between {clock.minimum:.0f} and {clock.maximum:.0f} MHz while "
+                "timing; lock it (lock_clocks) or warm up longer."
+            )
+        asked = seen.lock.requested_mhz if seen.lock and seen.lock.locked else None
+        if asked and abs(clock.median - asked) > CLOCK_MOVE * asked:
+            return (
+                f"The SM clock was locked at {asked} MHz and ran at {clock.median:.0f} MHz; "
+                "lock it lower."
+            )
+    return None
+
+
+def _throttled(seen: Observed) -> str | None:
+    words = {word for one in seen.telemetry for word in one.throttle or ()} - HARMLESS
+    if not words:
+        return None
+    return (
+        f"The card held its clock back ({', '.join(sorted(words))}); lock a lower clock, or give "
+        "it more cooling or power."
+    )
+
+
+def _foreign_process(seen: Observed) -> str | None:
+    pids = {pid for one in seen.telemetry for pid in one.foreign or ()}
+    if not pids:
+        return None
+    count = f"{len(pids)} other process{'es' if len(pids) > 1 else ''}"
+    return f"{count} computed on the same card; end them or take another card."
+
+
+def _spread(seen: Observed) -> str | None:
+    limit = CPU_SPREAD if seen.on_cpu else GPU_SPREAD
+    worst = max((run.cov for run in seen.runs), default=0.0)
+    if worst <= limit:
+        return None
+    remedy = "leave the machine idle" if seen.on_cpu else "lock the clock and use spin wait"
+    return f"The times spread by {worst:.1%} of their mean (over {limit:.1%}); {remedy}."
+
+
+def _drifts(run: Summary) -> bool:
+    drift = run.drift
+    return drift is not None and abs(drift.change) > DRIFT_CHANGE and drift.p_value < DRIFT_CHANCE
+
+
+def _starts_apart(run: Summary) -> bool:
+    settling = run.settling
+    return (
+        settling is not None
+        and 0 < settling.steady_from <= SETTLED_BY
+        and abs(settling.start_excess) > STEADY_BAND
+        and settling.rest_change is not None
+        and abs(settling.rest_change) <= DRIFT_CHANGE
+    )
+
+
+def _drift(seen: Observed) -> str | None:
+    changes = [run.drift.change for run in seen.runs if _drifts(run) and not _starts_apart(run)]
+    if not changes:
+        return None
+    worst = max(changes, key=abs)
+    word = "slower" if worst > 0 else "faster"
+    return (
+        f"The run grew {abs(worst):.1%} {word} from start to end; warm up longer or lock the clock."
+    )
+
+
+def _warming_up(seen: Observed) -> str | None:
+    starts = [run.settling for run in seen.runs if _starts_apart(run)]
+    if not starts:
+        return None
+    worst = max(starts, key=lambda settling: settling.steady_from)
+    return (
+        f"The first {worst.steady_from:.0%} of the run was not yet steady (its start "
+        f"{worst.start_excess:+.1%}); raise the warm-up."
+    )
+
+
+def _not_steady(seen: Observed) -> str | None:
+    wandering = [
+        run
+        for run in seen.runs
+        if run.steady is False and not _starts_apart(run) and not _drifts(run)
+    ]
+    if not wandering:
+        return None
+    return (
+        f"The moving median left its band of {STEADY_BAND:.0%}; something else ran now and then, "
+        "or the clock has no rest: measure longer on an idle machine."
+    )
+
+
+def _two_modes(seen: Observed) -> str | None:
+    found = [run.modes for run in seen.runs if run.modes is not None]
+    if not found:
+        return None
+    modes = found[0]
+    return (
+        f"The times fall into two groups, {modes.lower:.3g} and {modes.upper:.3g} ms "
+        f"({modes.upper_share:.0%} in the slower); the median describes neither: see the samples."
+    )
+
+
+def _few_samples(seen: Observed) -> str | None:
+    if not seen.runs:
+        return None
+    count = sum(run.n for run in seen.runs)
+    worth = sum(run.n_effective for run in seen.runs)
+    # A run that moved has a small count too, but more of the same would not help it
+    moved = any(run.steady is False for run in seen.runs)
+    if worth >= FEWEST_EFFECTIVE or (moved and count >= FEWEST_EFFECTIVE):
+        return None
+    return (
+        f"{count} samples are worth {worth:.0f} independent ones, under {FEWEST_EFFECTIVE:.0f}; "
+        "raise duration_s or iterations."
+    )
+
+
+def _enqueue_bound(seen: Observed) -> str | None:
+    if seen.on_cpu:
+        return None
+    for run in seen.runs:
+        if run.enqueue is not None and run.enqueue > ENQUEUE_SHARE * run.median:
+            return (
+                f"The host needed {run.enqueue:.3g} ms to launch {run.median:.3g} ms of work, so "
+                "the GPU may have waited for it; launch as a CUDA graph or use a larger batch."
+            )
+    return None
+
+
+def _short_kernel(seen: Observed) -> str | None:
+    if seen.engine is not Engine.TENSORRT_PYTHON or not seen.runs:
+        return None
+    least = min(run.median for run in seen.runs)
+    if least >= SHORT_KERNEL_MS:
+        return None
+    return (
+        f"{least:.3g} ms is short enough for the Python stand-in's launch time to count; "
+        "measure it with trtexec or with a larger batch."
+    )
+
+
+def _cuda_graph(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.cuda_graph or seen.graph_captured is not False:
+        return None
+    return "A CUDA graph was asked for and could not be captured; the launches are in the time."
+
+
+def _transfers(seen: Observed) -> str | None:
+    if seen.transfers_seen is None or seen.transfers_seen == seen.transfers:
+        return None
+    asked, got = ("with", "without") if seen.transfers else ("without", "with")
+    return f"Timing {asked} transfers was asked for and the times are {got} them."
+
+
+def _precision(seen: Observed) -> str | None:
+    share = seen.low_precision_share
+    if share is None or share >= LOW_SHARE:
+        return None
+    return (
+        f"Only {share:.0%} of the computing layers ran in {seen.precision} or less (under "
+        f"{LOW_SHARE:.0%}); see the layers, the rest is what was mostly timed."
+    )
+
+
+def _made_up_ranges(seen: Observed) -> str | None:
+    if seen.int8_method is not Int8Method.MADE_UP_RANGES:
+        return None
+    return (
+        "INT8 with ranges that trtexec made up: a speed without an accuracy; use int8_method qdq."
+    )
+
+
+def _skipped_tactics(seen: Observed) -> str | None:
+    if not seen.skipped_tactics:
+        return None
+    return (
+        f"The builder skipped {seen.skipped_tactics} tactics, for want of memory as a rule; a "
+        "larger workspace may build a faster engine."
+    )
+
+
+Rule = Callable[[Observed], str | None]
+
+RULES: dict[Reason, Rule] = {
+    Reason.NO_SAMPLES: _no_samples,
+    Reason.NUMERICS: _numerics,
+    Reason.IMPOSSIBLE: _impossible,
+    Reason.CLOCK_MOVED: _clock_moved,
+    Reason.THROTTLED: _throttled,
+    Reason.FOREIGN_PROCESS: _foreign_process,
+    Reason.SPREAD: _spread,
+    Reason.DRIFT: _drift,
+    Reason.WARMING_UP: _warming_up,
+    Reason.NOT_STEADY: _not_steady,
+    Reason.TWO_MODES: _two_modes,
+    Reason.FEW_SAMPLES: _few_samples,
+    Reason.ENQUEUE_BOUND: _enqueue_bound,
+    Reason.SHORT_KERNEL: _short_kernel,
+    Reason.CUDA_GRAPH: _cuda_graph,
+    Reason.TRANSFERS: _transfers,
+    Reason.PRECISION: _precision,
+    Reason.MADE_UP_RANGES: _made_up_ranges,
+    Reason.SKIPPED_TACTICS: _skipped_tactics,
+}
+"""One rule per reason."""
