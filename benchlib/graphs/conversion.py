@@ -29,13 +29,15 @@ def convert(
     *,
     input_name: str,
     batches: Iterable[NDArray[np.float32]] = (),
+    witness: Path | None = None,
     method: Int8Method | None = None,
     half_io: bool = False,
 ) -> None:
     """Write the FP32 graph ``source`` in another ``form`` to ``target`` and check it.
 
-    ``batches`` (N x 3 x H x W) set the ranges of the INT8 forms, ``method`` is one of
-    ``METHODS[form]``. Raises :class:`onnx.checker.ValidationError` when the result breaks the
+    ``batches`` (N x 3 x H x W) set the ranges of the INT8 forms; ours are seen on the FP32 graph
+    ``witness`` where one is given, see :func:`benchlib.graphs.qdq.quantise`. ``method`` is one
+    of ``METHODS[form]``. Raises :class:`onnx.checker.ValidationError` when the result breaks the
     standard.
     """
     if form is GraphForm.INT8_CPU:
@@ -49,6 +51,7 @@ def convert(
                 model,
                 input_name,
                 batches,
+                witness=None if witness is None else onnx.load(str(witness)),
                 grouped=method is not Int8Method.QDQ_NO_DEPTHWISE,
                 stored_weights=form is GraphForm.INT8_QDQ_FP16,
             )

@@ -21,6 +21,10 @@ from benchlib.graphs.shape import Shape
 from benchlib.models import lineup
 from benchlib.models.card import Card
 
+PIXELS = 1024 * 768
+"""Per image. For larger ones the network is run at a smaller size to find ranges and errors: at
+3840 x 2160 its activations fill 10 GB, and a minute goes by per image on a small machine."""
+
 FROM_FILE = "from file"
 """What stands for the weights of a user's own ONNX file."""
 
@@ -30,8 +34,9 @@ class Graph:
     """An ONNX file and what is known of it.
 
     ``input_shape`` is (batch, channels, height, width); in a dynamic graph the size it was
-    traced and calibrated at. ``layers`` counts nodes other than constants. ``fidelity`` is
-    None for FP32, which the others are measured against.
+    traced at. ``layers`` counts nodes other than constants. ``fidelity`` is None for FP32, which
+    the others are measured against. ``measured_at`` is the (height, width) at which ranges and
+    fidelity were found, smaller than the input for large images; None for FP32.
     """
 
     path: Path
@@ -49,6 +54,7 @@ class Graph:
     seed: int | None
     layers: int
     fidelity: Fidelity | None
+    measured_at: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,17 @@ class _Request:
         model = self.model if self.card.path is None else self.card.path.stem
         safe = "".join(letter if letter.isalnum() else "_" for letter in model)
         return f"{safe}-{self.shape.width}x{self.shape.height}-b{self.shape.batch}-{self.form}"
+
+    @property
+    def within_reach(self) -> _Request:
+        """This request at a size whose activations a small machine can hold.
+
+        Only our own quantiser and networks take another size for their ranges.
+        """
+        theirs = self.form is GraphForm.INT8_CPU or self.method is Int8Method.MODELOPT
+        if theirs or ":" in self.model:
+            return self
+        return replace(self, shape=self.shape.within(PIXELS, self.card.divisor))
 
     def batches(self, images: ImageSet) -> Iterator[calibration.Tensor]:
         return images.batches(self.shape.batch, self.shape.height, self.shape.width)
@@ -182,28 +199,41 @@ def _write_full(request: _Request, path: Path) -> dict[str, Any]:
 def _converted(request: _Request, store: cache.Cache) -> Graph:
     """The graph in another form, made from the FP32 one."""
     full = _full(_at(request, GraphForm.FP32), store)
+    small = request.within_reach
+    is_small = small.shape == request.shape
 
     def write(path: Path) -> dict[str, Any]:
+        witness = full if is_small else _full(_at(small, GraphForm.FP32), store)
         conversion.convert(
             full.path,
             path,
             request.form,
             input_name=full.input_name,
-            batches=request.batches(request.images) if request.form.is_int8 else (),
+            batches=small.batches(request.images) if request.form.is_int8 else (),
+            witness=witness.path,
             method=request.method,
             half_io=request.half_io,
         )
-        held_out = calibration.held_out()
-        agreement = fidelity.measure(
-            full.path,
-            path,
-            request.batches(held_out),
-            images=held_out.count,
-            optimised=request.form is not GraphForm.INT8_QDQ_FP16,
+        agreement = (
+            _fidelity(request, full, path) if is_small else _converted(small, store).fidelity
         )
-        return _facts(path) | {"fidelity": asdict(agreement)}
+        return _facts(path) | {
+            "fidelity": None if agreement is None else asdict(agreement),
+            "measured_at": [small.shape.height, small.shape.width],
+        }
 
     return _graph(request, store.obtain(request.name, request.parameters, write))
+
+
+def _fidelity(request: _Request, full: Graph, path: Path) -> Fidelity:
+    held_out = calibration.held_out()
+    return fidelity.measure(
+        full.path,
+        path,
+        request.batches(held_out),
+        images=held_out.count,
+        optimised=request.form is not GraphForm.INT8_QDQ_FP16,
+    )
 
 
 def _at(request: _Request, form: GraphForm) -> _Request:
@@ -248,4 +278,5 @@ def _graph(request: _Request, entry: cache.Entry) -> Graph:
         seed=None if is_file else request.seed,
         layers=facts["layers"],
         fidelity=None if agreement is None else Fidelity(**agreement),
+        measured_at=None if agreement is None else tuple(facts["measured_at"]),
     )

@@ -24,21 +24,24 @@ def quantise(
     input_name: str,
     batches: Iterable[NDArray[np.float32]],
     *,
+    witness: onnx.ModelProto | None = None,
     grouped: bool = True,
     stored_weights: bool = False,
     percentile: float = ranges.PERCENTILE,
 ) -> onnx.ModelProto:
     """Return ``model`` with Q/DQ pairs, scales in float32; ``model`` is left as it is.
 
-    ``grouped``: see :func:`benchlib.graphs.placement.place`. ``stored_weights`` keeps INT8
-    weights behind a DequantizeLinear; otherwise they stay float32 behind both nodes, which is
-    what TensorRT 8.6 is documented to read.
+    ``batches`` run through ``witness`` where there is one: the same network at a smaller size,
+    whose tensors have the same names. ``grouped``: see
+    :func:`benchlib.graphs.placement.place`. ``stored_weights`` keeps INT8 weights behind a
+    DequantizeLinear; otherwise they stay float32 behind both nodes, which is what TensorRT 8.6
+    is documented to read.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     surgery.lift_constants(result.graph)
     where = placement.place(result.graph, grouped=grouped)
-    found = ranges.amplitudes(result, where.tensors, input_name, batches, percentile)
+    found = ranges.amplitudes(witness or result, where.tensors, input_name, batches, percentile)
     scales = {name: scale(np.array(found[name])) for name in where.tensors}
     _insert(result.graph, where, scales, stored_weights=stored_weights)
     return result

@@ -142,6 +142,27 @@ def test_batches_are_fixed_in_the_graph(graph_of: Callable[..., Graph]) -> None:
     assert given.shape == (3, 1000)
 
 
+@pytest.mark.parametrize("network", ["shufflenet_v2_x1_5", "bisenetv2"])
+def test_large_images_are_judged_at_a_smaller_size(
+    network: str, graph_of: Callable[..., Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ranges seen at half the size serve the large graph nearly as well as its own."""
+    own = graph_of(network, GraphForm.INT8_QDQ, height=256, width=384)
+    monkeypatch.setattr("benchlib.graphs.make.PIXELS", 128 * 192)
+    # Another batch: the cache knows nothing of the changed limit.
+    lent = graph_of(network, GraphForm.INT8_QDQ, height=256, width=384, batch=2)
+    assert own.measured_at == (256, 384)
+    assert lent.measured_at == (128, 192)
+    assert lent.input_shape == (2, 3, 256, 384)
+    image = calibration.held_out().image(0, 256, 384)
+    outputs = [
+        fidelity.run(fidelity.session(graph.path, optimised=True), np.concatenate([image] * count))
+        for graph, count in ((own, 1), (lent, 2))
+    ]
+    difference = fidelity.agreement([(outputs[0], outputs[1][:1])], 1)
+    assert difference.relative_l2 < INT8_BOUND[network]
+
+
 def test_second_call_needs_no_export(
     graph_of: Callable[..., Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
