@@ -123,7 +123,7 @@ class Assembler:
             "height": case.height,
             "width": case.width,
             "shape_mode": case.shape_mode,
-            "build_s": None if engine is None else engine.facts.build_s or engine.facts.wall_s,
+            "build_s": _build_s(evidence),
             "engine_mb": None if engine is None else engine.mb,
             "params_m": network.params_m,
             "gmacs": network.gmacs,
@@ -171,6 +171,14 @@ class Assembler:
             "memory_freed": evidence.memory_freed,
             "clock_lock": asdict(self.lock),
         }
+
+
+def _build_s(evidence: Evidence) -> float | None:
+    """Seconds to make the first engine; without one (ONNX Runtime) those the program tells."""
+    if evidence.engines:
+        facts = evidence.engines[0].facts
+        return facts.wall_s if facts.build_s is None else facts.build_s
+    return evidence.runs[0].log.built_s if evidence.runs else None
 
 
 def _layer_times(evidence: Evidence) -> list[dict[str, Any]] | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 import psutil
+from pydantic import BaseModel, ConfigDict
 
 from benchlib import __version__
+from benchlib.case import Engine, Precision
 from benchlib.engines.program import Program
 from benchlib.sweep.gpu import Gpu
 from benchlib.sweep.parameters import Parameters
@@ -42,40 +43,73 @@ PACKAGES = (
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+class Environment(BaseModel):
+    """What environment.json holds. What a machine does not tell is None.
+
+    ``parameters`` has those of each run into the set under its precision.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    benchlib: str
+    date: datetime
+    engine: Engine
+    engine_version: str
+    device: str
+    gpu: dict[str, str | float | None] | None
+    driver: str | None
+    cuda: str | None
+    tensorrt: str | None
+    cpu: str | None
+    cpu_cores: int | None
+    memory_gb: float
+    system: str
+    python: str
+    packages: dict[str, str]
+    git_commit: str | None
+    preset: str | None
+    parameters: dict[Precision, dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+def loads(text: str) -> Environment:
+    """Read environment.json; raises ValueError for torn or foreign text."""
+    return Environment.model_validate_json(text)
+
+
 def describe(
     parameters: Parameters,
     program: Program,
     gpu: Gpu | None,
-    earlier: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The document for environment.json.
-
-    ``parameters`` stand under their precision, beside those of ``earlier`` runs into the set.
-    """
-    runs = dict((earlier or {}).get("parameters", {}))
-    runs[parameters.precision.value] = public(parameters)
-    on_gpu = not program.on_cpu
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "benchlib": __version__,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "engine": program.engine.value,
-        "engine_version": program.version,
-        "device": device_name(program, gpu),
-        "gpu": gpu.as_json() if gpu is not None and on_gpu else None,
-        "driver": gpu.driver if gpu is not None and on_gpu else None,
-        "cuda": gpu.cuda if gpu is not None and on_gpu else None,
-        "tensorrt": program.version if on_gpu else None,
-        "cpu": cpu_model(),
-        "cpu_cores": usable_cores(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "packages": packages(),
-        "git_commit": git_commit(),
-        "preset": parameters.preset,
-        "parameters": runs,
-    }
+    earlier: Environment | None = None,
+) -> Environment:
+    """Where and how this run measures, beside the parameters of ``earlier`` runs into the set."""
+    runs = dict(earlier.parameters) if earlier is not None else {}
+    runs[parameters.precision] = public(parameters)
+    card = None if program.on_cpu else gpu
+    return Environment(
+        benchlib=__version__,
+        date=datetime.now(timezone.utc).replace(microsecond=0),
+        engine=program.engine,
+        engine_version=program.version,
+        device=device_name(program, gpu),
+        gpu=None if card is None else card.as_json(),
+        driver=None if card is None else card.driver,
+        cuda=None if card is None else card.cuda,
+        tensorrt=None if program.on_cpu else program.version,
+        cpu=cpu_model(),
+        cpu_cores=usable_cores(),
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        packages=packages(),
+        git_commit=git_commit(),
+        preset=parameters.preset,
+        parameters=runs,
+    )
 
 
 def device_name(program: Program, gpu: Gpu | None) -> str:

@@ -9,15 +9,15 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from benchlib.errors import InputError
-from benchlib.sweep import schema
+from benchlib.sweep import environment, schema
+from benchlib.sweep.environment import Environment
 from benchlib.sweep.row import COLUMNS, Row
 from benchlib.sweep.schema import RowError
 
@@ -132,22 +132,21 @@ class Store:
             writer.writerow(row.as_record())
         self._write("table.csv", text.getvalue().encode())
 
-    def save_environment(self, document: Mapping[str, Any]) -> None:
+    def save_environment(self, found: Environment) -> None:
         """Write environment.json."""
-        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+        text = json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n"
         self._write("environment.json", text.encode())
 
-    def environment(self) -> dict[str, Any]:
-        """What environment.json holds; empty when there is none."""
+    def environment(self) -> Environment | None:
+        """What environment.json holds; None when there is none that can be read."""
         path = self.directory / "environment.json"
         if not path.is_file():
-            return {}
+            return None
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            log.warning("environment.json is written anew: %s", error)
-            return {}
-        return document if isinstance(document, dict) else {}
+            return environment.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            log.warning("environment.json is written anew: %s", " ".join(str(error).split()))
+            return None
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.directory / name

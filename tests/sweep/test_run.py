@@ -18,6 +18,7 @@ from benchlib.case import Engine, Failure, Status, Verdict
 from benchlib.engines import exporttimes
 from benchlib.engines.program import Program
 from benchlib.errors import InputError
+from benchlib.sweep import environment
 from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.progress import Lines
 from benchlib.sweep.row import COLUMNS
@@ -253,6 +254,9 @@ def test_the_environment_names_what_matters(fake_run: Run, tmp_path: Path) -> No
     for name in ("cpu", "cpu_cores", "python", "git_commit", "date", "preset"):
         assert document[name], name
     assert "out_dir" not in document["parameters"]["fp32"]
+    assert environment.loads(json.dumps(document)).engine is Engine.FAKE
+    with pytest.raises(ValueError, match="extra"):
+        environment.loads(json.dumps({**document, "user": "somebody"}))
 
 
 def test_a_missing_program_is_a_failed_row(fake_run: Run) -> None:

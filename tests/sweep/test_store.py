@@ -163,6 +163,13 @@ def test_a_folder_that_becomes_read_only_stops_with_a_clear_word(
     assert [record["key"] for record in table(tmp_path)] == ["a"]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 2}', '{"date": "today"}'])
+def test_an_environment_that_cannot_be_read_is_written_anew(tmp_path: Path, text: str) -> None:
+    with Store(tmp_path).opened() as store:
+        (tmp_path / "environment.json").write_text(text)
+        assert store.environment() is None
+
+
 def test_a_disk_that_fills_up_leaves_whole_files(tmp_path: Path) -> None:
     """RLIMIT_FSIZE stands for the disk: a file cannot grow beyond it."""
     code = (
