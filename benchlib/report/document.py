@@ -14,7 +14,7 @@ from benchlib.case import Engine, Status
 from benchlib.errors import InputError
 from benchlib.report import definition, methods, numerals, show, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import accuracy, fps, heatmap, speedup, spread, work
+from benchlib.report.figures import accuracy, fps, heatmap, latencymodel, speedup, spread, work
 from benchlib.report.findings import findings_section
 from benchlib.report.html import TEMPLATES
 from benchlib.report.tables import environment, failures, grid, latency, precision
@@ -74,6 +74,10 @@ class Document:
     def work(self) -> HTML:
         """Latency against multiply-accumulates."""
         return self._per_view("work", lambda view: [work.draw(view)])
+
+    def latency_model(self) -> HTML:
+        """A fixed cost and a cost per megapixel, network by network."""
+        return self._per_view("model", lambda view: [latencymodel.draw(view)])
 
     def spread(self) -> HTML:
         """Intervals and verdicts, cell by cell."""

@@ -11,7 +11,16 @@ from benchlib.analysis.measured import MeasuredSet
 from benchlib.errors import InputError
 from benchlib.report import picker, show, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import accuracy, fps, heatmap, scatter, speedup, spread, work
+from benchlib.report.figures import (
+    accuracy,
+    fps,
+    heatmap,
+    latencymodel,
+    scatter,
+    speedup,
+    spread,
+    work,
+)
 from benchlib.report.view import View, views
 
 ALL = "all"
@@ -37,6 +46,7 @@ FIGURES: Mapping[str, Callable[[View, Choice], Drawing | Absent]] = {
     "Accuracy against latency": lambda view, _: _accuracy(view),
     "Speed-up against FP32": lambda view, _: speedup.draw(view),
     "Latency against GMACs": lambda view, _: work.draw(view),
+    "Fixed cost and cost per megapixel": lambda view, _: latencymodel.draw(view),
     "Intervals and verdicts": lambda view, _: spread.draw(view),
     "Two columns of your choice": lambda view, choice: scatter.draw(view, choice.x, choice.y),
 }
@@ -130,7 +140,7 @@ class Explorer:
         )
 
     def choose(self, **values: object) -> None:
-        """Set controls by name: those of :class:`Choice`, ``set``, ``limit``, ``least``, ``metric``."""
+        """Set controls: the names of :class:`Choice`, or ``set``, ``limit``, ``least``, ``metric``."""
         for name, value in values.items():
             getattr(self, f"_{name}").value = value
 

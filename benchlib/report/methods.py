@@ -59,8 +59,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         "Compute time is independent of model size and GFLOPs.",
         "In its own table Spearman's ρ of ms against GFLOPs is 0.93 to 0.95 at FP32, 0.76 to 0.91 "
-        "at FP16, and 0.02, 0.58, 0.71, 0.73 at INT8 from the smallest to the largest size (13 networks, "
-        "tied ranks averaged).",
+        "at FP16, and 0.02, 0.58, 0.71, 0.73 at INT8 from the smallest to the largest size (13 "
+        "networks, tied ranks averaged).",
         "The correlation is computed for every set, precision and size.",
     ),
     (

@@ -10,6 +10,9 @@ from IPython.display import HTML
 
 from benchlib.report.drawing import Absent, Drawing
 
+_LEAST_PIXELS_PER_INCH = 66
+"""Labels of 8 points are then some 7 pixels high: the least that can be read."""
+
 
 def figure(drawing: Drawing | Absent, figures_dir: str | Path | None = None) -> HTML:
     """Show ``drawing``; with ``figures_dir`` also write its SVG and PNG there."""
@@ -25,11 +28,12 @@ def markup(drawing: Drawing | Absent) -> str:
     data = base64.b64encode(drawing.svg()).decode("ascii")
     alt = escape(drawing.alt, quote=True)
     label = escape(f"Figure {drawing.name}", quote=True)
+    least = round(drawing.figure.get_figwidth() * _LEAST_PIXELS_PER_INCH)
     # The picture scrolls in a box of its own on narrow screens, so its labels stay readable;
     # tabindex lets the keyboard scroll it.
     return (
         f'<figure id="figure-{drawing.name}">'
         f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
-        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}"></div>'
+        f'<img style="min-width:{least}px" alt="{alt}" src="data:image/svg+xml;base64,{data}"></div>'
         f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
     )

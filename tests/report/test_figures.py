@@ -6,7 +6,16 @@ import pandas as pd
 import pytest
 
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import accuracy, fps, heatmap, scatter, speedup, spread, work
+from benchlib.report.figures import (
+    accuracy,
+    fps,
+    heatmap,
+    latencymodel,
+    scatter,
+    speedup,
+    spread,
+    work,
+)
 from benchlib.report.view import View
 
 ViewOf = Callable[[pd.DataFrame], View]
@@ -19,6 +28,7 @@ DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
     "cityscapes": lambda view: accuracy.draw(view, "Cityscapes mIoU"),
     "speed-up": speedup.draw,
     "work": work.draw,
+    "latency model": latencymodel.draw,
     "spread": spread.draw,
     "scatter": lambda view: scatter.draw(view, "gmacs", "fps"),
 }
@@ -121,6 +131,24 @@ def test_work_names_the_rank_correlation(published_dir: Path) -> None:
     found = [work.rank_correlation(rows) for _, rows in int8.groupby("width")]
     assert [round(rho, 2) for rho in found if rho is not None] == [0.02, 0.58, 0.71, 0.73]
     assert work.rank_correlation(int8.tail(3)) is None
+
+
+def test_a_latency_model_finds_the_line_it_was_given() -> None:
+    megapixels = pd.Series([0.3, 0.8, 2.0, 8.0])
+    rows = pd.DataFrame(
+        {
+            "model": "m",
+            "precision": "fp16",
+            "megapixels": megapixels,
+            "latency_ms": 0.5 + 3 * megapixels,
+        }
+    )
+    line = latencymodel.fits(rows).iloc[0]
+    assert (line["fixed_ms"], line["ms_per_megapixel"]) == pytest.approx((0.5, 3.0))
+    assert line["misfit"] == pytest.approx(0, abs=1e-9)
+    assert latencymodel.fits(rows.head(2)).empty
+    bent = latencymodel.fits(rows.assign(latency_ms=megapixels**2)).iloc[0]
+    assert bent["misfit"] > 0.2
 
 
 def test_a_front_calls_dominance_only_where_intervals_part() -> None:

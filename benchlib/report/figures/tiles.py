@@ -34,7 +34,9 @@ def draw(
     """
     edges = _edges(values.columns.get_level_values(0))
     height = 0.32 * len(values) + 1.0
-    width = max(5.5, 0.72 * len(edges) + 2.9)
+    # A size with one column under it needs that column to be as wide as its own name.
+    each = 0.72 if len(edges) > len(set(values.columns.get_level_values(0))) else 0.98
+    width = max(5.5, each * len(edges) + 2.9)
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((1.75 / width, 0.12 / height, 1 - 2.75 / width, 1 - 0.75 / height))
     known = values.stack(level=[0, 1], future_stack=True).dropna()

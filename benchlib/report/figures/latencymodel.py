@@ -1,0 +1,115 @@
+"""Latency as a fixed cost plus a cost per megapixel, network by network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchlib.report import numerals, theme
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.view import View
+
+_FEWEST_SIZES = 3
+"""Two sizes always lie on a line; a third is needed to see whether a line is right."""
+
+
+def fits(rows: pd.DataFrame) -> pd.DataFrame:
+    """``ms = fixed_ms + ms_per_megapixel × megapixels`` per network and precision.
+
+    Least squares of relative errors, so that small images count as much as large ones. Columns
+    ``model precision fixed_ms ms_per_megapixel misfit``; ``misfit`` is the largest relative error
+    over the sizes. Networks with fewer than three sizes are left out.
+    """
+    found = []
+    for (model, precision), points in rows.groupby(["model", "precision"], observed=True):
+        if points["megapixels"].nunique() < _FEWEST_SIZES:
+            continue
+        times = points["latency_ms"].to_numpy()
+        design = np.column_stack([np.ones(len(points)), points["megapixels"].to_numpy()])
+        (fixed, slope), *_ = np.linalg.lstsq(design / times[:, None], np.ones(len(times)))
+        misfit = float(np.max(np.abs(design @ np.array([fixed, slope]) / times - 1)))
+        found.append((str(model), str(precision), float(fixed), float(slope), misfit))
+    return pd.DataFrame(
+        found, columns=["model", "precision", "fixed_ms", "ms_per_megapixel", "misfit"]
+    )
+
+
+def draw(view: View) -> Drawing | Absent:
+    """Two panels with a row per network: the fixed cost, and the cost per megapixel."""
+    name = f"latency-model-{view.slug}"
+    lines = fits(view.usable)
+    if lines.empty:
+        return Absent(name, f"{view.label}: no network has three sizes, so no line can be tested.")
+    slopes = lines.groupby("model")["ms_per_megapixel"].min()
+    models = list(slopes.sort_values(ascending=False).index)
+    precisions = [word for word in view.precisions if (lines["precision"] == word).any()]
+    with theme.style():
+        height = 0.3 * len(models) + 1.6
+        figure = Figure(figsize=(10.5, height))
+        left, right = figure.subplots(1, 2, sharey=True)
+        _panel(left, lines, models, precisions, "fixed_ms")
+        _panel(right, lines, models, precisions, "ms_per_megapixel")
+        left.axvline(0, color="#444444", linewidth=1)
+        left.set_xlabel("Fixed cost, ms per batch")
+        right.set_xscale("log")
+        right.set_xlabel("Cost of a megapixel, ms (log)")
+        right.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        left.set_yticks(range(len(models)), models)
+        left.set_ylim(-0.6, len(models) - 0.4)
+        figure.legend(
+            handles=[_dot(word) for word in precisions], loc="upper right", ncols=len(precisions)
+        )
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
+    said = " ".join(_finding(lines[lines["precision"] == word], word) for word in precisions)
+    alt = (
+        "Dot plot with a row per network: left the fixed part of the latency in ms, right the "
+        f"part per megapixel, logarithmic; {view.label}. {said}"
+    )
+    caption = (
+        "A line through each network's latencies over the sizes, by least relative error: "
+        f"ms = fixed + slope × megapixels; {view.label}. {said} A fixed cost below zero means that "
+        "the time grows faster than the image."
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _finding(lines: pd.DataFrame, precision: str) -> str:
+    worst = lines.loc[lines["misfit"].idxmax()]
+    return (
+        f"{theme.precision_label(precision)}: fixed cost {numerals.short(lines['fixed_ms'].min())} "
+        f"to {numerals.short(lines['fixed_ms'].max())} ms; the line misses a time by "
+        f"{100 * lines['misfit'].median():.0f} % in the median network, "
+        f"{100 * worst['misfit']:.0f} % in the worst ({worst['model']})."
+    )
+
+
+def _dot(precision: str) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        color=theme.PRECISION_COLORS[precision],
+        marker=theme.PRECISION_MARKERS[precision],
+        label=theme.precision_label(precision),
+    )
+
+
+def _panel(
+    axes: Axes, lines: pd.DataFrame, models: list[str], precisions: list[str], column: str
+) -> None:
+    place = {model: index for index, model in enumerate(models)}
+    for precision in precisions:
+        dots = lines[lines["precision"] == precision]
+        axes.plot(
+            dots[column],
+            dots["model"].map(place),
+            linestyle="none",
+            marker=theme.PRECISION_MARKERS[precision],
+            color=theme.PRECISION_COLORS[precision],
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+        )
