@@ -1,0 +1,74 @@
+"""What the blog claims, in our words, with the figures it printed; and what we ask besides.
+
+The blog is "Benchmarking backbones" of 4 May 2024, willbrennan.github.io (RTX 3090, TensorRT
+10.0.1), the one that this project reproduces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORK = "Compute time does not depend on model size or GFLOPs."
+ORDER = "The fastest network on a small image need not be the fastest on a large one."
+PICK = "MobileNetV3-small is the one to pick at FP32, and ResNet-18 or Fast-SCNN at FP16 and INT8."
+FP16 = "FP16 is 35 to 300 % faster than FP32."
+INT8 = "INT8 is 200 to 700 % faster than FP32."
+CURVE = "Speed is not linear in image size, so compute time is hard to predict unmeasured."
+
+BLOG = (WORK, ORDER, PICK, FP16, INT8, CURVE)
+"""The blog's five findings and, last, what it says of its curves."""
+
+INT8_FP16 = "INT8 is never slower than FP16."
+FIXED = "On the smallest image, time is mostly a fixed cost and not pixels."
+RATE = "A multiply-accumulate takes about as long in every model family."
+ACTIVATIONS = "Activations tell compute time better than multiply-accumulates do."
+ENERGY = "The faster network also takes less energy per image."
+DOUBT = "No row behind these findings is doubted."
+
+OURS = (INT8_FP16, FIXED, RATE, ACTIVATIONS, ENERGY, DOUBT)
+"""What the blog did not ask of its data."""
+
+GFLOPS_224 = {
+    "efficientnet_b0": 0.39,
+    "mnasnet1_0": 0.31,
+    "mnasnet1_3": 0.53,
+    "mobilenet_v3_large": 0.22,
+    "mobilenet_v3_small": 0.06,
+    "regnet_y_400mf": 0.40,
+    "resnet18": 1.81,
+    "resnet34": 3.66,
+    "resnet50": 4.09,
+    "vgg11_bn": 7.61,
+    "vgg13_bn": 11.31,
+    "vgg16_bn": 15.47,
+    "shufflenet_v2_x1_5": 0.30,
+}
+"""The GFLOPs that the blog printed, for 13 of its 16 networks, at 224x224 (they are 10^9
+multiply-accumulates). VGG's are the whole network's, though only its features were timed."""
+
+PICKS = {
+    "fp32": (("mobilenet_v3_small",),),
+    "fp16": (("resnet18",), ("fast_scnn_blog", "fast_scnn")),
+    "int8": (("resnet18",), ("fast_scnn_blog", "fast_scnn")),
+}
+"""The blog's picks per precision; each is the names it may have in a set, the blog's own first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A way to read "x % faster": times as fast, from ``low`` to ``high``."""
+
+    words: str
+    low: float
+    high: float
+
+
+READINGS = {
+    FP16: (Reading("1.35 to 4 times as fast", 1.35, 4.0),),
+    INT8: (
+        Reading("2 to 7 times as fast", 2.0, 7.0),
+        Reading("3 to 8 times as fast, the words taken literally", 3.0, 8.0),
+    ),
+}
+"""Readings of a range in percent; the one that fits best decides. "35 %" has one that makes
+sense, "200~700 %" has two."""

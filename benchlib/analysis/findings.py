@@ -1,0 +1,82 @@
+"""The findings of a measured set: the blog's claims tested, and what it did not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from benchlib.analysis import blog_claims, claims, observations, parts
+from benchlib.analysis.finding import Answer, Finding, cant_tell
+from benchlib.case import Precision
+
+__all__ = ["Answer", "Finding", "findings", "headlines", "lines"]
+
+Test = Callable[[pd.DataFrame], Iterator[Finding]]
+
+TESTS: tuple[Test, ...] = (
+    blog_claims.work,
+    blog_claims.order_of_networks,
+    blog_claims.picks,
+    lambda frame: blog_claims.gain(frame, claims.FP16, Precision.FP16.value),
+    lambda frame: blog_claims.gain(frame, claims.INT8, Precision.INT8.value),
+    blog_claims.curve,
+    observations.int8_against_fp16,
+    observations.fixed_cost,
+    observations.rate,
+    observations.activations,
+    observations.energy,
+    observations.doubt,
+)
+
+
+def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
+    """Test every claim on ``frame``, with the columns of ``MeasuredSet.frame``.
+
+    Claims stand together in the order of :mod:`benchlib.analysis.claims`; the first finding of
+    a claim is its headline. INVALID rows and networks rebuilt from guesses are left out, SUSPECT
+    rows are in and counted. A set with several engines, batches, shape modes, typings or INT8
+    methods is tested part by part, and ``subset`` names the part. Deterministic.
+    """
+    split = parts.parts(parts.sound(frame))
+    if not split:
+        reason = "Not to be told: the set has no usable row."
+        return tuple(cant_tell(claim, blog_claims.ALL, "none", 0, reason) for claim in claims.BLOG)
+    return tuple(
+        replace(found, subset=f"{part.label}: {found.subset}") if part.label else found
+        for test in TESTS
+        for part in split
+        for found in test(part.frame)
+    )
+
+
+def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The first finding of each claim: of all rows, or of the largest part."""
+    first: dict[str, Finding] = {}
+    for one in found:
+        first.setdefault(one.claim, one)
+    return tuple(first.values())
+
+
+def lines(found: Sequence[Finding]) -> list[str]:
+    """``found`` as text: per claim its verdict and sentence, then every subset on a line."""
+    said: list[str] = []
+    for headline in headlines(found):
+        said += [
+            f"{headline.claim}",
+            f"  {headline.verdict.value.upper()}. {headline.sentence}",
+        ]
+        said += [f"    {_line(one)}" for one in found if one.claim == headline.claim]
+        said.append("")
+    return said[:-1]
+
+
+def _line(one: Finding) -> str:
+    bounds = "" if one.ci_low is None else f" [{_number(one.ci_low)}, {_number(one.ci_high)}]"
+    figure = "–" if one.estimate is None else f"{_number(one.estimate)}{bounds}"
+    return f"{one.subset}: {one.test} = {figure}, n = {one.n}: {one.verdict.value}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
