@@ -20,6 +20,7 @@ from benchlib.sweep import schema
 from benchlib.sweep.row import COLUMNS
 
 KILLS = 20
+CASES = 3 * 3 * 3
 TIMES = ("started_at",)
 """What differs between two runs of the fake engine: it tells the same times on every call."""
 
@@ -37,17 +38,18 @@ sys.exit(run.run(given, Lines(), program=program).exit_status)
 
 
 def start(folder: Path, cache: Path) -> subprocess.Popen[bytes]:
-    """A run of six cases, one of which always fails."""
+    """A run of :data:`CASES` cases, of which some always fail."""
     values = {
         "models": ["resnet18", "resnet34", "fast_scnn"],
-        "resolutions": ["640x480", "1024x768"],
+        "resolutions": ["640x480", "1024x768", "1920x1056"],
+        "batch_sizes": [1, 2, 4],
         "engine": "fake",
         "duration_s": 0.5,
         "time_limit_time_s": 20,
         "out_dir": str(folder),
     }
     script = {
-        "all": {"sleep_s": 0.02},
+        "all": {"sleep_s": 0.03},
         "cases": {"resnet34-fp32-b1-640x480": {"time": "segfault"}},
     }
     return subprocess.Popen(
@@ -67,26 +69,35 @@ def table(folder: Path) -> list[dict[str, str]]:
     ]
 
 
+def wait_until_measuring(process: subprocess.Popen[bytes], folder: Path, since_ns: int) -> None:
+    """Return when the run has opened the set, which gives it a fresh work folder."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if (folder / ".work").stat().st_ctime_ns > since_ns:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
-    undisturbed = start(tmp_path / "undisturbed", tmp_path / "cache-a")
-    begun = time.monotonic()
-    assert undisturbed.wait(60) == 1
-    whole_s = time.monotonic() - begun
-
     chance = random.Random(20)
     folder = tmp_path / "killed"
     ever: dict[str, str] = {}
     killed = 0
-    for _ in range(KILLS):
+    for round_number in range(KILLS):
+        since_ns = time.time_ns()
         process = start(folder, tmp_path / "cache-b")
-        try:
-            # From the imports to past the end: rows appear in the last two thirds.
-            process.wait(chance.uniform(0.2, 1.0) * whole_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            killed += 1
-        assert process.wait(20) in (1, -signal.SIGKILL)
+        if round_number % 5:
+            wait_until_measuring(process, folder, since_ns)
+            # A case takes about a fifth of a second here, so a kill falls anywhere in it.
+            time.sleep(chance.uniform(0, 0.6))
+        else:
+            time.sleep(chance.uniform(0, 1))
+        process.kill()
+        killed += process.wait(20) == -signal.SIGKILL
         for path in folder.glob("rows/*.json"):
             text = path.read_text(encoding="utf-8")
             row = schema.loads(text)
@@ -96,17 +107,24 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
         if (folder / "table.csv").exists():
             keys = [record["key"] for record in table(folder)]
             assert keys == sorted(set(keys))
-        assert not [
-            one for one in psutil.process_iter(["cmdline"]) if str(folder) in _line(one.info)
-        ]
-    assert killed >= KILLS // 2
-    resumed = start(folder, tmp_path / "cache-b")
-    assert resumed.wait(60) == 1
+        deadline = time.monotonic() + 5
+        while running(folder):
+            assert time.monotonic() < deadline, "a program outlived its killed run"
+            time.sleep(0.05)
+    assert killed >= KILLS - 2
+    assert len(ever) > 0
+    assert start(folder, tmp_path / "cache-b").wait(120) == 1
+    assert start(tmp_path / "undisturbed", tmp_path / "cache-a").wait(120) == 1
     assert table(folder) == table(tmp_path / "undisturbed")
-    assert len(table(folder)) == 6
+    assert len(table(folder)) == CASES
     assert set(COLUMNS) - set(TIMES) == set(table(folder)[0])
     assert not list(folder.rglob("*.part"))
     assert not (folder / ".work").exists()
+
+
+def running(folder: Path) -> bool:
+    """Whether any program works on the set."""
+    return any(str(folder) in _line(one.info) for one in psutil.process_iter(["cmdline"]))
 
 
 def _line(info: dict[str, list[str] | None]) -> str:
