@@ -41,9 +41,9 @@ class Behaviour:
 
     ``build`` and ``time`` name what happens in that phase: ``ok``, or one of :data:`FAULTS`.
     ``story`` names the course of the times: ``steady``, ``drift``, ``bimodal``, ``warming``,
-    ``throttle``; a list of stories gives one per attempt, the last for all further ones, and
-    needs ``state``, a folder in which attempts are counted. ``crash_at`` ends the timing by a
-    segmentation fault at that query. ``sleep_s`` is how long each phase really takes.
+    ``throttle``, ``crash``; a list of stories gives one per attempt, the last for all further
+    ones, and needs ``state``, a folder in which attempts are counted. ``crash_at`` ends the
+    timing by a segmentation fault at that query. ``sleep_s`` is how long each phase really takes.
     """
 
     build: str = "ok"
@@ -136,6 +136,8 @@ def _write(
 def _queries(options: Mapping[str, Any], behaviour: Behaviour, path: Path) -> Iterator[Query]:
     """The pretended run, the same on each call for files of the same name."""
     story = _story(behaviour, path.name)
+    if story == "crash":
+        _die(signal.SIGSEGV)
     chance = random.Random(path.name)
     wanted = max(options["--iterations"], int(options["--duration"] * 1000 / behaviour.median_ms))
     count = min(wanted, MOST_QUERIES)

@@ -175,9 +175,13 @@ class _Run:
         reason = unsupported(case, self._program)
         if reason is not None:
             return self._assembler.skipped(case, reason, fingerprint)
-        attempt = 1
+        attempt, earlier = 1, None
         while True:
             row, worth_retrying = self._attempt(case, attempt, fingerprint)
+            if earlier is not None and row.status is Status.FAILED:
+                # A doubtful number is worth more than none.
+                words = f"attempt {attempt} failed: {row.message}"
+                return earlier.model_copy(update={"attempt": attempt, "message": words})
             if not worth_retrying or attempt > self._parameters.retries or self._interrupt.asked:
                 return row
             rest_s = self._parameters.cool_down_s
@@ -185,7 +189,7 @@ class _Run:
                 f"{case.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
             )
             time.sleep(rest_s)
-            attempt += 1
+            attempt, earlier = attempt + 1, row
 
     def _attempt(self, case: Case, attempt: int, fingerprint: str) -> tuple[Row, bool]:
         """Measure once; return the row and whether another attempt could come out better.

@@ -155,6 +155,16 @@ def test_retries_are_bounded_and_the_last_row_stays(fake_run: Run, script: Scrip
     assert row.latency_ms is not None
 
 
+def test_a_retry_that_fails_does_not_lose_the_number(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    script(all={"story": ["drift", "crash"], "state": str(tmp_path)})
+    (row,) = fake_run(retries=1).rows
+    assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 2)
+    assert row.latency_ms is not None
+    assert "attempt 2 failed" in row.message
+
+
 @pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "two_modes")])
 def test_a_story_reaches_the_verdict(
     fake_run: Run, script: Script, story: str, reason: str
