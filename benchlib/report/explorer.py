@@ -140,7 +140,7 @@ class Explorer:
         )
 
     def choose(self, **values: object) -> None:
-        """Set controls: the names of :class:`Choice`, or ``set``, ``limit``, ``least``, ``metric``."""
+        """Set controls: fields of :class:`Choice`, ``set``, ``limit``, ``least``, ``metric``."""
         for name, value in values.items():
             getattr(self, f"_{name}").value = value
 

@@ -1,16 +1,85 @@
-"""The first section: the claims tested on every measured set."""
+"""The first section: the blog's claims and our own questions, tested on every measured set."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
+from html import escape
 
+from benchlib.analysis.findings import Answer, Finding, findings, headlines
 from benchlib.analysis.measured import MeasuredSet
+from benchlib.report import numerals
+from benchlib.report.tables import grid
+from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.view import slug, title
+
+_SYMBOLS = {
+    Answer.SUPPORTED: "✔",
+    Answer.PARTLY: "◐",
+    Answer.REFUTED: "✘",
+    Answer.CANT_TELL: "?",
+}
 
 
 def findings_section(sets: Sequence[MeasuredSet]) -> str:
-    """HTML of the tested claims, one table per set."""
-    if importlib.util.find_spec("benchlib.analysis.findings") is None:
-        names = ", ".join(one.name for one in sets)
-        return f'<p class="absent">The claims have not been tested on {names}.</p>'
-    return ""
+    """HTML: per set a table of claims with verdict and sentence, and every test folded away."""
+    return "".join(_section(one) for one in sets)
+
+
+def _section(measured: MeasuredSet) -> str:
+    found = findings(measured.frame)
+    name = slug(measured.name)
+    rest = grid.html(every_test(name, found), sortable=False)
+    return (
+        f'<h3 id="findings-{name}">{escape(title(measured))}</h3>'
+        f"{grid.html(claims(name, found), sortable=False)}"
+        f"<details><summary>Every test behind these verdicts ({len(found)})</summary>{rest}"
+        "</details>"
+    )
+
+
+def claims(name: str, found: Sequence[Finding]) -> Grid:
+    """One row per claim: its verdict, and the sentence of its headline test."""
+    first = headlines(found)
+    return Grid(
+        name=f"claims-{name}",
+        caption="Each claim, whether the set's rows bear it out, and what they show.",
+        corner="Claim",
+        rows=tuple(one.claim for one in first),
+        columns=(
+            Column("", "Verdict", tuple(Cell(_verdict(one)) for one in first)),
+            Column("", "What was found", tuple(Cell(one.sentence) for one in first)),
+        ),
+    )
+
+
+def every_test(name: str, found: Sequence[Finding]) -> Grid:
+    """One row per test: claim, rows, quantity, estimate with its interval, count, verdict."""
+    return Grid(
+        name=f"tests-{name}",
+        caption="Estimates with 95 % intervals; n counts networks, or cells where the test says "
+        "so.",
+        corner="Claim",
+        rows=tuple(one.claim for one in found),
+        columns=(
+            Column("", "Rows", tuple(Cell(one.subset) for one in found)),
+            Column("", "Quantity", tuple(Cell(one.test) for one in found)),
+            Column("", "Estimate", tuple(Cell(_estimate(one)) for one in found)),
+            Column("", "n", tuple(Cell(str(one.n)) for one in found)),
+            Column("", "Verdict", tuple(Cell(_verdict(one)) for one in found)),
+        ),
+    )
+
+
+def _verdict(one: Finding) -> str:
+    return f"{_SYMBOLS[one.verdict]} {one.verdict.value}"
+
+
+def _estimate(one: Finding) -> str:
+    if one.estimate is None:
+        return numerals.DASH
+    bounds = (
+        ""
+        if one.ci_low is None or one.ci_high is None
+        else f" [{numerals.short(one.ci_low)}, {numerals.short(one.ci_high)}]"
+    )
+    return f"{numerals.short(one.estimate)}{bounds}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
+from benchlib.analysis import order
 from benchlib.report import numerals, theme
 from benchlib.report.view import View
 from benchlib.sweep import digits
@@ -12,7 +13,10 @@ from benchlib.sweep import digits
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A network that meets the terms; ``tied`` says that no interval parts it from the fastest."""
+    """A network that meets the terms.
+
+    ``tied`` says that the fastest does not beat it for certain.
+    """
 
     model: str
     latency_ms: float
@@ -47,17 +51,16 @@ def pick(
         return ()
     rows = rows.sort_values("latency_ms")
     first = rows.iloc[0]
-    bound = _known(first["latency_ci_high_ms"]) or float(first["latency_ms"])
     return tuple(
         Pick(
-            model=row.model,
-            latency_ms=float(row.latency_ms),
-            low_ms=_known(row.latency_ci_low_ms),
-            high_ms=_known(row.latency_ci_high_ms),
-            accuracy=_known(row.accuracy),
-            tied=(_known(row.latency_ci_low_ms) or float(row.latency_ms)) <= bound,
+            model=str(row["model"]),
+            latency_ms=float(row["latency_ms"]),
+            low_ms=_known(row["latency_ci_low_ms"]),
+            high_ms=_known(row["latency_ci_high_ms"]),
+            accuracy=_known(row["accuracy"]),
+            tied=not order.beats(first, row),
         )
-        for row in rows.itertuples(index=False)
+        for _, row in rows.iterrows()
     )
 
 

@@ -34,6 +34,7 @@ def markup(drawing: Drawing | Absent) -> str:
     return (
         f'<figure id="figure-{drawing.name}">'
         f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
-        f'<img style="min-width:{least}px" alt="{alt}" src="data:image/svg+xml;base64,{data}"></div>'
+        f'<img style="min-width:{least}px" alt="{alt}" '
+        f'src="data:image/svg+xml;base64,{data}"></div>'
         f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
     )

@@ -1,34 +1,21 @@
 """A view: the rows of one measured set that may stand in one figure or table.
 
-Rows are comparable when engine, batch, shape mode, typing and INT8 method agree. A run that varies
-one of these gives several views, and each is drawn by itself.
+What may be compared is :mod:`benchlib.analysis.parts`' to say; each part is drawn by itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
+from benchlib.analysis import parts
 from benchlib.analysis.measured import MeasuredSet, usable
-from benchlib.case import Engine, Precision, ShapeMode, Status, Typing, Verdict
+from benchlib.case import Status, Verdict
 from benchlib.report import numerals, theme
 
 _SAFE = re.compile(r"[^A-Za-z0-9]+")
-_CELL = ["model", "precision", "resolution"]
-_ENGINES = {
-    Engine.TRTEXEC.value: "trtexec",
-    Engine.TENSORRT_PYTHON.value: "TensorRT's Python interface",
-    Engine.ONNXRUNTIME_CPU.value: "ONNX Runtime on the CPU",
-    Engine.FAKE.value: "a stand-in that makes its times up",
-}
-_SHAPES = {
-    ShapeMode.STATIC.value: "one engine per size",
-    ShapeMode.DYNAMIC.value: "one engine for all sizes, tuned in between",
-    ShapeMode.BLOG.value: "one engine for all sizes, tuned for the largest",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,12 +38,12 @@ class View:
     @property
     def precisions(self) -> list[str]:
         """The precisions with a usable row, in order."""
-        return [str(word) for word in _present(self.usable["precision"])]
+        return parts.precisions(self.usable)
 
     @property
     def sizes(self) -> list[str]:
         """The image sizes with a usable row, ``WIDTHxHEIGHT``, smallest first."""
-        return [str(word) for word in _present(self.usable["resolution"])]
+        return parts.sizes(self.usable)
 
     @property
     def batch(self) -> int:
@@ -102,8 +89,7 @@ class View:
 
 def views(measured: MeasuredSet) -> tuple[View, ...]:
     """The comparable parts of ``measured``, largest first; empty for a set without rows."""
-    parts = sorted(_parts(measured.frame), key=lambda part: -len(part[1]))
-    return tuple(_view(measured, words, rows, len(parts) > 1) for words, rows in parts)
+    return tuple(_view(measured, part) for part in parts.parts(measured.frame))
 
 
 def title(measured: MeasuredSet) -> str:
@@ -116,47 +102,12 @@ def slug(text: str) -> str:
     return _SAFE.sub("-", text).strip("-").lower()
 
 
-def _present(column: pd.Series) -> list[object]:
-    return list(column.cat.remove_unused_categories().cat.categories)
-
-
-def _parts(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
-    keys = ["engine", "batch", "shape_mode"]
-    for values, rows in frame.groupby(keys, dropna=False, sort=True):
-        shared = dict(zip(keys, values, strict=True))
-        if not rows.duplicated(_CELL).any():
-            yield shared, rows
-            continue
-        for typing, method in _splits(rows):
-            of_method = (rows["precision"] != Precision.INT8.value) | (
-                rows["int8_method"] == method if method else rows["int8_method"].isna()
-            )
-            part = rows[of_method & ((rows["typing"] == typing) | rows["typing"].isna())]
-            words = {**shared, "typing": typing, "int8_method": method}
-            yield words, part.drop_duplicates(_CELL, keep="last")
-
-
-def _splits(rows: pd.DataFrame) -> list[tuple[str | None, str | None]]:
-    typings = list(rows["typing"].dropna().unique()) or [None]
-    int8 = rows.loc[rows["precision"] == Precision.INT8.value, "int8_method"]
-    methods = [None if pd.isna(method) else method for method in int8.unique()] or [None]
-    return [(typing, method) for typing in typings for method in methods]
-
-
-def _view(
-    measured: MeasuredSet, words: dict[str, object], rows: pd.DataFrame, several: bool
-) -> View:
-    batch = int(str(words["batch"]).split(".")[0])
-    said = [title(measured), f"batch {batch}"]
-    short = [measured.name, f"b{batch}"]
-    if several:
-        engine, shapes = str(words["engine"]), str(words["shape_mode"])
-        said += [_ENGINES.get(engine, engine), _SHAPES.get(shapes, shapes)]
-        short += [engine, shapes]
-        if words.get("typing"):
-            said.append(f"{Typing(words['typing']).value} typing")
-            short.append(str(words["typing"]))
-        if words.get("int8_method"):
-            said.append(f"INT8 by {words['int8_method']}")
-            short.append(str(words["int8_method"]))
-    return View(", ".join(said), slug(" ".join(short)), rows, measured.published)
+def _view(measured: MeasuredSet, part: parts.Part) -> View:
+    batch = f"batch {part.frame['batch'].iloc[0]:.0f}"
+    said = part.label or batch
+    return View(
+        label=f"{title(measured)}, {said}",
+        slug=slug(f"{measured.name} {said}"),
+        frame=part.frame,
+        published=measured.published,
+    )

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchlib.analysis import order
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.view import View, slug
@@ -43,21 +44,19 @@ def size_for(view: View, metric: str) -> str:
 
 
 def undominated(rows: pd.DataFrame) -> pd.Series:
-    """True for networks that no other beats for certain (column by column of ``rows``).
+    """True for networks that no other beats for certain.
 
-    One beats another when it is at least as accurate and faster even with both latency intervals
-    at their worst; without intervals the medians are compared. Ties stay on the front.
+    One beats another when it is at least as accurate and, by :func:`benchlib.analysis.order.beats`,
+    faster beyond both intervals and by more than matters. Ties stay on the front.
     """
-    low = rows["latency_ci_low_ms"].fillna(rows["latency_ms"])
-    high = rows["latency_ci_high_ms"].fillna(rows["latency_ms"])
-    return pd.Series(
-        [
-            not ((rows["accuracy"] >= accuracy) & (high < fastest)).any()
-            for accuracy, fastest in zip(rows["accuracy"], low, strict=True)
-        ],
-        index=rows.index,
-        dtype=bool,
-    )
+    front = [
+        not any(
+            other["accuracy"] >= row["accuracy"] and order.beats(other, row)
+            for _, other in rows.iterrows()
+        )
+        for _, row in rows.iterrows()
+    ]
+    return pd.Series(front, index=rows.index, dtype=bool)
 
 
 def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import asdict
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchlib.analysis import scaling
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.view import View
-
-_FEWEST_SIZES = 3
-"""Two sizes always lie on a line; a third is needed to see whether a line is right."""
-
-
-def fits(rows: pd.DataFrame) -> pd.DataFrame:
-    """``ms = fixed_ms + ms_per_megapixel × megapixels`` per network and precision.
-
-    Least squares of relative errors, so that small images count as much as large ones. Columns
-    ``model precision fixed_ms ms_per_megapixel misfit``; ``misfit`` is the largest relative error
-    over the sizes. Networks with fewer than three sizes are left out.
-    """
-    found = []
-    for (model, precision), points in rows.groupby(["model", "precision"], observed=True):
-        if points["megapixels"].nunique() < _FEWEST_SIZES:
-            continue
-        times = points["latency_ms"].to_numpy()
-        design = np.column_stack([np.ones(len(points)), points["megapixels"].to_numpy()])
-        (fixed, slope), *_ = np.linalg.lstsq(design / times[:, None], np.ones(len(times)))
-        misfit = float(np.max(np.abs(design @ np.array([fixed, slope]) / times - 1)))
-        found.append((str(model), str(precision), float(fixed), float(slope), misfit))
-    return pd.DataFrame(
-        found, columns=["model", "precision", "fixed_ms", "ms_per_megapixel", "misfit"]
-    )
 
 
 def draw(view: View) -> Drawing | Absent:
     """Two panels with a row per network: the fixed cost, and the cost per megapixel."""
     name = f"latency-model-{view.slug}"
-    lines = fits(view.usable)
+    lines = pd.DataFrame([asdict(one) for one in scaling.fit(view.usable)])
     if lines.empty:
         return Absent(name, f"{view.label}: no network has three sizes, so no line can be tested.")
     slopes = lines.groupby("model")["ms_per_megapixel"].min()
@@ -70,19 +48,18 @@ def draw(view: View) -> Drawing | Absent:
     )
     caption = (
         "A line through each network's latencies over the sizes, by least relative error: "
-        f"ms = fixed + slope × megapixels; {view.label}. {said} A fixed cost below zero means that "
-        "the time grows faster than the image."
+        f"ms = fixed + slope × megapixels; {view.label}. {said} Neither part can be below zero."
     )
     return Drawing(figure, name, alt, caption)
 
 
 def _finding(lines: pd.DataFrame, precision: str) -> str:
-    worst = lines.loc[lines["misfit"].idxmax()]
+    worst = lines.loc[lines["largest_error"].idxmax()]
     return (
         f"{theme.precision_label(precision)}: fixed cost {numerals.short(lines['fixed_ms'].min())} "
         f"to {numerals.short(lines['fixed_ms'].max())} ms; the line misses a time by "
-        f"{100 * lines['misfit'].median():.0f} % in the median network, "
-        f"{100 * worst['misfit']:.0f} % in the worst ({worst['model']})."
+        f"{100 * lines['largest_error'].median():.0f} % in the median network, "
+        f"{100 * worst['largest_error']:.0f} % in the worst ({worst['model']})."
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchlib.analysis.speedup import Gain
+from benchlib.analysis.speedup import gains as gains_over
 from benchlib.case import Precision
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
@@ -15,20 +19,14 @@ from benchlib.report.view import View
 
 
 def ratios(view: View) -> pd.DataFrame:
-    """``latency(FP32) / latency(precision)`` per cell, with the range that the intervals allow.
-
-    Columns ``model resolution precision ratio low high``; ``low`` and ``high`` are NaN where a
-    latency has no interval. They take both intervals at their worst, so they are wide.
-    """
-    keep = ["model", "resolution", "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]
-    rows = view.usable
-    base = rows.loc[rows["precision"] == Precision.FP32.value, keep]
-    others = rows.loc[rows["precision"] != Precision.FP32.value, [*keep, "precision"]]
-    both = others.merge(base, on=["model", "resolution"], suffixes=("", "_base"))
-    both["ratio"] = both["latency_ms_base"] / both["latency_ms"]
-    both["low"] = both["latency_ci_low_ms_base"] / both["latency_ci_high_ms"]
-    both["high"] = both["latency_ci_high_ms_base"] / both["latency_ci_low_ms"]
-    return both[["model", "resolution", "precision", "ratio", "low", "high"]]
+    """Every :class:`benchlib.analysis.speedup.Gain` over FP32 of ``view`` as a row."""
+    found = [
+        asdict(gain)
+        for precision in view.precisions
+        if precision != Precision.FP32.value
+        for gain in gains_over(view.usable, precision)
+    ]
+    return pd.DataFrame(found, columns=[field.name for field in fields(Gain)])
 
 
 def draw(view: View) -> Drawing | Absent:

@@ -6,22 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import spearmanr
 
+from benchlib.analysis import dependence
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.view import View
-
-_FEWEST = 4
-"""Networks below which a rank correlation says nothing."""
-
-
-def rank_correlation(rows: pd.DataFrame) -> float | None:
-    """Spearman's ρ of ``latency_ms`` and ``gmacs``; None with too few networks or no spread."""
-    known = rows.dropna(subset=["gmacs", "latency_ms"])
-    if len(known) < _FEWEST or known["gmacs"].nunique() < 2 or known["latency_ms"].nunique() < 2:
-        return None
-    return float(spearmanr(known["gmacs"], known["latency_ms"]).statistic)
 
 
 def draw(view: View) -> Drawing | Absent:
@@ -33,6 +22,7 @@ def draw(view: View) -> Drawing | Absent:
     precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
     sizes = [size for size in view.sizes if (rows["resolution"] == size).any()]
     looks = view.looks()
+    found = {(one.precision, one.resolution): one for one in dependence.dependences(rows, "gmacs")}
     with theme.style():
         width, height = max(6.0, 2.9 * len(sizes) + 0.6), 2.5 * len(precisions) + 1.3
         figure = Figure(figsize=(width, height))
@@ -41,8 +31,7 @@ def draw(view: View) -> Drawing | Absent:
             for axes, size in zip(line, sizes, strict=True):
                 part = rows[(rows["precision"] == precision) & (rows["resolution"] == size)]
                 _panel(axes, part, looks)
-                rho = rank_correlation(part)
-                told = "" if rho is None else f"  ρ = {rho:.2f}"
+                told = _rho(found.get((precision, size)))
                 axes.set_title(f"{theme.precision_label(precision)} {theme.size_label(size)}{told}")
                 axes.title.set_fontsize(9)
         figure.supxlabel("GMACs per image at that size (log)", fontsize=10, y=0.5 / height)
@@ -55,31 +44,36 @@ def draw(view: View) -> Drawing | Absent:
             fontsize=8.5,
         )
         figure.tight_layout(rect=(0.005, 0.45 / height, 1, 1))
-    said = " ".join(_finding(rows, precision, sizes) for precision in precisions)
+    said = " ".join(
+        _finding(precision, [found[key] for key in found if key[0] == precision])
+        for precision in precisions
+    )
     alt = (
         "Scatter plots of latency in ms against GMACs, both logarithmic, precisions down and input "
         f"sizes across, a dot per network coloured by family; {view.label}. {said}"
     )
     caption = (
         f"Latency against multiply-accumulates at each size; {view.label}. ρ is Spearman's rank "
-        f"correlation over the networks of a panel. {said} {view.remarks()}"
+        f"correlation over a panel's networks, with a 95 % interval over networks. {said} "
+        f"{view.remarks()}"
     )
     return Drawing(figure, name, alt, caption)
 
 
-def _finding(rows: pd.DataFrame, precision: str, sizes: list[str]) -> str:
-    some = [
-        rank_correlation(rows[(rows["precision"] == precision) & (rows["resolution"] == size)])
-        for size in sizes
+def _rho(one: dependence.Dependence | None) -> str:
+    return "" if one is None or one.rho is None else f"  ρ = {one.rho:.2f}"
+
+
+def _finding(precision: str, found: list[dependence.Dependence]) -> str:
+    told = [
+        f"{one.rho:.2f}" + (f" ({one.low:.2f} to {one.high:.2f})" if one.low is not None else "")
+        for one in found
+        if one.rho is not None
     ]
-    told = [f"{rho:.2f}" for rho in some if rho is not None]
     if not told:
         return f"{theme.precision_label(precision)}: too few networks for a rank correlation."
-    where = " to the largest size" if len(told) > 1 else ""
-    return (
-        f"{theme.precision_label(precision)}: ρ = {', '.join(told)}"
-        f"{' from the smallest' + where if where else ''}."
-    )
+    where = " from the smallest to the largest size" if len(told) > 1 else ""
+    return f"{theme.precision_label(precision)}: ρ = {', '.join(told)}{where}."
 
 
 def _dot(family: str) -> Line2D:
