@@ -8,6 +8,9 @@ from typing import Any
 
 from benchlib.case import Word
 
+ALL = "all"
+"""The subset of a headline: every row of the set, or of its part."""
+
 
 class Answer(Word):
     """What a test says of a claim. ``CANT_TELL`` is an answer: the data do not bear another."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from benchlib.analysis import blog_claims, claims, observations, parts
-from benchlib.analysis.finding import Answer, Finding, cant_tell
+from benchlib.analysis import blog_claims, claims, observations, parts, work_claim
+from benchlib.analysis.finding import ALL, Answer, Finding, cant_tell
 from benchlib.case import Precision
 
 __all__ = ["Answer", "Finding", "findings", "headlines", "lines"]
@@ -16,7 +16,7 @@ __all__ = ["Answer", "Finding", "findings", "headlines", "lines"]
 Test = Callable[[pd.DataFrame], Iterator[Finding]]
 
 TESTS: tuple[Test, ...] = (
-    blog_claims.work,
+    work_claim.work,
     blog_claims.order_of_networks,
     blog_claims.picks,
     lambda frame: blog_claims.gain(frame, claims.FP16, Precision.FP16.value),
@@ -42,7 +42,7 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     split = parts.parts(parts.sound(frame))
     if not split:
         reason = "Not to be told: the set has no usable row."
-        return tuple(cant_tell(claim, blog_claims.ALL, "none", 0, reason) for claim in claims.BLOG)
+        return tuple(cant_tell(claim, ALL, "none", 0, reason) for claim in claims.BLOG)
     return tuple(
         replace(found, subset=f"{part.label}: {found.subset}") if part.label else found
         for test in TESTS

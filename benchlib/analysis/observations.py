@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchlib.analysis import claims, dependence, parts, resampling, scaling, speedup
-from benchlib.analysis.blog_claims import ALL, by_network
-from benchlib.analysis.finding import Answer, Finding, cant_tell
+from benchlib.analysis.finding import ALL, Answer, Finding, cant_tell
 from benchlib.analysis.wording import listed, percent, plural, size, word
 from benchlib.case import Precision, Verdict
 
@@ -119,7 +118,7 @@ def _fixed(subset: str, fits: Sequence[scaling.Fit]) -> Finding:
             f"more; it takes {resampling.FEWEST}."
         )
         return cant_tell(claims.FIXED, subset, test, networks, reason)
-    shares = by_network(fits, lambda one: one.fixed_share(min(one.megapixels)))
+    shares = scaling.by_network(fits, lambda one: one.fixed_share(min(one.megapixels)))
     median, low, high = resampling.over_networks(shares, lambda some: float(np.nanmedian(some)))
     answer = Answer.PARTLY
     if low is not None and high is not None and (low > HALF or high < HALF):

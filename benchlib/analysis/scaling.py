@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,18 @@ def fit(frame: pd.DataFrame) -> tuple[Fit, ...]:
                 times = sizes["latency_ms"].to_numpy(float)
                 fits.append(_fit(str(model), precision, megapixels, times))
     return tuple(fits)
+
+
+def by_network(fits: Sequence[Fit], value: Callable[[Fit], float]) -> Array:
+    """``value`` of every fit as [networks, precisions]; NaN where a fit is missing."""
+    cells = pd.DataFrame(
+        {
+            "model": [one.model for one in fits],
+            "precision": [one.precision for one in fits],
+            "value": [value(one) for one in fits],
+        }
+    )
+    return cells.pivot(index="model", columns="precision", values="value").to_numpy(float)
 
 
 def _fit(model: str, precision: str, megapixels: Array, times: Array) -> Fit:

@@ -1,0 +1,270 @@
+"""Two measured sets side by side: faster, slower, same or undecided, case by case."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchlib.analysis import order, resampling
+from benchlib.analysis.measured import MeasuredSet, usable
+from benchlib.analysis.wording import plural
+from benchlib.case import Word
+from benchlib.errors import InputError
+
+CASE = ("model", "precision", "batch", "height", "width", "shape_mode")
+"""What has to be the same for two rows to be of one case."""
+
+IF_KNOWN = ("typing", "int8_method")
+"""What has to be the same as well where both rows have it."""
+
+_NO_DIFFERENCE = frozenset(
+    {"date", "parameters", "name", "title", "notes", "source", "packages", "schema_version"}
+)
+"""Fields of environment.json that are no surroundings, or are taken apart."""
+
+_SUFFIXES = ("_first", "_second")
+
+
+class Outcome(Word):
+    """What can be said of the second set's row beside the first's."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case in both sets, times in ms of one batch.
+
+    ``ratio`` is second over first: below 1 the second is faster. ``low`` and ``high`` take both
+    intervals at their worst, and are None unless both have one.
+    """
+
+    model: str
+    precision: str
+    batch: int
+    height: int
+    width: int
+    shape_mode: str | None
+    first_ms: float
+    second_ms: float
+    ratio: float
+    low: float | None
+    high: float | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field of environment.json that the sets do not share; None where one lacks it."""
+
+    field: str
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The second set against the first, case by case.
+
+    ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
+    with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
+    ``unlike`` counts pairs left out because typing or INT8 method differ.
+    """
+
+    first: str
+    second: str
+    threshold: float
+    rows: tuple[Row, ...]
+    mean_ratio: float | None
+    low: float | None
+    high: float | None
+    only_first: int
+    only_second: int
+    unlike: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def slower(self) -> tuple[Row, ...]:
+        """The cases where the second set is slower for certain."""
+        return self.of(Outcome.SLOWER)
+
+    def of(self, outcome: Outcome) -> tuple[Row, ...]:
+        """The rows with this outcome."""
+        return tuple(row for row in self.rows if row.outcome is outcome)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, with the count of every outcome."""
+        values = asdict(self)
+        for row, plain in zip(self.rows, values["rows"], strict=True):
+            plain["outcome"] = row.outcome.value
+        return {**values, "counts": {word.value: len(self.of(word)) for word in Outcome}}
+
+    def lines(self) -> list[str]:
+        """The comparison as text, the slowest cases first."""
+        said = [f"{self.second} against {self.first}: {plural(len(self.rows), 'case')} in both"]
+        if self.mean_ratio is None:
+            return [*said, "nothing to compare", *self._surroundings()]
+        bounds = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        counted = ", ".join(f"{len(self.of(word))} {word.value}" for word in Outcome)
+        said += [
+            f"time ratio, geometric mean: {self.mean_ratio:.3f}{bounds} (below 1: faster)",
+            f"{counted} (threshold {100 * self.threshold:g} %)",
+        ]
+        for row in sorted(self.rows, key=lambda row: -row.ratio):
+            ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
+            said.append(
+                f"  {row.outcome.value:9} {row.model} {row.precision} {row.width}x{row.height} "
+                f"batch {row.batch}: {row.first_ms:.4g} -> {row.second_ms:.4g} ms, "
+                f"{row.ratio:.3f}{ends}"
+            )
+        for name, count in ((self.first, self.only_first), (self.second, self.only_second)):
+            if count:
+                said.append(f"only in {name}: {plural(count, 'row')}")
+        return [*said, *self._surroundings()]
+
+    def _surroundings(self) -> list[str]:
+        unlike = plural(self.unlike, "pair")
+        left_out = [f"{unlike} left out: typing or INT8 method differ"] if self.unlike else []
+        return left_out + [
+            f"  {one.field}: {one.first} -> {one.second}" for one in self.differences
+        ]
+
+
+def compare(
+    first: MeasuredSet, second: MeasuredSet, threshold: float = order.PRACTICAL
+) -> Comparison:
+    """Compare ``second`` with ``first``; a smaller relative difference than ``threshold`` is none.
+
+    A case is *faster* or *slower* when the whole interval of the ratio lies beyond the threshold,
+    *same* when it lies within, and *undecided* otherwise or when a row has no interval. Raises
+    :class:`InputError` when a set holds a case twice.
+    """
+    left, right = (_numbered(usable(one.frame)) for one in (first, second))
+    keys = [*CASE, "engine"] if _several_engines(left) or _several_engines(right) else list(CASE)
+    for one, frame in ((first, left), (second, right)):
+        twice = frame[frame.duplicated([*keys, *IF_KNOWN])]
+        if len(twice):
+            row = twice.iloc[0]
+            raise InputError(
+                one.name, f"{row['model']} at {row['precision']} stands in the table twice"
+            )
+    pairs = left.merge(right, on=keys, suffixes=_SUFFIXES)
+    both = pairs[_alike(pairs)]
+    rows = tuple(
+        sorted(
+            (_row(record, threshold) for record in both.to_dict("records")),
+            key=lambda row: (row.model, row.precision, row.batch, row.height * row.width),
+        )
+    )
+    mean, low, high = _mean(rows)
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        threshold=threshold,
+        rows=rows,
+        mean_ratio=mean,
+        low=low,
+        high=high,
+        only_first=len(left) - both["place_first"].nunique(),
+        only_second=len(right) - both["place_second"].nunique(),
+        unlike=len(pairs) - len(both),
+        differences=differences(first.environment, second.environment),
+    )
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> tuple[Difference, ...]:
+    """The fields of two ``environment.json`` that differ, packages one by one."""
+    left, right = (_flat(one) for one in (first, second))
+    return tuple(
+        Difference(name, left.get(name), right.get(name))
+        for name in sorted(set(left) | set(right))
+        if left.get(name) != right.get(name)
+    )
+
+
+def _flat(environment: dict[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in environment.items() if name not in _NO_DIFFERENCE}
+    gpu = flat.get("gpu")
+    if isinstance(gpu, dict):
+        flat["gpu"] = gpu.get("name", json.dumps(gpu, sort_keys=True))
+    packages = environment.get("packages")
+    if isinstance(packages, dict):
+        flat |= {f"packages.{name}": version for name, version in packages.items()}
+    return flat
+
+
+def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(place=range(len(frame)))
+
+
+def _several_engines(frame: pd.DataFrame) -> bool:
+    return bool(frame["engine"].nunique() > 1)
+
+
+def _alike(pairs: pd.DataFrame) -> pd.Series:
+    """Whether the rows of a pair agree in what both know of :data:`IF_KNOWN`."""
+    alike = pd.Series(True, index=pairs.index)
+    for name in IF_KNOWN:
+        left, right = (pairs[f"{name}{suffix}"] for suffix in _SUFFIXES)
+        alike &= left.isna() | right.isna() | (left == right)
+    return alike
+
+
+def _row(record: dict[Any, Any], threshold: float) -> Row:
+    first, second = (float(record[f"latency_ms{suffix}"]) for suffix in _SUFFIXES)
+    ends = [
+        record[f"latency_ci_{end}_ms{suffix}"] for suffix in _SUFFIXES for end in ("low", "high")
+    ]
+    low = high = None
+    if not any(pd.isna(end) for end in ends):
+        low, high = float(ends[2] / ends[1]), float(ends[3] / ends[0])
+    mode = record["shape_mode"]
+    return Row(
+        model=str(record["model"]),
+        precision=str(record["precision"]),
+        batch=int(record["batch"]),
+        height=int(record["height"]),
+        width=int(record["width"]),
+        shape_mode=None if pd.isna(mode) else str(mode),
+        first_ms=first,
+        second_ms=second,
+        ratio=second / first,
+        low=low,
+        high=high,
+        outcome=_outcome(low, high, threshold),
+    )
+
+
+def _outcome(low: float | None, high: float | None, threshold: float) -> Outcome:
+    if low is None or high is None:
+        return Outcome.UNDECIDED
+    # 1 / (1 + t), not 1 - t: swapping the sets must swap faster and slower
+    fast, slow = 1 / (1 + threshold), 1 + threshold
+    if high < fast:
+        return Outcome.FASTER
+    if low > slow:
+        return Outcome.SLOWER
+    return Outcome.SAME if low >= fast and high <= slow else Outcome.UNDECIDED
+
+
+def _mean(rows: tuple[Row, ...]) -> tuple[float | None, float | None, float | None]:
+    if not rows:
+        return None, None, None
+    logs = np.log([row.ratio for row in rows])
+    codes, names = pd.factorize(np.array([row.model for row in rows], dtype=object))
+    sums = np.bincount(codes, logs)
+    counts = np.bincount(codes)
+    low = high = None
+    if len(names) >= resampling.FEWEST:
+        picked = resampling.draws(len(names))
+        ends = resampling.interval(sums[picked].sum(axis=1) / counts[picked].sum(axis=1))
+        if ends is not None:
+            low, high = (float(np.exp(end)) for end in ends)
+    return float(np.exp(logs.mean())), low, high

@@ -1,0 +1,114 @@
+"""Accuracy against latency: who is beaten by nobody, and whom to take under given terms.
+
+Dominance is called only when intervals part. Accuracies are the literature's and two metrics
+are never ranked together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchlib.analysis import order
+from benchlib.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A network that meets the terms; ``tied`` says that nothing parts it from the fastest.
+
+    ``low_ms`` and ``high_ms`` bound ``latency_ms`` and are None when not known, ``accuracy``
+    (percent) likewise.
+    """
+
+    model: str
+    latency_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    accuracy: float | None
+    tied: bool
+
+
+def front(frame: pd.DataFrame, task: str) -> tuple[str, ...]:
+    """Networks of ``task`` that no other beats for certain, fastest first.
+
+    ``frame`` holds one row per network, thus one part at one precision and size; networks
+    without an accuracy are left out. Raises :class:`InputError` when a network stands in it
+    twice or the task's accuracies are of several metrics.
+    """
+    rows = frame[(frame["task"] == task) & frame["accuracy"].notna()]
+    rows = rows[rows["latency_ms"].notna()]
+    _check(rows, metrics=1)
+    leading = rows[undominated(rows)].sort_values(["latency_ms", "model"])
+    return tuple(leading["model"])
+
+
+def undominated(rows: pd.DataFrame) -> pd.Series:
+    """True for rows that no other beats: is at least as accurate and certainly faster.
+
+    Two networks of one accuracy and tied times are both kept.
+    """
+    records = [row for _, row in rows.iterrows()]
+    return pd.Series(
+        [
+            not any(
+                other["accuracy"] >= row["accuracy"] and order.beats(other, row, threshold=0.0)
+                for other in records
+            )
+            for row in records
+        ],
+        index=rows.index,
+        dtype=bool,
+    )
+
+
+def choose(
+    rows: pd.DataFrame,
+    *,
+    most_ms: float | None = None,
+    least_accuracy: float | None = None,
+    metric: str | None = None,
+) -> tuple[Pick, ...]:
+    """Networks of ``rows`` (one per network) that meet the terms, fastest first.
+
+    ``most_ms`` bounds the median latency of a batch. ``least_accuracy`` is in percent; with it
+    or with ``metric``, networks without such an accuracy are left out. Raises
+    :class:`InputError` for an accuracy asked for without a metric where there are several.
+    """
+    _check(rows, metrics=None)
+    some = rows.dropna(subset=["latency_ms"])
+    if metric is not None:
+        some = some[some["accuracy_metric"] == metric]
+    if least_accuracy is not None:
+        some = some[some["accuracy"] >= least_accuracy]
+        _check(some, metrics=1)
+    if most_ms is not None:
+        some = some[some["latency_ms"] <= most_ms]
+    some = some.sort_values(["latency_ms", "model"])
+    return tuple(
+        Pick(
+            model=str(row["model"]),
+            latency_ms=float(row["latency_ms"]),
+            low_ms=_known(row["latency_ci_low_ms"]),
+            high_ms=_known(row["latency_ci_high_ms"]),
+            accuracy=_known(row["accuracy"]),
+            tied=not order.beats(some.iloc[0], row),
+        )
+        for _, row in some.iterrows()
+    )
+
+
+def _check(rows: pd.DataFrame, metrics: int | None) -> None:
+    twice = rows.loc[rows["model"].duplicated(), "model"]
+    if len(twice):
+        raise InputError(
+            "results", f"{twice.iloc[0]} stands in the rows twice; take one precision and size"
+        )
+    several = sorted(rows["accuracy_metric"].dropna().unique())
+    if metrics is not None and len(several) > metrics:
+        raise InputError("metric", f"{' and '.join(several)} cannot be ranked together; name one")
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)

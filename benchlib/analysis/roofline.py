@@ -1,0 +1,173 @@
+"""The roofline: how near a network comes to what the card could do.
+
+Roofs are measured ones when ``environment.json`` has them, else the data sheet's for the few
+cards copied here, and none for any other card or a CPU.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from benchlib.analysis.measured import MeasuredSet, usable
+from benchlib.case import Engine, Precision
+from benchlib.sweep import roof as peaks
+
+OPERATIONS_PER_MAC = peaks.OPERATIONS_PER_MAC
+
+MEMORY_GB_S: tuple[tuple[re.Pattern[str], float, str], ...] = (
+    (re.compile(r"RTX 3090$"), 936.0, "GA102 white paper, appendix A"),
+    (re.compile(r"RTX 4090$"), 1008.0, "Ada white paper, appendix A"),
+    (re.compile(r"\bL4$"), 300.0, "L4 data sheet"),
+    (re.compile(r"\bH200\b"), 4800.0, "H200 data sheet"),
+)
+"""Memory bandwidth in 10^9 bytes per second, of cards whose variants do not differ in it."""
+
+_FIELDS = {
+    Precision.FP32: "fp32_tflops",
+    Precision.TF32: "tf32_tflops",
+    Precision.FP16: "fp16_tflops",
+    Precision.INT8: "int8_tops",
+}
+"""Where environment.json's ``roofs`` has the rate of a precision."""
+
+_BYTES = {
+    Precision.FP32: 4,
+    Precision.TF32: 4,
+    Precision.FP16: 2,
+    Precision.BF16: 2,
+    Precision.INT8: 1,
+    Precision.FP8: 1,
+}
+"""Bytes of one activation or weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roofs:
+    """What a card can do at one precision: 10^12 operations and 10^9 bytes per second.
+
+    A multiply-accumulate is two operations. ``how`` says how they were measured, or names the
+    data sheet.
+    """
+
+    precision: str
+    tera_ops: float
+    memory_gb_s: float
+    measured: bool
+    how: str
+
+    @property
+    def ridge(self) -> float:
+        """Operations per byte from which on arithmetic, not memory, is the limit."""
+        return self.tera_ops * 1000 / self.memory_gb_s
+
+    def at(self, intensity: float) -> float:
+        """The roof in 10^12 operations per second at ``intensity`` operations per byte."""
+        return min(self.tera_ops, self.memory_gb_s * intensity / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row under its roof.
+
+    ``tera_ops`` is what it reached. ``intensity`` is operations per byte when every activation
+    is written and read once and every weight read once; fused layers move less, so ``share`` of
+    the roof may exceed 1 where memory is the limit. ``share`` is None without a roof.
+    """
+
+    model: str
+    family: str | None
+    precision: str
+    resolution: str
+    batch: int
+    tera_ops: float
+    intensity: float
+    roof: float | None
+    share: float | None
+    memory_bound: bool | None
+
+
+def roofs(measured: MeasuredSet, precision: str) -> Roofs | None:
+    """The roofs of the card ``measured`` was made on; None for an unknown card and for a CPU.
+
+    FP32 stands under TF32's roof when its rows allowed TF32.
+    """
+    rows = measured.frame[measured.frame["precision"] == precision]
+    used = Precision(precision)
+    if used is Precision.FP32 and rows["tf32"].fillna(False).any():
+        used = Precision.TF32
+    own = measured.environment.get("roofs")
+    if isinstance(own, dict):
+        found = _measured(own, precision, used)
+        if found is not None:
+            return found
+    if (rows["engine"] == Engine.ONNXRUNTIME_CPU.value).any():
+        return None
+    devices = rows["device"].dropna().unique()
+    return _data_sheet(str(devices[0]), precision, used) if len(devices) == 1 else None
+
+
+def points(measured: MeasuredSet) -> tuple[Point, ...]:
+    """A point for every usable row with a count of work, activations and parameters."""
+    known = usable(measured.frame).dropna(subset=["gmacs", "mactivations", "params_m"])
+    by_precision = {word: roofs(measured, word) for word in known["precision"].unique()}
+    return tuple(_point(row, by_precision[row["precision"]]) for _, row in known.iterrows())
+
+
+def _point(row: pd.Series, above: Roofs | None) -> Point:
+    batch = float(row["batch"])
+    operations = OPERATIONS_PER_MAC * row["gmacs"] * batch
+    # 10^9 operations in a millisecond are 10^12 in a second
+    reached = float(operations / row["latency_ms"])
+    intensity = float(operations * 1000 / _megabytes(row, batch))
+    roof = None if above is None else above.at(intensity)
+    return Point(
+        model=str(row["model"]),
+        family=None if pd.isna(row["family"]) else str(row["family"]),
+        precision=str(row["precision"]),
+        resolution=str(row["resolution"]),
+        batch=int(batch),
+        tera_ops=reached,
+        intensity=intensity,
+        roof=roof,
+        share=None if roof is None else reached / roof,
+        memory_bound=None if above is None else intensity < above.ridge,
+    )
+
+
+def _megabytes(row: pd.Series, batch: float) -> float:
+    """10^6 bytes moved by one batch: activations written and read, weights read."""
+    return float(
+        _BYTES[Precision(row["precision"])] * (2 * row["mactivations"] * batch + row["params_m"])
+    )
+
+
+def _measured(own: dict[str, Any], precision: str, used: Precision) -> Roofs | None:
+    rate, memory = own.get(_FIELDS.get(used, "")), own.get("memory_gb_s")
+    if not rate or not memory:
+        return None
+    how = str(own.get("how") or "measured on this machine")
+    return Roofs(precision, float(rate), float(memory), True, how)
+
+
+def _data_sheet(device: str, precision: str, used: Precision) -> Roofs | None:
+    peak = next((peak for peak in peaks.PEAKS if peak.name.search(device)), None)
+    memory = next((entry for entry in MEMORY_GB_S if entry[0].search(device)), None)
+    if peak is None or memory is None:
+        return None
+    rates = {
+        Precision.FP32: peak.fp32,
+        Precision.TF32: peak.tf32,
+        Precision.FP16: peak.fp16,
+        Precision.BF16: None,
+        Precision.INT8: peak.int8,
+        Precision.FP8: peak.fp8,
+    }
+    rate = rates[used]
+    if rate is None:
+        return None
+    sources = " and ".join(dict.fromkeys((peak.source, memory[2])))
+    return Roofs(precision, float(rate), memory[1], False, f"{sources}; dense, not measured")
