@@ -11,7 +11,7 @@ import onnx.version_converter
 from numpy.typing import NDArray
 
 from benchlib.case import Int8Method
-from benchlib.graphs import fp16, int8_cpu, modelopt, qdq
+from benchlib.graphs import fp16, int8_cpu, modelopt, qdq, ranges
 from benchlib.graphs.form import TYPED_SCALES_OPSET, GraphForm
 
 METHODS: dict[GraphForm, tuple[Int8Method, ...]] = {
@@ -32,6 +32,7 @@ def convert(
     witness: Path | None = None,
     method: Int8Method | None = None,
     half_io: bool = False,
+    percentile: float = ranges.PERCENTILE,
 ) -> None:
     """Write the FP32 graph ``source`` in another ``form`` to ``target`` and check it.
 
@@ -54,6 +55,7 @@ def convert(
                 witness=None if witness is None else onnx.load(str(witness)),
                 grouped=method is not Int8Method.QDQ_NO_DEPTHWISE,
                 stored_weights=form is GraphForm.INT8_QDQ_FP16,
+                percentile=percentile,
             )
         if form is GraphForm.INT8_QDQ_FP16:
             model = _at_typed_scales(model)

@@ -111,6 +111,12 @@ def test_what_opset_17_cannot_say_is_refused() -> None:
         dynamo.at_opset_17(model)
 
 
+def test_smaller_size_keeps_aspect_and_divisor() -> None:
+    small = Shape(2, 2176, 3840).within(1024 * 768, 64)
+    assert (small.batch, small.height, small.width) == (2, 512, 960)
+    assert Shape(1, 480, 640).within(1024 * 768, 64) == Shape(1, 480, 640)
+
+
 def test_missing_exporter_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert traces()
     monkeypatch.setattr("benchlib.graphs.export.find_spec", lambda name: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,12 @@ def test_failure_leaves_nothing_behind(
 def test_callers_at_the_same_time_make_it_once(
     tmp_path: Path, made: list[Path], writer: Callable[[Path], dict[str, Any]]
 ) -> None:
+    def write(path: Path) -> dict[str, Any]:
+        time.sleep(0.2)  # long enough for all the others to come
+        return writer(path)
+
     store = cache.Cache(tmp_path)
-    threads = [threading.Thread(target=store.obtain, args=("net", {}, writer)) for _ in range(8)]
+    threads = [threading.Thread(target=store.obtain, args=("net", {}, write)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
