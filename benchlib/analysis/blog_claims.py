@@ -225,7 +225,7 @@ def _curve(subset: str, fits: Sequence[scaling.Fit]) -> Finding:
         return cant_tell(claims.CURVE, subset, test, networks, reason)
     errors = [one.largest_error for one in fits]
     median, low, high = resampling.over_networks(
-        scaling.by_network(fits, lambda fit: fit.largest_error), _median
+        scaling.by_network(fits, lambda fit: fit.largest_error), np.nanmedian
     )
     held = [one.held_out_error for one in fits if one.held_out_error is not None]
     judged = held if len(held) == len(fits) else errors
@@ -244,7 +244,3 @@ def _curve(subset: str, fits: Sequence[scaling.Fit]) -> Finding:
         else f"ms = fixed + per megapixel predicts within {percent(PREDICTABLE)} in "
         f"{percent(share)} of {plural(len(fits), 'fit')}; the worst is {percent(max(judged))} off.",
     )
-
-
-def _median(table: resampling.Array) -> float:
-    return float(np.nanmedian(table))

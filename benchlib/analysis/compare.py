@@ -104,6 +104,7 @@ class Comparison:
         values = asdict(self)
         for row, plain in zip(self.rows, values["rows"], strict=True):
             plain["outcome"] = row.outcome.value
+        values |= {name: list(values[name]) for name in ("rows", "differences")}
         return {**values, "counts": {word.value: len(self.of(word)) for word in Outcome}}
 
     def lines(self) -> list[str]:

@@ -33,7 +33,7 @@ def int8_against_fp16(frame: pd.DataFrame) -> Iterator[Finding]:
         return
     slower = [one for one in found if one.slower]
     table = speedup.table(found, [float(one.slower) for one in found])
-    share, low, high = resampling.over_networks(table, lambda some: float(np.nanmean(some)))
+    share, low, high = resampling.over_networks(table, np.nanmean)
     answer = Answer.PARTLY if slower else Answer.SUPPORTED
     if share > HALF:
         answer = Answer.REFUTED
@@ -119,7 +119,7 @@ def _fixed(subset: str, fits: Sequence[scaling.Fit]) -> Finding:
         )
         return cant_tell(claims.FIXED, subset, test, networks, reason)
     shares = scaling.by_network(fits, lambda one: one.fixed_share(min(one.megapixels)))
-    median, low, high = resampling.over_networks(shares, lambda some: float(np.nanmedian(some)))
+    median, low, high = resampling.over_networks(shares, np.nanmedian)
     answer = Answer.PARTLY
     if low is not None and high is not None and (low > HALF or high < HALF):
         answer = Answer.SUPPORTED if low > HALF else Answer.REFUTED

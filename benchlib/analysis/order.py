@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 PRACTICAL = 0.02
 """A smaller relative difference does not matter in practice: cards of one kind differ by more."""
@@ -15,7 +17,15 @@ def beats(fast: pd.Series, slow: pd.Series, threshold: float = PRACTICAL) -> boo
     ``threshold``. A row without an interval counts as exact, and the threshold alone decides.
     """
     parted = high(fast) < low(slow)
-    return parted and fast["latency_ms"] * (1 + threshold) < slow["latency_ms"]
+    return bool(parted and fast["latency_ms"] * (1 + threshold) < slow["latency_ms"])
+
+
+def beaten(rows: pd.DataFrame, threshold: float = PRACTICAL) -> NDArray[np.bool_]:
+    """:func:`beats` for all pairs of ``rows``: element [i, j] says that i beats j."""
+    times = rows["latency_ms"].to_numpy(float)
+    lows = rows["latency_ci_low_ms"].fillna(rows["latency_ms"]).to_numpy(float)
+    highs = rows["latency_ci_high_ms"].fillna(rows["latency_ms"]).to_numpy(float)
+    return (highs[:, None] < lows) & (times[:, None] * (1 + threshold) < times)
 
 
 def low(row: pd.Series) -> float:

@@ -49,18 +49,9 @@ def undominated(rows: pd.DataFrame) -> pd.Series:
 
     Two networks of one accuracy and tied times are both kept.
     """
-    records = [row for _, row in rows.iterrows()]
-    return pd.Series(
-        [
-            not any(
-                other["accuracy"] >= row["accuracy"] and order.beats(other, row, threshold=0.0)
-                for other in records
-            )
-            for row in records
-        ],
-        index=rows.index,
-        dtype=bool,
-    )
+    accuracy = rows["accuracy"].to_numpy(float)
+    dominated = order.beaten(rows, threshold=0.0) & (accuracy[:, None] >= accuracy)
+    return pd.Series(~dominated.any(axis=0), index=rows.index, dtype=bool)
 
 
 def choose(
@@ -86,6 +77,7 @@ def choose(
     if most_ms is not None:
         some = some[some["latency_ms"] <= most_ms]
     some = some.sort_values(["latency_ms", "model"])
+    tied = ~order.beaten(some)[0] if len(some) else []
     return tuple(
         Pick(
             model=str(row["model"]),
@@ -93,9 +85,9 @@ def choose(
             low_ms=_known(row["latency_ci_low_ms"]),
             high_ms=_known(row["latency_ci_high_ms"]),
             accuracy=_known(row["accuracy"]),
-            tied=not order.beats(some.iloc[0], row),
+            tied=bool(level),
         )
-        for _, row in some.iterrows()
+        for (_, row), level in zip(some.iterrows(), tied, strict=True)
     )
 
 

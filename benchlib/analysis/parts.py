@@ -31,7 +31,11 @@ class Part:
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
     """The comparable parts of ``frame``, the one with most rows first; none for no rows."""
     found = sorted(_split(frame), key=lambda part: (-len(part.frame), part.label))
-    return (Part("", found[0].frame),) if len(found) == 1 else tuple(found)
+    alone = len(found) == 1
+    return tuple(
+        Part("" if alone else one.label, one.frame.sort_values(_CELL, kind="stable"))
+        for one in found
+    )
 
 
 def sound(frame: pd.DataFrame) -> pd.DataFrame:

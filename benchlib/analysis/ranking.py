@@ -52,8 +52,8 @@ def fastest(frame: pd.DataFrame, precision: str, size: str) -> Fastest | None:
     if rows.empty:
         return None
     first = rows.iloc[0]
-    tied = [not order.beats(first, row) for _, row in rows.iterrows()]
-    behind = rows.loc[~np.array(tied), "latency_ms"]
+    tied = ~order.beaten(rows)[0]
+    behind = rows.loc[~tied, "latency_ms"]
     return Fastest(
         precision=precision,
         resolution=size,
@@ -85,12 +85,7 @@ def swaps(frame: pd.DataFrame, precision: str) -> Swaps | None:
         return None
     small, large = (rows[rows["resolution"] == size].set_index("model") for size in _ends(sizes))
     models = sorted(set(small.index) & set(large.index))
-    signs = np.zeros((2, len(models), len(models)))
-    for level, side in enumerate((small, large)):
-        for i, j in combinations(range(len(models)), 2):
-            sign = _sign(side.loc[models[i]], side.loc[models[j]])
-            signs[level, i, j], signs[level, j, i] = sign, -sign
-    product = signs[0] * signs[1]
+    product = _signs(small.loc[models]) * _signs(large.loc[models])
     turned = [pair for pair in combinations(range(len(models)), 2) if product[pair] < 0]
     certain = int(np.count_nonzero(np.triu(product)))
     low = high = None
@@ -117,11 +112,10 @@ def _ends(sizes: list[str]) -> tuple[str, str]:
     return sizes[0], sizes[-1]
 
 
-def _sign(left: pd.Series, right: pd.Series) -> int:
-    """-1 when ``left`` is faster for certain, 1 when ``right`` is, 0 for a tie."""
-    if order.beats(left, right):
-        return -1
-    return 1 if order.beats(right, left) else 0
+def _signs(rows: pd.DataFrame) -> resampling.Array:
+    """-1 where row i beats row j for certain, 1 where j beats i, 0 for a tie."""
+    wins = order.beaten(rows)
+    return wins.T.astype(float) - wins
 
 
 def _share(product: resampling.Array) -> float:

@@ -72,7 +72,7 @@ def summary(found: tuple[Gain, ...]) -> Summary | None:
         return None
     ratios = [gain.ratio for gain in found]
     wide = table(found, ratios)
-    median, low, high = resampling.over_networks(wide, lambda some: float(np.nanmedian(some)))
+    median, low, high = resampling.over_networks(wide, np.nanmedian)
     return Summary(median, low, high, min(ratios), max(ratios), len(ratios), len(wide))
 
 

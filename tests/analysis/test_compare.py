@@ -1,0 +1,155 @@
+"""Two measured sets side by side, and a set beside the published figures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchlib.analysis import literature
+from benchlib.analysis.compare import Outcome, compare
+from benchlib.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("second", "half", "outcome"),
+    [
+        (0.9, 0.01, Outcome.FASTER),
+        (1.1, 0.01, Outcome.SLOWER),
+        (1.005, 0.005, Outcome.SAME),
+        (1.05, 0.03, Outcome.UNDECIDED),  # the intervals overlap
+        (1.03, 0.01, Outcome.UNDECIDED),  # parted, but perhaps by less than matters
+        (1.5, None, Outcome.UNDECIDED),  # nothing is known of the noise
+    ],
+)
+def test_the_four_outcomes(measured, row, second, half, outcome):
+    found = compare(measured([row("a", 1.0, half=half)]), measured([row("a", second, half=half)]))
+    (only,) = found.rows
+    assert only.outcome is outcome
+    assert only.ratio == pytest.approx(second)
+    assert found.slower == ((only,) if outcome is Outcome.SLOWER else ())
+
+
+@pytest.mark.parametrize("second", [0.978, 0.9805, 1.0, 1.0198, 1.0225, 1.3])
+def test_swapping_the_sets_swaps_faster_and_slower(measured, row, second):
+    one, other = (measured([row("a", ms, half=1e-6)]) for ms in (1.0, second))
+    swapped = {Outcome.FASTER: Outcome.SLOWER, Outcome.SLOWER: Outcome.FASTER}
+    there, back = (compare(*sets).rows[0].outcome for sets in ((one, other), (other, one)))
+    assert back is swapped.get(there, there)
+
+
+def test_the_threshold_is_the_callers(measured, row):
+    sets = measured([row("a", 1.0)]), measured([row("a", 1.1)])
+    assert compare(*sets, threshold=0.2).rows[0].outcome is Outcome.SAME
+
+
+def test_the_geometric_mean_has_an_interval_over_networks(measured, row):
+    names = [f"n{i}" for i in range(8)]
+    first = measured([row(name, 1.0) for name in names])
+    second = measured([row(name, 2.0 if i % 2 else 0.5) for i, name in enumerate(names)])
+    found = compare(first, second)
+    assert found.mean_ratio == pytest.approx(1.0)
+    assert 0.5 <= found.low < 1 < found.high <= 2.0
+    few = compare(measured([row("a", 1.0)]), measured([row("a", 2.0)]))
+    assert (few.mean_ratio, few.low, few.high) == (2.0, None, None)
+
+
+def test_only_like_is_compared_with_like(measured, row):
+    first = measured([row("a", 1.0), row("a", 1.0, batch=8), row("b", 1.0), row("c", 1.0)])
+    second = measured(
+        [row("a", 1.0), row("a", 1.0, shape_mode="blog"), row("c", 1.0, verdict="INVALID")]
+    )
+    found = compare(first, second)
+    assert [(one.model, one.batch) for one in found.rows] == [("a", 1)]
+    assert (found.only_first, found.only_second) == (3, 1)
+
+
+def test_typing_and_int8_method_have_to_agree_where_both_are_known(measured, row):
+    int8 = {"precision": "int8"}
+    first = measured(
+        [
+            row("a", 1.0, int8_method="qdq", **int8),
+            row("b", 1.0, typing="weak"),
+            row("c", 1.0, typing="weak"),
+        ]
+    )
+    second = measured(
+        [
+            row("a", 1.0, int8_method="modelopt", **int8),
+            row("b", 1.0, typing="strong"),
+            row("c", 1.0),
+        ]
+    )
+    found = compare(first, second)
+    assert [one.model for one in found.rows] == ["c"]
+    assert (found.unlike, found.only_first, found.only_second) == (2, 2, 2)
+    assert any("2 pairs left out" in line for line in found.lines())
+
+
+def test_a_case_twice_in_one_set_is_refused(measured, row):
+    twice = measured([row("a", 1.0), row("a", 1.1)], name="doubled")
+    with pytest.raises(InputError, match="doubled: a at fp32 stands in the table twice"):
+        compare(twice, measured([row("a", 1.0)]))
+
+
+def test_nothing_in_common_is_no_error(measured, row):
+    found = compare(measured([row("a", 1.0)]), measured([row("b", 1.0)]))
+    assert (found.rows, found.mean_ratio) == ((), None)
+    assert "nothing to compare" in found.lines()
+
+
+def test_differences_of_the_surroundings_are_listed(measured, row):
+    common = {"driver": "550", "date": "1", "gpu": {"name": "A"}, "packages": {"numpy": "1"}}
+    other = {"driver": "560", "date": "2", "gpu": {"name": "A"}, "packages": {"numpy": "2"}}
+    found = compare(measured([row("a", 1.0)], **common), measured([row("a", 1.0)], **other))
+    assert [(one.field, one.first, one.second) for one in found.differences] == [
+        ("driver", "550", "560"),
+        ("packages.numpy", "1", "2"),
+    ]
+    assert "  driver: 550 -> 560" in found.lines()
+
+
+def test_json_is_plain(measured, row):
+    found = compare(measured([row("a", 1.0)]), measured([row("a", 2.0)])).as_json()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["counts"] == {"faster": 0, "slower": 1, "same": 0, "undecided": 0}
+    assert found["rows"][0]["outcome"] == "slower"
+
+
+class TestLiterature:
+    def test_the_ratio_and_its_known_reasons(self, measured, row, published):
+        ours = row(
+            "fast_scnn",
+            0.206,
+            **{"device": "NVIDIA H200", "engine_version": "10.16.1", "cuda_graph": True},
+            **{"transfers": False, "tf32": False},
+        )
+        (found,) = literature.beside(measured([ours]), published)
+        assert (found.published_model, found.published_ms) == ("fast_scnn_blog", 1.03)
+        assert found.ratio == pytest.approx(0.2)
+        assert found.reasons == (
+            "another GPU: NVIDIA H200, not NVIDIA GeForce RTX 3090",
+            "TensorRT 10.16.1, not 10.0.1",
+            "another network: the published figure is of fast_scnn_blog",
+            "the published engine was tuned for its largest size, 3840x2144",
+            "the published run had no CUDA graph",
+            "TF32 was on in the published run",
+        )
+
+    def test_the_blogs_own_rows_have_no_reason(self, published):
+        found = literature.beside(published, published)
+        assert len(found) == 192
+        assert {one.ratio for one in found} == {1.0} and {one.reasons for one in found} == {()}
+
+    def test_a_cpu_is_a_reason_and_what_was_not_published_has_no_row(
+        self, measured, row, published
+    ):
+        cpu = {"engine": "onnxruntime_cpu", "device": "cpu", "engine_version": "1.23"}
+        rows = [
+            row("resnet18", 37.0, **cpu),
+            row("ddrnet23_slim", 1.0),
+            row("resnet18", 1, batch=8),
+        ]
+        (found,) = literature.beside(measured(rows), published)
+        assert found.ratio == pytest.approx(20)
+        assert found.reasons[0] == "a CPU, and ONNX Runtime in place of TensorRT"

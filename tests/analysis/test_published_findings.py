@@ -1,0 +1,132 @@
+"""The blog's own table: the figures that were counted from it by others must come out."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from benchlib.analysis import claims, findings, scaling, speedup
+from benchlib.analysis.findings import Answer
+
+PRINTED = "the GFLOPs that the blog printed"
+# Smallest to largest image, as the project's requirements state them
+RHO = {
+    "FP32": [0.93, 0.93, 0.94, 0.95],
+    "FP16": [0.74, 0.84, 0.87, 0.91],
+    "INT8": [0.03, 0.58, 0.71, 0.73],
+}
+FIELDS = ["claim", "subset", "test", "estimate", "ci_low", "ci_high", "n", "verdict", "sentence"]
+
+
+@pytest.fixture(scope="module")
+def found(published):
+    return findings.findings(published.frame)
+
+
+@pytest.mark.parametrize("precision", list(RHO))
+def test_rank_correlations_with_the_printed_gflops(found, precision):
+    cells = [
+        one for one in found if one.test.endswith(PRINTED) and one.subset.startswith(precision)
+    ]
+    assert [round(one.estimate, 2) for one in cells] == RHO[precision]
+    assert all(one.n == 13 for one in cells)
+    assert all(one.ci_low <= one.estimate <= one.ci_high for one in cells)
+
+
+def test_where_equal_times_matter_the_sentence_says_so(found):
+    noted = {one.subset: one.sentence for one in found if "mean ranks" in one.sentence}
+    assert len(noted) == 2
+    said = {subset.partition(",")[0]: text for subset, text in noted.items()}
+    assert said["FP16 640×480"].endswith("with mean ranks ρ = 0.76.")
+    assert said["INT8 640×480"].endswith("with mean ranks ρ = 0.02.")
+
+
+def test_rank_correlations_with_work_counted_at_the_size(found):
+    """Over all 16 networks, by multiply-accumulates at each size."""
+    cells = {
+        one.subset: round(one.estimate, 2)
+        for one in found
+        if one.test == "Spearman's ρ of ms against multiply-accumulates" and one.n == 16
+    }
+    assert [cells[f"FP32 {size}"] for size in ("640×480", "3840×2144")] == [0.91, 0.97]
+    assert [cells[f"INT8 {size}"] for size in ("640×480", "3840×2144")] == [0.16, 0.82]
+
+
+def test_int8_is_slower_than_fp16_in_four_named_cells(found, headline):
+    one = headline(found, claims.INT8_FP16)
+    assert (one.estimate, one.n, one.verdict) == (4 / 64, 64, Answer.PARTLY)
+    assert "4 of 64 cells" in one.sentence
+    for cell in (
+        "mobilenet_v3_small at 640×480",
+        "mobilenet_v3_small at 1024×768",
+        "regnet_y_400mf at 640×480",
+        "shufflenet_v2_x1_5 at 640×480",
+    ):
+        assert cell in one.sentence
+
+
+def test_the_range_of_speed_ups(published, found, headline):
+    int8 = speedup.summary(speedup.gains(published.frame, "int8"))
+    fp16 = speedup.summary(speedup.gains(published.frame, "fp16"))
+    assert (round(int8.least, 2), round(int8.most, 2), int8.cells) == (1.01, 7.19, 64)
+    assert (round(fp16.least, 2), round(fp16.most, 2), fp16.cells) == (1.27, 3.37, 64)
+    assert "1.01× to 7.19×" in headline(found, claims.INT8).sentence
+
+
+def test_the_line_through_the_sizes(published):
+    fits = scaling.fit(published.frame)
+    assert len(fits) == 48
+    assert max(one.largest_error for one in fits) == pytest.approx(0.066, abs=5e-4)
+    assert max(one.held_out_error for one in fits) == pytest.approx(0.099, abs=5e-4)
+    assert min(one.r2 for one in fits) > 0.996
+
+
+def test_the_answers(found):
+    answers = {one.claim: one.verdict for one in findings.headlines(found)}
+    assert answers == {
+        claims.WORK: Answer.REFUTED,
+        claims.ORDER: Answer.PARTLY,
+        claims.PICK: Answer.PARTLY,
+        claims.FP16: Answer.PARTLY,
+        claims.INT8: Answer.PARTLY,
+        claims.CURVE: Answer.REFUTED,
+        claims.INT8_FP16: Answer.PARTLY,
+        claims.FIXED: Answer.SUPPORTED,
+        claims.RATE: Answer.REFUTED,
+        claims.ACTIVATIONS: Answer.CANT_TELL,
+        claims.DOUBT: Answer.CANT_TELL,
+    }
+
+
+def test_the_same_table_gives_the_same_findings(published, found):
+    shuffled = published.frame.sample(frac=1, random_state=3)
+    assert findings.findings(published.frame) == found
+    assert [one.as_json() for one in findings.findings(shuffled)] == [
+        pytest.approx(one.as_json()) for one in found
+    ]
+
+
+def test_json_has_the_nine_fields_and_nothing_that_is_no_number(found):
+    plain = [one.as_json() for one in found]
+    assert all(list(one) == FIELDS for one in plain)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+def test_the_lines_name_every_claim_its_answer_and_every_subset(found):
+    said = findings.lines(found)
+    text = "\n".join(said)
+    assert all(claim in said for claim in (*claims.BLOG, claims.FIXED))
+    assert "REFUTED. In 11 of 12 cells" in text
+    assert text.count(PRINTED) == 12
+
+
+def test_the_printed_gflops_are_those_of_the_table(root):
+    with (root / "results" / "rtx3090-published" / "source.csv").open(encoding="utf-8") as stream:
+        printed = {
+            line["model"]: float(line["gflops_224"])
+            for line in csv.DictReader(stream)
+            if line["gflops_224"]
+        }
+    assert printed == claims.GFLOPS_224
