@@ -14,9 +14,19 @@ from benchlib.case import Engine, Status
 from benchlib.errors import InputError
 from benchlib.report import definition, methods, numerals, show, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import accuracy, fps, heatmap, latencymodel, speedup, spread, work
+from benchlib.report.figures import (
+    accuracy,
+    fps,
+    heatmap,
+    latencymodel,
+    roofline,
+    speedup,
+    spread,
+    work,
+)
 from benchlib.report.findings import findings_section
 from benchlib.report.html import TEMPLATES
+from benchlib.report.sidebyside import side_by_side
 from benchlib.report.tables import environment, failures, grid, latency, precision
 from benchlib.report.view import View, slug, title, views
 
@@ -75,6 +85,10 @@ class Document:
         """Latency against multiply-accumulates."""
         return self._per_view("work", lambda view: [work.draw(view)])
 
+    def roofline(self) -> HTML:
+        """What each network reaches of what the card could do."""
+        return self._per_view("roofline", lambda view: [roofline.draw(view)])
+
     def latency_model(self) -> HTML:
         """A fixed cost and a cost per megapixel, network by network."""
         return self._per_view("model", lambda view: [latencymodel.draw(view)])
@@ -123,6 +137,10 @@ class Document:
         """The surroundings of all sets side by side."""
         return HTML(grid.html(environment.build(self.sets), sortable=False))
 
+    def side_by_side(self) -> HTML:
+        """Sets against each other and beside published figures."""
+        return HTML(side_by_side(self.sets))
+
     def faults(self) -> HTML:
         """What the blog says, what was found, what is done here."""
         return HTML(grid.html(methods.faults(), sortable=False))
@@ -149,7 +167,7 @@ class Document:
     def _heading(self, view: View, section: str) -> str:
         if len(list(self.views())) == 1:
             return ""
-        return f'<h3 id="{section}-{view.slug}">{escape(view.label)}</h3>'
+        return f'<h3 class="minor" id="{section}-{view.slug}">{escape(view.label)}</h3>'
 
 
 def _fps(view: View) -> list[Drawing | Absent]:

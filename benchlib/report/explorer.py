@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 
 import ipywidgets as widgets
 
+from benchlib.analysis import pareto
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.errors import InputError
 from benchlib.report import picker, show, theme
@@ -176,15 +178,18 @@ class Explorer:
         # The picker needs one precision and one size; where all are shown it takes the first.
         precision = (view.precisions or [ALL])[0] if choice.precision == ALL else choice.precision
         size = (view.sizes or [ALL])[0] if choice.size == ALL else choice.size
-        picked = picker.pick(
-            narrowed(view, replace(choice, precision=ALL, size=ALL)),
-            precision,
-            size,
-            most_ms=self._limit.value or None,
-            least_accuracy=self._least.value or None,
-            metric=self._metric.value,
-        )
-        self.picks.value = picker.html(picked, precision, size)
+        kept = narrowed(view, replace(choice, precision=ALL, size=ALL))
+        try:
+            picks = pareto.choose(
+                kept.at(precision, size),
+                most_ms=self._limit.value or None,
+                least_accuracy=self._least.value or None,
+                metric=self._metric.value,
+            )
+        except InputError as error:  # an accuracy asked for, without saying of what
+            self.picks.value = f"<p>{escape(error.problem)}</p>"
+            return
+        self.picks.value = picker.html(picks, precision, size)
 
 
 def _one_or_all(view: View) -> Drawing | Absent:

@@ -26,7 +26,9 @@ CHROMIUM_VARIABLE = "CHROMIUM"
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PRINT_LIMIT_S = 120
 _SLOT = "<!-- contents -->"
-_HEADING = re.compile(r'<h([23])\b[^>]*\bid="([^"]+)"[^>]*>(.*?)</h\1>', re.DOTALL)
+_HEADING = re.compile(
+    r'<h([23])\b(?![^>]*class="minor")[^>]*\bid="([^"]+)"[^>]*>(.*?)</h\1>', re.DOTALL
+)
 _ANCHOR = re.compile(r'<a class="anchor-link".*?</a>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
 
@@ -57,7 +59,10 @@ def export(notebook: str | Path, page: str | Path) -> Path:
 
 
 def contents(body: str) -> str:
-    """A list of links to the headings of second and third level that ``body`` has, in order."""
+    """A list of links to the headings of second and third level that ``body`` has, in order.
+
+    Headings of class ``minor``, one per set and section, would make it unreadably long.
+    """
     items: list[str] = []
     nested = False
     for level, anchor, inner in _HEADING.findall(body):

@@ -6,7 +6,8 @@ What may be compared is :mod:`benchlib.analysis.parts`' to say; each part is dra
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +30,12 @@ class View:
     slug: str
     frame: pd.DataFrame
     published: bool = False
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def as_set(self) -> MeasuredSet:
+        """The view as a measured set of its own, for what looks at the surroundings too."""
+        return MeasuredSet(self.label, self.frame, self.environment, self.published)
 
     @property
     def usable(self) -> pd.DataFrame:
@@ -110,4 +117,5 @@ def _view(measured: MeasuredSet, part: parts.Part) -> View:
         slug=slug(f"{measured.name} {said}"),
         frame=part.frame,
         published=measured.published,
+        environment=measured.environment,
     )

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
+from benchlib.analysis import pareto
 from benchlib.report import explorer, picker
 from benchlib.report.document import load_sets
 from benchlib.report.drawing import Absent, Drawing
@@ -66,29 +66,15 @@ def test_the_picker_follows_the_terms(panel: Explorer) -> None:
     assert "No network meets these terms" in panel.picks.value
 
 
+def test_an_accuracy_of_what_is_asked_back(panel: Explorer, invented_view: View) -> None:
+    panel.choose(set=invented_view.label, least=70.0)
+    assert "cannot be ranked together" in panel.picks.value
+    panel.choose(metric="Cityscapes mIoU")
+    assert "<strong>ddrnet23_slim</strong> is fastest" in panel.picks.value
+
+
 def test_a_tie_is_called_a_tie(published_view: View) -> None:
-    picks = picker.pick(published_view, "int8", "640x480")
-    assert [one.model for one in picks if one.tied] == ["fast_scnn_blog", "resnet18"]
-    assert "are tied for fastest" in picker.html(picks, "int8", "640x480")
-
-
-def test_overlapping_intervals_tie(invented_view: View) -> None:
-    rows = invented_view.frame.copy()
-    here = (rows["precision"] == "fp32") & (rows["resolution"] == "640x480")
-    rows.loc[here, ["latency_ci_low_ms", "latency_ci_high_ms"]] = [0.01, 99.0]
-    wide = View("wide", "wide", rows)
-    assert all(one.tied for one in picker.pick(wide, "fp32", "640x480"))
-    assert sum(one.tied for one in picker.pick(invented_view, "fp32", "640x480")) == 1
-
-
-def test_terms_apply_within_a_metric(invented_view: View) -> None:
-    picks = picker.pick(
-        invented_view, "fp32", "640x480", least_accuracy=70, metric="Cityscapes mIoU"
+    picks = pareto.choose(published_view.at("int8", "640x480"))
+    assert "<strong>fast_scnn_blog and resnet18</strong> are tied for fastest" in picker.html(
+        picks, "int8", "640x480"
     )
-    assert [one.model for one in picks] == ["ddrnet23_slim"]
-
-
-def test_picks_are_fastest_first(invented_view: View) -> None:
-    times = [one.latency_ms for one in picker.pick(invented_view, "fp16", "640x480")]
-    assert times == sorted(times)
-    assert isinstance(invented_view.frame, pd.DataFrame)

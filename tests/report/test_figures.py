@@ -6,12 +6,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from benchlib.analysis import pareto
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import (
     accuracy,
     fps,
     heatmap,
     latencymodel,
+    roofline,
     scatter,
     speedup,
     spread,
@@ -30,6 +32,7 @@ DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
     "speed-up": speedup.draw,
     "work": work.draw,
     "latency model": latencymodel.draw,
+    "roofline": roofline.draw,
     "spread": spread.draw,
     "scatter": lambda view: scatter.draw(view, "gmacs", "fps"),
 }
@@ -139,19 +142,14 @@ def test_a_latency_model_says_how_far_it_misses(published_view: View) -> None:
     assert isinstance(latencymodel.draw(few), Absent)
 
 
-def test_a_front_calls_dominance_only_where_intervals_part() -> None:
-    rows = pd.DataFrame(
-        {
-            "model": ["quick", "tied", "slow"],
-            "accuracy": [70.0, 69.0, 68.0],
-            "latency_ms": [1.0, 1.05, 2.0],
-            "latency_ci_low_ms": [0.9, 0.98, 1.9],
-            "latency_ci_high_ms": [1.1, 1.12, 2.1],
-        }
-    )
-    assert accuracy.undominated(rows).tolist() == [True, True, False]
-    apart = rows.assign(latency_ci_low_ms=rows["latency_ms"], latency_ci_high_ms=rows["latency_ms"])
-    assert accuracy.undominated(apart).tolist() == [True, False, False]
+def test_the_front_is_bold_and_named(invented_view: View) -> None:
+    drawing = draw("imagenet", invented_view)
+    texts = drawing.figure.axes[0].texts
+    bold = {text.get_text() for text in texts if text.get_weight() == "bold"}
+    rows = invented_view.at("fp32", "640x480")
+    rows = rows[rows["accuracy_metric"] == "ImageNet top-1"]
+    assert bold == set(rows.loc[pareto.undominated(rows), "model"])
+    assert all(name in drawing.alt.split("FP16:")[0] for name in bold)
 
 
 def test_a_figure_of_one_metric_has_no_network_of_the_other(invented_view: View) -> None:

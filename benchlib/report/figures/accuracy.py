@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import order
+from benchlib.analysis import pareto
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.view import View, slug
@@ -41,22 +41,6 @@ def size_for(view: View, metric: str) -> str:
         )
         return str(sizes.loc[away.idxmin(), "resolution"])
     return str(sizes["resolution"].iloc[0])
-
-
-def undominated(rows: pd.DataFrame) -> pd.Series:
-    """True for networks that no other beats for certain.
-
-    One beats another when it is at least as accurate and, by :func:`benchlib.analysis.order.beats`,
-    faster beyond both intervals and by more than matters. Ties stay on the front.
-    """
-    front = [
-        not any(
-            other["accuracy"] >= row["accuracy"] and order.beats(other, row)
-            for _, other in rows.iterrows()
-        )
-        for _, row in rows.iterrows()
-    ]
-    return pd.Series(front, index=rows.index, dtype=bool)
 
 
 def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
@@ -113,7 +97,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
 
 
 def _finding(rows: pd.DataFrame, precision: str) -> str:
-    front = rows[undominated(rows)].sort_values("latency_ms")
+    front = rows[pareto.undominated(rows)].sort_values("latency_ms")
     names = numerals.listed(list(front["model"]), most=12)
     return f"{theme.precision_label(precision)}: {names} on the front."
 
@@ -143,7 +127,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
         linewidth=1.2,
         zorder=1,
     )
-    front = undominated(rows)
+    front = pareto.undominated(rows)
     for row, leads in zip(rows.itertuples(index=False), front, strict=True):
         look = looks[row.model]
         axes.plot(
@@ -171,7 +155,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
 
 
 def _names(axes: Axes, rows: pd.DataFrame) -> None:
-    front = undominated(rows)
+    front = pareto.undominated(rows)
     texts = [
         axes.text(
             row.latency_ms,

@@ -1,0 +1,135 @@
+"""Several measured sets in one report: ratios per cell, and what differs around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+
+from benchlib.analysis import literature
+from benchlib.analysis.compare import Comparison, Outcome, compare
+from benchlib.analysis.literature import Beside
+from benchlib.analysis.measured import MeasuredSet
+from benchlib.report import numerals, theme
+from benchlib.report.tables import grid
+from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.view import slug, title
+
+
+def side_by_side(sets: Sequence[MeasuredSet]) -> str:
+    """HTML: measured sets against each other in their order, and each beside published figures."""
+    measured = [one for one in sets if not one.published]
+    published = [one for one in sets if one.published]
+    parts = [_compared(first, second) for first, second in pairwise(measured)]
+    parts += [_beside(one, other) for one in measured for other in published]
+    if not parts:
+        return '<p class="absent">This report has no second set to lay beside the first.</p>'
+    return "".join(parts)
+
+
+def _compared(first: MeasuredSet, second: MeasuredSet) -> str:
+    found = compare(first, second)
+    heading = _heading(f"{title(second)} against {title(first)}", second, first)
+    if found.mean_ratio is None:
+        return f"{heading}<p>The two sets share no case.</p>"
+    counted = ", ".join(f"{len(found.of(word))} {word.value}" for word in Outcome)
+    mean = numerals.short(found.mean_ratio)
+    low, high = numerals.short(found.low), numerals.short(found.high)
+    bounds = "" if found.low is None else f" ({low} to {high})"
+    said = (
+        f"Over {numerals.count(len(found.rows), 'case')} in both, the second set takes {mean} "
+        f"times as long{bounds}, by the geometric mean with a 95 % interval over networks; "
+        f"{counted}."
+    )
+    return f"{heading}<p>{escape(said)}</p>{_folded('case', _cases(found))}{_surroundings(found)}"
+
+
+def _cases(found: Comparison) -> Grid:
+    rows = found.rows
+    return Grid(
+        name=f"compare-{slug(found.first)}-{slug(found.second)}",
+        caption="Times in ms of one batch; a ratio below 1: the second set is faster.",
+        corner="Network",
+        rows=tuple(row.model for row in rows),
+        columns=(
+            Column("Case", "Size", tuple(Cell(f"{row.width}×{row.height}") for row in rows)),
+            Column("Case", "Precision", tuple(_precision(row.precision) for row in rows)),
+            Column("ms", found.first, tuple(_number(row.first_ms) for row in rows)),
+            Column("ms", found.second, tuple(_number(row.second_ms) for row in rows)),
+            Column("Second over first", "ratio", tuple(_number(row.ratio) for row in rows)),
+            Column("Second over first", "", tuple(Cell(row.outcome.value) for row in rows)),
+        ),
+    )
+
+
+def _surroundings(found: Comparison) -> str:
+    if not found.differences:
+        return ""
+    table = Grid(
+        name=f"differences-{slug(found.first)}-{slug(found.second)}",
+        caption="What else differs between the two sets.",
+        corner="Fact",
+        rows=tuple(one.field for one in found.differences),
+        columns=(
+            Column("", found.first, tuple(_word(one.first) for one in found.differences)),
+            Column("", found.second, tuple(_word(one.second) for one in found.differences)),
+        ),
+    )
+    return grid.html(table, sortable=False)
+
+
+def _beside(measured: MeasuredSet, published: MeasuredSet) -> str:
+    found = literature.beside(measured, published)
+    heading = _heading(f"{title(measured)} beside {title(published)}", measured, published)
+    if not found:
+        return f"{heading}<p>The two sets share no case.</p>"
+    ratios = sorted(one.ratio for one in found)
+    reasons = list(dict.fromkeys(reason for one in found for reason in one.reasons))
+    said = (
+        f"{numerals.count(len(found), 'cell')} in both: ours takes {numerals.short(ratios[0])} to "
+        f"{numerals.short(ratios[-1])} times as long, {numerals.short(ratios[len(ratios) // 2])} "
+        "in the median."
+    )
+    because = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+    listed = f"<p>Known differences:</p><ul>{because}</ul>" if because else ""
+    folded = _folded("cell", _cells(measured, published, found))
+    return f"{heading}<p>{escape(said)}</p>{listed}{folded}"
+
+
+def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside]) -> Grid:
+    return Grid(
+        name=f"beside-{slug(measured.name)}-{slug(published.name)}",
+        caption="Times in ms of one batch, and ours over the published figure.",
+        corner="Network",
+        rows=tuple(one.model for one in found),
+        columns=(
+            Column("Case", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in found)),
+            Column("Case", "Precision", tuple(_precision(one.precision) for one in found)),
+            Column("ms", "ours", tuple(_number(one.ours_ms) for one in found)),
+            Column("ms", "published", tuple(_number(one.published_ms) for one in found)),
+            Column("", "ratio", tuple(_number(one.ratio) for one in found)),
+            Column("", "published as", tuple(Cell(one.published_model) for one in found)),
+        ),
+    )
+
+
+def _heading(text: str, *sets: MeasuredSet) -> str:
+    anchor = "-".join(slug(one.name) for one in sets)
+    return f'<h3 class="minor" id="beside-{anchor}">{escape(text)}</h3>'
+
+
+def _folded(noun: str, table: Grid) -> str:
+    summary = f"Every {noun} ({len(table.rows)})"
+    return f"<details><summary>{summary}</summary>{grid.html(table)}</details>"
+
+
+def _precision(word: str) -> Cell:
+    return Cell(theme.precision_label(word))
+
+
+def _number(value: float) -> Cell:
+    return Cell(numerals.short(value), value)
+
+
+def _word(value: object) -> Cell:
+    return Cell(numerals.DASH if value in (None, "") else str(value))
