@@ -1,7 +1,7 @@
 """What the blog claims, in our words, with the figures it printed; and what we ask besides.
 
-The blog is "Benchmarking backbones" of 4 May 2024, willbrennan.github.io (RTX 3090, TensorRT
-10.0.1), the one that this project reproduces.
+The blog is the backbone benchmark of 4 May 2024 on an RTX 3090 with TensorRT 10.0.1,
+https://willbrennan.github.io/blog/2024/05/04/backbone-benchmark.html.
 """
 
 from __future__ import annotations
