@@ -25,7 +25,6 @@ from benchlib.report.figures import (
     work,
 )
 from benchlib.report.findings import findings_section
-from benchlib.report.html import TEMPLATES
 from benchlib.report.sidebyside import side_by_side
 from benchlib.report.tables import environment, failures, grid, latency, precision
 from benchlib.report.view import View, slug, title, views
@@ -54,8 +53,7 @@ class Document:
 
     def styles(self) -> HTML:
         """The style of figures and tables; the first thing a notebook shows."""
-        css = (TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
-        return HTML(f"<style>{css}</style>")
+        return show.styles()
 
     def findings(self) -> HTML:
         """The tested claims."""

@@ -110,6 +110,7 @@ class Explorer:
         self._refresh()
         self.panel = widgets.VBox(
             [
+                widgets.HTML(show.styles().data),
                 widgets.HBox(
                     [
                         widgets.VBox([self._set, self._figure, self._size, self._x, self._y]),

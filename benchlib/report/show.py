@@ -9,6 +9,7 @@ from pathlib import Path
 from IPython.display import HTML
 
 from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.html import TEMPLATES
 
 _LEAST_PIXELS_PER_INCH = 66
 """Labels of 8 points are then some 7 pixels high: the least that can be read."""
@@ -19,6 +20,12 @@ def figure(drawing: Drawing | Absent, figures_dir: str | Path | None = None) -> 
     if figures_dir and isinstance(drawing, Drawing):
         drawing.save(Path(figures_dir))
     return HTML(markup(drawing))
+
+
+def styles() -> HTML:
+    """The style of figures, tables and boxes; a notebook shows it before them."""
+    css = (TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
+    return HTML(f"<style>{css}</style>")
 
 
 def markup(drawing: Drawing | Absent) -> str:
