@@ -60,14 +60,21 @@ def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def lines(found: Sequence[Finding]) -> list[str]:
-    """``found`` as text: per claim its verdict and sentence, then every subset on a line."""
+    """``found`` as text: per claim its verdict and sentence, then every subset on a line.
+
+    Subsets that nothing can be told of are only counted; the JSON holds them all.
+    """
     said: list[str] = []
     for headline in headlines(found):
         said += [
             f"{headline.claim}",
             f"  {headline.verdict.value.upper()}. {headline.sentence}",
         ]
-        said += [f"    {_line(one)}" for one in found if one.claim == headline.claim]
+        each = [one for one in found if one.claim == headline.claim]
+        told = [one for one in each if one.verdict is not Answer.CANT_TELL]
+        said += [f"    {_line(one)}" for one in told]
+        if told and len(told) < len(each):
+            said.append(f"    and {len(each) - len(told)} subsets too small to tell")
         said.append("")
     return said[:-1]
 
