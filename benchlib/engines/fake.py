@@ -186,17 +186,25 @@ def _plan(version: Version) -> bytes:
 
 def _layers(options: Mapping[str, Any]) -> dict[str, Any]:
     """Layer information as a plan built with ``detailed`` gives it, every layer as asked."""
-    # A placeholder graph says in words which form it stands for.
-    graph = Path(options["--onnx"] or "").name and Path(options["--onnx"]).read_text()
+    # A placeholder graph says in words which form it stands for; a real one is not read.
+    form = _placeholder(options["--onnx"])
     kind = "FP32"
-    if options.get("--fp16") or "fp16" in graph:
+    if options.get("--fp16") or "fp16" in form:
         kind = "FP16"
-    if options.get("--int8") or "int8" in graph:
+    if options.get("--int8") or "int8" in form:
         kind = "Int8"
     tensor = {"Name": "t", "Location": "Device", "Dimensions": [1, 8, 8, 8]}
     tensor["Format/Datatype"] = f"Row major linear {kind} format"
     layer = {"LayerType": "CaskConvolution", "Inputs": [tensor], "Outputs": [tensor]}
     return {"Layers": [{"Name": f"Conv_{i}", **layer} for i in range(3)], "Bindings": ["input"]}
+
+
+def _placeholder(path: str | None) -> str:
+    """The text of a placeholder graph; empty where there is none or the file is a real one."""
+    if not path:
+        return ""
+    content = Path(path).read_bytes()
+    return content.decode() if content.isascii() else ""
 
 
 def _say(severity: str, message: str) -> None:

@@ -64,7 +64,7 @@ class Assembler:
 
         ``files`` are the raw series, relative to the set.
         """
-        found = Findings(evidence, self.lock)
+        found = Findings(evidence, self.lock, self.device)
         headline, pooled, judgement = found.headline, found.pooled, found.judgement
         row = Row(
             **self._known(evidence),

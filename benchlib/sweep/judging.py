@@ -11,7 +11,7 @@ import numpy as np
 
 from benchlib.engines import layers as engine_layers
 from benchlib.engines.layers import BadLayersError, Layer
-from benchlib.sweep import readings, replication, samples, verdict
+from benchlib.sweep import readings, replication, roof, samples, verdict
 from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.readings import Range, TelemetrySummary
@@ -22,10 +22,14 @@ from benchlib.sweep.verdict import Judgement, Observed
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that is computed from the evidence of one measured case, each when asked for."""
+    """Everything that is computed from the evidence of one measured case, each when asked for.
+
+    ``device`` is the GPU's name or ``cpu``.
+    """
 
     evidence: Evidence
     lock: ClockLock
+    device: str | None = None
 
     @cached_property
     def runs(self) -> tuple[Summary, ...]:
@@ -72,6 +76,7 @@ class Findings:
                 telemetry=self.telemetry,
                 lock=self.lock,
                 finite=self._finite,
+                floor_ms=self._floor_ms,
                 cuda_graph=settings.cuda_graph,
                 graph_captured=not any(run.log.graph_failed for run in runs),
                 transfers=settings.transfers,
@@ -86,6 +91,16 @@ class Findings:
         """Whether the graph's outputs on real images were numbers; None for FP32's own."""
         graph = self.evidence.graph
         return None if graph is None or graph.fidelity is None else graph.fidelity.finite
+
+    @property
+    def _floor_ms(self) -> float | None:
+        """The least milliseconds that the card's peak allows for one batch; None if not known."""
+        case, settings = self.evidence.case, self.evidence.settings
+        if self.on_cpu or any(flag.startswith("--sparsity") for flag in settings.extra_flags):
+            # The peaks are those of dense arithmetic.
+            return None
+        gmacs = self.evidence.network.gmacs
+        return roof.floor_ms(self.device, case.precision, settings.tf32, gmacs, case.batch)
 
     @property
     def throughput_img_s(self) -> float:

@@ -3,6 +3,7 @@
 The script is JSON in the environment variable SCRIPTED_NVML:
 
 ``absent``    no driver: nvmlInit fails
+``name``      what the card is called
 ``refuse``    locking the clock is not permitted
 ``mute``      names of functions that this card does not support
 ``clocks``    SM clocks, one after the other, the last for good
@@ -72,7 +73,7 @@ def nvmlDeviceGetHandleByUUID(uuid: str) -> str:  # noqa: N802
 
 
 def nvmlDeviceGetName(handle: str) -> bytes:  # noqa: N802
-    return b"Scripted Card"
+    return _script().get("name", "Scripted Card").encode()
 
 
 def nvmlDeviceGetClockInfo(handle: str, kind: int) -> int:  # noqa: N802

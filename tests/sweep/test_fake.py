@@ -37,6 +37,19 @@ def test_build_leaves_a_plan_and_layers(tmp_path: Path) -> None:
     assert said.built_s == 0.25
 
 
+def test_a_real_graph_is_taken_though_it_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x08\x12\x07pytorch\xff\xfe\x80int8")
+    done = call(
+        f"--onnx={tmp_path / 'a.onnx'}",
+        f"--saveEngine={tmp_path / 'a.plan'}",
+        "--skipInference",
+        f"--exportLayerInfo={tmp_path / 'a.json'}",
+    )
+    assert done.returncode == 0, done.stderr
+    found = layers.read(tmp_path / "a.json")
+    assert layers.low_precision_share(found, Precision.INT8) == 0.0
+
+
 def test_timing_leaves_times_that_are_the_same_each_time(tmp_path: Path) -> None:
     argv = ("--loadEngine=a", f"--exportTimes={tmp_path / 't.json'}", "--duration=1")
     call(*argv)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchlib.case import Verdict
+from benchlib.case import Case, Verdict
+from benchlib.graphs.fidelity import Fidelity
+from benchlib.graphs.form import GraphForm
+from benchlib.graphs.make import Graph
 from benchlib.sweep.outcome import Outcome
+from benchlib.sweep.workshop import Network, Placeholders
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
@@ -66,6 +71,58 @@ def test_throttling_makes_the_row_suspect(fake_run: Run, script: Script, card: C
     assert row.throttle == "power_cap"
     assert row.verdict is Verdict.SUSPECT
     assert "throttled" in row.reasons
+
+
+def facts(monkeypatch: pytest.MonkeyPatch, gmacs: float | None) -> None:
+    """Let every network of the fake engine's runs have ``gmacs``."""
+    monkeypatch.setattr(Placeholders, "describe", lambda *_: Network(gmacs=gmacs))
+
+
+@pytest.mark.parametrize(
+    ("name", "gmacs", "values", "impossible"),
+    [
+        # 67e12 operations per second with 4.4 of margin: 2 ms hold 295 10^9 of them at most.
+        ("NVIDIA H200", 300.0, {"tf32": False}, True),
+        ("NVIDIA H200", 290.0, {"tf32": False}, False),
+        ("NVIDIA H200", 300.0, {"tf32": True}, False),
+        ("NVIDIA H200", 150.0, {"tf32": False, "batch_sizes": [2]}, True),
+        ("NVIDIA H200", 300.0, {"tf32": False, "extra_flags": ["--sparsity=force"]}, False),
+        ("NVIDIA H200", None, {"tf32": False}, False),
+        ("Scripted Card", 300.0, {"tf32": False}, False),
+    ],
+)
+def test_a_time_below_the_cards_floor_is_invalid(
+    fake_run: Run,
+    card: Card,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    gmacs: float | None,
+    values: dict[str, Any],
+    impossible: bool,
+) -> None:
+    card(name=name)
+    facts(monkeypatch, gmacs)
+    row = watched(fake_run, duration_s=0.2, **values)
+    assert row.device == name
+    assert ("impossible" in row.reasons) is impossible
+    assert (row.verdict is Verdict.INVALID) is impossible
+    assert row.latency_ms == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_graph_whose_outputs_are_no_numbers_is_invalid(
+    fake_run: Run, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Placeholders.graph
+
+    def broken(self: Placeholders, case: Case, form: GraphForm) -> Graph:
+        return replace(made(self, case, form), fidelity=Fidelity(None, None, False, 4))
+
+    card()
+    monkeypatch.setattr(Placeholders, "graph", broken)
+    row = watched(fake_run, precision="fp16")
+    assert row.verdict is Verdict.INVALID
+    assert "numerics" in row.reasons
+    assert row.attempt == 1
 
 
 def test_without_nvml_the_columns_are_empty_not_zero(fake_run: Run, card: Card) -> None:
