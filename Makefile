@@ -56,6 +56,18 @@ format: setup
 	$(BIN)/python -m ruff format .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
+# The pictures in README.md and figures/: drawn again from the committed sets, byte for byte.
+figures: setup
+	$(BIN)/python -m benchlib report results/rtx3090-published results/h200-tensorrt-8.6 -o build/report --figures figures
+	$(BIN)/python -m benchlib.report.readme
+
+schema: setup
+	$(BIN)/python -m benchlib.sweep.schema
+
+lock: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --no-header --no-annotate --extra dev --python-version 3.10 pyproject.toml -o requirements.lock
+
 pdf: setup
 	$(BIN)/python -m benchlib report $(OUT) --pdf
 
