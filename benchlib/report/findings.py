@@ -71,7 +71,8 @@ def every_test(name: str, found: Sequence[Finding]) -> Grid:
 
 
 def _verdict(one: Finding) -> str:
-    return f"{_SYMBOLS[one.verdict]} {one.verdict.value}"
+    # No-break spaces keep the symbol and its words on one line of a narrow column.
+    return f"{_SYMBOLS[one.verdict]} {one.verdict.value}".replace(" ", "\u00a0")
 
 
 def _estimate(one: Finding) -> str:

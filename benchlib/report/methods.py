@@ -100,11 +100,13 @@ def faults() -> Grid:
 
 
 def commands(measured: MeasuredSet) -> str:
-    """HTML: the commands of one good row per precision, as they were run, without folders."""
+    """HTML: the commands of one good row per precision, without folders; repeats are left out."""
     rows = measured.frame[measured.frame["status"] == Status.OK.value]
     parts = []
     for precision, some in rows.groupby("precision", observed=True):
-        lines = next(filter(None, (measured.commands(str(key)) for key in some["key"])), ())
+        lines = _distinct(
+            next(filter(None, (measured.commands(str(key)) for key in some["key"])), ())
+        )
         if lines:
             said = escape("\n".join(shlex.join(argv) for argv in lines))
             parts.append(
@@ -115,6 +117,14 @@ def commands(measured: MeasuredSet) -> str:
     if parts:
         return heading + "".join(parts)
     return f"{heading}<p>The commands were not kept with this set.</p>"
+
+
+def _distinct(lines: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The first command with each set of flags: repeats differ in their files' names only."""
+    first: dict[tuple[str, ...], Sequence[str]] = {}
+    for argv in lines:
+        first.setdefault(tuple(word.partition("=")[0] for word in argv), argv)
+    return list(first.values())
 
 
 def provenance(sets: Sequence[MeasuredSet]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ _POINTS_PER_INCH = 72
 _LEADING = 1.3
 """Height of a line of type over its size."""
 _LEADER_INCHES = 0.26
+_LETTER = 0.62
+"""Mean width of a letter of DejaVu Sans over the size of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,12 @@ class EndLabel:
     y: float
     text: str
     color: str
+
+
+def room(texts: Iterable[str], points: float) -> float:
+    """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
+    longest = max((len(text) for text in texts), default=0)
+    return _LEADER_INCHES + longest * points * _LETTER / _POINTS_PER_INCH + 0.1
 
 
 def spaced(wanted: list[float], gap: float) -> list[float]:

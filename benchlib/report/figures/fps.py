@@ -11,11 +11,14 @@ from matplotlib.figure import Figure
 
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import endlabels
+from benchlib.report.figures import endlabels, logaxis
 from benchlib.report.view import View
 
 REAL_TIME_FPS = 30
 """Frames per second of ordinary video, the line most readers look for."""
+_POINTS = 8.5
+_SMALL_POINTS = 7.0
+_PANEL_INCHES = 2.3
 
 
 def draw(view: View, precision: str) -> Drawing | Absent:
@@ -26,7 +29,10 @@ def draw(view: View, precision: str) -> Drawing | Absent:
     with theme.style():
         figure = Figure(figsize=(9.5, 6.4))
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.085, right=0.79, bottom=0.1, top=0.93)
+        right = (
+            1 - endlabels.room(_texts(view, precision).values(), _POINTS) / figure.get_figwidth()
+        )
+        figure.subplots_adjust(left=0.085, right=right, bottom=0.1, top=0.93)
         _lines(axes, view, precision, _limits(view.at(precision)))
         axes.set_ylabel("Frames per second (log)")
         axes.set_xlabel("Input size, spaced by megapixels (log)")
@@ -52,14 +58,18 @@ def panels(view: View) -> Drawing | Absent:
         return Absent(name, "no usable row.")
     limits = _limits(view.usable)
     with theme.style():
-        figure = Figure(figsize=(max(6.0, 4.25 * len(precisions)), 5.6))
+        texts = [text for word in precisions for text in _texts(view, word).values()]
+        beside = endlabels.room(texts, _SMALL_POINTS)
+        width = 0.8 + len(precisions) * _PANEL_INCHES + (len(precisions) - 1) * 0.45
+        width += len(precisions) * beside
+        figure = Figure(figsize=(width, 5.6))
         grid = figure.subplots(1, len(precisions), squeeze=False)[0]
         figure.subplots_adjust(
-            left=0.8 / figure.get_figwidth(),
-            right=1 - 1.6 / figure.get_figwidth(),
+            left=0.8 / width,
+            right=1 - beside / width,
             bottom=0.15,
             top=0.92,
-            wspace=0.86,
+            wspace=(beside + 0.45) / _PANEL_INCHES,
         )
         for axes, precision in zip(grid, precisions, strict=True):
             _lines(axes, view, precision, limits, small=True)
@@ -92,6 +102,15 @@ def finding(view: View, precision: str) -> str:
     )
 
 
+def _texts(view: View, precision: str) -> dict[str, str]:
+    """What stands at the end of each network's line: its name and the FPS of its last size."""
+    texts = {}
+    for model, points in view.at(precision).sort_values("megapixels").groupby("model"):
+        only = ", one size" if len(points) == 1 and len(view.sizes) > 1 else ""
+        texts[str(model)] = f"{model}  {numerals.short(points['fps'].iloc[-1])}{only}"
+    return texts
+
+
 def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     low, high = rows["fps"].min() / 1.35, rows["fps"].max() * 1.35
     # The real-time line is worth some empty room, not half the figure.
@@ -109,6 +128,7 @@ def _lines(
     looks = view.looks()
     axes.set(xscale="log", yscale="log", ylim=limits)
     labels = []
+    texts = _texts(view, precision)
     for model, points in rows.sort_values("megapixels").groupby("model", sort=True):
         look = looks[str(model)]
         axes.plot(
@@ -120,11 +140,10 @@ def _lines(
         )
         _marks(axes, points, look, 4.0 if small else 5.5)
         last = points.iloc[-1]
-        only = " (this size only)" if len(points) == 1 and len(view.sizes) > 1 else ""
-        text = f"{model}  {numerals.short(last['fps'])}{only}"
+        text = texts[str(model)]
         labels.append(endlabels.EndLabel(last["megapixels"], last["fps"], text, look.text))
     _size_ticks(axes, rows, small)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    logaxis.tidy(axes.yaxis)
     if limits[0] < REAL_TIME_FPS < limits[1]:
         axes.axhline(REAL_TIME_FPS, color="#777777", linestyle=":", linewidth=1.1)
         axes.annotate(
@@ -135,7 +154,7 @@ def _lines(
             fontsize=7.5,
             color="#555555",
         )
-    endlabels.draw(axes, labels, points=7 if small else 8.5)
+    endlabels.draw(axes, labels, points=_SMALL_POINTS if small else _POINTS)
 
 
 def _marks(axes: Axes, points: pd.DataFrame, look: theme.Look, size: float) -> None:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from benchlib.analysis import scaling
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import logaxis
 from benchlib.report.view import View
 
 
@@ -34,7 +35,7 @@ def draw(view: View) -> Drawing | Absent:
         left.set_xlabel("Fixed cost, ms per batch")
         right.set_xscale("log")
         right.set_xlabel("Cost of a megapixel, ms (log)")
-        right.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        logaxis.tidy(right.xaxis)
         left.set_yticks(range(len(models)), models)
         left.set_ylim(-0.6, len(models) - 0.4)
         figure.legend(

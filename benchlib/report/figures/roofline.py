@@ -11,6 +11,7 @@ from benchlib.analysis import roofline
 from benchlib.analysis.roofline import Point, Roofs
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import logaxis
 from benchlib.report.view import View
 
 
@@ -33,6 +34,9 @@ def draw(view: View) -> Drawing | Absent:
             _panel(axes, mine, roofs[precision], looks, sizes)
             axes.set_title(theme.precision_label(precision))
             axes.set_xlabel("Operations per byte (log)")
+        for axes in grid:
+            logaxis.tidy(axes.xaxis)
+            logaxis.tidy(axes.yaxis)
         grid[0].set_ylabel("Reached, 10¹² operations per second (log)")
         families = sorted({looks[point.model].family for point in points})
         handles = [_dot(theme.swatch(family).line, 6, family) for family in families]
@@ -81,8 +85,6 @@ def _panel(
         x = np.geomspace(min(reach) / 2, max(reach) * 2, 60)
         style = "-" if roof.measured else "--"
         axes.plot(x, [roof.at(at) for at in x], color="#333333", linestyle=style, linewidth=1.4)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
 
 
 def _size(index: int) -> float:

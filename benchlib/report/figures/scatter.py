@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import logaxis
 from benchlib.report.view import View
 
 AXES: dict[str, str] = {
@@ -56,7 +57,7 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
         ):
             if "(log)" in AXES[column] and (rows[column] > 0).all():
                 scale("log")
-                axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+                logaxis.tidy(axis)
         axes.set(xlabel=AXES[x], ylabel=AXES[y])
         families = sorted({looks[model].family for model in rows["model"]})
         handles = [_dot("o", theme.swatch(family).line, family) for family in families]

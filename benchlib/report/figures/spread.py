@@ -35,7 +35,7 @@ def draw(view: View) -> Drawing | Absent:
             percents,
             said.fillna(numerals.DASH),
             "Oranges",
-            "Half-width of interval, % (log)",
+            "± % (log)",
             _SCALE_PERCENT,
         )
     finding = _finding(rows)

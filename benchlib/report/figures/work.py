@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from benchlib.analysis import dependence
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import logaxis
 from benchlib.report.view import View
 
 
@@ -34,6 +35,9 @@ def draw(view: View) -> Drawing | Absent:
                 told = _rho(found.get((precision, size)))
                 axes.set_title(f"{theme.precision_label(precision)} {theme.size_label(size)}{told}")
                 axes.title.set_fontsize(9)
+        for axes in grid.flat:
+            logaxis.tidy(axes.xaxis)
+            logaxis.tidy(axes.yaxis)
         figure.supxlabel("GMACs per image at that size (log)", fontsize=10, y=0.5 / height)
         figure.supylabel("Median latency, ms per batch (log)", fontsize=10)
         families = sorted({looks[model].family for model in rows["model"]})
@@ -100,6 +104,3 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
         )
     if rows["gmacs"].nunique() == 1:
         axes.set_xlim(rows["gmacs"].iloc[0] / 2, rows["gmacs"].iloc[0] * 2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axes.minorticks_off()
