@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from getpass import getuser
 from pathlib import Path
@@ -18,10 +19,12 @@ from benchlib.case import Engine, Failure, Status, Verdict
 from benchlib.engines import exporttimes
 from benchlib.engines.program import Program
 from benchlib.errors import InputError
-from benchlib.sweep import environment
+from benchlib.sweep import environment, run
 from benchlib.sweep.outcome import Outcome
+from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.progress import Lines
 from benchlib.sweep.row import COLUMNS
+from benchlib.sweep.workshop import Placeholders
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
@@ -274,3 +277,26 @@ def test_a_missing_program_is_a_failed_row(fake_run: Run) -> None:
     (row,) = fake_run(program=gone).rows
     assert (row.status, row.failure) == (Status.FAILED, Failure.MISSING_PROGRAM)
     assert "no-such-program" in row.message
+
+
+def test_a_cpu_row_has_no_enqueue_time_and_no_card(
+    fake_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in on a CPU has no enqueue of its own; what its file holds there is no such."""
+
+    def placeholders(given: Parameters, program: Program, work: Path) -> Placeholders:
+        return Placeholders(work / "graphs", given.seed)
+
+    monkeypatch.setattr(run, "_workshop", placeholders)
+    code = (
+        "import sys; from benchlib.engines import fake\n"
+        "sys.exit(fake.main([one for one in sys.argv[1:] if not one.startswith('--seed=')]))"
+    )
+    cpu = Program(Engine.ONNXRUNTIME_CPU, (sys.executable, "-c", code), "1.20.0", "cpu")
+    (row,) = fake_run(program=cpu, engine="onnxruntime_cpu").rows
+    assert (row.status, row.device, row.message) == (Status.OK, "cpu", None)
+    assert row.enqueue_ms is None
+    assert row.as_record()["enqueue_ms"] is None
+    assert [one["enqueue"] for one in row.detail["statistics"]] == [None]
+    assert (row.cuda_graph, row.transfers, row.spin_wait) == (None, None, None)
+    assert "enqueue_bound" not in row.reasons
