@@ -169,12 +169,15 @@ def main_job(
             given = {**parameters.as_json(), "out_dir": str(out.resolve())}
             name = f"benchmark_{parameters.precision}.ipynb"
             executions.append(relay.execute("benchmark.ipynb", out / name, given))
+    interrupted = relay.asked and not (
+        len(executions) == len(runs) and all(one.ok for one in executions)
+    )
     counts = _counts(out)
     page = None
-    if with_report and counts and not relay.asked:
+    if with_report and counts and not interrupted:
         log.info("the report: papermill runs report.ipynb")
         page = report([out], out)
-    return Ended(out, tuple(executions), counts, page, relay.asked)
+    return Ended(out, tuple(executions), counts, page, interrupted)
 
 
 class Relay:
@@ -205,8 +208,7 @@ class Relay:
             return running.result()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        said = "stopping at once" if self.asked else "the running case is finished first"
-        log.warning("%s", said)
+        # The kernel says in its own words what it does about it.
         self.asked = True
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.NoSuchProcess):
