@@ -17,12 +17,13 @@ from benchlib.models import lineup
 
 _CELL = ["model", "precision", "resolution"]
 _SHARED = ["engine", "batch", "shape_mode"]
+_WORDS = len(_SHARED) + 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """``frame`` has at most one row per model, precision and size; ``label`` says what sets it
-    apart from the other parts of its table and is empty for an only one."""
+    """``frame`` has at most one row per model, precision and size; ``label`` names only what
+    sets it apart from the other parts of its table, so it is empty for an only one."""
 
     label: str
     frame: pd.DataFrame
@@ -30,11 +31,14 @@ class Part:
 
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
     """The comparable parts of ``frame``, the one with most rows first; none for no rows."""
-    found = sorted(_split(frame), key=lambda part: (-len(part.frame), part.label))
-    alone = len(found) == 1
+    found = sorted(_split(frame), key=lambda one: (-len(one[1]), one[0]))
+    kinds = [len({words[place] for words, _ in found}) for place in range(_WORDS)]
     return tuple(
-        Part("" if alone else one.label, one.frame.sort_values(_CELL, kind="stable"))
-        for one in found
+        Part(
+            ", ".join(word for word, many in zip(words, kinds, strict=True) if many > 1 and word),
+            rows.sort_values(_CELL, kind="stable"),
+        )
+        for words, rows in found
     )
 
 
@@ -73,17 +77,21 @@ def _present(column: pd.Series) -> list[object]:
     return list(column.cat.remove_unused_categories().cat.categories)
 
 
-def _split(frame: pd.DataFrame) -> Iterator[Part]:
-    for values, rows in frame.groupby(_SHARED, dropna=False, sort=True):
-        words = [str(value) for value in values if not pd.isna(value)]
-        words[1:2] = [f"batch {rows['batch'].iloc[0]:.0f}"]
+def _split(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Rows that belong together, each with its engine, batch, shapes, typing and INT8 method."""
+    for (engine, batch, shapes), rows in frame.groupby(_SHARED, dropna=False, sort=True):
+        shared = (_word(engine), f"batch {batch:.0f}", _word(shapes))
         if not rows.duplicated(_CELL).any():
-            yield Part(", ".join(words), rows)
+            yield (*shared, "", ""), rows
             continue
         int8 = rows["precision"] == Precision.INT8.value
         for typing in list(rows["typing"].dropna().unique()) or [None]:
             for method in list(rows.loc[int8, "int8_method"].dropna().unique()) or [None]:
                 mine = ~int8 | (rows["int8_method"] == method if method else True)
                 part = rows[mine & ((rows["typing"] == typing) | rows["typing"].isna())]
-                said = [*words, f"{typing} typing" if typing else "", method or ""]
-                yield Part(", ".join(filter(None, said)), part.drop_duplicates(_CELL, keep="last"))
+                said = (f"{typing} typing" if typing else "", f"INT8 by {method}" if method else "")
+                yield (*shared, *said), part.drop_duplicates(_CELL, keep="last")
+
+
+def _word(value: object) -> str:
+    return "" if pd.isna(value) else str(value)

@@ -41,9 +41,9 @@ class TestParts:
         rows = [row("a", 1.0), row("a", 2.0, batch=8), row("a", 3.0, shape_mode="blog")]
         found = parts.parts(table(rows))
         assert sorted(part.label for part in found) == [
-            "trtexec, batch 1, blog",
-            "trtexec, batch 1, static",
-            "trtexec, batch 8, static",
+            "batch 1, blog",
+            "batch 1, static",
+            "batch 8, static",
         ]
 
     def test_int8_methods_are_told_apart_and_share_the_other_precisions(self, table, row):
