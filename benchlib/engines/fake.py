@@ -43,7 +43,8 @@ class Behaviour:
     ``story`` names the course of the times: ``steady``, ``drift``, ``bimodal``, ``warming``,
     ``throttle``, ``crash``; a list of stories gives one per attempt, the last for all further
     ones, and needs ``state``, a folder in which attempts are counted. ``crash_at`` ends the
-    timing by a segmentation fault at that query. ``sleep_s`` is how long each phase really takes.
+    timing by a segmentation fault at that query. ``cold_ms`` is how long after its start, the
+    warm-up included, the pretended GPU is slow. ``sleep_s`` is how long each phase really takes.
     """
 
     build: str = "ok"
@@ -51,6 +52,7 @@ class Behaviour:
     story: str | Sequence[str] = "steady"
     median_ms: float = 2.0
     spread: float = 0.002
+    cold_ms: float = 0.0
     enqueue_ms: float = 0.05
     crash_at: int | None = None
     sleep_s: float = 0.0
@@ -146,6 +148,7 @@ def _queries(options: Mapping[str, Any], behaviour: Behaviour, path: Path) -> It
         if index == behaviour.crash_at:
             _die(signal.SIGSEGV)
         took = behaviour.median_ms * _factor(story, index / count)
+        took *= 1.2 if now < behaviour.cold_ms else 1.0
         took *= 1 + chance.gauss(0, behaviour.spread)
         end, enqueued = now + took, now + behaviour.enqueue_ms
         yield Query(now, enqueued, now, now, now, end, end, end, 0.0, took, 0.0, took)

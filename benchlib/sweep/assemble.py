@@ -164,10 +164,12 @@ class Assembler:
                     "process": run.process,
                     "n": len(run.queries),
                     "wall_s": run.wall_s,
+                    "stopped_by": run.stopped_by(evidence.settings),
                     "warnings": list(run.log.warnings),
                 }
                 for run in evidence.runs
             ],
+            "warm_up": [trial.as_json() for trial in evidence.trials],
             "memory_freed": evidence.memory_freed,
             "clock_lock": asdict(self.lock),
         }

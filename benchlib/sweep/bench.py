@@ -13,7 +13,7 @@ from benchlib.engines.log import Log
 from benchlib.engines.outcome import judge_phase
 from benchlib.engines.program import Program
 from benchlib.graphs.make import Graph
-from benchlib.sweep import nvml, plans, process
+from benchlib.sweep import nvml, plans, process, warmup
 from benchlib.sweep.evidence import Evidence, TimingRun
 from benchlib.sweep.failure import CaseError, disk_full, timeout
 from benchlib.sweep.parameters import Parameters
@@ -68,7 +68,8 @@ class Bench:
                 dynamic=graph.dynamic,
             )
             for command in planned:
-                evidence.commands.append(self.places.argv(command))
+                if command.phase is not Phase.TIME:
+                    evidence.commands.append(self.places.argv(command))
                 if command.phase is Phase.BUILD:
                     engine = engine or self._engine(evidence, graph, command, build)
                     continue
@@ -102,7 +103,23 @@ class Bench:
     def _time(
         self, evidence: Evidence, command: Command, files: CaseFiles, which: tuple[int, int]
     ) -> None:
-        """One timing process, watched where there is a GPU; its queries join the evidence."""
+        """Time in one process that began warm; the evidence gets it and those before it."""
+        while True:
+            warm_up_ms = evidence.warm_up_ms
+            told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
+            evidence.commands.append(self.places.argv(told))
+            run = self._timed(evidence, told, files, which)
+            trial = warmup.judge(which, warm_up_ms, run.compute_ms, run.readings, run.span_s)
+            evidence.trials.append(trial)
+            if trial.ended_by is not None:
+                evidence.runs.append(run)
+                return
+            evidence.set_aside.append(run)
+
+    def _timed(
+        self, evidence: Evidence, command: Command, files: CaseFiles, which: tuple[int, int]
+    ) -> TimingRun:
+        """One timing process, watched where there is a GPU."""
         if self.nvml_module is None:
             seconds, said = self._run(evidence, command, files.times)
             readings = ()
@@ -114,8 +131,8 @@ class Bench:
         queries = exporttimes.read(files.times)
         if min(query.compute_ms for query in queries) <= 0:
             raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
-        evidence.runs.append(TimingRun(*which, queries, said, seconds, readings))
         files.times.unlink()
+        return TimingRun(*which, queries, said, seconds, readings)
 
     def _run(self, evidence: Evidence, command: Command, product: Path) -> tuple[float, Log]:
         """Run one command that owes ``product``; return its wall seconds and what it said.

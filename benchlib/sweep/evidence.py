@@ -16,6 +16,7 @@ from benchlib.engines.settings import Settings
 from benchlib.graphs.make import Graph
 from benchlib.sweep.plans import BuiltEngine
 from benchlib.sweep.readings import Reading
+from benchlib.sweep.warmup import Trial
 from benchlib.sweep.workshop import Network
 
 
@@ -48,6 +49,10 @@ class TimingRun:
         """Whether any copy to or from the GPU took time."""
         return any(query.h2d_ms > 0 or query.d2h_ms > 0 for query in self.queries)
 
+    def stopped_by(self, settings: Settings) -> str:
+        """Which of the two minimums was met last and so ended the timing: time or count."""
+        return "count" if len(self.queries) <= settings.iterations else "time"
+
     @property
     def span_s(self) -> float:
         """From the first query's start to the last one's end, in device time."""
@@ -61,8 +66,9 @@ class Evidence:
     """Filled while a case is measured, so that a failure still leaves what was known before it.
 
     ``commands`` are argv lists without this machine's paths; ``log`` is where the programs'
-    words are collected; ``memory_freed`` is None where it cannot be known; ``oddities`` are
-    sentences about phases that went well in an unusual way.
+    words are collected; ``trials`` has one entry per timing process, those in ``set_aside``
+    because they began cold included; ``memory_freed`` is None where it cannot be known;
+    ``oddities`` are sentences about phases that went well in an unusual way.
     """
 
     case: Case
@@ -75,6 +81,8 @@ class Evidence:
     commands: list[list[str]] = field(default_factory=list)
     engines: list[BuiltEngine] = field(default_factory=list)
     runs: list[TimingRun] = field(default_factory=list)
+    set_aside: list[TimingRun] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
     layers: Path | None = None
     profile: Path | None = None
     memory_freed: bool | None = None
@@ -84,6 +92,11 @@ class Evidence:
     def on_cpu(self) -> bool:
         """Whether no GPU took part."""
         return self.case.engine is Engine.ONNXRUNTIME_CPU
+
+    @property
+    def warm_up_ms(self) -> float:
+        """The warm-up for the next timing process: as asked, or as long as was found needed."""
+        return self.trials[-1].next_ms if self.trials else self.settings.warm_up_ms
 
     @property
     def skipped_tactics(self) -> int:

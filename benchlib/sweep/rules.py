@@ -36,10 +36,6 @@ DRIFT_CHANGE = STEADY_BAND
 DRIFT_CHANCE = 0.01
 """Kendall's p below which a trend is no accident: one false alarm in a hundred level rows."""
 
-SETTLED_BY = 0.5
-"""Fraction of the run. The median is of the whole run; a start that lasts longer than half of
-it is the run."""
-
 FEWEST_EFFECTIVE = 30.0
 """Independent samples' worth. Below it the 95 % interval spans the middle two fifths of all
 samples, and its end points move with single queries."""
@@ -132,14 +128,7 @@ def _drifts(run: Summary) -> bool:
 
 
 def _starts_apart(run: Summary) -> bool:
-    settling = run.settling
-    return (
-        settling is not None
-        and 0 < settling.steady_from <= SETTLED_BY
-        and abs(settling.start_excess) > STEADY_BAND
-        and settling.rest_change is not None
-        and abs(settling.rest_change) <= DRIFT_CHANGE
-    )
+    return run.settling is not None and run.settling.starts_apart
 
 
 def _drift(seen: Observed) -> str | None:

@@ -216,11 +216,14 @@ class _Run:
 
     def _save_samples(self, evidence: Evidence) -> list[str]:
         """Keep the raw exportTimes, the first run's under the case's own name."""
+        key = evidence.case.key
+        names = [
+            f"{key}.b{run.build}.p{run.process}" if index else key
+            for index, run in enumerate(evidence.runs)
+        ]
+        names += [f"{key}.cold{index}" for index in range(len(evidence.set_aside))]
         files = []
-        for index, run in enumerate(evidence.runs):
-            name = evidence.case.key
-            if index:
-                name += f".b{run.build}.p{run.process}"
+        for name, run in zip(names, (*evidence.runs, *evidence.set_aside), strict=True):
             files.append(self._store.save_samples(f"{name}.json", exporttimes.dumps(run.queries)))
             if run.readings:
                 series = "".join(f"{readings.dumps(reading)}\n" for reading in run.readings)

@@ -23,6 +23,10 @@ for single samples (8.6 to 10.13.2), so that a block median outside it is no acc
 NOISE_WIDTHS = 3.0
 """Standard errors of a block's median added to the band, so that noisy but level runs pass."""
 
+SETTLED_BY = 0.5
+"""Fraction of the run. The median is of the whole run; a start that lasts longer than half of
+it is the run."""
+
 SHORTEST_REST = 4
 """Blocks through which a line is drawn; through fewer, one block decides it."""
 
@@ -62,6 +66,16 @@ class Settling:
     start_excess: float
     outside: float
     rest_change: float | None
+
+    @property
+    def starts_apart(self) -> bool:
+        """Whether a start that is unlike the rest ended in a rest: a warm-up that was too short."""
+        return (
+            0 < self.steady_from <= SETTLED_BY
+            and abs(self.start_excess) > STEADY_BAND
+            and self.rest_change is not None
+            and abs(self.rest_change) <= STEADY_BAND
+        )
 
 
 def block_medians(values: Array) -> Array | None:
