@@ -353,3 +353,46 @@ def compare(
         click.echo("\n".join(result.lines()))
     if fail_on_slower and result.slower:
         sys.exit(1)
+
+
+@main.command()
+@click.argument("measured", type=click.Path(path_type=Path), metavar="SET_DIR")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder with one subfolder of images per class.",
+)
+@click.option("--key", "keys", multiple=True, help="Only this row. Repeatable.")
+@click.option("--limit", type=click.IntRange(min=1), help="This many images, evenly spaced.")
+@click.option(
+    "--calibration-dir",
+    type=click.Path(path_type=Path),
+    help="The photos that INT8 rows were calibrated with, if not the bundled ones.",
+)
+@as_json
+def accuracy(
+    measured: Path,
+    images: Path,
+    keys: tuple[str, ...],
+    limit: int | None,
+    calibration_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Run what was timed over labelled images: top-1, and where it differs from FP32.
+
+    Takes the rows' own engines or graphs and the transforms of their weights. The subfolders are
+    ImageNet's thousand, or named by class index, or explained in a classes.txt among them. The
+    outcome goes to accuracy.json in SET_DIR, apart from the literature's accuracy in the rows.
+
+    Example: benchlib accuracy results/local --images imagenet/val --limit 5000
+    """
+    from benchlib.sweep import accuracy as scoring
+
+    found = scoring.measure(measured, images, keys, limit, calibration_dir)
+    if as_json:
+        _emit(found.as_json())
+    else:
+        click.echo("\n".join(found.lines()))
+    if not found.ok:
+        sys.exit(1)

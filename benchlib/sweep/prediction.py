@@ -1,0 +1,169 @@
+"""Class scores out of the very thing that was timed, batch after batch.
+
+A plan is run by its own engine program, one process per batch. ONNX Runtime is opened here as its
+stand-in opens it: starting that program for every batch would take most of the time, and the
+session is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from benchlib.case import Failure
+from benchlib.engines import log as engine_log
+from benchlib.engines.command import CaseFiles, Command, Phase
+from benchlib.engines.log import Log
+from benchlib.engines.onnxruntime_session import NUMPY_TYPES, ORT_ERRORS, line, open_session
+from benchlib.engines.outcome import judge_phase
+from benchlib.errors import InputError
+from benchlib.sweep import process
+from benchlib.sweep.failure import CaseError, timeout
+
+Batch = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+BUILD_LIMIT_S = 1800.0
+QUERY_LIMIT_S = 300.0
+
+_NOT_FINITE = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?![\w\"])")
+"""How C++ writes what JSON has no word for."""
+
+
+class Predictor(Protocol):
+    """Something that scores images; ``route`` says in words how."""
+
+    @property
+    def route(self) -> str: ...
+
+    def scores(self, batch: Batch) -> Scores:
+        """N x classes for N x 3 x H x W; raises :class:`CaseError` when it cannot be run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Per image, in order: the index of the highest score, the first of equal ones.
+
+    ``index`` is -1 where a score is not finite. ``tied`` says where the highest score stands
+    twice, so that another might as well have been taken. ``classes`` is the number of scores.
+    """
+
+    index: NDArray[np.int64]
+    tied: NDArray[np.bool_]
+    classes: int
+
+    @property
+    def non_finite(self) -> int:
+        """Images with a NaN or an infinity among their scores."""
+        return int(np.sum(self.index < 0))
+
+
+def predict(predictor: Predictor, batches: Iterable[Batch], count: int) -> Predictions:
+    """Score ``count`` images; what fills up the last batch is not counted."""
+    found: list[NDArray[np.int64]] = []
+    tied: list[NDArray[np.bool_]] = []
+    classes = 0
+    for batch in batches:
+        scores = predictor.scores(batch)
+        if scores.ndim != 2 or scores.shape[0] != len(batch):
+            shape = "x".join(map(str, scores.shape))
+            raise InputError(
+                "key", f"the output is {shape} and no list of class scores; choose another row"
+            )
+        classes = scores.shape[1]
+        finite = np.isfinite(scores).all(axis=1)
+        found.append(np.where(finite, scores.argmax(axis=1), -1))
+        highest = scores == scores.max(axis=1, keepdims=True)
+        tied.append(highest.sum(axis=1) > 1)
+    index, doubtful = (np.concatenate(parts)[:count] for parts in (found, tied))
+    return Predictions(index.astype(np.int64), doubtful, classes)
+
+
+class InProcess:
+    """A graph in ONNX Runtime, opened as the CPU engine program opens it."""
+
+    route = "in-process ONNX Runtime, the session of benchlib.onnxruntime_cpu"
+
+    def __init__(self, graph: Path, threads: int | None = None) -> None:
+        options = {"--threads": threads, "--provider": "CPUExecutionProvider"}
+        self._session: onnxruntime.InferenceSession = open_session(graph, options)
+
+    def scores(self, batch: Batch) -> Scores:
+        entry = self._session.get_inputs()[0]
+        feeds = {entry.name: batch.astype(NUMPY_TYPES[entry.type])}
+        try:
+            return np.asarray(self._session.run(None, feeds)[0], dtype=np.float32)
+        except ORT_ERRORS as error:
+            raise CaseError(Failure.CRASH, f"ONNX Runtime: {line(error)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ByProgram:
+    """The engine program, started once per batch.
+
+    ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
+    Values come back with the six digits that ``--exportOutput`` has, which can make two scores
+    equal; :class:`Predictions` tells of it.
+    """
+
+    command: Command
+    files: CaseFiles
+    input_name: str
+    input_dtype: str
+
+    @property
+    def route(self) -> str:
+        return "the engine program with --loadInputs and --exportOutput, one process per batch"
+
+    def scores(self, batch: Batch) -> Scores:
+        raw = self.files.output.with_suffix(".raw")
+        raw.write_bytes(np.ascontiguousarray(batch, dtype=self.input_dtype).tobytes())
+        self.files.output.unlink(missing_ok=True)
+        argv = (
+            *self.command.argv,
+            f"--loadInputs={self.input_name}:{raw}",
+            f"--exportOutput={self.files.output}",
+        )
+        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+        try:
+            return first_output(self.files.output.read_text(encoding="utf-8"))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise CaseError(Failure.BAD_OUTPUT, f"the output cannot be read: {error}") from error
+
+
+def first_output(text: str) -> Scores:
+    """The first tensor of an ``--exportOutput`` file in its own shape.
+
+    Raises ValueError, LookupError or TypeError for what is no such file.
+    """
+    words = {"nan": "NaN", "inf": "Infinity"}
+    record = json.loads(_NOT_FINITE.sub(lambda found: found[1] + words[found[2]], text))[0]
+    shape = [int(side) for side in record["dimensions"].split("x")]
+    return np.array(record["values"], dtype=np.float32).reshape(shape)
+
+
+def run(command: Command, log: Path, product: Path) -> tuple[float, Log]:
+    """Run one command that owes ``product``; return its seconds and what it said.
+
+    Raises :class:`CaseError` unless it did its work.
+    """
+    log.unlink(missing_ok=True)
+    product.unlink(missing_ok=True)
+    limit_s = BUILD_LIMIT_S if command.phase is Phase.BUILD else QUERY_LIMIT_S
+    ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
+    if ended.timed_out:
+        raise timeout(command.phase, ended)
+    said = engine_log.read(log.read_text(encoding="utf-8", errors="replace"))
+    judged = judge_phase(command.phase, ended.code, said, product)
+    if judged.failure is not None:
+        raise CaseError(judged.failure, f"{command.phase} {judged.message}")
+    return ended.seconds, said

@@ -1,0 +1,418 @@
+"""Accuracy of what was timed: real networks in real ONNX Runtime over images with known labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import skimage.data
+from click.testing import CliRunner
+from onnx import TensorProto, helper
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.models import ResNet18_Weights
+
+from benchlib.case import Engine, Verdict
+from benchlib.cli import main
+from benchlib.engines import discovery
+from benchlib.engines.program import Program
+from benchlib.errors import InputError
+from benchlib.graphs.form import GraphForm
+from benchlib.graphs.make import make
+from benchlib.sweep import accuracy, agreement, imagefolder, parameters, prediction, recipe, run
+from benchlib.sweep.agreement import Proportion
+from benchlib.sweep.row import Row
+from benchlib.sweep.store import Store
+
+NETWORK = "mobilenet_v3_small"
+SIDE = 64
+PHOTOS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket")
+WRONG = "rocket"  # the photo that stands in a class the network does not give it
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+TRTEXEC = """
+import os, sys
+from pathlib import Path
+
+given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+ours = (sys.executable, "-m", "benchlib.engines.onnxruntime_cpu")
+if "--saveEngine" in given:
+    head = bytearray(64)
+    head[:4], head[24:28] = b"ftrt", bytes((10, 16, 1, 0))
+    Path(given["--saveEngine"]).write_bytes(head + Path(given["--onnx"]).read_bytes())
+    Path(given["--exportLayerInfo"]).write_text('{"Layers": []}')
+    sys.exit(0)
+graph = Path(given["--loadEngine"]).with_suffix(".onnx")
+graph.write_bytes(Path(given.pop("--loadEngine")).read_bytes()[64:])
+rest = [f"{name}={value}" if value else name for name, value in given.items()]
+os.execv(ours[0], [*ours, f"--onnx={graph}", *rest])
+"""
+"""Keeps a graph as its plan and leaves the computing to the CPU's engine program."""
+
+
+def _row(directory: Path, model: str, precision: str) -> Row:
+    with Store(directory).opened() as store:
+        (row,) = [r for r in store.rows if r.model == model and r.precision == precision]
+    return row
+
+
+def _measured(directory: Path, program: Program, precision: str, models: list[str], **more) -> None:
+    values = {"models": models, "precision": precision, "resolutions": [f"{SIDE}x{SIDE}"]}
+    values |= {"duration_s": 0.05, "retries": 0, "out_dir": str(directory)} | more
+    outcome = run.run(parameters.read(values), program=program)
+    assert [row.status for row in outcome.rows] == ["ok"] * len(models)
+
+
+def _colours(path: Path, *, root: bool) -> None:
+    """Class 0, 1, 2 for red, green, blue; with ``root`` NaN where a normalised mean is below 0."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Sqrt" if root else "Identity", ["flat"], ["output"]),
+    ]
+    entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
+    end = helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3])
+    graph = helper.make_graph(nodes, "colours", [entry], [end])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a set of real rows on the CPU, and two user's files beside it."""
+    folder = tmp_path_factory.mktemp("accuracy")
+    _colours(folder / "colours.onnx", root=False)
+    _colours(folder / "roots.onnx", root=True)
+    files = [f"onnx:{folder / name}.onnx" for name in ("colours", "roots")]
+    program = discovery.find("onnxruntime_cpu")
+    _measured(folder / "set", program, "fp32", [NETWORK, "fast_scnn", *files], batch_sizes=[1])
+    _measured(folder / "set", program, "int8", [NETWORK], batch_sizes=[4])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def steps() -> recipe.Recipe:
+    return recipe.of(NETWORK, SIDE, SIDE)
+
+
+def _photo(name: str) -> Image.Image:
+    return Image.fromarray(getattr(skimage.data, name)()).convert("RGB").resize((150, 120))
+
+
+def _said(graph: Path, steps: recipe.Recipe, batch: int) -> dict[str, int]:
+    """What a graph says of each photo, by ONNX Runtime alone."""
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    said = {}
+    for name in PHOTOS:
+        image = np.repeat(steps.tensor(_photo(name))[None], batch, axis=0)
+        said[name] = int(session.run(None, {"input": image})[0][0].argmax())
+    return said
+
+
+@pytest.fixture(scope="module")
+def exact(measured: Path, steps: recipe.Recipe) -> dict[str, int]:
+    graph = make(NETWORK, GraphForm.FP32, height=SIDE, width=SIDE)
+    return _said(graph.path, steps, 1)
+
+
+@pytest.fixture(scope="module")
+def photos(measured: Path, exact: dict[str, int]) -> Path:
+    """The bundled photos in the classes FP32 gives them, but for one."""
+    folder = measured / "photos"
+    for name, index in exact.items():
+        label = (index + 1) % 1000 if name == WRONG else index
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        _photo(name).save(folder / str(label) / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """One image of each colour, and a fourth in the wrong folder."""
+    folder = tmp_path / "colours"
+    for name, value in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (90, 80), value).save(folder / name / "plain.png")
+    Image.new("RGB", (90, 80), COLOURS["blue"]).save(folder / "red" / "not_red.png")
+    (folder / "classes.txt").write_text("red 0\ngreen 1\nblue 2\n")
+    return folder
+
+
+def test_top1_of_known_labels_is_exact(measured: Path, photos: Path) -> None:
+    row = _row(measured / "set", NETWORK, "fp32")
+    report = accuracy.measure(measured / "set", photos, [row.key])
+    (one,) = report.scored
+    assert (one.verdict, one.non_finite, one.n) == (Verdict.VALID, 0, 6)
+    assert (one.top1.count, one.top1.n, one.top1.share) == (5, 6, pytest.approx(5 / 6))
+    assert one.paired is None
+    assert one.graph_sha256 == row.detail["graph"]["sha256"]
+    assert one.notes == (accuracy.RANDOM,)
+    assert accuracy.RANDOM in report.lines()[1]
+
+
+def test_int8_is_compared_with_fp32_image_by_image(
+    measured: Path, photos: Path, exact: dict[str, int], steps: recipe.Recipe
+) -> None:
+    """The batch of four does not divide the six images: what fills it up must not count."""
+    row = _row(measured / "set", NETWORK, "int8")
+    graph = make(NETWORK, GraphForm.INT8_CPU, height=SIDE, width=SIDE, batch=4)
+    coarse = _said(graph.path, steps, 4)
+    (one,) = accuracy.measure(measured / "set", photos, [row.key]).scored
+    right = [name for name in PHOTOS if name != WRONG and coarse[name] == exact[name]]
+    differ = sum(coarse[name] != exact[name] for name in PHOTOS)
+    assert (one.paired.disagreement.count, one.paired.disagreement.n) == (differ, 6)
+    assert one.paired.fp32_top1.count == 5
+    assert one.paired.lost == 5 - len(right)
+    assert one.calibration == row.detail["graph"]["calibration"]
+    assert one.form == "int8-cpu"
+
+
+def test_without_keys_all_that_classify_are_scored_and_kept_apart_from_the_row(
+    measured: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(measured)
+    table = (measured / "set" / "table.csv").read_bytes()
+    row = _row(measured / "set", "onnx:colours.onnx", "fp32")
+    accuracy.measure(measured / "set", colours, [row.key])
+    report = accuracy.measure(measured / "set", colours)
+    assert [one.model for one in report.scored].count(NETWORK) == 2
+    assert ["segmentation" in reason for _, reason in report.left_out] == [True]
+    text = (measured / "set" / "accuracy.json").read_text()
+    assert str(measured) not in text
+    kept = {row["key"]: row for row in json.loads(text)["rows"]}
+    assert kept.keys() == {one.key for one in report.scored}
+    found = kept[row.key]
+    assert (found["top1"]["count"], found["top1"]["n"]) == (3, 4)
+    assert found["images"]["name"] == "colours"
+    assert found["images"]["sha256"] == imagefolder.read(colours).sha256
+    assert (measured / "set" / "table.csv").read_bytes() == table
+
+
+def test_rows_scored_earlier_stay(measured: Path, photos: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(measured / "set", copy, ignore=shutil.ignore_patterns("accuracy.json"))
+    keys = [_row(copy, NETWORK, precision).key for precision in ("fp32", "int8")]
+    for key in keys:
+        accuracy.measure(copy, photos, [key], limit=2)
+    kept = json.loads((copy / "accuracy.json").read_text())["rows"]
+    assert sorted(row["key"] for row in kept) == sorted(keys)
+    assert {row["images"]["n"] for row in kept} == {2}
+
+
+def test_a_nan_makes_the_row_invalid(
+    measured: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(measured)
+    key = _row(measured / "set", "onnx:roots.onnx", "fp32").key
+    report = accuracy.measure(measured / "set", colours, [key])
+    (one,) = report.scored
+    assert (one.verdict, one.reasons) == (Verdict.INVALID, ("numerics",))
+    assert (one.top1, one.paired, one.non_finite) == (None, None, 4)
+    assert "INVALID numerics: 4 of 4 images" in one.line()
+
+
+def test_another_file_of_the_same_name_is_refused(
+    measured: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(measured / "roots.onnx", tmp_path / "colours.onnx")
+    monkeypatch.chdir(tmp_path)
+    key = _row(measured / "set", "onnx:colours.onnx", "fp32").key
+    with pytest.raises(InputError, match="is not the file"):
+        accuracy.measure(measured / "set", colours, [key])
+
+
+def test_a_plan_is_found_again_and_run_by_its_program(
+    photos: Path, exact: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "trtexec.py"
+    script.write_text(TRTEXEC)
+    command = (sys.executable, str(script))
+    program = Program(Engine.TRTEXEC, command, "10.16.1", "cuda:0", env=())
+    _measured(tmp_path / "set", program, "fp16", [NETWORK], batch_sizes=[2])
+    monkeypatch.setattr(discovery, "find", lambda engine: program)
+    (one,) = accuracy.measure(tmp_path / "set", photos, limit=3).scored
+    assert one.failure is None, one.message
+    assert (one.form, one.engine_reused, one.n) == ("fp16", True, 3)
+    assert "one process per batch" in one.route
+    # FP16 changes few predictions; a scrambled input or output would change most.
+    assert one.top1.count >= 2
+    assert one.paired.disagreement.count <= 1
+
+
+def test_a_program_that_fails_is_a_failure_and_no_number(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "trtexec.py"
+    script.write_text(TRTEXEC)
+    program = Program(Engine.TRTEXEC, (sys.executable, str(script)), "10.16.1", "cuda:0")
+    _measured(tmp_path / "set", program, "fp32", [NETWORK])
+    script.write_text("import sys; sys.exit('the engine is broken')")
+    monkeypatch.setattr(discovery, "find", lambda engine: program)
+    report = accuracy.measure(tmp_path / "set", photos)
+    (one,) = report.scored
+    assert not report.ok
+    assert (one.top1, one.verdict, one.failure) == (None, None, "crash")
+    assert "the engine is broken" in one.message
+
+
+def test_rows_of_a_missing_gpu_are_refused_before_anything_runs(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "trtexec.py"
+    script.write_text(TRTEXEC)
+    program = Program(Engine.TENSORRT_PYTHON, (sys.executable, str(script)), "10.16.1", "cuda:0")
+    _measured(tmp_path / "set", program, "fp32", [NETWORK])
+
+    def missing(engine: str) -> Program:
+        raise discovery.MissingProgramError("the CUDA driver shows no GPU")
+
+    monkeypatch.setattr(discovery, "find", missing)
+    with pytest.raises(InputError, match=r"was measured with tensorrt_python .* shows no GPU"):
+        accuracy.measure(tmp_path / "set", photos)
+    assert not (tmp_path / "set" / "accuracy.json").exists()
+
+
+def test_wilson_interval_against_numbers_by_hand() -> None:
+    # (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n) with z = 1.959964
+    found = Proportion.of(5, 6)
+    assert (found.low, found.high) == pytest.approx((0.436498, 0.969947), abs=1e-5)
+    none = Proportion.of(0, 10)
+    assert (none.low, none.high) == pytest.approx((0, 0.277533), abs=1e-5)
+
+
+def test_mcnemar_against_numbers_by_hand() -> None:
+    labels = np.zeros(20, dtype=np.int64)
+    exact, coarse = labels.copy(), labels.copy()
+    coarse[:5] = 7  # only FP32 right
+    exact[5:6] = 7  # only the other right
+    exact[6:8], coarse[6:8] = 3, 4  # both wrong, and not the same
+    exact[8:10] = coarse[8:10] = 9  # both wrong alike
+    found = agreement.paired(coarse, exact, labels)
+    assert (found.lost, found.gained, found.disagreement.count) == (5, 1, 8)
+    assert found.p_value == pytest.approx(2 * (1 + 6) / 2**6)
+    assert found.fp32_top1.count == 15
+    assert agreement.paired(exact, exact, labels).p_value == 1
+
+
+def test_at_the_published_size_the_transforms_are_torchvisions() -> None:
+    steps, photo = recipe.of("resnet18", 224, 224), Image.fromarray(skimage.data.astronaut())
+    wanted = ResNet18_Weights.IMAGENET1K_V1.transforms()(photo).numpy()
+    assert steps.published_size
+    np.testing.assert_array_equal(steps.tensor(photo), wanted)
+    # The way to other sizes, taken to this one, has to agree.
+    preset = ResNet18_Weights.IMAGENET1K_V1.transforms()
+    preset.crop_size, preset.resize_size = [112], [128]
+    half = recipe.Recipe(preset, "half", 224, 224)
+    np.testing.assert_allclose(half.tensor(photo), wanted, atol=1e-6)
+
+
+def test_another_size_is_covered_and_said() -> None:
+    steps = recipe.of("resnet18", 96, 160)
+    assert steps.tensor(_photo("coffee")).shape == (3, 96, 160)
+    assert "160x96" in steps.words and "224x224" in steps.words
+
+
+def test_the_order_is_torchvisions_and_a_limit_spreads_over_classes(tmp_path: Path) -> None:
+    for name in ("10", "9", "2"):
+        (tmp_path / name / "deeper").mkdir(parents=True)
+        for file in ("b.PNG", "a.jpg", "deeper/c.png"):
+            Image.new("RGB", (4, 4)).save(tmp_path / name / file)
+        (tmp_path / name / "notes.txt").write_text("no image")
+    found = imagefolder.read(tmp_path)
+    theirs = ImageFolder(str(tmp_path))
+    assert [str(image.path) for image in found.images] == [path for path, _ in theirs.samples]
+    assert [image.label for image in found.images] == [10] * 3 + [2] * 3 + [9] * 3
+    assert [image.label for image in imagefolder.read(tmp_path, 3).images] == [10, 2, 9]
+    assert imagefolder.read(tmp_path, 3).sha256 != found.sha256
+
+
+def test_imagenets_thousand_are_counted_in_order(tmp_path: Path) -> None:
+    for index in range(1000):
+        (tmp_path / f"n{index * 7:08d}").mkdir()
+    for index in (0, 999):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"n{index * 7:08d}" / "a.png")
+    assert [image.label for image in imagefolder.read(tmp_path).images] == [0, 999]
+    (tmp_path / "n00000000" / "a.png").unlink()
+    (tmp_path / "n00000000").rmdir()
+    with pytest.raises(InputError, match="999 subfolders"):
+        imagefolder.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "has no subfolders"),
+        ({"a.png": ""}, "has no subfolders"),
+        ({"cat/a.png": ""}, "name them by class index"),
+        ({"7/a.txt": ""}, "holds no image"),
+        ({"cat/a.png": "", "classes.txt": "dog 3"}, "gives cat no index"),
+        ({"cat/a.png": "", "classes.txt": "cat three"}, "classes.txt does not map"),
+        ({"cat/a.png": "", "classes.json": '{"cat": "3"}'}, "gives cat no index"),
+        ({"cat/a.png": "", "classes.json": "[3"}, "classes.json does not map"),
+    ],
+)
+def test_folders_that_cannot_be_used(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        imagefolder.read(tmp_path)
+
+
+def test_bad_choices_are_one_line_with_status_2(
+    measured: Path, photos: Path, colours: Path, tmp_path: Path
+) -> None:
+    directory = str(measured / "set")
+    (tmp_path / "high" / "1000").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "high" / "1000" / "a.png")
+    (tmp_path / "broken" / "3").mkdir(parents=True)
+    (tmp_path / "broken" / "3" / "a.png").write_text("no image")
+    network = _row(measured / "set", NETWORK, "fp32").key
+    scene = _row(measured / "set", "fast_scnn", "fp32").key
+    for argv, words in (
+        ([str(tmp_path / "none"), "--images", str(photos)], "holds no rows"),
+        ([directory, "--images", str(tmp_path / "none")], "is not a folder"),
+        ([directory, "--images", str(photos), "--key", "nobody"], "no row is called 'nobody'"),
+        ([directory, "--images", str(photos), "--key", scene], "does segmentation"),
+        ([directory, "--images", str(tmp_path / "high"), "--key", network], "class index 1000"),
+        ([directory, "--images", str(tmp_path / "broken"), "--key", network], "3/a.png cannot be"),
+    ):
+        done = CliRunner().invoke(main, ["accuracy", *argv])
+        assert (done.exit_code, len(done.stderr.strip().splitlines())) == (2, 1), done.output
+        assert words in done.stderr
+
+
+def test_the_command_prints_json(measured: Path, photos: Path) -> None:
+    key = _row(measured / "set", NETWORK, "fp32").key
+    argv = ["accuracy", str(measured / "set"), "--images", str(photos), "--key", key, "--json"]
+    done = CliRunner().invoke(main, [*argv, "--limit", "4"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["images"]["n"], said["images"]["found"]) == (4, 6)
+    assert said["rows"][0]["top1"]["n"] == 4
+
+
+def test_trtexecs_own_way_to_write_a_nan_is_read() -> None:
+    text = '[\n { "name" : "nan", "dimensions" : "2x2", "values" : [ nan, -inf, inf, 1e-05 ] } ]'
+    found = prediction.first_output(text)
+    assert found.shape == (2, 2)
+    np.testing.assert_array_equal(found, np.float32([[np.nan, -np.inf], [np.inf, 1e-5]]))
+
+
+def test_equal_scores_are_told_of() -> None:
+    class Fixed:
+        route = "a table"
+
+        def scores(self, batch: np.ndarray) -> np.ndarray:
+            return np.float32([[1, 2, 2], [3, 2, 2], [0, 0, np.nan]])
+
+    found = prediction.predict(Fixed(), [np.zeros((3, 3, 8, 8), dtype=np.float32)], 3)
+    assert found.index.tolist() == [1, 0, -1]
+    assert found.tied.tolist() == [True, False, False]
+    assert found.non_finite == 1
