@@ -43,8 +43,9 @@ report: setup
 	@echo "benchlib: measuring preset '$(PRESET)' into $(OUT)"
 	$(BIN)/python -m benchlib run --preset $(PRESET) --out $(OUT)
 
+# Up to four workers, one thread each: more threads than cores only make them wait on one another.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: setup
 	$(BIN)/python -m ruff check .
