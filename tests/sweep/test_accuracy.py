@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,25 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _colours(folder / "roots.onnx", root=True)
     files = [f"onnx:{folder / name}.onnx" for name in ("colours", "roots")]
     program = discovery.find("onnxruntime_cpu")
-    _measured(folder / "set", program, "fp32", [NETWORK, "fast_scnn", *files], batch_sizes=[1])
+    _measured(folder / "set", program, "fp32", [NETWORK, *files], batch_sizes=[1])
     _measured(folder / "set", program, "int8", [NETWORK], batch_sizes=[4])
+    scene = _row(folder / "set", NETWORK, "fp32").model_copy(
+        update={"key": "scene", "model": "fast_scnn"}
+    )
+    with Store(folder / "set").opened() as store:
+        store.save_row(scene)
     return folder
+
+
+@pytest.fixture(scope="module")
+def on_trtexec(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Program]:
+    """A set measured by a program with plans, and that program."""
+    folder = tmp_path_factory.mktemp("trtexec")
+    script = folder / "trtexec.py"
+    script.write_text(TRTEXEC)
+    program = Program(Engine.TRTEXEC, (sys.executable, str(script)), "10.16.1", "cuda:0")
+    _measured(folder / "set", program, "fp16", [NETWORK], batch_sizes=[2])
+    return folder / "set", program
 
 
 @pytest.fixture(scope="module")
@@ -228,33 +245,28 @@ def test_another_file_of_the_same_name_is_refused(
 
 
 def test_a_plan_is_found_again_and_run_by_its_program(
-    photos: Path, exact: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, on_trtexec: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = tmp_path / "trtexec.py"
-    script.write_text(TRTEXEC)
-    command = (sys.executable, str(script))
-    program = Program(Engine.TRTEXEC, command, "10.16.1", "cuda:0", env=())
-    _measured(tmp_path / "set", program, "fp16", [NETWORK], batch_sizes=[2])
+    directory, program = on_trtexec
     monkeypatch.setattr(discovery, "find", lambda engine: program)
-    (one,) = accuracy.measure(tmp_path / "set", photos, limit=3).scored
+    (one,) = accuracy.measure(directory, photos, limit=3).scored
     assert one.failure is None, one.message
     assert (one.form, one.engine_reused, one.n) == ("fp16", True, 3)
     assert "one process per batch" in one.route
+    assert one.notes == (accuracy.RANDOM,)
     # FP16 changes few predictions; a scrambled input or output would change most.
     assert one.top1.count >= 2
     assert one.paired.disagreement.count <= 1
 
 
 def test_a_program_that_fails_is_a_failure_and_no_number(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, on_trtexec: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = tmp_path / "trtexec.py"
-    script.write_text(TRTEXEC)
-    program = Program(Engine.TRTEXEC, (sys.executable, str(script)), "10.16.1", "cuda:0")
-    _measured(tmp_path / "set", program, "fp32", [NETWORK])
-    script.write_text("import sys; sys.exit('the engine is broken')")
-    monkeypatch.setattr(discovery, "find", lambda engine: program)
-    report = accuracy.measure(tmp_path / "set", photos)
+    directory, program = on_trtexec
+    broken = (sys.executable, "-c", "import sys; sys.exit('the engine is broken')")
+    other = replace(program, command=broken, version="10.16.2")
+    monkeypatch.setattr(discovery, "find", lambda engine: other)
+    report = accuracy.measure(directory, photos)
     (one,) = report.scored
     assert not report.ok
     assert (one.top1, one.verdict, one.failure) == (None, None, "crash")
@@ -262,20 +274,18 @@ def test_a_program_that_fails_is_a_failure_and_no_number(
 
 
 def test_rows_of_a_missing_gpu_are_refused_before_anything_runs(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, on_trtexec: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = tmp_path / "trtexec.py"
-    script.write_text(TRTEXEC)
-    program = Program(Engine.TENSORRT_PYTHON, (sys.executable, str(script)), "10.16.1", "cuda:0")
-    _measured(tmp_path / "set", program, "fp32", [NETWORK])
+    directory, _ = on_trtexec
+    (directory / "accuracy.json").unlink(missing_ok=True)
 
     def missing(engine: str) -> Program:
         raise discovery.MissingProgramError("the CUDA driver shows no GPU")
 
     monkeypatch.setattr(discovery, "find", missing)
-    with pytest.raises(InputError, match=r"was measured with tensorrt_python .* shows no GPU"):
-        accuracy.measure(tmp_path / "set", photos)
-    assert not (tmp_path / "set" / "accuracy.json").exists()
+    with pytest.raises(InputError, match=r"was measured with trtexec .* shows no GPU"):
+        accuracy.measure(directory, photos)
+    assert not (directory / "accuracy.json").exists()
 
 
 def test_wilson_interval_against_numbers_by_hand() -> None:
@@ -374,12 +384,11 @@ def test_bad_choices_are_one_line_with_status_2(
     (tmp_path / "broken" / "3").mkdir(parents=True)
     (tmp_path / "broken" / "3" / "a.png").write_text("no image")
     network = _row(measured / "set", NETWORK, "fp32").key
-    scene = _row(measured / "set", "fast_scnn", "fp32").key
     for argv, words in (
         ([str(tmp_path / "none"), "--images", str(photos)], "holds no rows"),
         ([directory, "--images", str(tmp_path / "none")], "is not a folder"),
         ([directory, "--images", str(photos), "--key", "nobody"], "no row is called 'nobody'"),
-        ([directory, "--images", str(photos), "--key", scene], "does segmentation"),
+        ([directory, "--images", str(photos), "--key", "scene"], "does segmentation"),
         ([directory, "--images", str(tmp_path / "high"), "--key", network], "class index 1000"),
         ([directory, "--images", str(tmp_path / "broken"), "--key", network], "3/a.png cannot be"),
     ):
