@@ -50,13 +50,16 @@ def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
     return tuple(unique)
 
 
-def settings(parameters: Parameters, attempt: int = 1) -> Settings:
-    """How the cases are measured; each further attempt warms up twice as long as the last."""
+def settings(parameters: Parameters, attempt: int = 1, stretch: int = 1) -> Settings:
+    """How the cases are measured; each further attempt warms up twice as long as the last.
+
+    ``stretch`` times as long and as many queries are timed: what too few samples ask for.
+    """
     return Settings(
         avg_runs=parameters.avg_runs,
-        duration_s=parameters.duration_s,
+        duration_s=parameters.duration_s * stretch,
         warm_up_ms=parameters.warm_up_ms * 2 ** (attempt - 1),
-        iterations=parameters.iterations,
+        iterations=parameters.iterations * stretch,
         cuda_graph=parameters.cuda_graph,
         transfers=parameters.transfers,
         spin_wait=parameters.spin_wait,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import time
@@ -15,9 +16,11 @@ from benchlib.case import Case, Engine, Precision, ShapeMode, Status
 from benchlib.engines import exporttimes
 from benchlib.engines.command import CaseFiles, commands, unsupported
 from benchlib.engines.program import Program
+from benchlib.engines.settings import Settings
 from benchlib.graphs import cache, calibration
-from benchlib.sweep import clocks, environment, failure, gpu, matrix, nvml, readings
+from benchlib.sweep import attempts, clocks, environment, failure, gpu, matrix, nvml, readings
 from benchlib.sweep.assemble import Assembler
+from benchlib.sweep.attempts import Ending
 from benchlib.sweep.bench import Bench
 from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.evidence import Evidence
@@ -29,6 +32,7 @@ from benchlib.sweep.places import Places
 from benchlib.sweep.plans import PlanStore
 from benchlib.sweep.process import ProgramMissingError
 from benchlib.sweep.progress import Progress, suited
+from benchlib.sweep.reason import Reason
 from benchlib.sweep.row import Row
 from benchlib.sweep.store import Store
 from benchlib.sweep.workshop import Exporter, Placeholders, Workshop
@@ -145,6 +149,7 @@ class _Run:
                     break
                 self._progress.start(case.key)
                 row = self._row(case, prints[case])
+                row = attempts.in_order(row, self._parameters.seed, cases.index(case), len(cases))
                 self._store.save_row(row)
                 measured += 1
                 self._progress.end(row)
@@ -175,30 +180,43 @@ class _Run:
         reason = unsupported(case, self._program)
         if reason is not None:
             return self._assembler.skipped(case, reason, fingerprint)
-        attempt, earlier = 1, None
-        while True:
-            row, worth_retrying = self._attempt(case, attempt, fingerprint)
-            if earlier is not None and row.status is Status.FAILED:
-                # A doubtful number is worth more than none.
-                words = f"attempt {attempt} failed: {row.message}"
-                return earlier.model_copy(update={"attempt": attempt, "message": words})
-            if not worth_retrying or attempt > self._parameters.retries or self._interrupt.asked:
-                return row
+        earlier, told, stretch = None, [], 1
+        for attempt in itertools.count(1):
+            settings = matrix.settings(self._parameters, attempt, stretch)
+            row, worth_retrying = self._attempt(case, attempt, settings, fingerprint)
+            told.append(attempts.as_json(row, settings))
+            ending = self._ending(row, worth_retrying, attempt)
+            if ending is not None:
+                break
             rest_s = self._parameters.cool_down_s
             self._progress.say(
                 f"{case.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
             )
             time.sleep(rest_s)
-            attempt, earlier = attempt + 1, row
+            stretch *= 2 if Reason.FEW_SAMPLES in row.reasons else 1
+            earlier = row
+        return attempts.last(row, earlier, told, ending)
 
-    def _attempt(self, case: Case, attempt: int, fingerprint: str) -> tuple[Row, bool]:
+    def _ending(self, row: Row, worth_retrying: bool, attempt: int) -> Ending | None:
+        """Why ``row`` is the last of its case; None when it is measured again."""
+        if row.status is Status.FAILED:
+            return Ending.FAILED
+        if not worth_retrying:
+            return Ending.ACCEPTED
+        if attempt > self._parameters.retries:
+            return Ending.CEILING
+        return Ending.INTERRUPTED if self._interrupt.asked else None
+
+    def _attempt(
+        self, case: Case, attempt: int, settings: Settings, fingerprint: str
+    ) -> tuple[Row, bool]:
         """Measure once; return the row and whether another attempt could come out better.
 
         Whatever goes wrong becomes a failed row here and nowhere else.
         """
         evidence = Evidence(
             case,
-            matrix.settings(self._parameters, attempt),
+            settings,
             log=self._store.work / f"{case.key}.{attempt}.log",
             attempt=attempt,
         )

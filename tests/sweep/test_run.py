@@ -55,6 +55,21 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         assert any(flag.startswith("--exportTimes=") for flag in timing)
 
 
+def test_the_order_is_shuffled_and_told(fake_run: Run) -> None:
+    sizes = ["640x480", "1024x768"]
+    outcome = fake_run(models=NETWORKS, resolutions=sizes, seed=3)
+    rows = sorted(outcome.rows, key=lambda row: row.started_at)
+    assert [row.detail["order"] for row in rows] == [
+        {"seed": 3, "place": place, "of": 6} for place in range(6)
+    ]
+    assert [row.model for row in rows] != [model for model in NETWORKS for _ in sizes]
+    # What is measured later has its place in the matrix of then.
+    outcome = fake_run(models=[*NETWORKS, "resnet50"], resolutions=sizes, seed=3)
+    for place, row in enumerate(outcome.rows):
+        if row.model == "resnet50":
+            assert row.detail["order"] == {"seed": 3, "place": place, "of": 8}
+
+
 def test_throughput_counts_images_not_batches(fake_run: Run) -> None:
     (row,) = fake_run(batch_sizes=[8]).rows
     assert row.throughput_img_s == pytest.approx(8 * 500, rel=0.01)
@@ -147,6 +162,11 @@ def test_a_suspect_row_is_retried_with_a_longer_warm_up(
     script(all={"story": ["drift", "steady"], "state": str(tmp_path)})
     (row,) = fake_run(retries=2).rows
     assert (row.verdict, row.attempt) == (Verdict.VALID, 2)
+    assert [(one["verdict"], one["warm_up_ms"]) for one in row.detail["attempts"]] == [
+        ("SUSPECT", 200),
+        ("VALID", 400),
+    ]
+    assert row.detail["ended_by"].startswith("accepted")
     assert any("--warmUp=400" in flag for flag in row.detail["commands"][-1])
 
 
@@ -154,6 +174,8 @@ def test_retries_are_bounded_and_the_last_row_stays(fake_run: Run, script: Scrip
     script(all={"story": "drift"})
     (row,) = fake_run(retries=2).rows
     assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 3)
+    assert len(row.detail["attempts"]) == 3
+    assert row.detail["ended_by"].startswith("ceiling")
     assert "drift" in row.reasons
     assert row.latency_ms is not None
 
@@ -166,6 +188,25 @@ def test_a_retry_that_fails_does_not_lose_the_number(
     assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 2)
     assert row.latency_ms is not None
     assert "attempt 2 failed" in row.message
+    assert [one["status"] for one in row.detail["attempts"]] == ["ok", "failed"]
+    assert row.detail["ended_by"].startswith("failed")
+
+
+def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script: Script) -> None:
+    script(all={"median_ms": 20})
+    (row,) = fake_run(retries=2, duration_s=0.2).rows
+    assert (row.verdict, row.attempt) == (Verdict.VALID, 3)
+    assert [one["duration_s"] for one in row.detail["attempts"]] == [0.2, 0.4, 0.8]
+    assert [one["iterations"] for one in row.detail["attempts"]] == [10, 20, 40]
+    assert row.detail["attempts"][0]["reasons"] == ["few_samples"]
+    assert row.n_samples == 40
+
+
+def test_what_ended_the_timing_is_told(fake_run: Run) -> None:
+    (row,) = fake_run(duration_s=0.5, iterations=10).rows
+    assert [run["stopped_by"] for run in row.detail["runs"]] == ["time"]
+    (row,) = fake_run(duration_s=0.5, iterations=400).rows
+    assert [run["stopped_by"] for run in row.detail["runs"]] == ["count"]
 
 
 @pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "two_modes")])
