@@ -234,17 +234,7 @@ def _on_gpu(
         load.append(f"--shapes={profile['--shapes']}")
     load += _device(program)
     load += _measuring_switches(settings, program)
-    if settings.profile:
-        # --separateProfileRun, because profiling in the timed run suppresses its own export.
-        yield (
-            Phase.PROFILE,
-            [
-                *load,
-                *_loop(settings, min(settings.duration_s, _PROFILE_DURATION_S)),
-                "--separateProfileRun",
-                f"--exportProfile={files.profile}",
-            ],
-        )
+    yield from _profiling(settings, load, files)
     yield (
         Phase.TIME,
         [*load, *_loop(settings, settings.duration_s), f"--exportTimes={files.times}"],
@@ -263,16 +253,7 @@ def _on_cpu(
         load.append(f"--shapes={profile['--shapes']}")
     if settings.threads is not None:
         load.append(f"--threads={settings.threads}")
-    if settings.profile:
-        yield (
-            Phase.PROFILE,
-            [
-                *load,
-                *_loop(settings, min(settings.duration_s, _PROFILE_DURATION_S)),
-                "--separateProfileRun",
-                f"--exportProfile={files.profile}",
-            ],
-        )
+    yield from _profiling(settings, load, files)
     yield (
         Phase.TIME,
         [
@@ -282,6 +263,23 @@ def _on_cpu(
             f"--exportTimes={files.times}",
         ],
     )
+
+
+def _profiling(
+    settings: Settings, load: list[str], files: CaseFiles
+) -> Iterator[tuple[Phase, list[str]]]:
+    """The run that times each layer, when one is asked for: never the timed run itself."""
+    if settings.profile:
+        # --separateProfileRun, because profiling in the timed run suppresses its own export.
+        yield (
+            Phase.PROFILE,
+            [
+                *load,
+                *_loop(settings, min(settings.duration_s, _PROFILE_DURATION_S)),
+                "--separateProfileRun",
+                f"--exportProfile={files.profile}",
+            ],
+        )
 
 
 def _loop(settings: Settings, duration_s: float) -> list[str]:

@@ -31,46 +31,14 @@ from benchlib.engines.onnxruntime_session import (
 from benchlib.engines.standin import exports, ortprofile, shapes
 from benchlib.engines.standin.bound import LoopBound
 from benchlib.engines.standin.log import Log, StandinError
-from benchlib.engines.standin.options import Exports, Measuring, path_of
+from benchlib.engines.standin.options import COMMON_FLAGS, Exports, Measuring, path_of
 from benchlib.engines.standin.program import Program, arguments, impossible
 from benchlib.engines.standin.report import NEWEST, queries, report
 from benchlib.engines.standin.trace import Trace
 from benchlib.engines.version import Version, parse
 
 NEWEST_TABLE = Version(11, 1)
-SERVED = frozenset(
-    {
-        "--onnx",
-        "--shapes",
-        "--minShapes",
-        "--optShapes",
-        "--maxShapes",
-        "--iterations",
-        "--duration",
-        "--warmUp",
-        "--idleTime",
-        "--avgRuns",
-        "--percentile",
-        "--infStreams",
-        "--streams",
-        "--loadInputs",
-        "--exportTimes",
-        "--exportOutput",
-        "--exportLayerInfo",
-        "--exportProfile",
-        "--dumpOutput",
-        "--dumpProfile",
-        "--dumpLayerInfo",
-        "--dumpRawBindingsToFile",
-        "--skipInference",
-        "--verbose",
-        "--help",
-        "-h",
-        "--threads",
-        "--provider",
-        "--seed",
-    }
-)
+SERVED = COMMON_FLAGS | {"--threads", "--provider", "--seed"}
 
 MEANINGS = {
     "--useCudaGraph": "there is no CUDA graph on a CPU; each query is one call of session.run",

@@ -28,7 +28,7 @@ from benchlib.engines import (
 from benchlib.engines.exporttimes import number
 from benchlib.engines.standin import exports, shapes
 from benchlib.engines.standin.log import Log, StandinError
-from benchlib.engines.standin.options import Exports, Measuring, input_files, path_of
+from benchlib.engines.standin.options import COMMON_FLAGS, Exports, Measuring, input_files, path_of
 from benchlib.engines.standin.program import FAILED, Program, arguments, impossible
 from benchlib.engines.standin.report import NEWEST, Dialect, queries, report
 from benchlib.engines.tensorrt_context import Bound
@@ -39,20 +39,13 @@ MODULES = ("tensorrt", tensorrt_library.RTX)
 RTX_TABLE = Version(11, 1)
 """TensorRT-RTX counts its own versions; its command line is nearest to that of 11.1."""
 
-SERVED = tensorrt_build.SERVED | frozenset(
-    {
+SERVED = (
+    tensorrt_build.SERVED
+    | COMMON_FLAGS
+    | {
         "--loadEngine",
-        "--skipInference",
         "--buildOnly",
         "--device",
-        "--iterations",
-        "--duration",
-        "--warmUp",
-        "--idleTime",
-        "--avgRuns",
-        "--percentile",
-        "--infStreams",
-        "--streams",
         "--exposeDMA",
         "--useCudaGraph",
         "--noCudaGraph",
@@ -60,18 +53,6 @@ SERVED = tensorrt_build.SERVED | frozenset(
         "--noSpinWait",
         "--noDataTransfers",
         "--includeDataTransfers",
-        "--loadInputs",
-        "--exportTimes",
-        "--exportOutput",
-        "--exportProfile",
-        "--exportLayerInfo",
-        "--dumpOutput",
-        "--dumpProfile",
-        "--dumpLayerInfo",
-        "--dumpRawBindingsToFile",
-        "--verbose",
-        "--help",
-        "-h",
         "--module",
     }
 )

@@ -11,6 +11,38 @@ from benchlib.engines.exporttimes import number
 from benchlib.engines.flags import Options
 from benchlib.engines.standin.log import Log, StandinError
 
+COMMON_FLAGS = frozenset(
+    {
+        "--onnx",
+        "--shapes",
+        "--minShapes",
+        "--optShapes",
+        "--maxShapes",
+        "--iterations",
+        "--duration",
+        "--warmUp",
+        "--idleTime",
+        "--avgRuns",
+        "--percentile",
+        "--infStreams",
+        "--streams",
+        "--loadInputs",
+        "--exportTimes",
+        "--exportOutput",
+        "--exportLayerInfo",
+        "--exportProfile",
+        "--dumpOutput",
+        "--dumpProfile",
+        "--dumpLayerInfo",
+        "--dumpRawBindingsToFile",
+        "--skipInference",
+        "--verbose",
+        "--help",
+        "-h",
+    }
+)
+"""What every stand-in does as trtexec does."""
+
 SWITCHED_OPPOSITES = {
     "--useCudaGraph": "--noCudaGraph",
     "--useSpinWait": "--noSpinWait",
