@@ -154,15 +154,13 @@ def measure(
     store = Store(directory)
     with store.opened(), tempfile.TemporaryDirectory(prefix="benchlib-") as work:
         rows, left_out = _chosen(store.rows, keys)
-        engines = [check(row) for row in rows]
+        programs = [check(row, calibration_dir) for row in rows]
         run = _Run(folder, Path(work), calibration_dir)
-        report = Report(
-            images=described,
-            scored=tuple(run.row(row, found) for row, found in zip(rows, engines, strict=True)),
-            left_out=left_out,
-        )
-        _write(directory / FILE, report)
-    return report
+        scored: list[Scored] = []
+        for row, program in zip(rows, programs, strict=True):
+            scored.append(run.row(row, program))
+            _write(directory / FILE, described, scored[-1])
+    return Report(described, tuple(scored), left_out)
 
 
 def _chosen(
@@ -292,11 +290,11 @@ class _Run:
             yield np.stack(some)
 
 
-def _write(path: Path, report: Report) -> None:
-    """Put the rows into ``path`` by rename; rows scored earlier stay unless scored again."""
+def _write(path: Path, images: dict[str, Any], one: Scored) -> None:
+    """Put a row into ``path`` by rename; those scored earlier stay."""
     now = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
-    stamp = {"measured_at": now, "benchlib": __version__, "images": report.images}
-    rows = _earlier(path) | {one.key: asdict(one) | stamp for one in report.scored}
+    stamp = {"measured_at": now, "benchlib": __version__, "images": images}
+    rows = _earlier(path) | {one.key: asdict(one) | stamp}
     document = {"schema_version": SCHEMA_VERSION, "rows": [rows[key] for key in sorted(rows)]}
     part = path.with_name(f".{path.name}.part")
     try:

@@ -38,13 +38,14 @@ class Remade:
     notes: tuple[str, ...]
 
 
-def check(row: Row) -> Program:
+def check(row: Row, calibration_dir: Path | None) -> Program:
     """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
     if row.engine is Engine.FAKE:
         raise InputError("key", f"{row.key} is of the fake engine, which computes nothing")
     for part in ("graph", "settings"):
         if not row.detail.get(part):
             raise InputError("key", f"{row.key} does not tell its {part}; measure it again")
+    _calibration(row, calibration_dir)
     try:
         return discovery.find(row.engine)
     except MissingProgramError as error:

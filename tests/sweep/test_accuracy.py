@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from benchlib.cli import main
 from benchlib.engines import discovery
 from benchlib.engines.program import Program
 from benchlib.errors import InputError
+from benchlib.graphs import calibration
 from benchlib.graphs.form import GraphForm
 from benchlib.graphs.make import make
 from benchlib.sweep import accuracy, agreement, imagefolder, parameters, prediction, recipe, run
@@ -242,6 +243,26 @@ def test_another_file_of_the_same_name_is_refused(
     key = _row(measured / "set", "onnx:colours.onnx", "fp32").key
     with pytest.raises(InputError, match="is not the file"):
         accuracy.measure(measured / "set", colours, [key])
+
+
+def test_a_row_calibrated_with_own_images_needs_them_again(
+    measured: Path, photos: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    _photo("coffee").save(own / "a.png")
+    row = _row(measured / "set", NETWORK, "int8")
+    identity = asdict(calibration.folder(own).identity)
+    graph = row.detail["graph"] | {"calibration": identity}
+    with Store(tmp_path / "set").opened() as store:
+        store.save_row(row.model_copy(update={"detail": row.detail | {"graph": graph}}))
+    for given in (None, next(photos.iterdir())):
+        with pytest.raises(InputError, match="calibrated with 1 images of own; give that folder"):
+            accuracy.measure(tmp_path / "set", photos, calibration_dir=given)
+    (one,) = accuracy.measure(tmp_path / "set", photos, calibration_dir=own).scored
+    assert one.calibration == identity
+    # The graph of the row was calibrated with other images.
+    assert "not byte for byte" in one.notes[0]
 
 
 def test_a_plan_is_found_again_and_run_by_its_program(
