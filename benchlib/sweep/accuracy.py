@@ -277,7 +277,8 @@ class _Run:
             raise InputError(
                 imagefolder.FIELD,
                 f"{self._folder.name} has the class index {self._labels.max()} and {row.model} "
-                f"{found.classes} outputs, counted from 0; correct the labels, or choose rows by key",
+                f"{found.classes} outputs, counted from 0; correct the labels, or choose rows "
+                "by --key",
             )
         return found
 
