@@ -31,7 +31,7 @@ from benchlib.analysis import measured
 from benchlib.case import Status
 from benchlib.errors import InputError
 from benchlib.report import html
-from benchlib.sweep import preset
+from benchlib.sweep import preset, store
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,8 @@ def main_job(
     planning.plan(preset_name, overrides)
     _check_writable(out)
     executions: list[Execution] = []
-    with Relay() as relay:
+    # The kernel locks the set too, but seconds later, with its notebook already written over.
+    with store.only_one(out, ".job.lock"), Relay() as relay:
         for parameters in runs:
             if relay.asked:
                 break

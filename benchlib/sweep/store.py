@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,6 +31,28 @@ class StoreError(Exception):
     """A row could not be saved (full disk, folder turned read-only): the run has to stop."""
 
 
+@contextmanager
+def only_one(directory: Path, name: str = ".lock") -> Iterator[None]:
+    """Hold the set in ``directory`` against a second holder of the lock ``name``.
+
+    The system lets go of it when the process ends, however it does. Raises :class:`InputError`
+    when somebody else holds it and OSError when the folder cannot be written.
+    """
+    lock = FileLock(directory / name, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            "out_dir",
+            f"another run is writing to {directory.name}; wait for it, or give this one "
+            "a folder of its own",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Store:
     """The folder of one measured set.
 
@@ -49,29 +71,20 @@ class Store:
 
         Raises :class:`InputError` when the folder cannot be written or another run holds it.
         """
-        lock = FileLock(self.directory / ".lock", timeout=0)
-        try:
-            for folder in ("rows", "samples", "logs"):
-                (self.directory / folder).mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise InputError(
-                "out_dir",
-                f"another run is writing to {self.directory.name}; wait for it, or give this one "
-                "a folder of its own",
-            ) from None
-        except OSError as error:
-            raise InputError(
-                "out_dir",
-                f"{self.directory} cannot be written ({error.strerror}); choose another folder",
-            ) from None
-        try:
+        with ExitStack() as held:
+            try:
+                for folder in ("rows", "samples", "logs"):
+                    (self.directory / folder).mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_one(self.directory))
+            except OSError as error:
+                raise InputError(
+                    "out_dir",
+                    f"{self.directory} cannot be written ({error.strerror}); choose another folder",
+                ) from None
+            held.callback(shutil.rmtree, self.work, ignore_errors=True)
             self._clean()
             self._rows = {row.key: row for row in self._read_rows()}
             yield self
-        finally:
-            shutil.rmtree(self.work, ignore_errors=True)
-            lock.release()
 
     def _clean(self) -> None:
         """Remove what a killed run left half done."""
