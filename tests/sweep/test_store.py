@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from benchlib.errors import InputError
+from benchlib.sweep.outcome import Outcome
+from benchlib.sweep.progress import Lines
 from benchlib.sweep.row import COLUMNS, Row
 from benchlib.sweep.store import Store, StoreError
 
@@ -168,6 +173,65 @@ def test_an_environment_that_cannot_be_read_is_written_anew(tmp_path: Path, text
     with Store(tmp_path).opened() as store:
         (tmp_path / "environment.json").write_text(text)
         assert store.environment() is None
+
+
+MOUNT = shutil.which("mount")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own with 256 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if MOUNT is None:
+        pytest.skip("no mount program; RLIMIT_FSIZE stands for the disk below")
+    asked = [MOUNT, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    if done.returncode != 0:
+        pytest.skip("mounting is not permitted here; RLIMIT_FSIZE stands for the disk below")
+    yield place
+    subprocess.run(["umount", str(place)], timeout=10, check=True)
+
+
+def test_a_full_disk_stops_the_run_and_leaves_whole_files(small_disk: Path) -> None:
+    with Store(small_disk).opened() as store:
+        store.save_row(row("a"))
+        (small_disk / "ballast").write_bytes(bytes(180 * 1024))
+        with pytest.raises(StoreError, match=r"row of b could not be saved.*No space left"):
+            store.save_row(row("b", message="x" * 100_000))
+        assert [one.key for one in store.rows] == ["a"]
+    assert not list(small_disk.rglob("*.part"))
+    assert [record["key"] for record in table(small_disk)] == ["a"]
+    (small_disk / "ballast").unlink()
+    with Store(small_disk).opened() as store:
+        assert [one.key for one in store.rows] == ["a"]
+        store.save_row(row("b", message="x" * 1000))
+    assert [record["key"] for record in table(small_disk)] == ["a", "b"]
+
+
+def test_a_run_whose_disk_fills_up_goes_on_when_there_is_room(
+    small_disk: Path, fake_run: Callable[..., Outcome]
+) -> None:
+    class Filling(Lines):
+        """Fills the disk when the second case is begun."""
+
+        def start(self, key: str) -> None:
+            self.begun = getattr(self, "begun", 0) + 1
+            if self.begun == 2:
+                with contextlib.suppress(OSError), (small_disk / "ballast").open("wb") as sink:
+                    while True:
+                        sink.write(bytes(4096))
+
+    asked = {"models": ["resnet18", "resnet34", "fast_scnn"], "out_dir": str(small_disk)}
+    with pytest.raises(StoreError, match=r"could not be saved.*No space left"):
+        fake_run(progress=Filling(), **asked)
+    assert len(list(small_disk.glob("rows/*.json"))) == 1
+    assert len(table(small_disk)) == 1
+    assert not list(small_disk.rglob("*.part"))
+    (small_disk / "ballast").unlink()
+    outcome = fake_run(**asked)
+    assert (outcome.measured, outcome.exit_status) == (2, 0)
+    assert len(table(small_disk)) == 3
 
 
 def test_a_disk_that_fills_up_leaves_whole_files(tmp_path: Path) -> None:
