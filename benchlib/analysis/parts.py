@@ -6,39 +6,51 @@ varies one of these is tested part by part, never mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
 from benchlib.analysis.measured import usable
-from benchlib.case import Precision
+from benchlib.case import Int8Method, Precision
 from benchlib.models import lineup
 
 _CELL = ["model", "precision", "resolution"]
 _SHARED = ["engine", "batch", "shape_mode"]
 _WORDS = len(_SHARED) + 2
+_BY = "/"
+"""Between a precision and the method it was made by."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """``frame`` has at most one row per model, precision and size; ``label`` names only what
-    sets it apart from the other parts of its table, so it is empty for an only one."""
+    sets it apart from the other parts of its table, so it is empty for an only one.
+    ``surroundings`` is the label without the INT8 method: parts that share it share all rows of
+    the other precisions."""
 
     label: str
     frame: pd.DataFrame
+    surroundings: str = ""
 
 
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
     """The comparable parts of ``frame``, the one with most rows first; none for no rows."""
-    found = sorted(_split(frame), key=lambda one: (-len(one[1]), one[0]))
-    kinds = [len({words[place] for words, _ in found}) for place in range(_WORDS)]
-    return tuple(
-        Part(
-            ", ".join(word for word, many in zip(words, kinds, strict=True) if many > 1 and word),
-            rows.sort_values(_CELL, kind="stable"),
-        )
-        for words, rows in found
+    return _labelled(
+        ((*shared, method), rows)
+        for shared, together in _surroundings(frame)
+        for method, rows in _methods(together)
+    )
+
+
+def side_by_side(frame: pd.DataFrame) -> tuple[Part, ...]:
+    """As :func:`parts`, but INT8 methods stand beside each other instead of apart.
+
+    Where there are several, each is a precision of its own, ``int8/METHOD``, so that what they
+    share is there once and nothing that goes by precision can mix them.
+    """
+    return _labelled(
+        ((*shared, ""), _told_apart(together)) for shared, together in _surroundings(frame)
     )
 
 
@@ -62,6 +74,19 @@ def precisions(frame: pd.DataFrame) -> list[str]:
     return [str(word) for word in _present(frame["precision"])]
 
 
+def methods(frame: pd.DataFrame) -> list[str]:
+    """The ways in which the INT8 rows of ``frame`` were made, in the order of their enum."""
+    made = set(frame.loc[frame["precision"] == Precision.INT8.value, "int8_method"].dropna())
+    order = [one.value for one in Int8Method]
+    return sorted(made, key=lambda one: (order.index(one) if one in order else len(order), one))
+
+
+def base(precision: str) -> tuple[str, str]:
+    """``int8/qdq`` of :func:`side_by_side` as ``int8`` and ``qdq``; no method for any other."""
+    word, _, method = precision.partition(_BY)
+    return word, method
+
+
 def sizes(frame: pd.DataFrame) -> list[str]:
     """The image sizes that occur in ``frame``, ``WIDTHxHEIGHT``, smallest first."""
     return [str(word) for word in _present(frame["resolution"])]
@@ -77,20 +102,59 @@ def _present(column: pd.Series) -> list[object]:
     return list(column.cat.remove_unused_categories().cat.categories)
 
 
-def _split(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Rows that belong together, each with its engine, batch, shapes, typing and INT8 method."""
+def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Part, ...]:
+    """``found`` as parts: the words that set each apart (the INT8 method last), and its rows."""
+    split = sorted(found, key=lambda one: (-len(one[1]), one[0]))
+    kinds = [len({words[place] for words, _ in split}) for place in range(_WORDS)]
+
+    def label(words: tuple[str, ...]) -> str:
+        return ", ".join(
+            word for word, many in zip(words, kinds, strict=False) if many > 1 and word
+        )
+
+    return tuple(
+        Part(label(words), rows.sort_values(_CELL, kind="stable"), label(words[:-1]))
+        for words, rows in split
+    )
+
+
+def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Rows that agree in all but INT8 method, with their engine, batch, shapes and typing."""
     for (engine, batch, shapes), rows in frame.groupby(_SHARED, dropna=False, sort=True):
         shared = (_word(engine), f"batch {batch:.0f}", _word(shapes))
-        if not rows.duplicated(_CELL).any():
-            yield (*shared, "", ""), rows
+        typings = list(rows["typing"].dropna().unique())
+        if not rows.duplicated(_CELL).any() or not typings:
+            yield (*shared, ""), rows
             continue
-        int8 = rows["precision"] == Precision.INT8.value
-        for typing in list(rows["typing"].dropna().unique()) or [None]:
-            for method in list(rows.loc[int8, "int8_method"].dropna().unique()) or [None]:
-                mine = ~int8 | (rows["int8_method"] == method if method else True)
-                part = rows[mine & ((rows["typing"] == typing) | rows["typing"].isna())]
-                said = (f"{typing} typing" if typing else "", f"INT8 by {method}" if method else "")
-                yield (*shared, *said), part.drop_duplicates(_CELL, keep="last")
+        for typing in typings:
+            mine = (rows["typing"] == typing) | rows["typing"].isna()
+            yield (*shared, f"{typing} typing"), rows[mine]
+
+
+def _methods(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """``rows`` once per INT8 method, each with all rows of the other precisions."""
+    found = methods(rows)
+    if len(found) < 2:
+        yield "", rows.drop_duplicates(_CELL, keep="last")
+        return
+    int8 = rows["precision"] == Precision.INT8.value
+    for method in found:
+        mine = rows[~int8 | (rows["int8_method"] == method)]
+        yield f"INT8 by {method}", mine.drop_duplicates(_CELL, keep="last")
+
+
+def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    found = methods(rows)
+    if len(found) > 1:
+        int8 = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].notna()
+        words = rows["precision"].astype(object)
+        words[int8] = words[int8] + _BY + rows.loc[int8, "int8_method"].astype(str)
+        order = []
+        for word in rows["precision"].cat.categories:
+            several = word == Precision.INT8.value
+            order += [word, *(f"{word}{_BY}{one}" for one in found if several)]
+        rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
+    return rows.drop_duplicates(_CELL, keep="last")
 
 
 def _word(value: object) -> str:

@@ -16,7 +16,8 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 
-from benchlib.case import Precision, Verdict
+from benchlib.analysis import parts
+from benchlib.case import Int8Method, Precision, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,13 @@ PRECISION_MARKERS: dict[str, str] = {
     Precision.INT8.value: "D",
     Precision.FP8.value: "X",
 }
+METHOD_LOOKS: dict[str, tuple[str, str]] = {
+    Int8Method.QDQ_NO_DEPTHWISE.value: ("#3B97CC", "d"),
+    Int8Method.MODELOPT.value: ("#00507D", "h"),
+    Int8Method.ORT_STATIC.value: ("#003A5C", "p"),
+    Int8Method.MADE_UP_RANGES.value: ("#5AA9D6", "^"),
+}
+"""Colour and mark of INT8 by a method that stands beside another; ``qdq`` looks as INT8 does."""
 VERDICT_SYMBOLS: dict[str, str] = {
     Verdict.VALID.value: "",
     Verdict.SUSPECT.value: "!",
@@ -123,9 +131,16 @@ def looks(frame: pd.DataFrame) -> dict[str, Look]:
     return drawn
 
 
-def precision_label(precision: object) -> str:
-    """``FP16`` for ``fp16``."""
-    return str(precision).upper()
+def precision_label(precision: object, between: str = " ") -> str:
+    """``FP16`` for ``fp16``, ``INT8 (qdq)`` for ``int8/qdq``; ``between`` its two words."""
+    word, method = parts.base(str(precision))
+    return f"{word.upper()}{between}({method})" if method else word.upper()
+
+
+def precision_look(precision: str) -> tuple[str, str]:
+    """Colour and mark of a precision, or of INT8 by one of several methods."""
+    word, method = parts.base(precision)
+    return METHOD_LOOKS.get(method, (PRECISION_COLORS[word], PRECISION_MARKERS[word]))
 
 
 def size_label(resolution: object) -> str:

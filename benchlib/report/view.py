@@ -1,6 +1,7 @@
 """A view: the rows of one measured set that may stand in one figure or table.
 
-What may be compared is :mod:`benchlib.analysis.parts`' to say; each part is drawn by itself.
+What may be compared is :mod:`benchlib.analysis.parts`' to say; each part is drawn by itself,
+with INT8 methods beside each other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _SAFE = re.compile(r"[^A-Za-z0-9]+")
 class View:
     """``frame`` is a part of :attr:`MeasuredSet.frame` with one row per model, precision and size.
 
+    Where INT8 was made in several ways, each is a precision of its own, such as ``int8/qdq``.
     ``label`` says in words what the rows share, ``slug`` the same for file names and anchors.
     """
 
@@ -31,11 +33,6 @@ class View:
     frame: pd.DataFrame
     published: bool = False
     environment: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def as_set(self) -> MeasuredSet:
-        """The view as a measured set of its own, for what looks at the surroundings too."""
-        return MeasuredSet(self.label, self.frame, self.environment, self.published)
 
     @property
     def usable(self) -> pd.DataFrame:
@@ -66,20 +63,31 @@ class View:
             rows = rows[rows["resolution"] == size]
         return rows
 
+    def at_plain(self, precision: str) -> MeasuredSet:
+        """The usable rows at one precision as a set where ``int8/qdq`` is plain ``int8`` again."""
+        rows = self.at(precision).assign(precision=parts.base(precision)[0])
+        return MeasuredSet(self.label, rows, self.environment, self.published)
+
     def looks(self) -> dict[str, theme.Look]:
         """How to draw each network; the same in every figure of this view."""
         return theme.looks(self.frame)
 
-    def remarks(self, precision: str | None = None) -> str:
-        """What a reader of a figure has to know of the rows behind it, as sentences."""
+    def remarks(self, precision: str | None = None, *, hollow: bool = False) -> str:
+        """What a reader of a figure has to know of the rows behind it, as sentences.
+
+        ``hollow`` says that the figure draws SUSPECT rows hollow.
+        """
         rows = self.frame if precision is None else self.frame[self.frame["precision"] == precision]
         said = []
         if self.usable["latency_ci_low_ms"].notna().any():
             said.append("Bars are the 95 % interval of the median.")
         else:
             said.append("No interval is known for these numbers.")
-        if (rows["verdict"] == Verdict.SUSPECT.value).any():
+        suspect = int((rows["verdict"] == Verdict.SUSPECT.value).sum())
+        if suspect and hollow:
             said.append("Hollow marks are SUSPECT rows.")
+        elif suspect:
+            said.append(f"{numerals.count(suspect, 'row')} of these {_is(suspect)} SUSPECT.")
         left_out = [
             numerals.count(int(number), word)
             for word, number in (
@@ -95,8 +103,8 @@ class View:
 
 
 def views(measured: MeasuredSet) -> tuple[View, ...]:
-    """The comparable parts of ``measured``, largest first; empty for a set without rows."""
-    return tuple(_view(measured, part) for part in parts.parts(measured.frame))
+    """The parts of ``measured`` to draw by themselves, largest first; none for no rows."""
+    return tuple(_view(measured, part) for part in parts.side_by_side(measured.frame))
 
 
 def title(measured: MeasuredSet) -> str:
@@ -109,12 +117,16 @@ def slug(text: str) -> str:
     return _SAFE.sub("-", text).strip("-").lower()
 
 
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def _view(measured: MeasuredSet, part: parts.Part) -> View:
     batch = f"batch {part.frame['batch'].iloc[0]:.0f}"
     said = part.label or batch
     return View(
         label=f"{title(measured)}, {said}",
-        slug=slug(f"{measured.name} {said}"),
+        slug=slug(f"{measured.name} {part.label}"),
         frame=part.frame,
         published=measured.published,
         environment=measured.environment,

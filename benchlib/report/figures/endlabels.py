@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import blended_transform_factory
 
 _POINTS_PER_INCH = 72
 _LEADING = 1.3
 """Height of a line of type over its size."""
 _LEADER_INCHES = 0.26
-_LETTER = 0.62
-"""Mean width of a letter of DejaVu Sans over the size of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ class EndLabel:
 
 def room(texts: Iterable[str], points: float) -> float:
     """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
-    longest = max((len(text) for text in texts), default=0)
-    return _LEADER_INCHES + longest * points * _LETTER / _POINTS_PER_INCH + 0.1
+    font = FontProperties(family="DejaVu Sans", size=points)
+    widths = [TextPath((0, 0), text, prop=font).get_extents().width for text in texts if text]
+    return _LEADER_INCHES + max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
 
 
 def spaced(wanted: list[float], gap: float) -> list[float]:

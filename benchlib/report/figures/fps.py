@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import endlabels, logaxis
-from benchlib.report.view import View
+from benchlib.report.view import View, slug
 
 REAL_TIME_FPS = 30
 """Frames per second of ordinary video, the line most readers look for."""
@@ -23,7 +23,7 @@ _PANEL_INCHES = 2.3
 
 def draw(view: View, precision: str) -> Drawing | Absent:
     """FPS against megapixels at ``precision``, both axes logarithmic, one line per network."""
-    name = f"fps-{precision}-{view.slug}"
+    name = f"fps-{slug(precision)}-{view.slug}"
     if view.at(precision).empty:
         return Absent(name, f"no usable row at {theme.precision_label(precision)}.")
     with theme.style():
@@ -45,7 +45,7 @@ def draw(view: View, precision: str) -> Drawing | Absent:
     caption = (
         f"FPS by input size at {theme.precision_label(precision)}; {view.label}. "
         f"{finding(view, precision)} FPS is 1000 × batch / median latency in ms. "
-        f"Colour is the model family. {view.remarks(precision)}"
+        f"Colour is the model family. {view.remarks(precision, hollow=True)}"
     )
     return Drawing(figure, name, alt, caption)
 
@@ -81,7 +81,9 @@ def panels(view: View) -> Drawing | Absent:
         f"{len(precisions)} line charts side by side on one scale, frames per second against "
         f"input megapixels, both axes logarithmic, one chart per precision; {view.label}. {said}"
     )
-    caption = f"The same for every precision on one scale; {view.label}. {view.remarks()}"
+    caption = (
+        f"The same for every precision on one scale; {view.label}. {view.remarks(hollow=True)}"
+    )
     return Drawing(figure, name, alt, caption)
 
 

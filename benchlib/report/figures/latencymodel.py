@@ -65,14 +65,9 @@ def _finding(lines: pd.DataFrame, precision: str) -> str:
 
 
 def _dot(precision: str) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        linestyle="none",
-        color=theme.PRECISION_COLORS[precision],
-        marker=theme.PRECISION_MARKERS[precision],
-        label=theme.precision_label(precision),
-    )
+    color, mark = theme.precision_look(precision)
+    label = theme.precision_label(precision)
+    return Line2D([], [], linestyle="none", color=color, marker=mark, label=label)
 
 
 def _panel(
@@ -81,12 +76,13 @@ def _panel(
     place = {model: index for index, model in enumerate(models)}
     for precision in precisions:
         dots = lines[lines["precision"] == precision]
+        color, mark = theme.precision_look(precision)
         axes.plot(
             dots[column],
             dots["model"].map(place),
             linestyle="none",
-            marker=theme.PRECISION_MARKERS[precision],
-            color=theme.PRECISION_COLORS[precision],
+            marker=mark,
+            color=color,
             markersize=6,
             markeredgecolor="white",
             markeredgewidth=0.6,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import roofline
+from benchlib.analysis import parts, roofline
 from benchlib.analysis.roofline import Point, Roofs
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
@@ -18,11 +20,11 @@ from benchlib.report.view import View
 def draw(view: View) -> Drawing | Absent:
     """A panel per precision: rate reached against operations per byte, under the roof if known."""
     name = f"roofline-{view.slug}"
-    points = roofline.points(view.as_set)
+    points = _points(view)
     if not points:
         return Absent(name, f"{view.label}: no row has counts of work, activations and weights.")
     precisions = [word for word in view.precisions if any(p.precision == word for p in points)]
-    roofs = {word: roofline.roofs(view.as_set, word) for word in precisions}
+    roofs = {word: roofline.roofs(view.at_plain(word), parts.base(word)[0]) for word in precisions}
     looks = view.looks()
     sizes = [size for size in view.sizes if any(p.resolution == size for p in points)]
     with theme.style():
@@ -59,6 +61,15 @@ def draw(view: View) -> Drawing | Absent:
         "above the sloping roof. A multiply-accumulate is two operations."
     )
     return Drawing(figure, name, alt, caption)
+
+
+def _points(view: View) -> tuple[Point, ...]:
+    """All points, each under the precision of the view, which may name an INT8 method."""
+    return tuple(
+        replace(point, precision=word)
+        for word in view.precisions
+        for point in roofline.points(view.at_plain(word))
+    )
 
 
 def _panel(

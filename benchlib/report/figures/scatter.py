@@ -45,7 +45,7 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
                 dots[x],
                 dots[y],
                 linestyle="none",
-                marker=theme.PRECISION_MARKERS[str(precision)],
+                marker=theme.precision_look(str(precision))[1],
                 color=looks[str(model)].color,
                 markersize=6.5,
                 markeredgecolor="white",
@@ -62,7 +62,7 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
         families = sorted({looks[model].family for model in rows["model"]})
         handles = [_dot("o", theme.swatch(family).line, family) for family in families]
         handles += [
-            _dot(theme.PRECISION_MARKERS[word], "#777777", theme.precision_label(word))
+            _dot(theme.precision_look(word)[1], "#777777", theme.precision_label(word))
             for word in precisions
         ]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)

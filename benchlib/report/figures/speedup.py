@@ -75,14 +75,9 @@ def _sentence(gains: pd.DataFrame, precision: str) -> str:
 
 
 def _handle(precision: str) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        linestyle="none",
-        color=theme.PRECISION_COLORS[precision],
-        marker=theme.PRECISION_MARKERS[precision],
-        label=theme.precision_label(precision),
-    )
+    color, mark = theme.precision_look(precision)
+    label = theme.precision_label(precision)
+    return Line2D([], [], linestyle="none", color=color, marker=mark, label=label)
 
 
 def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
@@ -94,14 +89,14 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
         axes.plot([1, far], [place[model]] * 2, color="#c4c4c4", linewidth=2, zorder=1)
     for precision in precisions:
         dots = gains[gains["precision"] == precision]
-        color = theme.PRECISION_COLORS[precision]
+        color, mark = theme.precision_look(precision)
         heights = dots["model"].map(place)
         axes.hlines(heights, dots["low"], dots["high"], color=color, linewidth=1.2)
         axes.plot(
             dots["ratio"],
             heights,
             linestyle="none",
-            marker=theme.PRECISION_MARKERS[precision],
+            marker=mark,
             markersize=5.5,
             color=color,
             markeredgecolor="white",

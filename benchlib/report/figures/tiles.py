@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from benchlib.analysis import parts
 from benchlib.report import theme
 
 _GAP = 0.12
@@ -33,12 +34,15 @@ def draw(
     inside :func:`theme.style`.
     """
     edges = _edges(values.columns.get_level_values(0))
-    height = 0.32 * len(values) + 1.0
-    # A size with one column under it needs that column to be as wide as its own name.
-    each = 0.72 if len(edges) > len(set(values.columns.get_level_values(0))) else 0.98
+    height = 0.32 * len(values) + 1.15
+    # A size with one column under it needs that column to be as wide as its own name, a method
+    # of INT8 that stands in a heading as wide as that.
+    methods = any(parts.base(str(word))[1] for _, word in values.columns)
+    single = len(edges) == len(set(values.columns.get_level_values(0)))
+    each = 0.98 if single or methods else 0.72
     width = max(5.5, each * len(edges) + 2.9)
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((1.75 / width, 0.12 / height, 1 - 2.75 / width, 1 - 0.75 / height))
+    axes = figure.add_axes((1.75 / width, 0.12 / height, 1 - 2.75 / width, 1 - 0.9 / height))
     known = values.stack(level=[0, 1], future_stack=True).dropna()
     low, high = limits or (known.min(), known.max())
     norm = LogNorm(low, high, clip=True) if high > low else None
@@ -76,12 +80,18 @@ def draw(
 
 
 def _heads(axes: Axes, edges: list[float], columns: pd.MultiIndex) -> None:
+    above = -1.75 if any(parts.base(str(word))[1] for _, word in columns) else -1.35
     for edge, (_, precision) in zip(edges, columns, strict=True):
-        axes.text(edge + 0.5, -0.75, theme.precision_label(precision), ha="center", fontsize=8)
+        label = theme.precision_label(precision, "\n")
+        axes.text(edge + 0.5, -0.68, label, ha="center", va="bottom", fontsize=_head_points(label))
     for size in dict.fromkeys(columns.get_level_values(0)):
         same = [edge for edge, (other, _) in zip(edges, columns, strict=True) if other == size]
         middle = (same[0] + same[-1] + 1) / 2
-        axes.text(middle, -1.35, theme.size_label(size), ha="center", fontsize=9, weight="bold")
+        axes.text(middle, above, theme.size_label(size), ha="center", fontsize=9, weight="bold")
+
+
+def _head_points(label: str) -> float:
+    return 6.5 if "\n" in label else 8
 
 
 def _edges(sizes: pd.Index) -> list[float]:

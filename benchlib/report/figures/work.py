@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import dependence
+from benchlib.analysis import dependence, parts
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import logaxis
@@ -33,7 +33,10 @@ def draw(view: View) -> Drawing | Absent:
                 part = rows[(rows["precision"] == precision) & (rows["resolution"] == size)]
                 _panel(axes, part, looks)
                 told = _rho(found.get((precision, size)))
-                axes.set_title(f"{theme.precision_label(precision)} {theme.size_label(size)}{told}")
+                # A title with a method's name in it is too long for one line.
+                between = "\n" if parts.base(precision)[1] else " "
+                label = theme.precision_label(precision)
+                axes.set_title(f"{label}{between}{theme.size_label(size)}{told}")
                 axes.title.set_fontsize(9)
         for axes in grid.flat:
             logaxis.tidy(axes.xaxis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchlib.analysis import parts
 from benchlib.case import Precision
 from benchlib.report import numerals, theme
 from benchlib.report.tables.grid import Cell, Column, Grid
@@ -14,7 +15,8 @@ _LOW = {precision.value for precision in Precision} - {Precision.FP32.value, Pre
 
 def build(view: View) -> Grid | None:
     """Lowest share over the sizes per network and low precision; None when no share is known."""
-    rows = view.usable[view.usable["precision"].isin(_LOW)].dropna(subset=["low_precision_share"])
+    rows = view.usable.dropna(subset=["low_precision_share"])
+    rows = rows[[parts.base(str(word))[0] in _LOW for word in rows["precision"]]]
     if rows.empty:
         return None
     shares = rows.groupby(["model", "precision"], observed=True)["low_precision_share"].min()
@@ -23,7 +25,8 @@ def build(view: View) -> Grid | None:
     for precision in [word for word in view.precisions if word in set(rows["precision"])]:
         cells = tuple(_share(shares.get((model, precision))) for model in models)
         columns.append(Column("Share of layers", theme.precision_label(precision), cells))
-    columns.append(_methods(rows, models))
+    if not any(parts.base(word)[1] for word in view.precisions):
+        columns.append(_methods(rows, models))
     return Grid(
         name=f"precision-{view.slug}",
         caption=(
