@@ -280,6 +280,16 @@ def test_a_plan_is_found_again_and_run_by_its_program(
     assert one.paired.disagreement.count <= 1
 
 
+def test_another_version_builds_a_plan_of_its_own_and_says_so(
+    photos: Path, on_trtexec: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, program = on_trtexec
+    monkeypatch.setattr(discovery, "find", lambda engine: replace(program, version="10.16.0"))
+    (one,) = accuracy.measure(directory, photos, limit=1).scored
+    assert (one.failure, one.engine_reused, one.engine_version) == (None, False, "10.16.0")
+    assert "timed with 10.16.1, run here with 10.16.0" in one.notes
+
+
 def test_a_program_that_fails_is_a_failure_and_no_number(
     photos: Path, on_trtexec: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
