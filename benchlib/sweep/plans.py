@@ -1,11 +1,17 @@
-"""Built engines, kept under a key so that one is built once and timed as often as asked."""
+"""Built engines, kept under a key so that one is built once and timed as often as asked.
+
+They are many and large, so those unused longest are removed beyond a limit.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +20,17 @@ import psutil
 
 from benchlib.engines.command import Command
 from benchlib.engines.program import Program
+from benchlib.errors import InputError
 from benchlib.graphs.make import Graph
+
+LIMIT_VARIABLE = "BENCHLIB_ENGINES_GB"
+"""Environment variable: decimal gigabytes that kept engines may take."""
+
+DEFAULT_LIMIT_GB = 20.0
+"""The blog's whole matrix takes about ten."""
+
+SPARED_S = 24 * 3600.0
+"""Seconds since its last use in which an engine is never removed: a run may be timing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +66,27 @@ def key(graph: Graph, command: Command, program: Program, gpu: str | None, build
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
+def limit_bytes() -> float:
+    """What kept engines may take; raises :class:`InputError` when the variable is no size."""
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    try:
+        limit_gb = float(text) if text else DEFAULT_LIMIT_GB
+    except ValueError:
+        limit_gb = math.nan
+    if not limit_gb >= 0:
+        raise InputError(LIMIT_VARIABLE, f"{text!r} is no number of gigabytes; give 0 or more")
+    return limit_gb * 1e9
+
+
 @dataclass(frozen=True, slots=True)
 class PlanStore:
-    """Engines in ``folder``, one sub-folder each, put there by rename when known to be good."""
+    """Engines in ``folder``, one sub-folder each, put there by rename when known to be good.
+
+    Together they take at most ``limit`` bytes, unless more were used within a day.
+    """
 
     folder: Path
+    limit: float = math.inf
 
     def obtain(
         self,
@@ -72,6 +104,7 @@ class PlanStore:
             return found
         final = self.folder / engine_key
         self._remove_orphans()
+        self._prune()
         temporary = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -95,10 +128,33 @@ class PlanStore:
             if pid.isdecimal() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(leftover, ignore_errors=True)
 
+    def _prune(self) -> None:
+        """Remove the engines unused longest until the rest are within the limit."""
+        kept = []
+        for facts in self.folder.glob("[!.]*/facts.json"):
+            # Another run may be removing it too.
+            with contextlib.suppress(OSError):
+                size = sum(file.stat().st_size for file in facts.parent.iterdir())
+                kept.append((facts.stat().st_mtime, size, facts))
+        total = sum(size for _, size, _ in kept)
+        for used, size, facts in sorted(kept):
+            if total <= self.limit or used > time.time() - SPARED_S:
+                return
+            # Gone at once for other runs, whatever happens to this one meanwhile.
+            gone = self.folder / f".{facts.parent.name}.{os.getpid()}"
+            with contextlib.suppress(OSError):
+                facts.parent.rename(gone)
+                shutil.rmtree(gone)
+                total -= size
+
     def _found(self, engine_key: str) -> BuiltEngine | None:
         folder = self.folder / engine_key
-        if not (folder / "facts.json").is_file() or not (folder / "engine.plan").is_file():
+        facts = folder / "facts.json"
+        if not facts.is_file() or not (folder / "engine.plan").is_file():
             return None
+        with contextlib.suppress(OSError):
+            # Its time is that of its last use, as far as the folder can be written.
+            os.utime(facts)
         return self._read(folder, reused=True)
 
     @staticmethod

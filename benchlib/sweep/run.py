@@ -18,7 +18,17 @@ from benchlib.engines.command import CaseFiles, commands, unsupported
 from benchlib.engines.program import Program
 from benchlib.engines.settings import Settings
 from benchlib.graphs import cache, calibration
-from benchlib.sweep import attempts, clocks, environment, failure, gpu, matrix, nvml, readings
+from benchlib.sweep import (
+    attempts,
+    clocks,
+    environment,
+    failure,
+    gpu,
+    matrix,
+    nvml,
+    plans,
+    readings,
+)
 from benchlib.sweep.assemble import Assembler
 from benchlib.sweep.attempts import Ending
 from benchlib.sweep.bench import Bench
@@ -123,7 +133,7 @@ class _Run:
             parameters=parameters,
             program=program,
             workshop=_workshop(parameters, program, store.work),
-            plans=PlanStore(cache.root() / "plans"),
+            plans=PlanStore(cache.root() / "plans", plans.limit_bytes()),
             places=Places.of(store.directory),
             work=store.work,
             device=device,
