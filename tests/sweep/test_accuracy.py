@@ -371,6 +371,8 @@ def test_the_order_is_torchvisions_and_a_limit_spreads_over_classes(tmp_path: Pa
     assert [image.label for image in found.images] == [10] * 3 + [2] * 3 + [9] * 3
     assert [image.label for image in imagefolder.read(tmp_path, 3).images] == [10, 2, 9]
     assert imagefolder.read(tmp_path, 3).sha256 != found.sha256
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "9" / "b.PNG")
+    assert imagefolder.read(tmp_path).sha256 != found.sha256
 
 
 def test_imagenets_thousand_are_counted_in_order(tmp_path: Path) -> None:
