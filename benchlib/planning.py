@@ -17,7 +17,7 @@ from benchlib.case import Case, Precision, ShapeMode
 from benchlib.engines import discovery, precision
 from benchlib.engines.command import CaseFiles, Command, commands, shell
 from benchlib.engines.program import Program
-from benchlib.sweep import matrix, preset
+from benchlib.sweep import matrix, preset, workshop
 from benchlib.sweep.parameters import Parameters
 
 #: Where the pasted commands leave their files, below the folder they are pasted in.
@@ -115,9 +115,11 @@ def _step(case: Case, parameters: Parameters, program: Program) -> Step:
     method = precision.int8_method(case) if form.is_int8 else None
     name = "-".join(filter(None, [stem, form.value, size, method and method.value]))
     graph = FOLDER / f"{name}.onnx"
+    # The sweep's own rule: all sizes of a dynamic engine share one graph.
+    images, height, width = workshop.traced_shape(case, parameters)
     argv = [
         *("benchlib", "graph", case.model, "--form", form.value),
-        *("--height", str(case.height), "--width", str(case.width), "--batch", str(case.batch)),
+        *("--height", str(height), "--width", str(width), "--batch", str(images)),
         *(["--dynamic"] if dynamic else []),
         *(["--int8-method", method.value] if method else []),
         *("--weights", parameters.weights, "--seed", str(parameters.seed)),

@@ -118,6 +118,16 @@ def test_plan_reproduces_the_blogs_own_commands():
     assert step["int8_method"] == "made-up ranges"
 
 
+def test_all_sizes_of_a_dynamic_engine_share_one_graph():
+    done = benchlib(
+        *("plan", "--preset", "blog", "--tensorrt", "8.6", "-p", "models", "[resnet18]"),
+        *("-p", "precisions", "[fp16]", "-p", "shape_modes", "[blog]"),
+    )
+    graphs = [line for line in done.stdout.splitlines() if line.startswith("benchlib graph")]
+    assert len(graphs) == 1
+    assert done.stdout.count("--loadEngine") == 4
+
+
 def test_the_script_can_be_read_by_a_shell():
     done = benchlib("plan", "-p", "models", "[resnet18]", "--tensorrt", "8.6")
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
