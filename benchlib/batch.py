@@ -241,6 +241,7 @@ def report(sets: Sequence[Path], out: Path, figures: Path | None = None) -> Path
     parameters = {
         "results": [str(Path(one).resolve()) for one in sets],
         "figures_dir": str(figures.resolve()) if figures else "",
+        "tables_dir": str(out.resolve()),
     }
     execution = execute("report.ipynb", out / "report.ipynb", parameters)
     if not execution.ok:

@@ -128,7 +128,7 @@ def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.Dat
             continue
         for typing in typings:
             mine = (rows["typing"] == typing) | rows["typing"].isna()
-            yield (*shared, f"{typing} typing"), rows[mine]
+            yield (*shared, f"{typing} typing" if len(typings) > 1 else ""), rows[mine]
 
 
 def _methods(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

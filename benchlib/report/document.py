@@ -46,10 +46,11 @@ def load_sets(results: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """Measured sets and where their figures are saved (nowhere when ``figures_dir`` is empty)."""
+    """Measured sets, and where figures and latency tables are saved (nowhere when empty)."""
 
     sets: tuple[MeasuredSet, ...]
     figures_dir: str = ""
+    tables_dir: str = ""
 
     def styles(self) -> HTML:
         """The style of figures and tables; the first thing a notebook shows."""
@@ -65,7 +66,7 @@ class Document:
 
     def speed(self) -> HTML:
         """FPS against input size: every precision, then all on one scale."""
-        return self._per_view("fps", lambda view: [*_fps(view), fps.panels(view)])
+        return self._per_view("fps", _fps)
 
     def grid_of_speeds(self) -> HTML:
         """The heat map of every view."""
@@ -96,14 +97,19 @@ class Document:
         return self._per_view("spread", lambda view: [spread.draw(view)])
 
     def latencies(self) -> HTML:
-        """The table of every view with the box that says what its numbers hold."""
+        """The table of every view with the box that says what its numbers hold.
+
+        With ``tables_dir`` each is written there as CSV and LaTeX too.
+        """
         parts = []
         for view in self.views():
-            parts += [
-                self._heading(view, "table"),
-                grid.html(latency.build(view)),
-                definition.html(view),
-            ]
+            table = latency.build(view)
+            parts += [self._heading(view, "table"), grid.html(table)]
+            if self.tables_dir:
+                names = grid.save(table, Path(self.tables_dir))
+                said = " and ".join(f"<code>{escape(name)}</code>" for name in names)
+                parts.append(f'<p class="files">The same table, beside this page: {said}.</p>')
+            parts.append(definition.html(view))
         return HTML("".join(parts))
 
     def precisions(self) -> HTML:
@@ -158,8 +164,14 @@ class Document:
     def _per_view(self, section: str, draw: Callable[[View], list[Drawing | Absent]]) -> HTML:
         parts = []
         for view in self.views():
-            parts.append(self._heading(view, section))
-            parts += [show.figure(drawing, self.figures_dir).data for drawing in draw(view)]
+            drawn = draw(view)
+            heading = self._heading(view, section)
+            if heading and all(isinstance(one, Absent) for one in drawn):
+                # A heading over nothing but the reason for it would only be in the way.
+                parts += [show.reason(one, view.label) for one in drawn]
+                continue
+            parts.append(heading)
+            parts += [show.figure(one, self.figures_dir).data for one in drawn]
         return HTML("".join(parts))
 
     def _heading(self, view: View, section: str) -> str:
@@ -169,13 +181,14 @@ class Document:
 
 
 def _fps(view: View) -> list[Drawing | Absent]:
-    return [fps.draw(view, word) for word in view.precisions]
+    each = [fps.draw(view, word) for word in view.precisions]
+    return each if len(each) == 1 else [*each, fps.panels(view)]
 
 
 def _accuracy(view: View) -> list[Drawing | Absent]:
     metrics = accuracy.metrics(view)
     if not metrics:
-        return [Absent("accuracy", f"{view.label}: no usable row has an accuracy.")]
+        return [Absent("accuracy", "no usable row has an accuracy.")]
     return [accuracy.draw(view, metric) for metric in metrics]
 
 

@@ -31,7 +31,7 @@ def styles() -> HTML:
 def markup(drawing: Drawing | Absent) -> str:
     """The ``<figure>`` element; for a missing drawing a paragraph that says why."""
     if isinstance(drawing, Absent):
-        return f'<p class="absent">Not drawn: {escape(drawing.reason)}</p>'
+        return reason(drawing)
     data = base64.b64encode(drawing.svg()).decode("ascii")
     alt = escape(drawing.alt, quote=True)
     label = escape(f"Figure {drawing.name}", quote=True)
@@ -45,3 +45,9 @@ def markup(drawing: Drawing | Absent) -> str:
         f'src="data:image/svg+xml;base64,{data}"></div>'
         f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
     )
+
+
+def reason(missing: Absent, label: str = "") -> str:
+    """A paragraph that says why there is no figure, of ``label`` where no heading does."""
+    of = f" for {label}" if label else ""
+    return f'<p class="absent">Not drawn{escape(of)}: {escape(missing.reason)}</p>'

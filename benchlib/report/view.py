@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchlib.analysis import parts
 from benchlib.analysis.measured import MeasuredSet, usable
-from benchlib.case import Status, Verdict
+from benchlib.case import Engine, Status, Verdict
 from benchlib.report import numerals, theme
 
 _SAFE = re.compile(r"[^A-Za-z0-9]+")
@@ -108,8 +108,16 @@ def views(measured: MeasuredSet) -> tuple[View, ...]:
 
 
 def title(measured: MeasuredSet) -> str:
-    """What to call the set in prose: its own title, or its name."""
-    return str(measured.environment.get("title") or measured.name)
+    """What to call the set in prose: its own title, or its name and what it ran on.
+
+    A CPU run says so in either case, so that no caption can be taken for a GPU's.
+    """
+    own = measured.environment.get("title")
+    name = str(own or measured.name)
+    if set(measured.frame["engine"].dropna()) == {Engine.ONNXRUNTIME_CPU.value}:
+        return name if "CPU" in name else f"{name} (CPU run)"
+    devices = sorted(set(measured.frame["device"].dropna()))
+    return name if own or not devices else f"{name} ({numerals.listed(devices)})"
 
 
 def slug(text: str) -> str:

@@ -14,10 +14,13 @@ from matplotlib.lines import Line2D
 from benchlib.analysis import pareto
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import logaxis
 from benchlib.report.view import View, slug
 
 _PANEL = (6.4, 4.9)
 """Inches."""
+_FEWEST = 2
+"""Networks that make a front; one alone is neither better nor worse than another."""
 _CITYSCAPES_MEGAPIXELS = 2048 * 1024 / 1e6
 """Where Cityscapes accuracies are measured."""
 
@@ -52,9 +55,12 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         return Absent(name, f"no usable row with {metric}.")
     size = size or size_for(view, metric)
     known = known[known["resolution"] == size]
-    precisions = [word for word in view.precisions if (known["precision"] == word).any()]
+    counts = known["precision"].value_counts()
+    precisions = [word for word in view.precisions if counts.get(word, 0) >= _FEWEST]
     if not precisions:
-        return Absent(name, f"no usable row with {metric} at {theme.size_label(size)}.")
+        few = f"fewer than {_FEWEST} networks with {metric} at {theme.size_label(size)}"
+        return Absent(name, f"{few} at any precision: there is no front.")
+    known = known[known["precision"].isin(precisions)]
     columns = min(2, len(precisions))
     lines = math.ceil(len(precisions) / columns)
     looks = view.looks()
@@ -140,7 +146,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
             markeredgewidth=1.1 if leads else 0.6,
             linestyle="none",
         )
-    low, high = rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6
+    low, high = logaxis.widened(rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6)
     axes.set_xlim(low, high)
     ticks = [
         digit * 10.0**power

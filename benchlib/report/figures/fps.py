@@ -24,8 +24,11 @@ _PANEL_INCHES = 2.3
 def draw(view: View, precision: str) -> Drawing | Absent:
     """FPS against megapixels at ``precision``, both axes logarithmic, one line per network."""
     name = f"fps-{slug(precision)}-{view.slug}"
-    if view.at(precision).empty:
+    rows = view.at(precision)
+    if rows.empty:
         return Absent(name, f"no usable row at {theme.precision_label(precision)}.")
+    if len(rows) == 1:
+        return Absent(name, f"one point makes no chart. {finding(view, precision)}")
     with theme.style():
         figure = Figure(figsize=(9.5, 6.4))
         axes = figure.subplots()
@@ -33,7 +36,7 @@ def draw(view: View, precision: str) -> Drawing | Absent:
             1 - endlabels.room(_texts(view, precision).values(), _POINTS) / figure.get_figwidth()
         )
         figure.subplots_adjust(left=0.085, right=right, bottom=0.1, top=0.93)
-        _lines(axes, view, precision, _limits(view.at(precision)))
+        _lines(axes, view, precision, _limits(rows))
         axes.set_ylabel("Frames per second (log)")
         axes.set_xlabel("Input size, spaced by megapixels (log)")
         axes.set_title(f"FPS by input size, {theme.precision_label(precision)}, batch {view.batch}")
@@ -179,8 +182,8 @@ def _size_ticks(axes: Axes, rows: pd.DataFrame, small: bool) -> None:
     sizes = rows.drop_duplicates("resolution").sort_values("megapixels")
     places = sizes["megapixels"].tolist()
     names = [theme.size_label(size) for size in sizes["resolution"]]
-    margin = 1.12 if len(places) > 1 else 2.0
-    low, high = places[0] / margin, places[-1] * (1.03 if len(places) > 1 else 2.0)
+    # A single size stands near its labels, in a margin that still shows it to be one.
+    low, high = places[0] / (1.12 if len(places) > 1 else 1.6), places[-1] * 1.03
     axes.set_xlim(low, high)
     crowded = small or any(
         math.log(after / before) < 0.14 * math.log(high / low)

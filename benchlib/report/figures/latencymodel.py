@@ -21,7 +21,7 @@ def draw(view: View) -> Drawing | Absent:
     name = f"latency-model-{view.slug}"
     lines = pd.DataFrame([asdict(one) for one in scaling.fit(view.usable)])
     if lines.empty:
-        return Absent(name, f"{view.label}: no network has three sizes, so no line can be tested.")
+        return Absent(name, "no network has three sizes, so no line can be tested.")
     slopes = lines.groupby("model")["ms_per_megapixel"].min()
     models = list(slopes.sort_values(ascending=False).index)
     precisions = [word for word in view.precisions if (lines["precision"] == word).any()]

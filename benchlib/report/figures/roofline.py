@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,30 +17,39 @@ from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import logaxis
 from benchlib.report.view import View
 
+_MOST_ACROSS = 3
+"""Panels in a row; more make labels too small to read on a page."""
+
 
 def draw(view: View) -> Drawing | Absent:
     """A panel per precision: rate reached against operations per byte, under the roof if known."""
     name = f"roofline-{view.slug}"
     points = _points(view)
     if not points:
-        return Absent(name, f"{view.label}: no row has counts of work, activations and weights.")
+        return Absent(name, "no row has counts of work, activations and weights.")
     precisions = [word for word in view.precisions if any(p.precision == word for p in points)]
     roofs = {word: roofline.roofs(view.at_plain(word), parts.base(word)[0]) for word in precisions}
     looks = view.looks()
     sizes = [size for size in view.sizes if any(p.resolution == size for p in points)]
     with theme.style():
-        width = max(6.5, 4.4 * len(precisions))
-        figure = Figure(figsize=(width, 5.2))
-        grid = figure.subplots(1, len(precisions), sharey=True, squeeze=False)[0]
-        for axes, precision in zip(grid, precisions, strict=True):
+        columns = min(len(precisions), _MOST_ACROSS)
+        lines = math.ceil(len(precisions) / columns)
+        width, height = max(6.5, 4.4 * columns), 4.4 * lines + 0.8
+        figure = Figure(figsize=(width, height))
+        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        for spare in grid.flat[len(precisions) :]:
+            spare.set_visible(False)
+        panels = list(grid.flat)[: len(precisions)]
+        for axes, precision in zip(panels, precisions, strict=True):
             mine = [point for point in points if point.precision == precision]
             _panel(axes, mine, roofs[precision], looks, sizes)
             axes.set_title(theme.precision_label(precision))
             axes.set_xlabel("Operations per byte (log)")
-        for axes in grid:
+        for axes in panels:
             logaxis.tidy(axes.xaxis)
             logaxis.tidy(axes.yaxis)
-        grid[0].set_ylabel("Reached, 10¹² operations per second (log)")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("Reached, 10¹² operations per second (log)")
         families = sorted({looks[point.model].family for point in points})
         handles = [_dot(theme.swatch(family).line, 6, family) for family in families]
         handles += [
@@ -47,7 +57,7 @@ def draw(view: View) -> Drawing | Absent:
             for index, size in enumerate(sizes)
         ]
         figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
-        figure.tight_layout(rect=(0, 0.1, 1, 1))
+        figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
     said = " ".join(_finding(points, word, roofs[word]) for word in precisions)
     alt = (
         "Roofline, one panel per precision: rate reached against operations per byte, both "

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchlib.analysis import parts
 from benchlib.analysis.speedup import Gain
 from benchlib.analysis.speedup import gains as gains_over
 from benchlib.case import Precision
@@ -40,7 +41,8 @@ def draw(view: View) -> Drawing | Absent:
     precisions = [word for word in view.precisions if (gains["precision"] == word).any()]
     with theme.style():
         width = 2.0 + max(2.6 * len(sizes), 4.5)
-        figure = Figure(figsize=(width, 0.34 * len(models) + 1.5))
+        height = 0.34 * len(models) + 1.7
+        figure = Figure(figsize=(width, height))
         grid = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for axes, size in zip(grid, sizes, strict=True):
             _panel(axes, gains[gains["resolution"] == size], models, precisions)
@@ -53,7 +55,7 @@ def draw(view: View) -> Drawing | Absent:
             loc="upper right",
             ncols=len(precisions),
         )
-        figure.tight_layout(rect=(0, 0, 1, 0.97))
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
     said = " ".join(_sentence(gains, precision) for precision in precisions)
     alt = (
         "Dot plot of the speed-up against FP32, one row per network, one panel per input size; "
@@ -129,9 +131,8 @@ def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: lis
         dots = gains[gains["model"] == model]
         absent = [word for word in precisions if word not in set(dots["precision"])]
         if absent:
-            words = ", ".join(theme.precision_label(word) for word in absent)
             axes.annotate(
-                f"{words} n/a",
+                _without(absent, precisions),
                 (max([1.0, *dots["ratio"]]), height),
                 xytext=(8, 0),
                 textcoords="offset points",
@@ -139,3 +140,15 @@ def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: lis
                 fontsize=6.5,
                 color="#555555",
             )
+
+
+def _without(absent: list[str], precisions: list[str]) -> str:
+    """``no INT8`` rather than every method of it, where all of them are absent."""
+    if absent == precisions:
+        return "not measured"
+    words = []
+    for word in absent:
+        base, _ = parts.base(word)
+        family = [one for one in precisions if parts.base(one)[0] == base]
+        words.append(base if set(family) <= set(absent) else word)
+    return f"no {', '.join(map(theme.precision_label, dict.fromkeys(words)))}"

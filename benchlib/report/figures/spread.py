@@ -25,7 +25,7 @@ def draw(view: View) -> Drawing | Absent:
     half = 50 * (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / rows["latency_ms"]
     rows = rows.assign(percent=half.clip(lower=_FLOOR_PERCENT))
     if rows["percent"].notna().sum() == 0 and rows["verdict"].isna().all():
-        return Absent(name, f"{view.label}: neither an interval nor a verdict is known.")
+        return Absent(name, "neither an interval nor a verdict is known.")
     keys = {"index": "model", "columns": ["resolution", "precision"]}
     words = rows.assign(word=[_word(row) for row in rows.itertuples(index=False)])
     percents = rows.pivot(**keys, values="percent").sort_index(axis=1)

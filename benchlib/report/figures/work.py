@@ -31,6 +31,9 @@ def draw(view: View) -> Drawing | Absent:
         for line, precision in zip(grid, precisions, strict=True):
             for axes, size in zip(line, sizes, strict=True):
                 part = rows[(rows["precision"] == precision) & (rows["resolution"] == size)]
+                if part.empty:
+                    axes.set_visible(False)
+                    continue
                 _panel(axes, part, looks)
                 told = _rho(found.get((precision, size)))
                 # A title with a method's name in it is too long for one line.
@@ -38,7 +41,7 @@ def draw(view: View) -> Drawing | Absent:
                 label = theme.precision_label(precision)
                 axes.set_title(f"{label}{between}{theme.size_label(size)}{told}")
                 axes.title.set_fontsize(9)
-        for axes in grid.flat:
+        for axes in filter(Axes.get_visible, grid.flat):
             logaxis.tidy(axes.xaxis)
             logaxis.tidy(axes.yaxis)
         figure.supxlabel("GMACs per image at that size (log)", fontsize=10, y=0.5 / height)
@@ -105,5 +108,3 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
             markeredgecolor="white",
             markeredgewidth=0.5,
         )
-    if rows["gmacs"].nunique() == 1:
-        axes.set_xlim(rows["gmacs"].iloc[0] / 2, rows["gmacs"].iloc[0] * 2)

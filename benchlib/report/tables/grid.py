@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from html import escape
 from itertools import groupby
+from pathlib import Path
 
 _LATEX_SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -114,6 +115,15 @@ def latex(grid: Grid) -> str:
         lines.append(" & ".join([_tex(row), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
+
+
+def save(grid: Grid, folder: Path) -> tuple[str, str]:
+    """Write the grid as ``NAME.csv`` and ``NAME.tex`` into ``folder``; the names of the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {f"{grid.name}.csv": comma_separated(grid), f"{grid.name}.tex": latex(grid)}
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return f"{grid.name}.csv", f"{grid.name}.tex"
 
 
 def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:

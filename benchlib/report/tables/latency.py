@@ -36,6 +36,8 @@ def build(view: View) -> Grid:
     for size in sizes:
         for precision in precisions:
             rows = [by_cell.get((model, size, precision)) for model in models]
+            if not any(rows):
+                continue
             cells = tuple(_latency(row, footnotes, view.published) for row in rows)
             title = theme.precision_label(precision)
             columns.append(Column(theme.size_label(size), title, _marked(cells, low_is_best=True)))
