@@ -55,6 +55,17 @@ class TestParts:
         found = parts.parts(table(rows))
         assert [sorted(part.frame["latency_ms"]) for part in found] == [[2.0, 4.0], [1.0, 4.0]]
 
+    def test_methods_without_a_case_in_common_are_not_mixed_either(self, table, row):
+        rows = [
+            row("a", 1.0, precision="int8", int8_method="qdq"),
+            row("b", 2.0, precision="int8", int8_method="modelopt"),
+        ]
+        found = parts.parts(table(rows))
+        assert [list(part.frame["model"]) for part in found] == [["b"], ["a"]]
+        (together,) = parts.side_by_side(table(rows))
+        assert parts.precisions(together.frame) == ["int8/qdq", "int8/modelopt"]
+        assert parts.base("int8/modelopt") == ("int8", "modelopt")
+
     def test_an_only_part_needs_no_label(self, table, row):
         assert [part.label for part in parts.parts(table([row("a", 1.0)]))] == [""]
 

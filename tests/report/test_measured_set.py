@@ -8,7 +8,7 @@ from benchlib.analysis import published
 from benchlib.analysis.measured import MeasuredSet, load, usable
 from benchlib.errors import InputError
 from benchlib.models import lineup
-from benchlib.report.view import views
+from benchlib.report.view import View, views
 from benchlib.sweep.row import COLUMNS
 
 Write = Callable[..., Path]
@@ -77,19 +77,36 @@ def test_a_broken_environment_is_refused(tmp_path: Path, rows: pd.DataFrame, wri
         load(tmp_path)
 
 
-def test_batches_and_int8_methods_are_views_of_their_own(
+def test_batches_are_views_and_int8_methods_stand_side_by_side_in_one(
     tmp_path: Path, rows: pd.DataFrame, write: Write
 ) -> None:
     eight = rows.assign(batch=8)
-    other = rows[rows["precision"] == "int8"].assign(int8_method="qdq-no-depthwise")
-    measured = load(write(tmp_path, pd.concat([rows, other, eight], ignore_index=True)))
-    found = views(measured)
-    assert len(found) == 3
-    assert len({view.slug for view in found}) == 3
-    assert sum(view.batch == 8 for view in found) == 1
+    other = rows[rows["precision"] == "int8"].assign(int8_method="made-up ranges", latency_ms=9.0)
+    both = pd.concat([other, rows, eight], ignore_index=True)
+    found = views(load(write(tmp_path / "mine", both)))
+    assert [view.slug for view in found] == ["mine-batch-1", "mine-batch-8"]
     for view in found:
         assert not view.frame.duplicated(["model", "precision", "resolution"]).any()
-        assert view.precisions == ["fp32", "fp16", "int8"]
+    one, batched = found
+    assert one.precisions == ["fp32", "fp16", "int8/qdq", "int8/made-up ranges"]
+    assert batched.precisions == ["fp32", "fp16", "int8"]
+    assert set(one.at("int8/made-up ranges")["latency_ms"]) == {9.0}
+    assert set(one.at("int8/qdq")["int8_method"]) == {"qdq"}
+    assert len(one.at("fp32")) == len(batched.at("fp32"))
+
+
+def test_an_only_view_is_named_as_its_set(invented_view: View) -> None:
+    assert invented_view.slug == "invented"
+    assert invented_view.label == "Invented numbers, batch 1"
+
+
+def test_a_cpu_run_says_so_wherever_it_is_named(
+    tmp_path: Path, rows: pd.DataFrame, write: Write
+) -> None:
+    cpu = write(tmp_path / "mine", rows.assign(engine="onnxruntime_cpu"), {"gpu": None})
+    assert views(load(cpu))[0].label == "mine (CPU run), batch 1"
+    card = write(tmp_path / "other", rows, {"gpu": None})
+    assert views(load(card))[0].label == "other (Invented GPU), batch 1"
 
 
 @pytest.fixture(scope="module")

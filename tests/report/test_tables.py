@@ -1,6 +1,7 @@
 import csv
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -175,3 +176,25 @@ def test_a_grid_without_groups_has_one_line_of_headings() -> None:
     one = Grid("x", "caption", "Row", ("a",), (Column("", "T", (Cell("1"),)),))
     assert grid.html(one).count("<tr>") == 2
     assert r"\multicolumn" not in grid.latex(one)
+
+
+def test_a_saved_table_is_its_csv_and_its_latex(table: Grid, tmp_path: Path) -> None:
+    names = grid.save(table, tmp_path / "new")
+    assert names == ("latency-invented.csv", "latency-invented.tex")
+    texts = [(tmp_path / "new" / name).read_text(encoding="utf-8") for name in names]
+    assert texts == [grid.comma_separated(table), grid.latex(table)]
+
+
+def test_methods_of_int8_are_columns_and_nothing_is_a_column_of_dashes(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    other = rows[(rows["precision"] == "int8") & (rows["width"] == 640)]
+    both = pd.concat([rows, other.assign(int8_method="modelopt")], ignore_index=True)
+    view = view_of(both)
+    titles = [(one.group, one.title) for one in latency.build(view).columns]
+    assert ("640×480", "INT8 (modelopt)") in titles
+    assert ("1024×768", "INT8 (qdq)") in titles
+    assert ("1024×768", "INT8 (modelopt)") not in titles
+    built = precision.build(view)
+    assert built is not None
+    assert [one.title for one in built.columns] == ["FP16", "INT8 (qdq)", "INT8 (modelopt)"]

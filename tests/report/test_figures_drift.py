@@ -1,0 +1,50 @@
+"""What README.md shows is what the committed sets give, byte for byte."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from benchlib.analysis.measured import load
+from benchlib.report import readme
+from benchlib.report.drawing import Drawing
+from benchlib.report.figures import fps
+from benchlib.report.view import views
+
+DRAWERS = {"fps-panels": fps.panels}
+"""The figures that README.md shows, by the beginning of their names."""
+SETS = ("rtx3090-published", "h200-tensorrt-8.6")
+
+
+def pictures(root: Path) -> list[str]:
+    return re.findall(r"!\[[^\]]*\]\((figures/[^)]+)\)", (root / "README.md").read_text("utf-8"))
+
+
+def test_the_pictures_of_the_readme_are_what_their_set_gives(root: Path) -> None:
+    lock = (root / "requirements.lock").read_text(encoding="utf-8")
+    for name in ("matplotlib", "pillow"):
+        # The lock's last line of a name is for the newest Pythons, where the pictures are drawn.
+        *_, locked = re.findall(rf"^{name}==(\S+)", lock, re.MULTILINE)
+        if locked != version(name):
+            pytest.skip(f"{name} is {version(name)} here; {locked} drew the committed pictures")
+    known = {}
+    for one in SETS:
+        for view in views(load(root / "results" / one)):
+            drawn = [draw(view) for draw in DRAWERS.values()]
+            known |= {one.name: one for one in drawn if isinstance(one, Drawing)}
+    shown = pictures(root)
+    assert shown
+    for path in shown:
+        picture = root / path
+        drawing = known[picture.stem]
+        assert drawing.png() == picture.read_bytes(), f"{path} is stale: run make figures"
+        assert drawing.svg() == picture.with_suffix(".svg").read_bytes()
+
+
+def test_the_table_of_the_readme_is_what_its_set_gives(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    frame = load(root / readme.SET).frame
+    assert readme.rewritten(text, frame) == text, "run: python -m benchlib.report.readme"
