@@ -5,6 +5,9 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from benchlib.analysis import pareto
 from benchlib.report.drawing import Absent, Drawing
@@ -13,6 +16,7 @@ from benchlib.report.figures import (
     fps,
     heatmap,
     latencymodel,
+    logaxis,
     roofline,
     scatter,
     speedup,
@@ -102,6 +106,91 @@ def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
     assert [len(line.get_xdata()) for line in hollow] == [1]
     assert "Hollow marks are SUSPECT rows" in drawing.caption
     assert "Hollow" not in fps.draw(invented_view, "fp32").caption
+
+
+def test_hollow_marks_are_spoken_of_only_where_they_are_drawn(invented_view: View) -> None:
+    for kind in DRAWERS:
+        drawing = draw(kind, invented_view)
+        hollow = [
+            line
+            for axes in drawing.figure.axes
+            for line in axes.lines
+            if line.get_marker() not in ("", "None") and line.get_markerfacecolor() == "white"
+        ]
+        assert bool(hollow) == ("Hollow" in drawing.caption), kind
+    assert "1 row of these is SUSPECT." in draw("speed-up", invented_view).caption
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_names_at_the_ends_of_lines_stay_in_the_figure(
+    rows: pd.DataFrame, view_of: ViewOf, small: bool
+) -> None:
+    long = rows["model"].replace({"resnet18": "onnx:WWWWMMMM_of_one_size.onnx"})
+    rows = rows.assign(model=long)
+    view = view_of(rows[(rows["model"] != long.iloc[0]) | (rows["width"] == 640)])
+    drawing = fps.panels(view) if small else fps.draw(view, "fp16")
+    assert isinstance(drawing, Drawing)
+    renderer = FigureCanvasAgg(drawing.figure).get_renderer()
+    texts = [text for axes in drawing.figure.axes for text in axes.texts]
+    assert any("one size" in text.get_text() for text in texts)
+    # Beyond the figure's right edge the name would be cut off
+    ends = [text.get_window_extent(renderer).x1 for text in texts]
+    assert max(ends) <= drawing.figure.bbox.x1
+
+
+def test_a_single_point_is_said_and_not_drawn(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    alone = view_of(rows[(rows["model"] == "resnet18") & (rows["width"] == 640)])
+    absent = fps.draw(alone, "fp16")
+    assert isinstance(absent, Absent)
+    assert "At 640×480 and FP16 resnet18 runs at" in absent.reason
+    front = accuracy.draw(alone, "ImageNet top-1")
+    assert isinstance(front, Absent)
+    assert "fewer than 2 networks" in front.reason
+
+
+def test_methods_of_int8_are_told_apart_in_every_figure(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    other = rows[rows["precision"] == "int8"].assign(int8_method="made-up ranges")
+    slower = other.assign(latency_ms=2 * other["latency_ms"].astype(float))
+    slower = slower.assign(latency_ci_low_ms=None, latency_ci_high_ms=None)
+    view = view_of(pd.concat([rows, slower], ignore_index=True))
+    for kind in ("fps panels", "heat map", "imagenet", "speed-up", "work", "roofline"):
+        figure = draw(kind, view).figure
+        words = [text.get_text() for text in figure.findobj(Text)]
+        for name in ("qdq", "made-up ranges"):
+            assert any(f"({name})" in word for word in words), (kind, name)
+    gains = speedup.ratios(view).pivot(
+        index=["model", "resolution"], columns="precision", values="ratio"
+    )
+    both = gains.dropna()
+    assert (both["int8/qdq"] / both["int8/made-up ranges"]).to_numpy() == pytest.approx(2.0)
+
+
+def test_what_was_not_measured_has_no_panel_and_a_short_word(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    int8 = (rows["precision"] == "int8") & (rows["width"] == 640) & (rows["model"] != "resnet18")
+    kept = rows[(rows["precision"] != "int8") | int8]
+    view = view_of(pd.concat([kept, rows[int8].assign(int8_method="modelopt")], ignore_index=True))
+    shown = [axes for axes in draw("work", view).figure.axes if axes.get_visible()]
+    assert len(shown) == 3 + 3 + 1 + 1
+    words = {text.get_text() for axes in draw("speed-up", view).figure.axes for text in axes.texts}
+    assert "no INT8" in words  # rather than each of its methods
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.01), (3.0, 9.0), (1.0, 500.0)])
+def test_a_logarithmic_axis_has_ticks_that_can_be_read(low: float, high: float) -> None:
+    axes = Figure().subplots()
+    axes.set(yscale="log", ylim=(low, high))
+    logaxis.tidy(axes.yaxis)
+    bottom, top = axes.get_ylim()
+    assert bottom <= low
+    assert top >= high
+    inside = [tick for tick in axes.get_yticks() if bottom <= tick <= top]
+    assert inside
+    assert top / bottom >= 3.99
+    assert all(float(f"{tick:.1g}") == pytest.approx(tick) for tick in inside)
 
 
 def test_what_is_left_out_is_counted(invented_view: View) -> None:
