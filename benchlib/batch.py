@@ -29,6 +29,7 @@ from traitlets.config import Config
 from benchlib import planning
 from benchlib.analysis import measured
 from benchlib.case import Status
+from benchlib.engines import discovery
 from benchlib.errors import InputError
 from benchlib.report import html
 from benchlib.sweep import preset, store
@@ -86,7 +87,8 @@ def execute(name: str, output: Path, parameters: Mapping[str, Any]) -> Execution
             output,
             dict(parameters),
             kernel_name=KERNEL,
-            cwd=source.parent,
+            # The caller's folder, so that a relative path means what it means in the shell.
+            cwd=str(Path.cwd()),
             progress_bar=False,
             # The kernel's own lines, one per case with the time left, as they come.
             stderr_file=sys.stderr,
@@ -94,7 +96,8 @@ def execute(name: str, output: Path, parameters: Mapping[str, Any]) -> Execution
             config=_QUIET,
         )
     except PapermillExecutionError as error:
-        problem = f"{error.ename}: {error.evalue}".strip()
+        told = error.ename in ("InputError", "InterruptedError")
+        problem = error.evalue if told else f"{error.ename}: {error.evalue}".rstrip(": ")
     except (CellTimeoutError, DeadKernelError, PapermillException) as error:
         problem = f"{type(error).__name__}: {error}".strip()
     return Execution(output, problem)
@@ -159,6 +162,7 @@ def main_job(
     chosen = preset.find(preset_name or "quick").with_values({**overrides, "out_dir": str(out)})
     runs = chosen.runs()
     planning.plan(preset_name, overrides)
+    discovery.find(runs[0].engine)
     _check_writable(out)
     executions: list[Execution] = []
     # The kernel locks the set too, but seconds later, with its notebook already written over.

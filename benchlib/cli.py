@@ -227,8 +227,16 @@ def plan(
     Example: benchlib plan --preset blog --tensorrt 10.0 -p models '[resnet18]'
     """
     from benchlib import planning
+    from benchlib.engines import flags
+    from benchlib.engines.version import parse
 
     planned = planning.plan(preset, _overrides(parameters), tensorrt=tensorrt, engine=engine)
+    if tensorrt is not None and (release := parse(tensorrt)) > flags.newest():
+        click.echo(
+            f"benchlib: note: TensorRT {release} is newer than the newest flags known here, those "
+            f"of {flags.newest()}; they are assumed",
+            err=True,
+        )
     if as_json:
         _emit([step.as_json() for step in planned])
     else:
@@ -347,6 +355,8 @@ def compare(
     from benchlib.analysis.measured import load
 
     result = comparison.compare(load(first), load(second), threshold=threshold)
+    if fail_on_slower and not result.rows:
+        raise InputError("B", f"no case of {second} is in {first} too; give sets of one matrix")
     if as_json:
         _emit(result.as_json())
     else:

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import nbformat
+import onnx
 import pandas as pd
 import pytest
+from onnx import helper
 
 TINY = (
     *("-p", "models", "[mobilenet_v3_small, fast_scnn]", "-p", "resolutions", "[128x96]"),
@@ -137,6 +139,30 @@ def test_a_preset_file_goes_to_papermill_as_it_is(root, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert set(pd.read_csv(tmp_path / "table.csv")["precision"]) == {"fp16"}
+
+
+def test_a_relative_path_means_what_it_means_in_the_shell(tmp_path):
+    node = helper.make_node("Relu", ["image"], ["out"])
+    shape = [1, 3, 32, 32]
+    ends = [
+        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in ("image", "out")
+    ]
+    graph = helper.make_graph([node], "own", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "own.onnx")
+    done = subprocess.run(
+        command(
+            *("-p", "models", "['onnx:own.onnx']", "-p", "resolutions", "[32x32]", "-o", "set"),
+            *("-p", "precisions", "[fp32]", "-p", "duration_s", "0.05", "--no-report"),
+        ),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == {"ok": 1}
 
 
 def test_a_failed_case_is_told_by_the_exit_status(tmp_path):

@@ -48,6 +48,7 @@ def test_every_command_has_help_with_an_example(command):
         (("plan", "-p", "modles", "[resnet18]"), "did you mean models?"),
         (("plan", "-p", "resolutions", "[650x480]", "-p", "models", "[bisenetv2]"), "640x480 does"),
         (("plan", "-p", "resolutions", "[640by480]"), "not WIDTHxHEIGHT"),
+        (("plan", "-p", "resolutions", "[320]"), "'320' is not WIDTHxHEIGHT"),
         (("plan", "-p", "batch_sizes", "[0]"), "batch_sizes: 0"),
         (("plan", "-p", "models", "[unclosed"), "models: '[unclosed' is not YAML"),
         (("plan", "--preset", "quik"), "blog, full, quick"),
@@ -182,3 +183,26 @@ def test_a_set_compared_with_itself_is_the_same(root):
     done = benchlib("compare", published, published, "--fail-on-slower")
     assert done.exit_code == 0, done.output
     assert Path(published).name in done.stdout
+
+
+def test_a_gate_that_compared_nothing_does_not_pass(root):
+    published, ours = (
+        str(root / "results" / n) for n in ("rtx3090-published", "h200-tensorrt-8.6")
+    )
+    done = benchlib("compare", published, ours, "--fail-on-slower")
+    assert done.exit_code == 2
+    assert "give sets of one matrix" in done.stderr
+
+
+def test_a_version_beyond_the_tables_is_planned_with_a_note():
+    done = benchlib("plan", "-p", "models", "[resnet18]", "--tensorrt", "12.0")
+    assert done.exit_code == 0
+    assert "TensorRT 12.0.0 is newer than the newest flags known here" in done.stderr
+    assert benchlib("plan", "-p", "models", "[resnet18]", "--tensorrt", "11.1").stderr == ""
+
+
+def test_a_program_that_is_not_here_is_refused_before_a_kernel_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRTEXEC", str(tmp_path / "nothing"))
+    done = benchlib("run", "--engine", "trtexec", "-o", str(tmp_path / "set"))
+    assert done.exit_code == 2
+    assert not (tmp_path / "set").exists()

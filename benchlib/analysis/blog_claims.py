@@ -28,6 +28,9 @@ FEWEST_TO_PICK = 3
 PREDICTABLE = 0.10
 """Relative error within which a time counts as predicted: less than the gap between networks."""
 
+MOST_PAIRS = 0.9
+"""Share of pairs whose order has to be certain before "none changes" means something."""
+
 MOSTLY = 0.9
 """Share of fits that have to be good (or bad) for an answer about all."""
 
@@ -43,7 +46,8 @@ def order_of_networks(frame: pd.DataFrame) -> Iterator[Finding]:
     answers = {one.verdict for one in found} - {Answer.CANT_TELL}
     if not answers:
         reason = f"fewer than two sizes, or fewer than {FEWEST_TO_PICK} networks at both"
-        yield cant_tell(claims.ORDER, ALL, test, 0, f"Not to be told: {reason}.")
+        said = found[0].sentence if found else f"Not to be told: {reason}."
+        yield cant_tell(claims.ORDER, ALL, test, 0, said)
         return
     told = [one for one in found if one.verdict is not Answer.CANT_TELL]
     # "Need not be" is true when it happens once
@@ -127,6 +131,14 @@ def _order(frame: pd.DataFrame, swap: ranking.Swaps) -> Finding:
         said = f"{listed(small.models)} at {size(swap.small)}, {listed(large.models)} at "
         said += f"{size(swap.large)}"
     else:
+        pairs = swap.networks * (swap.networks - 1) // 2
+        if not swap.pairs and swap.certain < MOST_PAIRS * pairs:
+            # No change seen where few orders are certain is no evidence that there is none.
+            return cant_tell(
+                *(claims.ORDER, subset, test, swap.networks),
+                f"Not to be told: only {swap.certain} of {plural(pairs, 'pair')} of networks "
+                "differ for certain at both sizes, and none of those changes order.",
+            )
         answer = Answer.PARTLY if swap.pairs else Answer.REFUTED
         stays = [name for name in small.models if name in large.models]
         said = f"{listed(stays)} at both sizes"

@@ -52,11 +52,16 @@ def _tested(test: Test, split: Sequence[parts.Part]) -> Iterator[Finding]:
     for part, found in each:
         alike = [theirs for other, theirs in each if other.surroundings == part.surroundings]
         for one in found:
-            shared = all(one in theirs for theirs in alike)
+            shared = all(_said(one, theirs) for theirs in alike)
             if shared and found is not alike[0]:
                 continue
             label = part.surroundings if shared else part.label
             yield replace(one, subset=f"{label}: {one.subset}") if label else one
+
+
+def _said(one: Finding, found: Sequence[Finding]) -> bool:
+    """Whether ``one`` is among ``found``; compared as JSON, where an unknown equals an unknown."""
+    return one.as_json() in [other.as_json() for other in found]
 
 
 def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -140,7 +140,8 @@ def _rate(frame: pd.DataFrame, precision: str) -> Finding:
     rows = parts.at(frame, precision, name).dropna(subset=["gmacs", "family"])
     families = rows["family"].nunique()
     if len(rows) < resampling.FEWEST or families < FEWEST_FAMILIES:
-        counted = f"{plural(len(rows), 'network')} of {families} families"
+        kinds = "one family" if families == 1 else f"{families} families"
+        counted = f"{plural(len(rows), 'network')} of {kinds}"
         reason = f"Not to be told from {counted} with a count of multiply-accumulates."
         return cant_tell(claims.RATE, subset, test, len(rows), reason)
     rates = rows["gmacs"] * rows["batch"] / (rows["latency_ms"] / 1000)

@@ -27,7 +27,8 @@ _LISTS = (
 )
 _WORDS: dict[str, tuple[str, ...]] = {
     "precision": tuple(Precision),
-    "engine": (AUTO, *Engine),
+    # The fake is for tests; it is taken, and named to nobody.
+    "engine": (AUTO, *(word for word in Engine if word is not Engine.FAKE)),
     "typing": (AUTO, *Typing),
     "shape_modes": tuple(ShapeMode),
     "int8_methods": (AUTO, *Int8Method),
@@ -106,6 +107,12 @@ class Parameters(BaseModel):
         if isinstance(value, int) and not isinstance(value, bool):
             value = [value]
         return value
+
+    @field_validator("resolutions", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """YAML reads ``[640]`` as a number; as text it gets the message it deserves."""
+        return [str(one) for one in value] if isinstance(value, (list, tuple)) else value
 
     @field_validator("resolutions")
     @classmethod
