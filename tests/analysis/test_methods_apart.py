@@ -1,0 +1,34 @@
+"""A set with several INT8 methods: never mixed, and what they share is told once."""
+
+from benchlib.analysis.finding import Finding
+from benchlib.analysis.findings import findings
+
+
+def told(table, row, *methods: str) -> tuple[Finding, ...]:
+    """Findings of nine networks whose INT8 is four, then twice, as fast as FP32, by method."""
+    rows = []
+    for index in range(9):
+        name = f"network{index}"
+        rows.append(row(name, 8.0 + index, gmacs=1.0 + index))
+        for place, method in enumerate(methods):
+            ms = (8.0 + index) / (4 - 2 * place)
+            int8 = {"precision": "int8", "int8_method": method, "gmacs": 1.0 + index}
+            rows.append(row(name, ms, **int8))
+    return findings(table(rows))
+
+
+def test_what_the_methods_share_is_told_once_and_without_a_method(table, row):
+    one, both = told(table, row, "qdq"), told(table, row, "qdq", "modelopt")
+    fp32 = [found.as_json() for found in one if "FP32" in found.subset]
+    assert fp32
+    assert [found.as_json() for found in both if "FP32" in found.subset] == fp32
+
+
+def test_what_differs_is_told_for_each_method_by_name(table, row):
+    both = told(table, row, "qdq", "modelopt")
+    gains = {
+        found.subset.partition(":")[0]: found.estimate
+        for found in both
+        if "INT8 by" in found.subset and found.estimate in (2.0, 4.0)
+    }
+    assert gains == {"INT8 by qdq": 4.0, "INT8 by modelopt": 2.0}
