@@ -109,7 +109,7 @@ def commands(measured: MeasuredSet) -> str:
             next(filter(None, (measured.commands(str(key)) for key in some["key"])), ())
         )
         if lines:
-            said = escape("\n".join(shlex.join(argv) for argv in lines))
+            said = escape("\n\n".join(shlex.join(argv) for argv in lines))
             parts.append(
                 f"<p>{theme.precision_label(precision)}:</p>"
                 f'<pre class="command" tabindex="0">{said}</pre>'
