@@ -189,6 +189,9 @@ def _activations(frame: pd.DataFrame, subset: str) -> Finding:
         )
     everyone, picked = np.arange(n)[None], resampling.draws(n)
     both = [dependence.mean_rho(times_ms, side, everyone)[0] for side in (written, gmacs)]
+    if not np.isfinite(both).all():
+        reason = "Not to be told: one of the counts is the same for every network."
+        return cant_tell(claims.ACTIVATIONS, subset, test, n, reason)
     drawn = [dependence.mean_rho(times_ms, side, picked) for side in (written, gmacs)]
     ends = resampling.interval(drawn[0] - drawn[1])
     low, high = ends or (None, None)

@@ -185,6 +185,16 @@ class TestWhatTheBlogDidNotAsk:
         )
         assert _answer(headline, frame, claims.ACTIVATIONS) is Answer.SUPPORTED
 
+    def test_nothing_is_told_of_a_count_that_does_not_vary(self, grid, headline):
+        frame = grid(
+            MODELS,
+            lambda i, p, mp: (1 + i) * mp,
+            extra=lambda i, mp: {"gmacs": (1 + i) * mp, "mactivations": mp},
+        )
+        one = headline(findings.findings(frame), claims.ACTIVATIONS)
+        assert one.verdict is Answer.CANT_TELL
+        assert "nan" not in one.sentence
+
     def test_energy_is_spoken_of_only_where_there_is_any(self, grid, headline):
         plain = grid(MODELS, lambda i, p, mp: 1.0 + i)
         assert all(one.claim != claims.ENERGY for one in findings.findings(plain))
