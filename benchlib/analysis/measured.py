@@ -54,13 +54,19 @@ class MeasuredSet:
 
     def commands(self, key: str) -> tuple[tuple[str, ...], ...]:
         """The argv lists that row ``key`` was made with, build first; empty when not kept."""
+        return tuple(tuple(map(str, argv)) for argv in self._detail(key).get("commands", ()))
+
+    def doubts(self, key: str) -> tuple[str, ...]:
+        """A sentence for each reason code of row ``key``, in their order; empty when not kept."""
+        return tuple(map(str, self._detail(key).get("reasons", ())))
+
+    def _detail(self, key: str) -> dict[str, Any]:
         if self.folder is None:
-            return ()
+            return {}
         path = self.folder / "rows" / f"{key}.json"
         if not path.is_file():
-            return ()
-        detail = json.loads(path.read_text(encoding="utf-8")).get("detail", {})
-        return tuple(tuple(map(str, argv)) for argv in detail.get("commands", ()))
+            return {}
+        return dict(json.loads(path.read_text(encoding="utf-8")).get("detail", {}))
 
 
 def load(path: str | Path) -> MeasuredSet:
@@ -121,7 +127,12 @@ def _frame(table: Path) -> pd.DataFrame:
         # Only an empty field is missing: pandas would also take the words "None" and "NA".
         raw = pd.read_csv(table, dtype=str, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError("results", f"{table.name} is not a readable CSV: {error}") from None
+        said = " ".join(str(error).split())
+        raise InputError(
+            "results",
+            f"{table.name} is not a readable CSV ({said}); give a measured set: its "
+            f"folder, or the {TABLE} in it",
+        ) from None
     missing = [name for name in _NEEDED if name not in raw.columns]
     if missing:
         raise InputError("results", f"{table} lacks the columns {', '.join(missing)}")

@@ -12,7 +12,7 @@ from IPython.display import HTML
 from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.case import Engine, Status
 from benchlib.errors import InputError
-from benchlib.report import definition, methods, numerals, show, theme
+from benchlib.report import definition, doubts, methods, numerals, show, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import (
     accuracy,
@@ -27,7 +27,7 @@ from benchlib.report.figures import (
 from benchlib.report.findings import findings_section
 from benchlib.report.sidebyside import side_by_side
 from benchlib.report.tables import environment, failures, grid, latency, precision
-from benchlib.report.view import View, slug, title, views
+from benchlib.report.view import View, on_cpu, slug, title, views
 
 Draw = Callable[[View], Drawing | Absent]
 
@@ -131,7 +131,7 @@ class Document:
         for one in self.sets:
             built = failures.build(title(one), one.frame)
             parts.append(
-                grid.html(built, sortable=False)
+                grid.html(built, sortable=False) + doubts.legend(one)
                 if built.rows
                 else f"<p>{escape(title(one))}: no row failed, was skipped or is doubted.</p>"
             )
@@ -209,7 +209,7 @@ def _overview(one: MeasuredSet) -> str:
             f"Copied from a publication ({devices}); nobody measured it for this report, and it "
             "is shown as it was printed."
         )
-    elif engines == {Engine.ONNXRUNTIME_CPU.value}:
+    elif on_cpu(one):
         kind = (
             f"A CPU run, on {_cpu(one)}: ONNX Runtime, no GPU and no TensorRT. It shows how the "
             "networks compare on this CPU and says nothing of how they compare on a GPU."

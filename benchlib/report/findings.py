@@ -7,10 +7,10 @@ from html import escape
 
 from benchlib.analysis.findings import Answer, Finding, findings, headlines
 from benchlib.analysis.measured import MeasuredSet
-from benchlib.report import numerals
+from benchlib.report import doubts, numerals
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Grid
-from benchlib.report.view import slug, title
+from benchlib.report.view import on_cpu, slug, title
 
 _SYMBOLS = {
     Answer.SUPPORTED: "✔",
@@ -18,6 +18,11 @@ _SYMBOLS = {
     Answer.REFUTED: "✘",
     Answer.CANT_TELL: "?",
 }
+
+_CPU_NOTICE = (
+    '<p class="notice">A CPU run. The claims are about GPUs, so these verdicts speak of this CPU '
+    "only and neither support nor refute what the blog says of a GPU.</p>"
+)
 
 
 def findings_section(sets: Sequence[MeasuredSet]) -> str:
@@ -31,6 +36,7 @@ def _section(measured: MeasuredSet) -> str:
     rest = grid.html(every_test(name, found), sortable=False)
     return (
         f'<h3 id="findings-{name}">{escape(title(measured))}</h3>'
+        f"{doubts.warning(measured)}{_CPU_NOTICE if on_cpu(measured) else ''}"
         f"{grid.html(claims(name, found), sortable=False)}"
         f"<details><summary>Every test behind these verdicts ({len(found)})</summary>{rest}"
         "</details>"

@@ -47,7 +47,7 @@ def export(notebook: str | Path, page: str | Path) -> Path:
         raise InputError("notebook", f"{source} is not a notebook") from None
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(parsed)
-    content = body.replace(_SLOT, contents(body)).encode("utf-8")
+    content = _with_contents(body).encode("utf-8")
     megabytes = len(content) / 1e6
     if megabytes > COMFORTABLE_MB:
         log.warning("%s is %.1f MB; fewer sets or sizes make it smaller", target.name, megabytes)
@@ -78,6 +78,14 @@ def contents(body: str) -> str:
         return ""
     closing = f"{'</ul>' if nested else ''}</li>"
     return f"<strong>Contents</strong><ol>{''.join(items)}{closing}</ol>"
+
+
+def _with_contents(body: str) -> str:
+    """``body`` with its contents under the title, or on top where it has none."""
+    navigation = f'<nav class="toc" aria-label="Contents">{contents(body)}</nav>'
+    if "</h1>" not in body:
+        return body.replace(_SLOT, navigation)
+    return body.replace(_SLOT, "").replace("</h1>", f"</h1>{navigation}", 1)
 
 
 def chromium() -> Path | None:

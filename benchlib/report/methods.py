@@ -24,7 +24,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "None exists. The names are --useCudaGraph, --noDataTransfers and --useSpinWait; its code "
         "passed the last two and no CUDA-graph flag.",
         "Every flag is checked against the version's own list, and one it lacks is an error. CUDA "
-        "graph, transfers and spin wait are always passed and are columns of the table.",
+        "graph, transfers and spin wait are always passed on a GPU and are columns of the table.",
     ),
     (
         "--avgRuns=50 records more runs.",

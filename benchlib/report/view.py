@@ -107,6 +107,11 @@ def views(measured: MeasuredSet) -> tuple[View, ...]:
     return tuple(_view(measured, part) for part in parts.side_by_side(measured.frame))
 
 
+def on_cpu(measured: MeasuredSet) -> bool:
+    """Whether every row was timed on a CPU."""
+    return set(measured.frame["engine"].dropna()) == {Engine.ONNXRUNTIME_CPU.value}
+
+
 def title(measured: MeasuredSet) -> str:
     """What to call the set in prose: its own title, or its name and what it ran on.
 
@@ -114,7 +119,7 @@ def title(measured: MeasuredSet) -> str:
     """
     own = measured.environment.get("title")
     name = str(own or measured.name)
-    if set(measured.frame["engine"].dropna()) == {Engine.ONNXRUNTIME_CPU.value}:
+    if on_cpu(measured):
         return name if "CPU" in name else f"{name} (CPU run)"
     devices = sorted(set(measured.frame["device"].dropna()))
     return name if own or not devices else f"{name} ({numerals.listed(devices)})"

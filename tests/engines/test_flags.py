@@ -57,9 +57,7 @@ def test_the_blogs_invented_flags_are_refused_with_the_real_name(version: str, f
 
 @pytest.mark.parametrize("flag", ["--fp16", "--int8", "--bf16", "--best"])
 def test_precision_switches_on_11_say_where_precision_went(flag: str) -> None:
-    with pytest.raises(
-        UnknownFlagError, match=r"11\.1\.0 .* in the ONNX file"
-    ):
+    with pytest.raises(UnknownFlagError, match=r"11\.1\.0 .* in the ONNX file"):
         table("11.1").check([flag])
 
 

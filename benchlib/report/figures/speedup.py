@@ -106,7 +106,7 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
         )
         for ratio, height in zip(dots["ratio"], heights, strict=True):
             axes.annotate(
-                f"{ratio:.1f}" if ratio >= 1.05 or ratio < 0.95 else f"{ratio:.2f}",
+                _two_digits(ratio),
                 (ratio, height),
                 # Every second precision below its dot: two dots close together stay readable.
                 xytext=(0, -4.5 if precisions.index(precision) % 2 else 4.5),
@@ -117,12 +117,17 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
                 color="#333333",
             )
     _missing(axes, gains, models, precisions)
-    low = min(0.9, gains["ratio"].min() / 1.15)
-    high = max(1.3, gains["ratio"].max() * 1.18)
+    low = min(0.9, gains["ratio"].min() / 1.15, gains["low"].min() / 1.03)
+    high = max(1.3, gains["ratio"].max() * 1.18, gains["high"].max() * 1.03)
     axes.set_xlim(low, high)
     ticks = [tick for tick in (0.25, 0.5, 1, 2, 3, 4, 6, 8, 12, 16) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
     axes.minorticks_off()
+
+
+def _two_digits(ratio: float) -> str:
+    """Two significant digits at every size: 0.47, 1.2, 12."""
+    return f"{ratio:.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
 
 
 def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:

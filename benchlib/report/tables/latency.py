@@ -57,6 +57,11 @@ def _caption(view: View, columns: list[Column]) -> str:
         f"Median latency in ms per batch of {view.batch}; {view.label}.",
         "Green and bold: best of the column; red and italic: worst.",
     ]
+    if view.frame["latency_ci_low_ms"].notna().any():
+        parts.append(
+            "Digits are cut to what the interval supports; rest the pointer on a cell for the "
+            "full value and its interval."
+        )
     if any(cell.reference and cell.value is None for cell in cells):
         parts.append("A dash has its reason below the table.")
     for verdict, meaning in (
@@ -137,7 +142,7 @@ def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell
     interval = ""
     if pd.notna(low) and pd.notna(high):
         text = digits.text(value, low, high)
-        interval = f"median and 95 % interval {digits.interval(value, low, high)} ms"
+        interval = f"median {value:.6g} ms, 95 % interval {low:.6g} to {high:.6g} ms"
     else:
         # A publication's digits are its own; ours are cut where nothing bears them.
         text = numerals.short(value) if published else digits.text(value)
