@@ -66,6 +66,11 @@ def test_contents_links_meet_their_headings(text: str) -> None:
     assert len(set(ids)) == len(ids), sorted({one for one in ids if ids.count(one) > 1})
 
 
+def test_the_title_stands_before_the_contents(text: str) -> None:
+    assert -1 < text.find("<h1") < text.find('class="toc"') < text.find("<h2")
+    assert text.count('class="toc"') == 1
+
+
 def test_the_sections_come_findings_first(text: str) -> None:
     headings = re.findall(r"<h2[^>]*>([^<]+)<", text)
     assert headings[:3] == [
