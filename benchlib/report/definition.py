@@ -7,7 +7,8 @@ from html import escape
 import pandas as pd
 
 from benchlib.case import Engine, ShapeMode
-from benchlib.report.view import View
+from benchlib.models import lineup
+from benchlib.report.view import REBUILT, View
 
 _SPANS = {
     Engine.TRTEXEC.value: (
@@ -53,6 +54,8 @@ def lines(view: View) -> list[tuple[str, str]]:
             ("Host waits by", _switch(frame["spin_wait"], "polling", "sleeping")),
             ("TF32 in FP32 rows", _switch(frame["tf32"], "allowed", "not allowed")),
         ]
+    if ends := _ends(frame["model"]):
+        said.append(("The graph ends at", ends))
     weights = ", ".join(sorted(set(frame["weights"].dropna()))) or "not recorded"
     said.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))
     return said
@@ -64,6 +67,18 @@ def html(view: View) -> str:
         f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in lines(view)
     )
     return f'<div class="definition"><strong>What the numbers hold</strong><dl>{items}</dl></div>'
+
+
+def _ends(models: pd.Series) -> str:
+    """Where the timed graphs end, said once for networks that end alike; empty for a user's own."""
+    where: dict[str, list[str]] = {}
+    for model in sorted(set(models)):
+        name = model.removesuffix(REBUILT)
+        if name.removesuffix("@stride") in lineup.names():
+            where.setdefault(lineup.card(name).output, []).append(model)
+    if len(where) == 1:
+        return f"{next(iter(where))}."
+    return "; ".join(f"{end} ({', '.join(names)})" for end, names in where.items())
 
 
 def _latency(view: View) -> str:

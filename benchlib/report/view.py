@@ -17,6 +17,8 @@ from benchlib.analysis.measured import MeasuredSet, usable
 from benchlib.case import Engine, Status, Verdict
 from benchlib.report import numerals, theme
 
+REBUILT = " (reconstruction)"
+
 _SAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -125,6 +127,12 @@ def title(measured: MeasuredSet) -> str:
     return name if own or not devices else f"{name} ({numerals.listed(devices)})"
 
 
+def shown(model: str) -> str:
+    """The network's name, with a word behind it where the network is rebuilt from guesses."""
+    rebuilt = str(model).removesuffix("@stride") in parts.reconstructions()
+    return f"{model}{REBUILT}" if rebuilt else model
+
+
 def slug(text: str) -> str:
     """``text`` for a file name or an anchor: small letters, digits and single hyphens."""
     return _SAFE.sub("-", text).strip("-").lower()
@@ -140,7 +148,7 @@ def _view(measured: MeasuredSet, part: parts.Part) -> View:
     return View(
         label=f"{title(measured)}, {said}",
         slug=slug(f"{measured.name} {part.label}"),
-        frame=part.frame,
+        frame=part.frame.assign(model=part.frame["model"].map(shown)),
         published=measured.published,
         environment=measured.environment,
     )

@@ -198,3 +198,21 @@ def test_methods_of_int8_are_columns_and_nothing_is_a_column_of_dashes(
     built = precision.build(view)
     assert built is not None
     assert [one.title for one in built.columns] == ["FP16", "INT8 (qdq)", "INT8 (modelopt)"]
+
+
+def test_a_reconstruction_is_marked_wherever_its_rows_are_shown(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    frame = rows.copy()
+    frame.loc[frame["model"] == frame["model"].iloc[0], "model"] = "dapspnet"
+    view = view_of(frame)
+    shown = set(view.frame["model"])
+    assert "dapspnet (reconstruction)" in shown
+    assert "dapspnet" not in shown
+    assert "dapspnet (reconstruction)" in grid.html(latency.build(view))
+
+
+def test_the_definition_says_where_the_timed_graphs_end(published_view: View) -> None:
+    ends = dict(definition.lines(published_view))["The graph ends at"]
+    assert "per pixel of the input size; no argmax (fassdnet_l2)" in ends
+    assert "at 1/8 of the input size; no last resize, no argmax (fast_scnn_blog)" in ends
