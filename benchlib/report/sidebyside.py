@@ -13,7 +13,7 @@ from benchlib.analysis.measured import MeasuredSet
 from benchlib.report import numerals, theme
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Grid
-from benchlib.report.view import slug, title
+from benchlib.report.view import shown, slug, title
 
 
 def side_by_side(sets: Sequence[MeasuredSet]) -> str:
@@ -50,7 +50,7 @@ def _cases(found: Comparison) -> Grid:
         name=f"compare-{slug(found.first)}-{slug(found.second)}",
         caption="Times in ms of one batch; a ratio below 1: the second set is faster.",
         corner="Network",
-        rows=tuple(row.model for row in rows),
+        rows=tuple(shown(row.model) for row in rows),
         columns=(
             Column("Case", "Size", tuple(Cell(f"{row.width}×{row.height}") for row in rows)),
             Column("Case", "Precision", tuple(_precision(row.precision) for row in rows)),
@@ -101,7 +101,7 @@ def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside
         name=f"beside-{slug(measured.name)}-{slug(published.name)}",
         caption="Times in ms of one batch, and ours over the published figure.",
         corner="Network",
-        rows=tuple(one.model for one in found),
+        rows=tuple(shown(one.model) for one in found),
         columns=(
             Column("Case", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in found)),
             Column("Case", "Precision", tuple(_precision(one.precision) for one in found)),

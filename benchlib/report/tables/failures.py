@@ -7,7 +7,7 @@ import pandas as pd
 from benchlib.case import Status, Verdict
 from benchlib.report import theme
 from benchlib.report.tables.grid import Cell, Column, Grid
-from benchlib.report.view import slug
+from benchlib.report.view import shown, slug
 
 
 def build(name: str, frame: pd.DataFrame) -> Grid:
@@ -20,7 +20,7 @@ def build(name: str, frame: pd.DataFrame) -> Grid:
         name=f"failures-{slug(name)}",
         caption=f"{len(bad)} of {len(frame)} rows of {name} failed, were skipped or are doubted.",
         corner="Network",
-        rows=tuple(bad["model"]),
+        rows=tuple(shown(model) for model in bad["model"]),
         columns=(
             _words("Size", [theme.size_label(size) for size in bad["resolution"]]),
             _words("Precision", [theme.precision_label(word) for word in bad["precision"]]),
