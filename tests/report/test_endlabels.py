@@ -2,8 +2,9 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
-from benchlib.report.figures.endlabels import spaced
+from benchlib.report.figures.endlabels import EndLabel, draw, spaced
 
 positions = st.lists(st.floats(-5, 5), max_size=24).map(sorted)
 
@@ -26,3 +27,13 @@ def test_labels_with_room_stay_where_they_want_to_be() -> None:
 
 def test_a_block_is_centred_on_what_its_members_want() -> None:
     assert spaced([1.0, 1.0, 1.0], 0.5) == [0.5, 1.0, 1.5]
+
+
+def test_a_leader_that_crosses_the_chart_does_not_look_like_a_line_of_it() -> None:
+    figure = Figure()
+    axes = figure.add_subplot(xscale="log", yscale="log", xlim=(0.1, 10), ylim=(1, 100))
+    labels = [EndLabel(1.0, 20.0, "one size", "red"), EndLabel(8.0, 5.0, "all sizes", "blue")]
+    draw(axes, labels)
+    styles = {text.get_text(): text.arrow_patch.get_linestyle() for text in axes.texts}
+    assert styles["all sizes"] == "-"
+    assert styles["one size"] != "-"

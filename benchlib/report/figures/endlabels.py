@@ -68,6 +68,7 @@ def draw(axes: Axes, labels: list[EndLabel], *, points: float = 8.5) -> None:
     # A block at the edge may hang out of the axes: move it in as far as there is room.
     if placed and placed[0] < low:
         placed = spaced([max(place, low) for place in placed], gap)
+    last = max((label.x for label in ordered), default=0.0)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for label, place in zip(ordered, placed, strict=True):
         axes.annotate(
@@ -83,6 +84,8 @@ def draw(axes: Axes, labels: list[EndLabel], *, points: float = 8.5) -> None:
                 "arrowstyle": "-",
                 "color": label.color,
                 "lw": 0.6,
+                # A long leader from a point further left is no line of the chart.
+                "linestyle": "-" if label.x == last else (0, (1, 4)),
                 "relpos": (0, 0.5),
                 "shrinkA": 1,
                 "shrinkB": 3,
