@@ -1,3 +1,4 @@
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -290,3 +291,15 @@ def test_every_figure_copes(kind: str, how: str, rows: pd.DataFrame, view_of: Vi
     else:
         assert len(drawing.svg()) > 5000
         assert "nan" not in drawing.alt.lower().split()
+
+
+def test_names_settle_by_steps_and_not_by_the_clock(
+    published_view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = accuracy.metrics(published_view)[0]
+    before = accuracy.draw(published_view, metric)
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr("adjustText.timer", lambda: float(next(hours)))
+    after = accuracy.draw(published_view, metric)
+    assert isinstance(before, Drawing) and isinstance(after, Drawing)
+    assert before.svg() == after.svg()

@@ -24,6 +24,10 @@ _FEWEST = 2
 _CITYSCAPES_MEGAPIXELS = 2048 * 1024 / 1e6
 """Where Cityscapes accuracies are measured."""
 
+MOST_STEPS = 300
+"""Steps in which names are moved apart. adjustText stops after a second unless it is told a number,
+and what it reaches by then depends on the machine: the picture's bytes would too."""
+
 
 def metrics(view: View) -> list[str]:
     """The accuracy metrics that usable rows have."""
@@ -180,4 +184,5 @@ def _names(axes: Axes, rows: pd.DataFrame) -> None:
         ax=axes,
         expand=(1.15, 1.6),
         arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
+        iter_lim=MOST_STEPS,
     )
