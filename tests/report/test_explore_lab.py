@@ -66,11 +66,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory, root: Path, published_dir: Pat
 
 
 def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    # Of its own and without proxies, whatever else ran in this process.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(address, timeout=2):
+            with opener.open(address, timeout=2):
                 return
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.3)
