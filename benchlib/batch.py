@@ -161,8 +161,9 @@ def main_job(
     """
     chosen = preset.find(preset_name or "quick").with_values({**overrides, "out_dir": str(out)})
     runs = chosen.runs()
-    planning.plan(preset_name, overrides)
-    discovery.find(runs[0].engine)
+    program = discovery.find(runs[0].engine)
+    for parameters in runs:
+        planning.of(parameters, program)
     _check_writable(out)
     executions: list[Execution] = []
     # The kernel locks the set too, but seconds later, with its notebook already written over.
