@@ -8,8 +8,9 @@ nothing is known of precisions.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ _MOVERS = re.compile(
     r"Quantize|Dequantize|QuantizeLinear|DequantizeLinear|Reshape|Transpose)",
     re.IGNORECASE,
 )
+# What the builders put between the names of nodes they made into one layer.
+_JOINTS = re.compile(r" \+ | \|\| ")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|$)")
+# ONNX Runtime's own ending for a node that it rewrote.
+_REWRITTEN = re.compile(r"_token_\d+$")
+
+UNKNOWN = "unknown"
+"""The type of a layer that does not tell it."""
+
+MOVING = "moving"
+"""What stands for the layers that only move, convert or name data in shares of time."""
+
 _PRODUCTS = re.compile(r"Conv|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected", re.IGNORECASE)
 
 # What counts as "the precision that was asked for, or less".
@@ -60,6 +73,8 @@ class Layer:
 
     ``type`` is TensorRT's word (``CaskConvolution``), ``inputs`` and ``outputs`` the tensors'
     types as short words (``fp16``); all are None or empty in a plan built for names only.
+    ``nodes`` are the names of the ONNX nodes that the layer may stand for. ``products`` are the
+    multiply-accumulates that the tensors' own dimensions show, None where they show none.
     """
 
     name: str
@@ -67,6 +82,8 @@ class Layer:
     inputs: tuple[str | None, ...] = ()
     outputs: tuple[str | None, ...] = ()
     tactic: str | None = None
+    nodes: tuple[str, ...] = ()
+    products: int | None = None
 
     @property
     def computes(self) -> bool:
@@ -112,40 +129,70 @@ def loads(text: str, name: str = "exportLayerInfo") -> tuple[Layer, ...]:
     return tuple(_layer(record) for record in records if isinstance(record, (str, dict)))
 
 
-def share(
-    layers: Sequence[Layer], times: Mapping[str, float] | None = None
-) -> dict[str, float] | None:
-    """The share (0 to 1) of computing layers in each type; of their time, if ``times`` is given.
+def macs(layers: Sequence[Layer], work: Mapping[str, int]) -> tuple[int | None, ...]:
+    """Multiply-accumulates of each layer; None where nothing tells.
 
-    ``times`` are milliseconds by layer name. Layers of unknown type are called ``unknown``.
-    None when no layer's type is known, or no layer has a time.
+    ``work`` has those of the ONNX graph's nodes by name. A node counts for the first layer that
+    names it. A layer that names none is counted by its own tensors, which some engines pad.
     """
-    computing = [layer for layer in layers if layer.computes]
-    if all(layer.precision is None for layer in computing):
-        return None
+    left = dict(work)
+    return tuple(_macs(layer, left) for layer in layers)
+
+
+def _macs(layer: Layer, left: dict[str, int]) -> int | None:
+    named = [left.pop(node) for node in dict.fromkeys(layer.nodes) if node in left]
+    return sum(named) if named else layer.products
+
+
+def share(
+    layers: Sequence[Layer], weights: Sequence[float | None] | None = None
+) -> dict[str, float] | None:
+    """The share (0 to 1) of computing layers in each type, each layer counting its weight.
+
+    ``weights`` are what is shared out, multiply-accumulates for instance, one per layer; without
+    them layers are counted. Layers of unknown type are called ``unknown``. None when no layer's
+    type is known, or all weights are nothing.
+    """
+    counted = [1.0] * len(layers) if weights is None else [weight or 0.0 for weight in weights]
+    return _shared_out(
+        (layer.precision or UNKNOWN, weight)
+        for layer, weight in zip(layers, counted, strict=True)
+        if layer.computes
+    )
+
+
+def time_share(layers: Sequence[Layer], times: Mapping[str, float]) -> dict[str, float] | None:
+    """The share (0 to 1) of a profiled run's time in each type.
+
+    ``times`` are milliseconds by layer name. The time of layers that only move or convert data
+    is called ``moving``; that of names unknown here, ``unknown``. None when no type is known.
+    """
+    kinds = {
+        layer.name: (layer.precision or UNKNOWN) if layer.computes else MOVING for layer in layers
+    }
+    return _shared_out((kinds.get(name, UNKNOWN), time) for name, time in times.items())
+
+
+def _shared_out(parts: Iterable[tuple[str, float]]) -> dict[str, float] | None:
     weights: dict[str, float] = {}
-    for layer in computing:
-        weight = 1.0 if times is None else times.get(layer.name, 0.0)
-        word = layer.precision or "unknown"
-        weights[word] = weights.get(word, 0.0) + weight
+    for word, weight in parts:
+        if weight:
+            weights[word] = weights.get(word, 0.0) + weight
     whole = sum(weights.values())
-    if whole == 0:
+    if whole == 0 or not weights.keys() - {UNKNOWN, MOVING}:
         return None
     return {word: weight / whole for word, weight in weights.items()}
 
 
-def low_precision_share(
-    layers: Sequence[Layer], precision: Precision, times: Mapping[str, float] | None = None
-) -> float | None:
-    """The share (0 to 1) of computing layers, or of their time, in ``precision`` or less.
+def low(shares: Mapping[str, float] | None, precision: Precision) -> float | None:
+    """The part of ``shares`` in ``precision`` or less.
 
-    None for FP32 and TF32, which are not low, and when nothing is known of the layers.
+    None for FP32 and TF32, which are not low, and when nothing is known.
     """
-    low = _LOW.get(precision)
-    shares = share(layers, times)
-    if low is None or shares is None:
+    words = _LOW.get(precision)
+    if words is None or shares is None:
         return None
-    return sum(value for word, value in shares.items() if word in low)
+    return sum(value for word, value in shares.items() if word in words)
 
 
 def _layer(record: str | dict[str, Any]) -> Layer:
@@ -158,7 +205,40 @@ def _layer(record: str | dict[str, Any]) -> Layer:
         inputs=_tensors(record.get("Inputs")),
         outputs=_tensors(record.get("Outputs")),
         tactic=None if tactic is None else str(tactic),
+        nodes=_nodes(record),
+        products=_products(record),
     )
+
+
+def _nodes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of ONNX nodes: as the metadata list them, else as the layer's own name does."""
+    listed = _ONNX_NODE.findall(str(record.get("Metadata") or ""))
+    if listed:
+        return tuple(listed)
+    return tuple(
+        _REWRITTEN.sub("", part) for part in _JOINTS.split(str(record.get("Name", ""))) if part
+    )
+
+
+def _products(record: Mapping[str, Any]) -> int | None:
+    """Multiply-accumulates of a convolution or matrix product whose weights' shape is shown."""
+    if not _PRODUCTS.search(str(record.get("LayerType") or "")):
+        return None
+    output = _dimensions(record.get("Outputs"), 0)
+    weight = _dimensions(record.get("Inputs"), 1)
+    if not output or len(weight) != len(output) or weight[0] == 0:
+        return None
+    # Output channels come first: [M, C / groups, kernel...] and, for a transposed Gemm, [N, K].
+    return math.prod(output) * math.prod(weight[1:])
+
+
+def _dimensions(records: object, place: int) -> tuple[int, ...]:
+    if not isinstance(records, list) or len(records) <= place:
+        return ()
+    found = records[place].get("Dimensions") if isinstance(records[place], dict) else None
+    if not isinstance(found, list) or not all(isinstance(size, int) for size in found):
+        return ()
+    return tuple(found)
 
 
 def _tensors(records: object) -> tuple[str | None, ...]:

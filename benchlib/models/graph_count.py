@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,28 +80,63 @@ def count(path: Path, height: int, width: int) -> GraphCounts:
         fixed = f"{image.width or '?'}x{image.height or '?'}"
         raise UncountedError(f"the input of {path.name} is fixed at {fixed}", params)
     batch = image.batch or 1
+    macs = written = 0
+    for one in _counted(path.name, model, image.name, (batch, 3, height, width), params):
+        macs += one.macs
+        written += one.written
+    return GraphCounts(macs // batch, written // batch, params)
+
+
+def by_node(path: Path, batch: int, height: int, width: int) -> dict[str, int]:
+    """Multiply-adds of one batch, by the name of the node that does them.
+
+    Nodes without a name are left out. Raises as :func:`count` does.
+    """
+    model = onnx.load(path)
+    name = onnx_file.read(path).name
+    found: dict[str, int] = {}
+    for one in _counted(path.name, model, name, (batch, 3, height, width)):
+        if one.name:
+            found[one.name] = found.get(one.name, 0) + one.macs
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A node that multiplies and adds: how often, and how many elements it writes."""
+
+    name: str
+    macs: int
+    written: int
+
+
+def _counted(
+    file: str,
+    model: onnx.ModelProto,
+    name: str,
+    shape: tuple[int, ...],
+    params: int | None = None,
+) -> Iterator[_Node]:
+    """Every node of ``model`` that multiplies and adds, with its input ``name`` at ``shape``."""
     try:
-        graph = _with_shapes(model, image.name, (batch, 3, height, width))
+        graph = _with_shapes(model, name, shape)
     except _RUNTIME_ERRORS as error:
         problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UncountedError(
-            f"ONNX Runtime refuses {path.name} at {width}x{height}: {problem}", params
+            f"ONNX Runtime refuses {file} at {shape[-1]}x{shape[-2]}: {problem}", params
         ) from error
     shapes = _shapes(graph)
-    macs = written = 0
     for node in graph.node:
         if node.op_type in _UNCOUNTED:
-            raise UncountedError(f"{path.name} has {node.op_type}, which is not counted", params)
+            raise UncountedError(f"{file} has {node.op_type}, which is not counted", params)
         try:
-            node_macs = _macs(node, shapes)
+            macs = _macs(node, shapes)
         except KeyError as error:
             raise UncountedError(
-                f"the shape of {error.args[0]!r} in {path.name} stays unknown", params
+                f"the shape of {error.args[0]!r} in {file} stays unknown", params
             ) from error
-        if node_macs is not None:
-            macs += node_macs
-            written += math.prod(shapes[node.output[0]])
-    return GraphCounts(macs // batch, written // batch, params)
+        if macs is not None:
+            yield _Node(node.name, macs, math.prod(shapes[node.output[0]]))
 
 
 def parameters(graph: onnx.GraphProto) -> int:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchlib.case import Case, Status
-from benchlib.engines import layers as engine_layers
-from benchlib.engines import profile as engine_profile
 from benchlib.engines.command import tf32
-from benchlib.engines.profile import BadProfileError
 from benchlib.engines.program import Program
 from benchlib.graphs.make import Graph
 from benchlib.models import lineup
-from benchlib.sweep import plans
+from benchlib.sweep import plans, proof
 from benchlib.sweep.clocks import NOT_ASKED, ClockLock
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.failure import Fault
-from benchlib.sweep.judging import Findings, highest, layers, low_share, middle
+from benchlib.sweep.judging import Findings, highest, middle
 from benchlib.sweep.matrix import settings
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.places import model_name
@@ -108,7 +104,7 @@ class Assembler:
         network, graph = evidence.network, evidence.graph
         on_gpu = not self.program.on_cpu
         engine = evidence.engines[0] if evidence.engines else None
-        found = layers(evidence)
+        found = proof.of(evidence)
         return {
             "key": case.key,
             "model": model_name(case.model),
@@ -133,8 +129,8 @@ class Assembler:
             "accuracy_metric": network.accuracy_metric,
             "accuracy_source": network.accuracy_source,
             "graph_layers": None if graph is None else graph.layers,
-            "engine_layers": len(found) or None,
-            "low_precision_share": low_share(evidence),
+            "engine_layers": len(found.layers) or None,
+            "low_precision_share": found.low_share(case.precision),
             "cuda_graph": measured_by.cuda_graph if on_gpu else None,
             "transfers": measured_by.transfers if on_gpu else None,
             "spin_wait": measured_by.spin_wait if on_gpu else None,
@@ -148,16 +144,13 @@ class Assembler:
 
     def _detail(self, evidence: Evidence) -> dict[str, Any]:
         """The evidence that stands beside the table."""
-        found = layers(evidence)
         return {
             "commands": evidence.commands,
             "settings": _plain(asdict(evidence.settings)),
             "network_note": evidence.network.note,
             "graph": None if evidence.graph is None else _graph(evidence.graph),
             "engines": [plans.as_json(engine) for engine in evidence.engines],
-            "layer_types": dict(Counter(layer.type for layer in found if layer.type)),
-            "layer_precisions": engine_layers.share(found),
-            "layer_times": _layer_times(evidence),
+            **proof.of(evidence).as_json(),
             "runs": [
                 {
                     "build": run.build,
@@ -181,17 +174,6 @@ def _build_s(evidence: Evidence) -> float | None:
         facts = evidence.engines[0].facts
         return facts.wall_s if facts.build_s is None else facts.build_s
     return evidence.runs[0].log.built_s if evidence.runs else None
-
-
-def _layer_times(evidence: Evidence) -> list[dict[str, Any]] | None:
-    """Milliseconds per layer from the profile run; None where there was none."""
-    if evidence.profile is None:
-        return None
-    try:
-        profile = engine_profile.read(evidence.profile)
-    except BadProfileError:
-        return None
-    return [asdict(layer) for layer in profile.layers]
 
 
 def _graph(graph: Graph) -> dict[str, Any]:

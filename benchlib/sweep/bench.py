@@ -46,6 +46,7 @@ class Bench:
         evidence.network = self.workshop.describe(case)
         form = graph_form(case, self.program.release)
         evidence.graph = self.workshop.graph(case, form)
+        evidence.work = self.workshop.work(case, evidence.graph)
         before_mb = self._memory_used_mb()
         try:
             for build in range(self.parameters.builds):

@@ -65,6 +65,7 @@ class TimingRun:
 class Evidence:
     """Filled while a case is measured, so that a failure still leaves what was known before it.
 
+    ``work`` has the multiply-accumulates of the graph's nodes by name, as far as known.
     ``commands`` are argv lists without this machine's paths; ``log`` is where the programs'
     words are collected; ``trials`` has one entry per timing process, those in ``set_aside``
     because they began cold included; ``memory_freed`` is None where it cannot be known;
@@ -78,6 +79,7 @@ class Evidence:
     started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     network: Network = field(default_factory=Network)
     graph: Graph | None = None
+    work: dict[str, int] = field(default_factory=dict)
     commands: list[list[str]] = field(default_factory=list)
     engines: list[BuiltEngine] = field(default_factory=list)
     runs: list[TimingRun] = field(default_factory=list)

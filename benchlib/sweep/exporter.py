@@ -13,12 +13,15 @@ from multiprocessing.connection import Connection
 from benchlib.errors import InputError
 from benchlib.graphs import make
 from benchlib.graphs.make import Graph
-from benchlib.models import complexity, lineup
-from benchlib.sweep.workshop import Network, Order, Refusal
+from benchlib.models import complexity, graph_count, lineup
+from benchlib.models.graph_count import UncountedError
+from benchlib.sweep.workshop import Network, Order, Refusal, Tally
 
 
-def answer(order: Order) -> Graph | Network | Refusal:
+def answer(order: Order | Tally) -> Graph | Network | dict[str, int] | Refusal:
     """Do one order."""
+    if isinstance(order, Tally):
+        return work(order)
     case = order.case
     batch, height, width = order.shape
     try:
@@ -39,6 +42,15 @@ def answer(order: Order) -> Graph | Network | Refusal:
         )
     except InputError as error:
         return Refusal(error.field, error.problem)
+
+
+@lru_cache(maxsize=256)
+def work(tally: Tally) -> dict[str, int]:
+    """Multiply-accumulates of a graph's nodes; none at all rather than a part of them."""
+    try:
+        return graph_count.by_node(tally.path, *tally.shape)
+    except UncountedError:
+        return {}
 
 
 @lru_cache(maxsize=256)

@@ -9,9 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from benchlib.engines import layers as engine_layers
-from benchlib.engines.layers import BadLayersError, Layer
-from benchlib.sweep import readings, replication, roof, samples, verdict
+from benchlib.sweep import proof, readings, replication, roof, samples, verdict
 from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.readings import Range, TelemetrySummary
@@ -67,6 +65,7 @@ class Findings:
     @cached_property
     def judgement(self) -> Judgement:
         case, settings, runs = self.evidence.case, self.evidence.settings, self.evidence.runs
+        proven = proof.of(self.evidence)
         return verdict.judge(
             Observed(
                 engine=case.engine,
@@ -81,7 +80,8 @@ class Findings:
                 graph_captured=not any(run.log.graph_failed for run in runs),
                 transfers=settings.transfers,
                 transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
-                low_precision_share=low_share(self.evidence),
+                low_precision_share=proven.low_share(case.precision),
+                low_mac_share=proven.low_mac_share(case.precision),
                 skipped_tactics=self.evidence.skipped_tactics,
             )
         )
@@ -139,21 +139,3 @@ def middle(ranges: Sequence[Range | None]) -> float | None:
 def highest(ranges: Sequence[Range | None]) -> float | None:
     """The greatest value seen; None when nothing is known."""
     return max((one.maximum for one in ranges if one is not None), default=None)
-
-
-def layers(evidence: Evidence) -> tuple[Layer, ...]:
-    """The engine's layers; empty where the program told none that can be read."""
-    if evidence.layers is None or not evidence.layers.is_file():
-        return ()
-    try:
-        return engine_layers.read(evidence.layers)
-    except BadLayersError:
-        return ()
-
-
-def low_share(evidence: Evidence) -> float | None:
-    """Share of computing layers in the precision asked for or less; None when not known."""
-    found = layers(evidence)
-    if not found:
-        return None
-    return engine_layers.low_precision_share(found, evidence.case.precision)

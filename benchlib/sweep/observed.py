@@ -18,6 +18,8 @@ class Observed:
     ``finite`` is whether the outputs were free of NaN and infinity. ``floor_ms`` is the least
     time that the card's peak allows for one batch. ``graph_captured`` and ``transfers_seen`` are
     what happened, ``cuda_graph`` and ``transfers`` what was asked for.
+    ``low_precision_share`` and ``low_mac_share`` are the shares of computing layers and of
+    multiply-accumulates in the precision asked for, or less.
     """
 
     engine: Engine
@@ -33,6 +35,7 @@ class Observed:
     transfers: bool = False
     transfers_seen: bool | None = None
     low_precision_share: float | None = None
+    low_mac_share: float | None = None
     skipped_tactics: int = 0
 
     @property

@@ -44,8 +44,9 @@ ENQUEUE_SHARE = 0.8
 """Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
 
 LOW_SHARE = 0.5
-"""Share of computing layers in the precision asked for, or less. Below half the figure is mostly
-one of another precision; mixed recipes that leave depth-wise convolutions in FP16 pass."""
+"""Share of computing layers, and of multiply-accumulates, in the precision asked for or less.
+Below half the figure is mostly one of another precision; mixed recipes that leave depth-wise
+convolutions in FP16 pass."""
 
 SHORT_KERNEL_MS = 0.1
 """Milliseconds per query under which the Python stand-in may count its own launch time: contract,
@@ -231,11 +232,16 @@ def _transfers(seen: Observed) -> str | None:
 
 
 def _precision(seen: Observed) -> str | None:
-    share = seen.low_precision_share
-    if share is None or share >= LOW_SHARE:
+    shares = {
+        "computing layers": seen.low_precision_share,
+        "multiply-accumulates": seen.low_mac_share,
+    }
+    known = {what: share for what, share in shares.items() if share is not None}
+    what = min(known, key=known.__getitem__, default=None)
+    if what is None or known[what] >= LOW_SHARE:
         return None
     return (
-        f"Only {share:.0%} of the computing layers ran in {seen.precision} or less (under "
+        f"Only {known[what]:.0%} of the {what} ran in {seen.precision} or less (under "
         f"{LOW_SHARE:.0%}); see the layers, the rest is what was mostly timed."
     )
 

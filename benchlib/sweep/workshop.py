@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from benchlib.case import Case, Failure, ShapeMode
 from benchlib.engines.bounds import BLOG_MIN
@@ -25,6 +25,8 @@ from benchlib.models.card import Card
 from benchlib.sweep.failure import CaseError, of_export
 from benchlib.sweep.parameters import Parameters, Shape
 from benchlib.sweep.process import Ended, dies_with_parent, end_group
+
+Answer = TypeVar("Answer")
 
 MODULE = "benchlib.sweep.exporter"
 """What the exporter's process runs."""
@@ -80,6 +82,14 @@ def traced_shape(case: Case, parameters: Parameters) -> Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What the exporter is asked: the multiply-accumulates of each node of a graph file."""
+
+    path: Path
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The exporter's answer to what cannot be made from this input."""
 
@@ -88,11 +98,13 @@ class Refusal:
 
 
 class Workshop(Protocol):
-    """Gives a case its network's facts and its graph."""
+    """Gives a case its network's facts and its graph, and the work in the graph's nodes."""
 
     def describe(self, case: Case) -> Network: ...
 
     def graph(self, case: Case, form: GraphForm) -> Graph: ...
+
+    def work(self, case: Case, graph: Graph) -> dict[str, int]: ...
 
     def close(self) -> None: ...
 
@@ -112,17 +124,16 @@ class Exporter:
 
     def describe(self, case: Case) -> Network:
         """The network's facts; raises :class:`CaseError` when the exporter dies over it."""
-        answer = self._ask(case, None)
-        if isinstance(answer, Network):
-            return answer
-        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
+        return self._expect(Network, self._ask(case, self._order(case, None)))
 
     def graph(self, case: Case, form: GraphForm) -> Graph:
         """The graph file; raises :class:`CaseError`, or :class:`InputError` as ``make`` does."""
-        answer = self._ask(case, form)
-        if isinstance(answer, Graph):
-            return answer
-        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
+        return self._expect(Graph, self._ask(case, self._order(case, form)))
+
+    def work(self, case: Case, graph: Graph) -> dict[str, int]:
+        """Multiply-accumulates of a batch by name of node; empty for a graph not to be counted."""
+        shape = (case.batch, case.height, case.width)
+        return self._expect(dict, self._ask(case, Tally(graph.path, shape)))
 
     def close(self) -> None:
         """End the exporter."""
@@ -132,10 +143,9 @@ class Exporter:
             end_group(self._process)
         self._line = self._process = None
 
-    def _ask(self, case: Case, form: GraphForm | None) -> object:
-        line = self._line or self._start()
+    def _order(self, case: Case, form: GraphForm | None) -> Order:
         given = self._parameters
-        order = Order(
+        return Order(
             case=case,
             form=form,
             shape=traced_shape(case, given),
@@ -144,6 +154,15 @@ class Exporter:
             calibration_dir=given.calibration_dir,
             half_io=given.half_io,
         )
+
+    @staticmethod
+    def _expect(kind: type[Answer], answer: object) -> Answer:
+        if isinstance(answer, kind):
+            return answer
+        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
+
+    def _ask(self, case: Case, order: Order | Tally) -> object:
+        line = self._line or self._start()
         try:
             line.send(order)
             answered = line.poll(self._time_limit_s)
@@ -154,7 +173,7 @@ class Exporter:
             self.close()
             raise CaseError(
                 Failure.TIMEOUT,
-                f"export: no graph after {self._time_limit_s:.0f} s; raise time_limit_build_s",
+                f"export: no answer after {self._time_limit_s:.0f} s; raise time_limit_build_s",
             )
         if isinstance(answer, Refusal):
             raise InputError(answer.field, answer.problem)
@@ -227,6 +246,10 @@ class Placeholders:
             layers=1,
             fidelity=None,
         )
+
+    def work(self, case: Case, graph: Graph) -> dict[str, int]:
+        """Nothing: its files hold no nodes."""
+        return {}
 
     def close(self) -> None:
         """Nothing is held."""

@@ -30,27 +30,71 @@ def test_names_alone_prove_nothing() -> None:
     assert len(read) == 3
     assert read[2].name == "/fc/Gemm"
     assert layers.share(read) is None
-    assert layers.low_precision_share(read, Precision.FP16) is None
+    assert layers.low(layers.share(read), Precision.FP16) is None
 
 
 def test_shares_count_layers_that_compute() -> None:
     read = layers.read(DATA / "8.6/layers.json")
     assert layers.share(read) == {"int8": 0.5, "fp16": 0.25, "fp32": 0.25}
-    assert layers.low_precision_share(read, Precision.INT8) == 0.5
-    assert layers.low_precision_share(read, Precision.FP16) == 0.75
-    assert layers.low_precision_share(read, Precision.FP32) is None
+    assert layers.low(layers.share(read), Precision.INT8) == 0.5
+    assert layers.low(layers.share(read), Precision.FP16) == 0.75
+    assert layers.low(layers.share(read), Precision.FP32) is None
 
 
 def test_shares_of_time() -> None:
     read = layers.read(DATA / "8.6/layers.json")
     times = {"/conv1/Conv + /relu/Relu": 3.0, "/fc/Gemm": 1.0}
-    assert layers.low_precision_share(read, Precision.INT8, times) == 0.75
-    assert layers.share(read, {"another": 1.0}) is None
+    assert layers.time_share(read, times) == {"int8": 0.75, "fp32": 0.25}
+    assert layers.low(layers.time_share(read, times), Precision.INT8) == 0.75
+    assert layers.time_share(read, {"another": 1.0}) is None
+    assert layers.time_share(read, {}) is None
+
+
+def test_time_that_only_moves_data_is_told_apart() -> None:
+    read = layers.read(DATA / "8.6/layers.json")
+    times = {read[0].name: 1.0, "/conv1/Conv + /relu/Relu": 2.0, "of no layer": 1.0}
+    assert layers.time_share(read, times) == {"moving": 0.25, "int8": 0.5, "unknown": 0.25}
+
+
+def test_shares_of_work_go_by_the_nodes_in_a_layer() -> None:
+    read = layers.read(DATA / "8.6/layers.json")
+    work = {"/conv1/Conv": 60, "/layer1/Conv": 30, "/fc/Gemm": 10}
+    macs = layers.macs(read, work)
+    assert macs == (None, 60, 30, None, 10)
+    assert layers.share(read, macs) == {"int8": 0.9, "fp32": 0.1}
+    assert layers.share(read, layers.macs(read, {})) is None
+
+
+def test_the_newer_dialects_nodes_are_found_by_name_or_by_metadata() -> None:
+    read = layers.read(DATA / "11.1/layers.json")
+    assert layers.macs(read, {"/conv1/Conv": 7, "/elsewhere": 2}) == (None, 7, None)
+    fused = (
+        '{"Layers": [{"Name": "__myl_Fc", "LayerType": "gemm", '
+        '"Metadata": "[ONNX Layer: /a/Conv [1]]\\u001e[ONNX Layer: /b/Gemm]", '
+        '"Outputs": [{"DataType": "Half"}]}]}'
+    )
+    assert layers.loads(fused)[0].nodes == ("/a/Conv [1]", "/b/Gemm")
+
+
+def test_a_node_counts_once_however_many_layers_name_it() -> None:
+    split = tuple(Layer(name, nodes=("/a/Conv",)) for name in ("first", "second"))
+    assert layers.macs(split, {"/a/Conv": 5}) == (5, None)
+    merged = (Layer("a || b", nodes=("a", "b")),)
+    assert layers.macs(merged, {"a": 1, "b": 2}) == (3,)
+
+
+def test_a_layer_of_renamed_nodes_is_counted_by_its_tensors() -> None:
+    record = """{"Layers": [{"Name": "/x/Relu_output_0_nchwc", "LayerType": "Conv",
+        "Inputs": [{"Dimensions": [1, 3, 8, 8]}, {"Dimensions": [16, 3, 3, 3]}],
+        "Outputs": [{"Dimensions": [1, 16, 4, 4], "Format/Datatype": "FP32"}]}]}"""
+    assert layers.macs(layers.loads(record), {}) == (16 * 16 * 27,)
+    packed = record.replace(', {"Dimensions": [16, 3, 3, 3]}', "")
+    assert layers.macs(layers.loads(packed), {}) == (None,)
 
 
 def test_an_fp32_engine_called_fp16_is_found_out() -> None:
     fp32 = (Layer("a", "CaskConvolution", ("fp32",), ("fp32",)),)
-    assert layers.low_precision_share(fp32, Precision.FP16) == 0
+    assert layers.low(layers.share(fp32), Precision.FP16) == 0
 
 
 @pytest.mark.parametrize(

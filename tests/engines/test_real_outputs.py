@@ -12,6 +12,9 @@ from benchlib.engines import exporttimes, layers, log
 from benchlib.engines.command import Phase
 from benchlib.engines.outcome import judge_phase
 from benchlib.engines.version import Version
+from benchlib.graphs import make
+from benchlib.graphs.form import GraphForm
+from benchlib.models import graph_count
 
 REAL = Path(__file__).parent / "data" / "real-8.6.0-h200"
 
@@ -45,4 +48,15 @@ def test_every_convolution_of_the_fp16_engine_is_fp16():
     read = layers.read(REAL / "layers.json")
     kinds = {layer.type for layer in read}
     assert "CaskConvolution" in kinds
-    assert layers.low_precision_share(read, Precision.FP16) == 1.0
+    assert layers.low(layers.share(read), Precision.FP16) == 1.0
+
+
+def test_a_real_engine_does_all_the_networks_work_in_its_layers(tmp_path):
+    graph = make.make("resnet18", GraphForm.FP32, height=480, width=640, cache_dir=tmp_path)
+    work = graph_count.by_node(graph.path, 1, 480, 640)
+    read = layers.read(REAL / "layers.json")
+    macs = layers.macs(read, work)
+    # As many as torchvision publishes for this network, none lost in fusing, none counted twice.
+    assert sum(count or 0 for count in macs) == sum(work.values()) == 11_103_948_800
+    assert layers.share(read, macs) == {"fp16": 1.0}
+    assert all(count for layer, count in zip(read, macs, strict=True) if "Conv" in layer.type)

@@ -31,7 +31,7 @@ def test_build_leaves_a_plan_and_layers(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert plan.read(tmp_path / "a.plan").version == Version(10, 16, 1)
     found = layers.read(tmp_path / "a.json")
-    assert layers.low_precision_share(found, Precision.FP16) == 1.0
+    assert layers.low(layers.share(found), Precision.FP16) == 1.0
     said = log.read(done.stdout)
     assert said.passed
     assert said.built_s == 0.25
@@ -47,7 +47,7 @@ def test_a_real_graph_is_taken_though_it_is_no_text(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = layers.read(tmp_path / "a.json")
-    assert layers.low_precision_share(found, Precision.INT8) == 0.0
+    assert layers.low(layers.share(found), Precision.INT8) == 0.0
 
 
 def test_timing_leaves_times_that_are_the_same_each_time(tmp_path: Path) -> None:

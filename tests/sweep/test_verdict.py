@@ -123,6 +123,7 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
         (replace(GOOD, graph_captured=False), Reason.CUDA_GRAPH, "SUSPECT", "could not be"),
         (replace(GOOD, transfers_seen=True), Reason.TRANSFERS, "SUSPECT", "without transfers was"),
         (replace(GOOD, low_precision_share=0.2), Reason.PRECISION, "SUSPECT", "20%.*fp16"),
+        (replace(GOOD, low_mac_share=0.3), Reason.PRECISION, "SUSPECT", "30%.*multiply-acc.*fp16"),
         (
             replace(GOOD, precision=Precision.INT8, int8_method=Int8Method.MADE_UP_RANGES),
             Reason.MADE_UP_RANGES,

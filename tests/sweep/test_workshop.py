@@ -57,6 +57,13 @@ def exporter(tmp_path: Path) -> Iterator[Exporter]:
     made.close()
 
 
+def test_the_work_in_a_graphs_nodes_adds_up_to_the_networks(exporter: Exporter) -> None:
+    for case in of_mode(given(), ShapeMode.STATIC)[:2]:
+        work = exporter.work(case, exporter.graph(case, GraphForm.FP32))
+        assert sum(work.values()) == pytest.approx(exporter.describe(case).gmacs * 1e9)
+        assert len(work) == 54  # its convolutions and the two matrix products of the head
+
+
 def test_all_sizes_of_a_dynamic_engine_get_one_open_graph(exporter: Exporter) -> None:
     cases = of_mode(given(), ShapeMode.BLOG)
     graphs = [exporter.graph(case, GraphForm.FP32) for case in cases]
