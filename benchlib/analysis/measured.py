@@ -60,6 +60,11 @@ class MeasuredSet:
         """A sentence for each reason code of row ``key``, in their order; empty when not kept."""
         return tuple(map(str, self._detail(key).get("reasons", ())))
 
+    def shares(self, key: str) -> dict[str, dict[str, float] | None]:
+        """Shares (0 to 1) of ``layers``, ``macs`` and ``time`` by type in the engine of row
+        ``key``; a kind that is not known is None or missing."""
+        return dict(self._detail(key).get("shares") or {})
+
     def _detail(self, key: str) -> dict[str, Any]:
         if self.folder is None:
             return {}

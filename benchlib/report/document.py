@@ -115,14 +115,15 @@ class Document:
     def precisions(self) -> HTML:
         """Asked against got, for the views that know it."""
         parts = []
-        for view in self.views():
-            built = precision.build(view)
-            parts.append(
-                grid.html(built)
-                if built
-                else f'<p class="absent">{escape(view.label)}: the share of layers in each '
-                "precision is not known.</p>"
-            )
+        for one in self.sets:
+            for view in views(one):
+                built = precision.build(view, one)
+                parts.append(
+                    grid.html(built)
+                    if built
+                    else f'<p class="absent">{escape(view.label)}: the share of layers in each '
+                    "precision is not known.</p>"
+                )
         return HTML("".join(parts))
 
     def failures(self) -> HTML:

@@ -1,16 +1,17 @@
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from benchlib.analysis.measured import MeasuredSet
+from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.report import definition
 from benchlib.report.tables import environment, failures, grid, latency, precision
 from benchlib.report.tables.grid import Cell, Column, Grid, Mark
-from benchlib.report.view import View
+from benchlib.report.view import View, views
 
 ViewOf = Callable[[pd.DataFrame], View]
 
@@ -139,17 +140,42 @@ def test_failures_list_every_doubted_row(invented: MeasuredSet) -> None:
     assert "throttled, drift" in reasons
 
 
-def test_asked_and_got_takes_the_lowest_share(rows: pd.DataFrame, view_of: ViewOf) -> None:
+def test_asked_and_got_takes_the_lowest_share(
+    rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]
+) -> None:
     at = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "int8")][1]
     rows.loc[at, "low_precision_share"] = 0.25
-    built = precision.build(view_of(rows))
+    folder = write(tmp_path / "set", rows)
+    keep_shares(folder, "resnet50-int8-640x480", {"int8": 0.75, "fp16": 0.25}, None)
+    keep_shares(folder, "resnet50-int8-1024x768", {"int8": 0.9}, {"int8": 0.5, "moving": 0.5})
+    measured = load(folder)
+    built = precision.build(views(measured)[0], measured)
     assert built is not None
-    assert cell(built, "resnet18", "Share of layers", "INT8").text == "25 %"
-    assert cell(built, "resnet50", "Share of layers", "INT8").text == "91 %"
+    assert cell(built, "resnet18", "INT8", "layers").text == "25 %"
+    assert cell(built, "resnet50", "INT8", "layers").text == "91 %"
+    assert cell(built, "resnet50", "INT8", "MACs").text == "75 %"
+    assert cell(built, "resnet50", "INT8", "time").text == "50 %"
+    assert cell(built, "resnet18", "INT8", "time").note == "not known"
 
 
-def test_asked_and_got_is_left_out_where_unknown(published_view: View) -> None:
-    assert precision.build(published_view) is None
+def keep_shares(folder: Path, key: str, macs: object, time: object) -> None:
+    """Leave a row's shares where a run leaves them."""
+    detail = {"shares": {"layers": None, "macs": macs, "time": time}}
+    (folder / "rows").mkdir(exist_ok=True)
+    (folder / "rows" / f"{key}.json").write_text(json.dumps({"detail": detail}))
+
+
+def test_asked_and_got_leaves_out_what_no_row_knows(
+    invented: MeasuredSet, invented_view: View
+) -> None:
+    built = precision.build(invented_view, invented)
+    assert built is not None
+    assert {one.title for one in built.columns} == {"layers", "made by"}
+
+
+def test_asked_and_got_is_left_out_where_unknown(published_dir: Path) -> None:
+    published = load(published_dir)
+    assert precision.build(views(published)[0], published) is None
 
 
 def test_environment_lays_sets_side_by_side(invented: MeasuredSet) -> None:
@@ -186,18 +212,19 @@ def test_a_saved_table_is_its_csv_and_its_latex(table: Grid, tmp_path: Path) -> 
 
 
 def test_methods_of_int8_are_columns_and_nothing_is_a_column_of_dashes(
-    rows: pd.DataFrame, view_of: ViewOf
+    rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     other = rows[(rows["precision"] == "int8") & (rows["width"] == 640)]
     both = pd.concat([rows, other.assign(int8_method="modelopt")], ignore_index=True)
-    view = view_of(both)
+    measured = load(write(tmp_path / "set", both))
+    view = views(measured)[0]
     titles = [(one.group, one.title) for one in latency.build(view).columns]
     assert ("640×480", "INT8 (modelopt)") in titles
     assert ("1024×768", "INT8 (qdq)") in titles
     assert ("1024×768", "INT8 (modelopt)") not in titles
-    built = precision.build(view)
+    built = precision.build(view, measured)
     assert built is not None
-    assert [one.title for one in built.columns] == ["FP16", "INT8 (qdq)", "INT8 (modelopt)"]
+    assert [one.group for one in built.columns] == ["FP16", "INT8 (qdq)", "INT8 (modelopt)"]
 
 
 def test_a_reconstruction_is_marked_wherever_its_rows_are_shown(

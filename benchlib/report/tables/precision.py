@@ -1,43 +1,62 @@
-"""The precision that was asked for beside the share of layers that got it."""
+"""The precision that was asked for beside the share of the engine that got it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import pandas as pd
 
 from benchlib.analysis import parts
+from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Precision
+from benchlib.engines import layers
 from benchlib.report import numerals, theme
 from benchlib.report.tables.grid import Cell, Column, Grid
 from benchlib.report.view import View
 
 _LOW = {precision.value for precision in Precision} - {Precision.FP32.value, Precision.TF32.value}
+_TITLES = {"layers": "layers", "macs": "MACs", "time": "time"}
 
 
-def build(view: View) -> Grid | None:
-    """Lowest share over the sizes per network and low precision; None when no share is known."""
+def build(view: View, measured: MeasuredSet) -> Grid | None:
+    """Lowest shares over the sizes per network and low precision; None when none is known.
+
+    ``measured`` is the set of the view, whose rows hold the shares of work and time.
+    """
     rows = view.usable.dropna(subset=["low_precision_share"])
     rows = rows[[parts.base(str(word))[0] in _LOW for word in rows["precision"]]]
     if rows.empty:
         return None
-    shares = rows.groupby(["model", "precision"], observed=True)["low_precision_share"].min()
+    got = pd.DataFrame([_got(row, measured) for row in rows.to_dict("records")], index=rows.index)
+    shares = got.groupby([rows["model"], rows["precision"]], observed=True).min()
     models = sorted(set(rows["model"]))
     columns = []
     for precision in [word for word in view.precisions if word in set(rows["precision"])]:
-        cells = tuple(_share(shares.get((model, precision))) for model in models)
-        columns.append(Column("Share of layers", theme.precision_label(precision), cells))
+        for kind in [kind for kind in _TITLES if shares[kind].notna().any()]:
+            cells = tuple(_share(shares[kind].get((model, precision))) for model in models)
+            columns.append(Column(theme.precision_label(precision), _TITLES[kind], cells))
     if not any(parts.base(word)[1] for word in view.precisions):
         columns.append(_methods(rows, models))
     return Grid(
         name=f"precision-{view.slug}",
         caption=(
-            "Asked and got: the share of the engine's layers that run below FP32, the lowest over "
-            f"the sizes; {view.label}. A small share means that the time is mostly another "
-            "precision's."
+            "Asked and got: how much of the engine runs in the precision asked for or a lower "
+            "one, the least over the sizes: of its layers, of its multiply-accumulates (MACs) and "
+            "of its time, the last from a profiled run apart, in which moving and converting "
+            f"data counts as not got; {view.label}. A small share means that the time is mostly "
+            "another precision's."
         ),
         corner="Network",
         rows=tuple(models),
         columns=tuple(columns),
     )
+
+
+def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | None]:
+    precision = Precision(parts.base(str(row["precision"]))[0])
+    known = measured.shares(str(row["key"]))
+    found = {kind: layers.low(known.get(kind), precision) for kind in ("macs", "time")}
+    return {"layers": row["low_precision_share"], **found}
 
 
 def _share(share: float | None) -> Cell:
