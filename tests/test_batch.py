@@ -19,6 +19,7 @@ from onnx import helper
 TINY = (
     *("-p", "models", "[mobilenet_v3_small, fast_scnn]", "-p", "resolutions", "[128x96]"),
     *("-p", "duration_s", "0.2", "-p", "warm_up_ms", "20", "-p", "retries", "0"),
+    *("-p", "roofs", "false"),
 )
 PATIENCE_S = 120
 
@@ -153,7 +154,18 @@ def test_a_relative_path_means_what_it_means_in_the_shell(tmp_path):
     done = subprocess.run(
         command(
             *("-p", "models", "['onnx:own.onnx']", "-p", "resolutions", "[32x32]", "-o", "set"),
-            *("-p", "precisions", "[fp32]", "-p", "duration_s", "0.05", "--no-report"),
+            *(
+                "-p",
+                "precisions",
+                "[fp32]",
+                "-p",
+                "duration_s",
+                "0.05",
+                "-p",
+                "roofs",
+                "false",
+                "--no-report",
+            ),
         ),
         cwd=tmp_path,
         capture_output=True,

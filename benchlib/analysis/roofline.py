@@ -30,6 +30,7 @@ _FIELDS = {
     Precision.FP32: "fp32_tflops",
     Precision.TF32: "tf32_tflops",
     Precision.FP16: "fp16_tflops",
+    Precision.BF16: "bf16_tflops",
     Precision.INT8: "int8_tops",
 }
 """Where environment.json's ``roofs`` has the rate of a precision."""

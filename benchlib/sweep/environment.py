@@ -19,6 +19,7 @@ from benchlib.engines.program import Program
 from benchlib.sweep.gpu import Gpu
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.places import model_name
+from benchlib.sweep.roofs import Roofs
 
 SCHEMA_VERSION = 1
 
@@ -46,7 +47,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Environment(BaseModel):
     """What environment.json holds. What a machine does not tell is None.
 
-    ``parameters`` has those of each run into the set under its precision.
+    ``parameters`` has those of each run into the set under its precision. ``roofs`` are those of
+    ``device``, once they were measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -58,6 +60,7 @@ class Environment(BaseModel):
     engine_version: str
     device: str
     gpu: dict[str, str | float | None] | None
+    roofs: Roofs | None = None
     driver: str | None
     cuda: str | None
     tensorrt: str | None
@@ -86,7 +89,12 @@ def describe(
     gpu: Gpu | None,
     earlier: Environment | None = None,
 ) -> Environment:
-    """Where and how this run measures, beside the parameters of ``earlier`` runs into the set."""
+    """Where and how this run measures, beside the parameters of ``earlier`` runs into the set.
+
+    Roofs that an earlier run measured on the same device are kept.
+    """
+    device = device_name(program, gpu)
+    same = earlier is not None and earlier.device == device
     runs = dict(earlier.parameters) if earlier is not None else {}
     runs[parameters.precision] = public(parameters)
     card = None if program.on_cpu else gpu
@@ -95,8 +103,9 @@ def describe(
         date=datetime.now(timezone.utc).replace(microsecond=0),
         engine=program.engine,
         engine_version=program.version,
-        device=device_name(program, gpu),
+        device=device,
         gpu=None if card is None else card.as_json(),
+        roofs=earlier.roofs if earlier is not None and same else None,
         driver=None if card is None else card.driver,
         cuda=None if card is None else card.cuda,
         tensorrt=None if program.on_cpu else program.version,

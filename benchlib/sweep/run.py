@@ -28,11 +28,13 @@ from benchlib.sweep import (
     nvml,
     plans,
     readings,
+    roofs,
 )
 from benchlib.sweep.assemble import Assembler
 from benchlib.sweep.attempts import Ending
 from benchlib.sweep.bench import Bench
 from benchlib.sweep.clocks import ClockLock
+from benchlib.sweep.environment import Environment
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.failure import CaseError
 from benchlib.sweep.interrupt import Interrupt
@@ -145,15 +147,16 @@ class _Run:
         prints = {case: self._fingerprint(case) for case in cases}
         standing = [case for case in cases if self._stands(case, prints[case])]
         todo = [case for case in cases if case not in set(standing)]
-        self._store.save_environment(
-            environment.describe(
-                self._parameters, self._program, self._card, self._store.environment()
-            )
+        surroundings = environment.describe(
+            self._parameters, self._program, self._card, self._store.environment()
         )
+        self._store.save_environment(surroundings)
         self._store.save_table()
         self._progress.begin(len(cases), len(standing))
         measured = 0
         with self._tools(), self._interrupt:
+            if todo and surroundings.roofs is None:
+                self._measure_roofs(surroundings)
             for case in todo:
                 if self._interrupt.asked:
                     break
@@ -178,6 +181,15 @@ class _Run:
         finally:
             self._bench.workshop.close()
             self._progress.close()
+
+    def _measure_roofs(self, surroundings: Environment) -> None:
+        """Add the device's roofs to environment.json, if they are wanted and can be had."""
+        given = self._parameters
+        if not given.roofs:
+            return
+        found = roofs.measure(self._program, given.threads, self._store.work, self._progress.say)
+        if found is not None:
+            self._store.save_environment(surroundings.model_copy(update={"roofs": found}))
 
     def _stands(self, case: Case, fingerprint: str) -> bool:
         row = self._store.row(case.key)

@@ -64,6 +64,7 @@ def test_a_real_int8_run_proves_its_work_and_its_time(tmp_path: Path) -> None:
         "resolutions": ["128x96"],
         "duration_s": 0.1,
         "profile": True,
+        "roofs": False,
         "out_dir": str(tmp_path / "set"),
     }
     (row,) = run.run(parameters.read(given), program=discovery.find("onnxruntime_cpu")).rows
