@@ -48,7 +48,7 @@ class Environment(BaseModel):
     """What environment.json holds. What a machine does not tell is None.
 
     ``parameters`` has those of each run into the set under its precision. ``roofs`` are those of
-    ``device``, once they were measured.
+    ``device``, once they were measured. ``notes`` are sentences for the report, written by hand.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -73,6 +73,7 @@ class Environment(BaseModel):
     git_commit: str | None
     preset: str | None
     parameters: dict[Precision, dict[str, Any]]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -91,7 +92,7 @@ def describe(
 ) -> Environment:
     """Where and how this run measures, beside the parameters of ``earlier`` runs into the set.
 
-    Roofs that an earlier run measured on the same device are kept.
+    Its notes are kept, and roofs that were measured on the same device.
     """
     device = device_name(program, gpu)
     same = earlier is not None and earlier.device == device
@@ -118,6 +119,7 @@ def describe(
         git_commit=git_commit(),
         preset=parameters.preset,
         parameters=runs,
+        notes=() if earlier is None else earlier.notes,
     )
 
 

@@ -156,7 +156,9 @@ def test_roofs_of_another_device_do_not_stay(fake_run: Callable, tmp_path: Path)
     document = json.loads(path.read_text())
     for device, kept in ((document["device"], 7.0), ("another card", None)):
         roof = {"fp32_tflops": 7.0, "memory_gb_s": 1.0, "how": "by hand"}
-        path.write_text(json.dumps(document | {"device": device, "roofs": roof}))
+        given = {"device": device, "roofs": roof, "notes": ["Seen by nobody."]}
+        path.write_text(json.dumps(document | given))
         fake_run(duration_s=0.6)
-        after = json.loads(path.read_text())["roofs"]
-        assert (after and after["fp32_tflops"]) == kept
+        after = json.loads(path.read_text())
+        assert (after["roofs"] and after["roofs"]["fp32_tflops"]) == kept
+        assert after["notes"] == ["Seen by nobody."]
