@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from benchlib.analysis import blog_claims, claims, observations, parts, work_claim
+from benchlib.analysis import blog_claims, claims, int8_methods, observations, parts, work_claim
 from benchlib.analysis.finding import ALL, Answer, Finding, cant_tell
 from benchlib.case import Precision
 
@@ -44,7 +44,13 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     if not split:
         reason = "Not to be told: the set has no usable row."
         return tuple(cant_tell(claim, ALL, "none", 0, reason) for claim in claims.BLOG)
-    return tuple(found for test in TESTS for found in _tested(test, split))
+    beside = parts.side_by_side(parts.sound(frame))
+    found = [
+        *(found for test in TESTS for found in _tested(test, split)),
+        *_tested(int8_methods.tests, beside),
+    ]
+    order = [*claims.BLOG, *claims.OURS]
+    return tuple(sorted(found, key=lambda one: order.index(one.claim)))
 
 
 def _tested(test: Test, split: Sequence[parts.Part]) -> Iterator[Finding]:

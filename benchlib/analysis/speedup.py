@@ -15,7 +15,7 @@ class Gain:
     """One cell: ``ratio`` is ms at ``base`` over ms at ``precision``, so above 1 is faster.
 
     ``low`` and ``high`` take both intervals at their worst and are ``ratio`` without intervals.
-    ``slower`` says that the cell is slower than at ``base`` for certain.
+    ``slower`` and ``faster`` say that the cell is so, against ``base``, for certain.
     """
 
     model: str
@@ -26,6 +26,7 @@ class Gain:
     low: float
     high: float
     slower: bool
+    faster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def gains(frame: pd.DataFrame, precision: str, base: str = "fp32") -> tuple[Gain
                 low=order.low(slow) / order.high(fast),
                 high=order.high(slow) / order.low(fast),
                 slower=order.beats(slow, fast),
+                faster=order.beats(fast, slow),
             )
         )
     return tuple(found)

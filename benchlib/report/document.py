@@ -25,6 +25,7 @@ from benchlib.report.figures import (
     work,
 )
 from benchlib.report.findings import findings_section
+from benchlib.report.int8_section import int8_section
 from benchlib.report.sidebyside import side_by_side
 from benchlib.report.tables import environment, failures, grid, latency, precision
 from benchlib.report.view import View, on_cpu, slug, title, views
@@ -125,6 +126,10 @@ class Document:
                     "precision is not known.</p>"
                 )
         return HTML("".join(parts))
+
+    def int8_methods(self) -> HTML:
+        """The ways in which INT8 was made, where a set has several."""
+        return HTML(int8_section(self.sets))
 
     def failures(self) -> HTML:
         """Every row that failed, was skipped or is doubted, with its reason."""
