@@ -59,7 +59,7 @@ format: setup
 
 # The pictures in README.md and figures/: drawn again from the committed sets, byte for byte.
 figures: setup
-	$(BIN)/python -m benchlib report results/rtx3090-published results/h200-tensorrt-8.6 -o build/report --figures figures
+	$(BIN)/python -m benchlib report results/rtx3090-published results/h100-tensorrt-8.6 results/h200-tensorrt-8.6 -o build/report --figures figures
 	$(BIN)/python -m benchlib.report.readme
 
 schema: setup

@@ -21,7 +21,9 @@ OPERATIONS_PER_MAC = peaks.OPERATIONS_PER_MAC
 MEMORY_GB_S: tuple[tuple[re.Pattern[str], float, str], ...] = (
     (re.compile(r"RTX 3090$"), 936.0, "GA102 white paper, appendix A"),
     (re.compile(r"RTX 4090$"), 1008.0, "Ada white paper, appendix A"),
+    (re.compile(r"\bT4$"), 320.0, "T4 data sheet"),
     (re.compile(r"\bL4$"), 300.0, "L4 data sheet"),
+    (re.compile(r"\bH100 80GB HBM3$"), 3350.0, "H100 data sheet, SXM"),
     (re.compile(r"\bH200\b"), 4800.0, "H200 data sheet"),
 )
 """Memory bandwidth in 10^9 bytes per second, of cards whose variants do not differ in it."""

@@ -46,6 +46,15 @@ def test_measured_roofs_come_first_and_say_so(measured, row):
     assert tf32.tera_ops == 400.0
 
 
+@pytest.mark.parametrize(
+    ("device", "fp16", "memory"),
+    [("NVIDIA H100 80GB HBM3", 990, 3350), ("Tesla T4", 65, 320), ("NVIDIA L4", 121, 300)],
+)
+def test_cards_of_the_data_sheets(measured, row, device, fp16, memory):
+    roofs = roofline.roofs(measured([_row(row, device=device, precision="fp16")]), "fp16")
+    assert (roofs.tera_ops, roofs.memory_gb_s, roofs.measured) == (fp16, memory, False)
+
+
 def test_the_data_sheet_fills_in_and_is_named(measured, row):
     one = measured([_row(row, device="NVIDIA H200", precision="int8")], roofs={"fp32_tflops": 60})
     roofs = roofline.roofs(one, "int8")
