@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchlib.case import Precision
+from benchlib.case import Int8Method, Precision
 from benchlib.engines import exporttimes, layers, log
 from benchlib.engines.command import Phase
 from benchlib.engines.outcome import judge_phase
@@ -16,7 +16,8 @@ from benchlib.graphs import make
 from benchlib.graphs.form import GraphForm
 from benchlib.models import graph_count
 
-REAL = Path(__file__).parent / "data" / "real-8.6.0-h200"
+DATA = Path(__file__).parent / "data"
+REAL = DATA / "real-8.6.0-h200"
 
 
 def test_the_build_log_tells_version_time_and_success():
@@ -60,3 +61,30 @@ def test_a_real_engine_does_all_the_networks_work_in_its_layers(tmp_path):
     assert sum(count or 0 for count in macs) == sum(work.values()) == 11_103_948_800
     assert layers.share(read, macs) == {"fp16": 1.0}
     assert all(count for layer, count in zip(read, macs, strict=True) if "Conv" in layer.type)
+
+
+def test_a_real_int8_engine_owns_up_to_what_was_left_out_of_int8(tmp_path):
+    graph = make.make(
+        "fast_scnn",
+        GraphForm.INT8_QDQ,
+        height=480,
+        width=640,
+        int8_method=Int8Method.QDQ_NO_DEPTHWISE,
+        cache_dir=tmp_path,
+    )
+    work = graph_count.by_node(graph.path, 1, 480, 640)
+    read = layers.read(DATA / "real-8.6.0-h100" / "layers.json")
+    macs = layers.macs(read, work)
+    assert sum(count or 0 for count in macs) == sum(work.values())
+    # FP16 was allowed, and the builder took FP32 for every one of the 14 depth-wise convolutions.
+    spared = [
+        layer
+        for layer in read
+        if layer.type == "CaskConvolution" and layer.precision == "fp32" and layer.computes
+    ]
+    assert len(spared) == 14
+    shares = layers.share(read, macs)
+    assert shares is not None
+    assert shares["int8"] == pytest.approx(0.952, abs=5e-4)
+    assert layers.low(layers.share(read), Precision.INT8) == pytest.approx(0.679, abs=5e-4)
+    assert "fp16" not in shares
