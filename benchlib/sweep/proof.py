@@ -14,18 +14,24 @@ from benchlib.engines.layers import BadLayersError, Layer
 from benchlib.engines.profile import BadProfileError
 from benchlib.sweep.evidence import Evidence
 
+ATTRIBUTED = 0.9
+"""Share of the graph's multiply-accumulates that must be found in the layers. Below it names were
+lost in fusing, and what is left may be the wrong part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """An engine's layers, as built; empty where the program told none that can be read.
 
-    ``macs`` are multiply-accumulates of one batch, one per layer, None where they are not known.
-    ``times`` are mean milliseconds by layer name from a profiled run of its own, whose names may
-    hold some that the layers do not; empty where there was no such run.
+    ``macs`` are multiply-accumulates of one batch, one per layer, None where they are not known;
+    ``work`` is what the graph has of them, 0 where that is not known. ``times`` are mean
+    milliseconds by layer name from a profiled run of its own, whose names may hold some that the
+    layers do not; empty where there was no such run.
     """
 
     layers: tuple[Layer, ...] = ()
     macs: tuple[int | None, ...] = ()
+    work: int = 0
     times: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -35,7 +41,9 @@ class Proof:
 
     @property
     def of_macs(self) -> dict[str, float] | None:
-        """Share of the multiply-accumulates by type."""
+        """Share of the multiply-accumulates by type; None when too few were found in the layers."""
+        if sum(count or 0 for count in self.macs) < ATTRIBUTED * self.work:
+            return None
         return engine_layers.share(self.layers, self.macs)
 
     @property
@@ -72,7 +80,8 @@ class Proof:
 def of(evidence: Evidence) -> Proof:
     """The proof in ``evidence``; a file that cannot be read proves nothing."""
     layers = _layers(evidence)
-    return Proof(layers, engine_layers.macs(layers, evidence.work), _times(evidence))
+    macs = engine_layers.macs(layers, evidence.work)
+    return Proof(layers, macs, sum(evidence.work.values()), _times(evidence))
 
 
 def _layers(evidence: Evidence) -> tuple[Layer, ...]:

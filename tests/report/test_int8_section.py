@@ -19,7 +19,7 @@ GRAPH_NODES = {"made-up ranges": 50, "qdq": 100, "qdq-no-depthwise": 80}
 
 @pytest.fixture
 def several(rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]) -> MeasuredSet:
-    """INT8 is twice as fast as FP16 for one network, half as fast for another, and mixed for one."""
+    """INT8 is twice as fast as FP16 for one network, half as fast for another, one is mixed."""
     chosen = rows[rows["model"].isin(BASES) & (rows["width"] == 640)]
     fp16 = chosen[chosen["precision"] == "fp16"]
     made = []
@@ -46,8 +46,8 @@ def test_the_paragraph_says_what_the_cells_show(several: MeasuredSet) -> None:
         "INT8 is faster than FP16 for resnet50 (1.65 to 2.00 times as fast).",
         "INT8 is slower than FP16 for fast_scnn (0.41 to 0.50 times as fast).",
         "efficientnet_b0, fast_scnn and resnet50 take 1.10 times as long as with them in: "
-        "FP32 has 40 % of the layers instead of 10 %, and moving or converting data takes 20 % of the time instead of "
-        "5 %.",
+        "FP32 has 40 % of the layers instead of 10 %, and moving or converting data takes 20 % "
+        "of the time instead of 5 %.",
         "Building takes 10 s with made-up ranges and 11 to 12 s with Q/DQ.",
     ):
         assert sentence in said

@@ -51,6 +51,14 @@ def test_files_that_cannot_be_read_prove_nothing(name: str) -> None:
     assert found.low_share(Precision.INT8) is None
 
 
+@pytest.mark.parametrize(("elsewhere", "known"), [(10, True), (12, False)])
+def test_work_that_no_layer_names_is_not_passed_over(elsewhere: int, known: bool) -> None:
+    work = {"/conv1/Conv": 60, "/layer1/Conv": 30, "fused away": elsewhere}
+    found = proof.of(evidence(layers=DATA / "8.6/layers.json", work=work))
+    assert (found.of_macs is not None) == known
+    assert (found.low_mac_share(Precision.INT8) is not None) == known
+
+
 def test_names_alone_prove_nothing_of_the_work() -> None:
     found = proof.of(evidence(layers=DATA / "10.0/layers-names.json", work={"/fc/Gemm": 10}))
     assert (found.of_layers, found.of_macs) == (None, None)
