@@ -16,6 +16,11 @@ from benchlib.report.view import View
 
 _LOW = {precision.value for precision in Precision} - {Precision.FP32.value, Precision.TF32.value}
 _TITLES = {"layers": "layers", "macs": "MACs", "time": "time"}
+_WORDS = {"layers": "layers", "macs": "multiply-accumulates (MACs)", "time": "time"}
+_OF_TIME = (
+    "The time is that of a profiled run apart, in which moving and converting data counts as not "
+    "got. "
+)
 
 
 def build(view: View, measured: MeasuredSet) -> Grid | None:
@@ -30,9 +35,10 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
     got = pd.DataFrame([_got(row, measured) for row in rows.to_dict("records")], index=rows.index)
     shares = got.groupby([rows["model"], rows["precision"]], observed=True).min()
     models = sorted(set(rows["model"]))
+    known = [kind for kind in _TITLES if shares[kind].notna().any()]
     columns = []
     for precision in [word for word in view.precisions if word in set(rows["precision"])]:
-        for kind in [kind for kind in _TITLES if shares[kind].notna().any()]:
+        for kind in [kind for kind in known if shares.xs(precision, level=1)[kind].notna().any()]:
             cells = tuple(_share(shares[kind].get((model, precision))) for model in models)
             columns.append(Column(theme.precision_label(precision), _TITLES[kind], cells))
     if not any(parts.base(word)[1] for word in view.precisions):
@@ -40,16 +46,19 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
     return Grid(
         name=f"precision-{view.slug}",
         caption=(
-            "Asked and got: how much of the engine runs in the precision asked for or a lower "
-            "one, the least over the sizes: of its layers, of its multiply-accumulates (MACs) and "
-            "of its time, the last from a profiled run apart, in which moving and converting "
-            f"data counts as not got; {view.label}. A small share means that the time is mostly "
-            "another precision's."
+            f"Asked and got: the share of the engine's {numerals.listed(_words(known))} in the "
+            "precision asked for or a lower one, the least over the sizes; "
+            f"{view.label}. {_OF_TIME if 'time' in known else ''}A small share means that the time "
+            "is mostly another precision's."
         ),
         corner="Network",
         rows=tuple(models),
         columns=tuple(columns),
     )
+
+
+def _words(kinds: list[str]) -> list[str]:
+    return [_WORDS[kind] for kind in kinds]
 
 
 def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | None]:
