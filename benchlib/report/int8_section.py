@@ -90,8 +90,10 @@ def _against_fp16(cells: Iterable[Made]) -> Iterable[str]:
         models = [model for model, rows in by_model.items() if all(map(holds, rows))]
         if models:
             ratios = [one.gain.ratio for model in models for one in by_model[model] if one.gain]
+            several = min(len(by_model[model]) for model in models) > 1
+            which = "However it is made" if several else "By every method measured"
             yield (
-                f"However it is made, INT8 is {word} than FP16 for {numerals.listed(models)} "
+                f"{which}, INT8 is {word} than FP16 for {numerals.listed(models)} "
                 f"({_ratios(min(ratios), max(ratios))} as fast)."
             )
 

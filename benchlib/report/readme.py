@@ -42,8 +42,8 @@ TABLES = (
         "results/h100-tensorrt-8.6",
         (
             ("FP16", Precision.FP16, None),
-            ("INT8, calibrated Q/DQ", Precision.INT8, Int8Method.QDQ),
-            ("without depth-wise", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
+            ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
+            ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
             ("INT8, made-up ranges", Precision.INT8, Int8Method.MADE_UP_RANGES),
         ),
     ),

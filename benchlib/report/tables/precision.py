@@ -19,7 +19,7 @@ _TITLES = {"layers": "layers", "macs": "MACs", "time": "time"}
 _WORDS = {"layers": "layers", "macs": "multiply-accumulates (MACs)", "time": "time"}
 _OF_TIME = (
     "The time is that of a profiled run apart, in which moving and converting data counts as not "
-    "got. "
+    "got either. "
 )
 
 
@@ -48,8 +48,8 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
         caption=(
             f"Asked and got: the share of the engine's {numerals.listed(_words(known))} in the "
             "precision asked for or a lower one, the least over the sizes; "
-            f"{view.label}. {_OF_TIME if 'time' in known else ''}A small share means that the time "
-            "is mostly another precision's."
+            f"{view.label}. {_OF_TIME if 'time' in known else ''}What is missing "
+            "went to a higher precision."
         ),
         corner="Network",
         rows=tuple(models),
