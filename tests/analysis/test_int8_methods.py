@@ -113,3 +113,21 @@ def test_the_measured_set_says_what_it_was_measured_for(root, headline):
     # What was left out of INT8 ran in FP32 although FP16 was allowed: the engines' own words.
     assert all(cell.fp32 > 0.3 for cell in spared if not cell.same_as_qdq)
     assert all(cell.fp32 < 0.1 for cell in spared if cell.same_as_qdq)
+
+
+def test_never_falls_with_one_cell_and_holds_with_many(table, row, headline):
+    def verdict(*int8: float) -> Answer:
+        rows = [
+            line
+            for index, ms in enumerate(int8)
+            for line in (
+                row(f"n{index}", 1.0, precision="fp16"),
+                row(f"n{index}", ms, precision="int8", int8_method=QDQ),
+            )
+        ]
+        return headline(findings(table(rows)), claims.INT8_FP16).verdict
+
+    assert verdict(0.5, 0.5) is Answer.CANT_TELL
+    assert verdict(0.5, 1.5) is Answer.PARTLY
+    assert verdict(1.5, 1.5, 0.5) is Answer.REFUTED
+    assert verdict(*[0.5] * 6) is Answer.SUPPORTED

@@ -64,3 +64,8 @@ def test_the_measured_set_has_its_paragraph(root: Path) -> None:
     said = unescape(int8_section([load(root / "results" / "h100-tensorrt-8.6")]))
     assert "INT8 is slower than FP16 for fast_scnn and shufflenet_v2_x1_5" in said
     assert "Building takes" in said
+
+
+def test_one_way_is_not_called_every_way(root: Path) -> None:
+    said = unescape(int8_section([load(root / "results" / "h200-tensorrt-8.6")]))
+    assert "By every method measured, INT8 is slower than FP16 for fast_scnn" in said
