@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+from operator import attrgetter
 
 from benchlib.analysis import int8_methods
 from benchlib.analysis.int8_methods import NAMES, Made, Part
 from benchlib.analysis.measured import MeasuredSet
+from benchlib.analysis.speedup import Gain
 from benchlib.case import Int8Method
 from benchlib.report import numerals, theme
 from benchlib.report.tables import grid
@@ -78,18 +80,14 @@ def _over_made_up(part: Part) -> str:
 
 def _against_fp16(cells: Iterable[Made]) -> Iterable[str]:
     """Which networks INT8 speeds up, or slows down, whichever way it is made."""
-    by_model: dict[str, list[Made]] = {}
+    by_model: dict[str, list[Gain]] = {}
     for one in cells:
         if one.gain is not None:
-            by_model.setdefault(one.model, []).append(one)
-    tests: tuple[tuple[str, Callable[[Made], bool]], ...] = (
-        ("faster", lambda one: one.gain is not None and one.gain.faster),
-        ("slower", lambda one: one.gain is not None and one.gain.slower),
-    )
-    for word, holds in tests:
-        models = [model for model, rows in by_model.items() if all(map(holds, rows))]
+            by_model.setdefault(one.model, []).append(one.gain)
+    for word, holds in (("faster", attrgetter("faster")), ("slower", attrgetter("slower"))):
+        models = [model for model, gains in by_model.items() if all(map(holds, gains))]
         if models:
-            ratios = [one.gain.ratio for model in models for one in by_model[model] if one.gain]
+            ratios = [gain.ratio for model in models for gain in by_model[model]]
             several = min(len(by_model[model]) for model in models) > 1
             which = "However it is made" if several else "By every method measured"
             yield (

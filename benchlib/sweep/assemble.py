@@ -18,6 +18,7 @@ from benchlib.sweep.judging import Findings, highest, middle
 from benchlib.sweep.matrix import settings
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.places import model_name
+from benchlib.sweep.proof import Proof
 from benchlib.sweep.row import Row
 from benchlib.sweep.verdict import Judgement
 from benchlib.sweep.workshop import Network
@@ -38,19 +39,23 @@ class Assembler:
         network = Network(family=card.family, task=card.task or None)
         evidence = Evidence(case, settings(self.parameters), network=network)
         return Row(
-            **self._known(evidence), status=Status.SKIPPED, message=reason, fingerprint=fingerprint
+            **self._known(evidence, Proof()),
+            status=Status.SKIPPED,
+            message=reason,
+            fingerprint=fingerprint,
         )
 
     def failed(self, evidence: Evidence, fault: Fault, log: str | None, fingerprint: str) -> Row:
         """The row of a case that went wrong, with all that was known before it did."""
+        proven = proof.of(evidence)
         return Row(
-            **self._known(evidence),
+            **self._known(evidence, proven),
             status=Status.FAILED,
             failure=fault.failure,
             message=fault.message,
             log=log,
             fingerprint=fingerprint,
-            detail=self._detail(evidence),
+            detail=self._detail(evidence, proven),
         )
 
     def ok(
@@ -63,7 +68,7 @@ class Assembler:
         found = Findings(evidence, self.lock, self.device)
         headline, pooled, judgement = found.headline, found.pooled, found.judgement
         row = Row(
-            **self._known(evidence),
+            **self._known(evidence, found.proof),
             status=Status.OK,
             message="; ".join(evidence.oddities) or None,
             verdict=judgement.verdict,
@@ -88,7 +93,7 @@ class Assembler:
             log=log,
             fingerprint=fingerprint,
             detail={
-                **self._detail(evidence),
+                **self._detail(evidence, found.proof),
                 "samples": files,
                 "statistics": [one.as_json() for one in found.runs],
                 "replication": headline.as_json(),
@@ -98,13 +103,12 @@ class Assembler:
         )
         return row, judgement
 
-    def _known(self, evidence: Evidence) -> dict[str, Any]:
+    def _known(self, evidence: Evidence, proven: Proof) -> dict[str, Any]:
         """The columns that do not depend on how the case ended."""
         case, measured_by = evidence.case, evidence.settings
         network, graph = evidence.network, evidence.graph
         on_gpu = not self.program.on_cpu
         engine = evidence.engines[0] if evidence.engines else None
-        found = proof.of(evidence)
         return {
             "key": case.key,
             "model": model_name(case.model),
@@ -129,8 +133,8 @@ class Assembler:
             "accuracy_metric": network.accuracy_metric,
             "accuracy_source": network.accuracy_source,
             "graph_layers": None if graph is None else graph.layers,
-            "engine_layers": len(found.layers) or None,
-            "low_precision_share": found.low_share(case.precision),
+            "engine_layers": len(proven.layers) or None,
+            "low_precision_share": proven.low_share(case.precision),
             "cuda_graph": measured_by.cuda_graph if on_gpu else None,
             "transfers": measured_by.transfers if on_gpu else None,
             "spin_wait": measured_by.spin_wait if on_gpu else None,
@@ -142,7 +146,7 @@ class Assembler:
             "started_at": evidence.started_at,
         }
 
-    def _detail(self, evidence: Evidence) -> dict[str, Any]:
+    def _detail(self, evidence: Evidence, proven: Proof) -> dict[str, Any]:
         """The evidence that stands beside the table."""
         return {
             "commands": evidence.commands,
@@ -150,7 +154,7 @@ class Assembler:
             "network_note": evidence.network.note,
             "graph": None if evidence.graph is None else _graph(evidence.graph),
             "engines": [plans.as_json(engine) for engine in evidence.engines],
-            **proof.of(evidence).as_json(),
+            **proven.as_json(),
             "runs": [
                 {
                     "build": run.build,

@@ -95,7 +95,7 @@ def describe(
     Its notes are kept, and roofs that were measured on the same device.
     """
     device = device_name(program, gpu)
-    same = earlier is not None and earlier.device == device
+    here = earlier if earlier is not None and earlier.device == device else None
     runs = dict(earlier.parameters) if earlier is not None else {}
     runs[parameters.precision] = public(parameters)
     card = None if program.on_cpu else gpu
@@ -106,7 +106,7 @@ def describe(
         engine_version=program.version,
         device=device,
         gpu=None if card is None else card.as_json(),
-        roofs=earlier.roofs if earlier is not None and same else None,
+        roofs=None if here is None else here.roofs,
         driver=None if card is None else card.driver,
         cuda=None if card is None else card.cuda,
         tensorrt=None if program.on_cpu else program.version,

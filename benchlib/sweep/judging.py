@@ -12,6 +12,7 @@ import numpy as np
 from benchlib.sweep import proof, readings, replication, roof, samples, verdict
 from benchlib.sweep.clocks import ClockLock
 from benchlib.sweep.evidence import Evidence
+from benchlib.sweep.proof import Proof
 from benchlib.sweep.readings import Range, TelemetrySummary
 from benchlib.sweep.replication import Replication
 from benchlib.sweep.samples import Summary
@@ -63,9 +64,13 @@ class Findings:
         )
 
     @cached_property
+    def proof(self) -> Proof:
+        """What the engine's own layers prove of its precision."""
+        return proof.of(self.evidence)
+
+    @cached_property
     def judgement(self) -> Judgement:
         case, settings, runs = self.evidence.case, self.evidence.settings, self.evidence.runs
-        proven = proof.of(self.evidence)
         return verdict.judge(
             Observed(
                 engine=case.engine,
@@ -80,8 +85,8 @@ class Findings:
                 graph_captured=not any(run.log.graph_failed for run in runs),
                 transfers=settings.transfers,
                 transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
-                low_precision_share=proven.low_share(case.precision),
-                low_mac_share=proven.low_mac_share(case.precision),
+                low_precision_share=self.proof.low_share(case.precision),
+                low_mac_share=self.proof.low_mac_share(case.precision),
                 skipped_tactics=self.evidence.skipped_tactics,
             )
         )
