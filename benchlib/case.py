@@ -74,10 +74,10 @@ class Engine(Word):
 class Int8Method(Word):
     """How INT8 came about.
 
-    ``qdq``: our Q/DQ nodes on every convolution; ``qdq-no-depthwise``: grouped and
-    squeeze-excite convolutions left out; ``modelopt``: NVIDIA's quantiser; ``made-up ranges``:
-    no calibration, the ranges trtexec invents (weak typing); ``ort-static``: ONNX Runtime's own
-    quantiser in the form its CPU kernels like.
+    ``qdq``: our Q/DQ nodes on every convolution that TensorRT has an INT8 kernel for;
+    ``qdq-no-depthwise``: grouped and squeeze-excite convolutions left out; ``modelopt``: NVIDIA's
+    quantiser; ``made-up ranges``: no calibration, the ranges trtexec invents (weak typing);
+    ``ort-static``: ONNX Runtime's own quantiser in the form its CPU kernels like.
     """
 
     QDQ = "qdq"

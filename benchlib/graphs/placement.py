@@ -62,11 +62,14 @@ class _Wiring:
 def place(graph: onnx.GraphProto, *, grouped: bool = True) -> Placement:
     """Choose the edges of ``graph``, whose weights must be initialisers.
 
-    With ``grouped`` false, grouped (depth-wise) convolutions and those that work on a globally
-    pooled map, as in squeeze-excite blocks, are left out.
+    Depth-wise convolutions that make several channels of each are always left out. With
+    ``grouped`` false, all grouped (depth-wise) convolutions are, and those that work on a
+    globally pooled map, as in squeeze-excite blocks.
     """
     wiring = _Wiring(graph)
-    left_out = set() if grouped else _grouped(graph) | _on_pooled_maps(wiring)
+    left_out = _widening(graph)
+    if not grouped:
+        left_out |= _grouped(graph) | _on_pooled_maps(wiring)
     products = tuple(
         index
         for index, node in enumerate(graph.node)
@@ -86,6 +89,24 @@ def _grouped(graph: onnx.GraphProto) -> set[int]:
         for index, node in enumerate(graph.node)
         if node.op_type in ("Conv", "ConvTranspose") and groups(node) > 1
     }
+
+
+def _widening(graph: onnx.GraphProto) -> set[int]:
+    """Depth-wise convolutions that make several channels of each, as BiSeNetV2's do.
+
+    TensorRT 8.6.0 has no INT8 kernel for them (seen on an H100) and gives the whole engine up.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    found = set()
+    for index in _grouped(graph):
+        node = graph.node[index]
+        first, second = shapes.get(node.input[_WEIGHT], (1, 1))[:2]
+        inward, outward = second, first // groups(node)
+        if node.op_type == "ConvTranspose":
+            inward, outward = first // groups(node), second
+        if inward == 1 and outward > 1:
+            found.add(index)
+    return found
 
 
 def groups(node: onnx.NodeProto) -> int:

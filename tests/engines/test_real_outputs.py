@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchlib.case import Int8Method, Precision
+from benchlib.case import Failure, Int8Method, Precision
 from benchlib.engines import exporttimes, layers, log
 from benchlib.engines.command import Phase
 from benchlib.engines.outcome import judge_phase
@@ -88,3 +88,10 @@ def test_a_real_int8_engine_owns_up_to_what_was_left_out_of_int8(tmp_path):
     assert shares["int8"] == pytest.approx(0.952, abs=5e-4)
     assert layers.low(layers.share(read), Precision.INT8) == pytest.approx(0.679, abs=5e-4)
     assert "fp16" not in shares
+
+
+def test_a_real_refusal_names_the_layer_that_has_no_kernel(tmp_path):
+    read = log.read((DATA / "real-8.6.0-h100" / "no-tactic.log").read_text())
+    judged = judge_phase(Phase.BUILD, 1, read, tmp_path / "none")
+    assert judged.failure is Failure.NO_TACTIC
+    assert "stage3.0/main/main.1/main.1.0/Conv" in judged.message

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import onnx
+import onnx.parser
 import pytest
+from onnx import numpy_helper
 
+from benchlib.graphs.form import GraphForm
+from benchlib.graphs.make import Graph
 from benchlib.graphs.placement import place
 
 
@@ -72,3 +77,37 @@ def test_a_convolution_that_others_read_too_is_not_fused(tiny: onnx.ModelProto) 
         tiny.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, None))
     adds = [reader for reader, _, _ in edges(tiny) if "Add" in reader]
     assert len(adds) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "weights", "quantised"),
+    [
+        ("Conv", 4, (4, 1, 3, 3), True),  # depth-wise
+        ("Conv", 4, (24, 1, 3, 3), False),  # six channels of each: no INT8 kernel in TensorRT 8.6
+        ("Conv", 2, (4, 2, 3, 3), True),  # grouped, as RegNet's
+        ("Conv", 1, (24, 4, 3, 3), True),
+        ("ConvTranspose", 4, (4, 1, 3, 3), True),
+        ("ConvTranspose", 4, (4, 2, 3, 3), False),
+    ],
+)
+def test_a_depthwise_convolution_that_widens_is_never_quantised(
+    kind: str, group: int, weights: tuple[int, ...], quantised: bool
+) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        f"g (float[1,4,8,8] x) => (float[1,N,H,W] y) {{ y = {kind}<group: int = {group}>(x, w) }}"
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(weights, np.float32), "w"))
+    assert bool(place(model.graph).products) is quantised
+
+
+def test_bisenetv2_keeps_its_eight_widening_convolutions(graph_of: Callable[..., Graph]) -> None:
+    graph = onnx.load(str(graph_of("bisenetv2", GraphForm.INT8_QDQ).path)).graph
+    written = {name: node.op_type for node in graph.node for name in node.output}
+    plain = [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv" and written.get(node.input[0]) != "DequantizeLinear"
+    ]
+    assert len(plain) == 8
+    assert all(name.endswith("main/main.1/main.1.0/Conv") for name in plain)
