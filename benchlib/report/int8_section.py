@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from operator import attrgetter
 
@@ -78,22 +78,43 @@ def _over_made_up(part: Part) -> str:
     )
 
 
-def _against_fp16(cells: Iterable[Made]) -> Iterable[str]:
-    """Which networks INT8 speeds up, or slows down, whichever way it is made."""
-    by_model: dict[str, list[Gain]] = {}
+def _against_fp16(cells: Iterable[Made]) -> Iterator[str]:
+    """Which networks INT8 speeds up or slows down, and for which it depends on how it is made."""
+    by_model: dict[str, list[tuple[Gain, Int8Method]]] = {}
     for one in cells:
         if one.gain is not None:
-            by_model.setdefault(one.model, []).append(one.gain)
+            by_model.setdefault(one.model, []).append((one.gain, one.method))
     for word, holds in (("faster", attrgetter("faster")), ("slower", attrgetter("slower"))):
-        models = [model for model, gains in by_model.items() if all(map(holds, gains))]
+        models = [model for model, made in by_model.items() if all(holds(gain) for gain, _ in made)]
         if models:
-            ratios = [gain.ratio for model in models for gain in by_model[model]]
+            ratios = [gain.ratio for model in models for gain, _ in by_model[model]]
             several = min(len(by_model[model]) for model in models) > 1
             which = "However it is made" if several else "By every method measured"
             yield (
                 f"{which}, INT8 is {word} than FP16 for {numerals.listed(models)} "
                 f"({_ratios(min(ratios), max(ratios))} as fast)."
             )
+    mixed = [
+        f"{model} ({_extremes(made)})"
+        for model, made in by_model.items()
+        if not all(gain.faster for gain, _ in made)
+        and not all(gain.slower for gain, _ in made)
+        and any(gain.faster or gain.slower for gain, _ in made)
+    ]
+    if mixed:
+        yield (
+            "Whether INT8 is faster than FP16 depends on how it is made for "
+            f"{numerals.listed(mixed)}."
+        )
+
+
+def _extremes(made: Iterable[tuple[Gain, Int8Method]]) -> str:
+    """The slowest and the fastest way: ``0.63 times as fast by qdq-no-depthwise, 1.19 by qdq``."""
+    ordered = sorted(made, key=lambda one: one[0].ratio)
+    (least, slowest), (most, fastest) = ordered[0], ordered[-1]
+    return (
+        f"{least.ratio:.2f} times as fast by {slowest.value}, {most.ratio:.2f} by {fastest.value}"
+    )
 
 
 def _left_out(part: Part) -> str:

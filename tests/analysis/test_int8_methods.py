@@ -107,11 +107,11 @@ def test_the_measured_set_says_what_it_was_measured_for(root, headline):
     found = findings(one.frame)
     assert headline(found, claims.CALIBRATED).verdict is Answer.REFUTED
     left_out = headline(found, claims.DEPTHWISE)
-    assert (left_out.verdict, left_out.n) == (Answer.REFUTED, 2)
+    assert (left_out.verdict, left_out.n) == (Answer.REFUTED, 5)
     (part,) = int8_methods.made(one)
     spared = [cell for cell in part.cells if cell.method is Int8Method.QDQ_NO_DEPTHWISE]
     # What was left out of INT8 ran in FP32 although FP16 was allowed: the engines' own words.
-    assert all(cell.fp32 > 0.3 for cell in spared if not cell.same_as_qdq)
+    assert all(cell.fp32 >= 0.3 for cell in spared if not cell.same_as_qdq)
     assert all(cell.fp32 < 0.1 for cell in spared if cell.same_as_qdq)
 
 
