@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -92,7 +93,8 @@ def test_a_killed_job_loses_nothing_and_goes_on(
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         for child in children if whole_tree else ():
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                child.kill()
         process.communicate()
         # The kernel, its recorder and programs end by themselves when the job is gone.
         _, alive = psutil.wait_procs(children, timeout=10)
