@@ -65,6 +65,11 @@ class MeasuredSet:
         ``key``; a kind that is not known is None or missing."""
         return dict(self._detail(key).get("shares") or {})
 
+    def layers(self, key: str) -> tuple[dict[str, Any], ...]:
+        """The engine's layers of row ``key``, each with ``name``, ``type``, ``precision``,
+        ``macs`` and ``time_ms`` (None: not known); empty when not kept."""
+        return tuple(self._detail(key).get("layers") or ())
+
     def _detail(self, key: str) -> dict[str, Any]:
         if self.folder is None:
             return {}

@@ -41,7 +41,7 @@ _MOVERS = re.compile(
     re.IGNORECASE,
 )
 # What the builders put between the names of nodes they made into one layer.
-_JOINTS = re.compile(r" \+ | \|\| ")
+JOINTS = re.compile(r" \+ | \|\| ")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|$)")
 # ONNX Runtime's own ending for a node that it rewrote.
 _REWRITTEN = re.compile(r"_token_\d+$")
@@ -216,7 +216,7 @@ def _nodes(record: Mapping[str, Any]) -> tuple[str, ...]:
     if listed:
         return tuple(listed)
     return tuple(
-        _REWRITTEN.sub("", part) for part in _JOINTS.split(str(record.get("Name", ""))) if part
+        _REWRITTEN.sub("", part) for part in JOINTS.split(str(record.get("Name", ""))) if part
     )
 
 

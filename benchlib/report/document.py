@@ -19,6 +19,7 @@ from benchlib.report.figures import (
     fps,
     heatmap,
     latencymodel,
+    layertimes,
     roofline,
     speedup,
     spread,
@@ -28,6 +29,7 @@ from benchlib.report.findings import findings_section
 from benchlib.report.int8_section import int8_section
 from benchlib.report.sidebyside import side_by_side
 from benchlib.report.tables import environment, failures, grid, latency, precision
+from benchlib.report.tables import layertimes as layertimes_table
 from benchlib.report.view import View, on_cpu, slug, title, views
 
 Draw = Callable[[View], Drawing | Absent]
@@ -88,6 +90,22 @@ class Document:
     def roofline(self) -> HTML:
         """What each network reaches of what the card could do."""
         return self._per_view("roofline", lambda view: [roofline.draw(view)])
+
+    def layer_times(self) -> HTML:
+        """Where each engine's time goes, for the views whose layers were timed."""
+        parts = []
+        for one in self.sets:
+            for view in views(one):
+                drawn, table = layertimes.draw(view, one), layertimes_table.build(view, one)
+                if isinstance(drawn, Absent) or table is None:
+                    parts.append(show.reason(drawn, view.label))
+                    continue
+                parts += [
+                    self._heading(view, "layertimes"),
+                    show.figure(drawn, self.figures_dir).data,
+                ]
+                parts.append(grid.html(table))
+        return HTML("".join(parts))
 
     def latency_model(self) -> HTML:
         """A fixed cost and a cost per megapixel, network by network."""

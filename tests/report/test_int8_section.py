@@ -56,6 +56,19 @@ def test_the_paragraph_says_what_the_cells_show(several: MeasuredSet) -> None:
     assert said.count("<tr>") >= 6
 
 
+def test_where_no_method_differs_from_fp16_nothing_depends_on_it(
+    rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    fp16 = rows[(rows["precision"] == "fp16") & (rows["model"] == "resnet50")]
+    made = [
+        fp16.assign(precision="int8", int8_method=method, key=fp16["key"] + method[:4])
+        for method in ("qdq", "made-up ranges")
+    ]
+    said = int8_section([load(write(tmp_path / "even", pd.concat([fp16, *made])))])
+    assert "as long as made-up ranges" in said
+    assert "than FP16" not in said
+
+
 def test_a_set_with_one_method_has_no_paragraph(invented: MeasuredSet) -> None:
     assert int8_section([invented]) == (
         '<p class="absent">No set here made INT8 in more than one way.</p>'

@@ -1,0 +1,119 @@
+"""The section on where the time goes: figure, words and table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchlib.analysis.measured import MeasuredSet, load
+from benchlib.report.document import Document
+from benchlib.report.drawing import Absent, Drawing
+from benchlib.report.figures import layertimes
+from benchlib.report.tables import layertimes as table
+from benchlib.report.view import View, views
+
+
+def keep(folder: Path, key: str, costly: float, moving: float, macs: object) -> None:
+    """A row's layers: one big convolution, one that is dear, one that moves data."""
+    plain = 1.0 - costly - moving
+    layers = [
+        {"name": "onnx::Conv_1 + a/Conv", "type": "Conv", "macs": 995, "time_ms": plain},
+        {"name": "b" * 50 + "/Conv", "type": "Conv", "macs": 5, "time_ms": costly},
+        {"name": "c", "type": "Reformat", "macs": None, "time_ms": moving},
+    ]
+    for one in layers[:2]:
+        one["precision"] = "fp16"
+    shares = {"macs": macs, "time": {"fp16": 1.0}}
+    (folder / "rows").mkdir(exist_ok=True)
+    (folder / "rows" / f"{key}.json").write_text(
+        json.dumps({"detail": {"shares": shares, "layers": layers}})
+    )
+
+
+@pytest.fixture
+def profiled(rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]) -> MeasuredSet:
+    folder = write(tmp_path / "profiled", rows)
+    for width, costly in ((640, 0.5), (1024, 0.4)):
+        size = {640: "640x480", 1024: "1024x768"}[width]
+        keep(folder, f"resnet50-fp16-{size}", costly, 0.1, {"fp16": 1.0})
+        keep(folder, f"resnet18-fp16-{size}", 0.03, 0.6, {"fp16": 1.0})
+    keep(folder, "resnet50-int8-1024x768", 0.3, 0.1, {"int8": 1.0})
+    keep(folder, "vgg11_bn-int8-1024x768", 0.3, 0.1, None)
+    return load(folder)
+
+
+@pytest.fixture
+def view(profiled: MeasuredSet) -> View:
+    return views(profiled)[0]
+
+
+def test_the_words_name_what_stands_out_at_the_size_with_most(
+    view: View, profiled: MeasuredSet
+) -> None:
+    drawing = layertimes.draw(view, profiled)
+    assert isinstance(drawing, Drawing)
+    for words in (
+        "Where the time goes at 1024×768",
+        "resnet50: 1 layer with 0.5 % of the multiply-accumulates takes 30 to 40 % of the time.",
+        "Moving or converting data takes a third or more of the time in resnet18 (60 %).",
+        "add up to 0.33 to 0.77 times the latency.",
+    ):
+        assert words in drawing.caption
+    assert "vgg11_bn:" not in drawing.caption  # its work is not known
+    assert "without multiply-accumulates take a third" not in drawing.caption
+    assert drawing.svg() == layertimes.draw(view, profiled).svg()
+
+
+def test_the_largest_of_sizes_with_as_many_rows_is_drawn(view: View, profiled: MeasuredSet) -> None:
+    half = replace(view, frame=view.frame[view.frame["precision"] == "fp16"])
+    drawing = layertimes.draw(half, profiled)
+    assert isinstance(drawing, Drawing)
+    assert "Where the time goes at 1024×768" in drawing.caption
+
+
+def test_the_table_has_a_line_per_profiled_row(view: View, profiled: MeasuredSet) -> None:
+    built = table.build(view, profiled)
+    assert built is not None
+    lines = {
+        (name, *(column.cells[index].text for column in built.columns[:2])): {
+            f"{column.group} {column.title}".strip(): column.cells[index]
+            for column in built.columns
+        }
+        for index, name in enumerate(built.rows)
+    }
+    assert len(lines) == 6
+    dear = lines["resnet50", "640×480", "FP16"]
+    assert dear["Out of proportion layers"].text == "1"
+    assert dear["Out of proportion MACs"].text == "0.5 %"
+    assert dear["Out of proportion time"].text == "50 %"
+    assert dear["Layers timed"].text == "3"
+    assert dear["Slowest layer name"].text == f"…{'b' * 26}/Conv"
+    assert dear["Slowest layer name"].note.startswith("b" * 50)
+    plain = lines["vgg11_bn", "1024×768", "INT8"]
+    assert plain["Slowest layer name"].text == "a/Conv", "not the weight named before it"
+    assert plain["Out of proportion layers"].note == "the layers' work is not known"
+    assert plain["Time without MACs"].note == "not known"
+    assert plain["Time moving"].text == "10 %"
+    assert lines["resnet18", "640×480", "FP16"]["Slowest layer type"].text == "moving"
+
+
+def test_a_set_without_a_profile_says_how_to_get_one(invented: MeasuredSet) -> None:
+    drawing = layertimes.draw(views(invented)[0], invented)
+    assert isinstance(drawing, Absent)
+    said = Document((invented,)).layer_times().data
+    assert "-p profile true" in said
+    assert "<figure" not in said
+
+
+def test_the_measured_set_shows_where_bisenetv2_loses_its_time(root: Path) -> None:
+    said = unescape(Document((load(root / "results" / "h100-tensorrt-8.6"),)).layer_times().data)
+    assert "bisenetv2: 7 to 8 layers with 0.15 to 0.18 % of the multiply-accumulates" in said
+    assert "shufflenet_v2_x1_5 (38 to 54 %)" in said
+    assert "1.25 to 2.45 times the latency: it stops after every layer" in said
+    assert said.count("<figure") == 2
