@@ -1,9 +1,11 @@
 """A stand-in for trtexec over the ``tensorrt`` wheel, which brings no trtexec along.
 
 ``python -m benchlib.engines.tensorrt_python --onnx=net.onnx --saveEngine=net.plan`` takes the
-flags of trtexec of the installed version, prints its lines and leaves its files. Its own flag
-``--module=tensorrt_rtx`` builds with TensorRT-RTX, which needs no GPU for that. Besides the
-standard library it needs numpy, ``cuda.bindings`` and ``tensorrt`` only.
+flags of trtexec of the installed version, prints its lines and leaves its files. It has two flags
+of its own: ``--module=tensorrt_rtx`` builds with TensorRT-RTX, which needs no GPU for that, and
+``--answer=FOLDER`` runs each ``*.raw`` file there once through the engine, after measuring, and
+leaves the first output beside it as ``.npy``. Besides the standard library it needs numpy,
+``cuda.bindings`` and ``tensorrt`` only.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from benchlib.engines import (
     cuda_runtime,
     exporttimes,
     flags,
+    tensorrt_answers,
     tensorrt_build,
     tensorrt_context,
     tensorrt_layers,
@@ -54,6 +57,7 @@ SERVED = (
         "--noDataTransfers",
         "--includeDataTransfers",
         "--module",
+        "--answer",
     }
 )
 
@@ -151,6 +155,10 @@ class Standin:
         if files.times is not None:
             exports.write_text(files.times, exporttimes.dumps(queries(counted)))
         _leave_tensors(bound, files, log)
+        asked = path_of(options, "--answer")
+        if asked is not None:
+            # A context of its own, as for the profile: the timed one may hold a captured graph.
+            tensorrt_answers.answer(bind(), asked, log)
         if files.profiling:
             layers, runs = tensorrt_layers.profile(self.library, bind(), measuring)
             if files.profile is not None:
@@ -194,10 +202,13 @@ def _leave_tensors(bound: Bound, files: Exports, log: Log) -> None:
 def program(library: Library) -> Program:
     """This stand-in, speaking for ``library``."""
     trtexec = flags.table(RTX_TABLE if library.is_rtx else library.version)
-    own = flags.Flag("--module", "enum:" + "|".join(MODULES), MODULES[0], takes_value=True)
+    own = (
+        flags.Flag("--module", "enum:" + "|".join(MODULES), MODULES[0], takes_value=True),
+        flags.Flag("--answer", "path", None, takes_value=True),
+    )
     table = flags.FlagTable(
         f"the stand-in for trtexec over {library.name} {library.version}",
-        {**trtexec.flags, own.name: own},
+        {**trtexec.flags, **{flag.name: flag for flag in own}},
     )
     return Program(
         tool="benchlib.tensorrt_python",

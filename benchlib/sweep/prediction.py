@@ -1,15 +1,16 @@
 """Class scores out of the very thing that was timed, batch after batch.
 
-A plan is run by its own engine program, one process per batch. ONNX Runtime is opened here as its
-stand-in opens it: starting that program for every batch would take most of the time, and the
-session is the same.
+A plan is run by its own engine program: trtexec takes one input a process, our stand-in over the
+``tensorrt`` wheel a folder of them. ONNX Runtime is opened here as its stand-in opens it: starting
+that program for every batch would take most of the time, and the session is the same.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +35,9 @@ Scores = NDArray[np.float32]
 BUILD_LIMIT_S = 1800.0
 QUERY_LIMIT_S = 300.0
 
+CHUNK_BYTES = 256 * 10**6
+"""Of images as float32: 70 of 640x480, which a GPU answers within a second or two."""
+
 _NOT_FINITE = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?![\w\"])")
 """How C++ writes what JSON has no word for."""
 
@@ -44,8 +48,8 @@ class Predictor(Protocol):
     @property
     def route(self) -> str: ...
 
-    def scores(self, batch: Batch) -> Scores:
-        """N x classes for N x 3 x H x W; raises :class:`CaseError` when it cannot be run."""
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        """N x classes for each N x 3 x H x W; raises :class:`CaseError` when one cannot be run."""
         ...
 
 
@@ -72,9 +76,15 @@ def predict(predictor: Predictor, batches: Iterable[Batch], count: int) -> Predi
     found: list[NDArray[np.int64]] = []
     tied: list[NDArray[np.bool_]] = []
     classes = 0
-    for batch in batches:
-        scores = predictor.scores(batch)
-        if scores.ndim != 2 or scores.shape[0] != len(batch):
+    sizes: list[int] = []
+
+    def noted() -> Iterator[Batch]:
+        for batch in batches:
+            sizes.append(len(batch))
+            yield batch
+
+    for index, scores in enumerate(predictor.scores(noted())):
+        if scores.ndim != 2 or scores.shape[0] != sizes[index]:
             shape = "x".join(map(str, scores.shape))
             raise InputError(
                 "key", f"the output is {shape} and no list of class scores; choose another row"
@@ -97,13 +107,14 @@ class InProcess:
         options = {"--threads": threads, "--provider": "CPUExecutionProvider"}
         self._session: onnxruntime.InferenceSession = open_session(graph, options)
 
-    def scores(self, batch: Batch) -> Scores:
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
         entry = self._session.get_inputs()[0]
-        feeds = {entry.name: batch.astype(NUMPY_TYPES[entry.type])}
-        try:
-            return np.asarray(self._session.run(None, feeds)[0], dtype=np.float32)
-        except ORT_ERRORS as error:
-            raise CaseError(Failure.CRASH, f"ONNX Runtime: {line(error)}") from error
+        for batch in batches:
+            feeds = {entry.name: batch.astype(NUMPY_TYPES[entry.type])}
+            try:
+                yield np.asarray(self._session.run(None, feeds)[0], dtype=np.float32)
+            except ORT_ERRORS as error:
+                raise CaseError(Failure.CRASH, f"ONNX Runtime: {line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,11 @@ class ByProgram:
     def route(self) -> str:
         return "the engine program with --loadInputs and --exportOutput, one process per batch"
 
-    def scores(self, batch: Batch) -> Scores:
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        for batch in batches:
+            yield self._scores(batch)
+
+    def _scores(self, batch: Batch) -> Scores:
         raw = self.files.output.with_suffix(".raw")
         raw.write_bytes(np.ascontiguousarray(batch, dtype=self.input_dtype).tobytes())
         self.files.output.unlink(missing_ok=True)
@@ -138,6 +153,51 @@ class ByProgram:
             return first_output(self.files.output.read_text(encoding="utf-8"))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise CaseError(Failure.BAD_OUTPUT, f"the output cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ByStandin:
+    """Our stand-in over the ``tensorrt`` wheel, started once for many batches.
+
+    ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
+    Batches go to it as files in chunks of ``chunk_bytes``.
+    """
+
+    command: Command
+    files: CaseFiles
+    input_dtype: str
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def route(self) -> str:
+        return "the engine program with --answer, one process for many batches"
+
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        chunk: list[Batch] = []
+        for batch in batches:
+            chunk.append(batch)
+            if sum(one.nbytes for one in chunk) >= self.chunk_bytes:
+                yield from self._answers(chunk)
+                chunk = []
+        if chunk:
+            yield from self._answers(chunk)
+
+    def _answers(self, chunk: list[Batch]) -> Iterator[Scores]:
+        folder = self.files.output.with_suffix(".asked")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        paths = [folder / f"{index:06d}.raw" for index in range(len(chunk))]
+        for path, batch in zip(paths, chunk, strict=True):
+            path.write_bytes(np.ascontiguousarray(batch, dtype=self.input_dtype).tobytes())
+        argv = (*self.command.argv, f"--answer={folder}")
+        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+        for path in paths:
+            try:
+                found = np.load(path.with_suffix(".npy"), allow_pickle=False)
+            except (OSError, ValueError) as error:
+                reason = f"the output cannot be read: {error}"
+                raise CaseError(Failure.BAD_OUTPUT, reason) from error
+            yield found.astype(np.float32)
 
 
 def first_output(text: str) -> Scores:

@@ -19,7 +19,7 @@ from benchlib.graphs.form import GraphForm
 from benchlib.graphs.make import FROM_FILE, Graph, make
 from benchlib.sweep import environment, gpu, plans, prediction
 from benchlib.sweep.plans import BuildFacts, BuiltEngine, PlanStore
-from benchlib.sweep.prediction import ByProgram, InProcess, Predictor
+from benchlib.sweep.prediction import ByProgram, ByStandin, InProcess, Predictor
 from benchlib.sweep.row import Row
 
 
@@ -163,7 +163,7 @@ def _calibration(row: Row, folder: Path | None) -> Path | None:
 
 def _by_program(
     case: Case, settings: Settings, program: Program, graph: Graph, work: Path
-) -> tuple[ByProgram, BuiltEngine]:
+) -> tuple[Predictor, BuiltEngine]:
     """The engine from the cache or built now, and the command that asks it one query."""
     files = CaseFiles.within(work, case.key)
     # The data has to reach the device and come back, whatever was timed.
@@ -188,13 +188,11 @@ def _by_program(
     )
     engine = _engine(case, program, graph, build, files)
     half = (build.flag("--inputIOFormats") or "").startswith("fp16")
-    predictor = ByProgram(
-        query.with_flag("--loadEngine", engine.plan),
-        files,
-        graph.input_name,
-        "float16" if half else graph.input_dtype,
-    )
-    return predictor, engine
+    dtype = "float16" if half else graph.input_dtype
+    asked = query.with_flag("--loadEngine", engine.plan)
+    if program.engine is Engine.TENSORRT_PYTHON:
+        return ByStandin(asked, files, dtype), engine
+    return ByProgram(asked, files, graph.input_name, dtype), engine
 
 
 def _engine(

@@ -265,6 +265,40 @@ def test_a_dynamic_network_gets_trtexecs_profile_and_is_timed_at_the_asked_shape
     assert output["dimensions"] == "1x2x6x4"
 
 
+def test_a_folder_of_inputs_is_answered_in_one_process_in_a_context_that_is_not_timed(
+    folder: Path,
+) -> None:
+    asked = folder / "asked"
+    asked.mkdir()
+    values = np.random.default_rng(5).random((3, 1, 3, 8, 4), dtype=np.float32)
+    for name, one in zip(("b", "a", "c"), values, strict=True):
+        one.tofile(asked / f"{name}.raw")
+    done = run(folder, "--loadEngine=net.plan", *TRIO, *SHORT, "--answer=asked")
+    assert done.status == 0, done.err
+    assert "[I] Answered 3 inputs of asked" in done.out
+    for name, one in zip(("b", "a", "c"), values, strict=True):
+        found = np.load(asked / f"{name}.npy")
+        assert found.shape == (1, 2, 8, 4)
+        np.testing.assert_array_equal(found.ravel(), 10 * one.ravel()[:64])
+    names = [entry[0] for entry in done.journal]
+    begin = len(names) - names[::-1].index("context")
+    # Each is copied in, run and waited for, and copied out before the next one.
+    uploads = ["memcpy", "enqueue", "synchronize stream", "memcpy"]
+    assert names[begin:] == ["memcpy", *(uploads * 3)]
+    assert not list(asked.glob("*.part"))
+
+
+def test_inputs_that_cannot_be_answered_are_named(folder: Path) -> None:
+    asked = folder / "asked"
+    asked.mkdir()
+    done = run(folder, "--loadEngine=net.plan", *SHORT, "--answer=asked")
+    assert (done.status, "there is no *.raw file in asked" in done.err) == (1, True)
+    (asked / "short.raw").write_bytes(bytes(8))
+    done = run(folder, "--loadEngine=net.plan", *SHORT, "--answer=asked")
+    assert done.status == 1
+    assert "short.raw holds 8 bytes where 384 are needed" in done.err
+
+
 def test_layers_are_profiled_in_a_context_that_is_not_timed(folder: Path) -> None:
     done = run(
         folder,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,16 @@ from benchlib.errors import InputError
 from benchlib.graphs import calibration
 from benchlib.graphs.form import GraphForm
 from benchlib.graphs.make import make
-from benchlib.sweep import accuracy, agreement, imagefolder, parameters, prediction, recipe, run
+from benchlib.sweep import (
+    accuracy,
+    agreement,
+    imagefolder,
+    parameters,
+    prediction,
+    recipe,
+    remake,
+    run,
+)
 from benchlib.sweep.agreement import Proportion
 from benchlib.sweep.row import Row
 from benchlib.sweep.store import Store
@@ -56,6 +67,28 @@ rest = [f"{name}={value}" if value else name for name, value in given.items()]
 os.execv(ours[0], [*ours, f"--onnx={graph}", *rest])
 """
 """Keeps a graph as its plan and leaves the computing to the CPU's engine program."""
+
+STANDIN = """
+import os, subprocess, sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+if "--answer" in given:
+    with open(os.environ["STARTS"], "a") as starts:
+        starts.write("started\\n")
+    plan = Path(given["--loadEngine"]).read_bytes()[64:]
+    session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    for raw in Path(given["--answer"]).glob("*.raw"):
+        values = np.fromfile(raw, np.float32).reshape(entry.shape)
+        np.save(raw.with_suffix(".npy"), session.run(None, {entry.name: values})[0])
+rest = [argument for argument in sys.argv[1:] if not argument.startswith("--answer")]
+sys.exit(subprocess.run([sys.executable, os.environ["TRTEXEC"], *rest]).returncode)
+"""
+"""The same with the stand-in's own flag, which answers a folder of inputs in one process."""
 
 
 def _row(directory: Path, model: str, precision: str) -> Row:
@@ -290,6 +323,71 @@ def test_another_version_builds_a_plan_of_its_own_and_says_so(
     assert "timed with 10.16.1, run here with 10.16.0" in one.notes
 
 
+@pytest.fixture
+def on_standin(
+    on_trtexec: tuple[Path, Program], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Program]:
+    """The same set as if the stand-in over the tensorrt wheel had measured it."""
+    directory, program = on_trtexec
+    script = tmp_path / "standin.py"
+    script.write_text(STANDIN)
+    monkeypatch.setenv("TRTEXEC", program.command[1])
+    monkeypatch.setenv("STARTS", str(tmp_path / "starts"))
+    row = _row(directory, NETWORK, "fp16")
+    with Store(tmp_path / "set").opened() as store:
+        store.save_row(row.model_copy(update={"engine": Engine.TENSORRT_PYTHON}))
+    command = (sys.executable, str(script))
+    mine = replace(program, engine=Engine.TENSORRT_PYTHON, command=command)
+    monkeypatch.setattr(discovery, "find", lambda engine: mine)
+    return tmp_path / "set", mine
+
+
+def test_the_standin_answers_many_batches_in_one_process_as_trtexec_does_one_by_one(
+    photos: Path,
+    on_standin: tuple[Path, Program],
+    on_trtexec: tuple[Path, Program],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory, _ = on_standin
+    (one,) = accuracy.measure(directory, photos).scored
+    assert one.failure is None, one.message
+    assert "one process for many batches" in one.route
+    # Six images in batches of two: three batches, one process.
+    assert (tmp_path / "starts").read_text().count("started") == 1
+    before, program = on_trtexec
+    monkeypatch.setattr(discovery, "find", lambda engine: program)
+    (other,) = accuracy.measure(before, photos).scored
+    assert (one.n, one.top1, one.paired) == (6, other.top1, other.paired)
+
+
+def test_a_long_row_of_images_goes_to_the_standin_in_chunks(
+    photos: Path,
+    on_standin: tuple[Path, Program],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory, _ = on_standin
+    monkeypatch.setattr(
+        remake, "ByStandin", partial(prediction.ByStandin, chunk_bytes=2 * 3 * SIDE * SIDE * 4 + 1)
+    )
+    (one,) = accuracy.measure(directory, photos).scored
+    assert (one.failure, one.n) == (None, 6)
+    assert one.top1.count >= 4
+    assert (tmp_path / "starts").read_text().count("started") == 2  # two batches, then one
+
+
+def test_an_answer_that_is_missing_is_a_failure(
+    photos: Path, on_standin: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, program = on_standin
+    script = Path(program.command[1])
+    script.write_text(script.read_text().replace('glob("*.raw")', 'glob("*1.raw")'))
+    (one,) = accuracy.measure(directory, photos).scored
+    assert (one.failure, one.top1) == ("bad_output", None)
+    assert "the output cannot be read" in one.message
+
+
 def test_a_program_that_fails_is_a_failure_and_no_number(
     photos: Path, on_trtexec: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,8 +549,9 @@ def test_equal_scores_are_told_of() -> None:
     class Fixed:
         route = "a table"
 
-        def scores(self, batch: np.ndarray) -> np.ndarray:
-            return np.float32([[1, 2, 2], [3, 2, 2], [0, 0, np.nan]])
+        def scores(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            for _ in batches:
+                yield np.float32([[1, 2, 2], [3, 2, 2], [0, 0, np.nan]])
 
     found = prediction.predict(Fixed(), [np.zeros((3, 3, 8, 8), dtype=np.float32)], 3)
     assert found.index.tolist() == [1, 0, -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -36,9 +37,20 @@ class LayerTimes:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file by rename; raise :class:`StandinError` when that cannot be done."""
+    _write(path, text.encode("utf-8"))
+
+
+def write_array(path: Path, values: npt.NDArray[np.generic]) -> None:
+    """Write values as ``.npy``, by rename; raise :class:`StandinError` when that cannot be done."""
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    _write(path, content.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         raise StandinError(f"Cannot write {path}: {error.strerror}") from error
