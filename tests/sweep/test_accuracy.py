@@ -557,3 +557,16 @@ def test_equal_scores_are_told_of() -> None:
     assert found.index.tolist() == [1, 0, -1]
     assert found.tied.tolist() == [True, False, False]
     assert found.non_finite == 1
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 5, 1), (3,)])
+def test_what_is_no_row_of_scores_per_image_is_refused(shape: tuple[int, ...]) -> None:
+    class Other:
+        route = "a table"
+
+        def scores(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            for _ in batches:
+                yield np.zeros(shape, dtype=np.float32)
+
+    with pytest.raises(InputError, match="no list of class scores"):
+        prediction.predict(Other(), [np.zeros((3, 3, 8, 8), dtype=np.float32)], 3)
