@@ -64,7 +64,9 @@ def place(graph: onnx.GraphProto, *, grouped: bool = True) -> Placement:
 
     Depth-wise convolutions that make several channels of each are always left out. With
     ``grouped`` false, all grouped (depth-wise) convolutions are, and those that work on a
-    globally pooled map, as in squeeze-excite blocks.
+    globally pooled map, as in squeeze-excite blocks. TensorRT 8.6.0 runs those in FP32 where FP16
+    is allowed; casting them to FP16 in the graph hardly changes that (tried on an H100: 12 of 14
+    in Fast-SCNN and all 17 in MNASNet stay in FP32).
     """
     wiring = _Wiring(graph)
     left_out = _widening(graph)
