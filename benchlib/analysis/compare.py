@@ -22,7 +22,17 @@ IF_KNOWN = ("typing", "int8_method")
 """What has to be the same as well where both rows have it."""
 
 _NO_DIFFERENCE = frozenset(
-    {"date", "parameters", "name", "title", "notes", "source", "packages", "schema_version"}
+    {
+        "date",
+        "parameters",
+        "name",
+        "title",
+        "notes",
+        "source",
+        "packages",
+        "schema_version",
+        "roofs",
+    }
 )
 """Fields of environment.json that are no surroundings, or are taken apart."""
 
@@ -42,12 +52,14 @@ class Outcome(Word):
 class Row:
     """One case in both sets, times in ms of one batch.
 
-    ``ratio`` is second over first: below 1 the second is faster. ``low`` and ``high`` take both
-    intervals at their worst, and are None unless both have one.
+    ``int8_method`` is None where INT8 was not asked for or neither set names one. ``ratio`` is
+    second over first: below 1 the second is faster. ``low`` and ``high`` take both intervals at
+    their worst, and are None unless both have one.
     """
 
     model: str
     precision: str
+    int8_method: str | None
     batch: int
     height: int
     width: int
@@ -58,6 +70,11 @@ class Row:
     low: float | None
     high: float | None
     outcome: Outcome
+
+    @property
+    def made(self) -> str:
+        """The precision, with the INT8 method where one is known."""
+        return f"{self.precision} ({self.int8_method})" if self.int8_method else self.precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +138,7 @@ class Comparison:
         for row in sorted(self.rows, key=lambda row: -row.ratio):
             ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
             said.append(
-                f"  {row.outcome.value:9} {row.model} {row.precision} {row.width}x{row.height} "
+                f"  {row.outcome.value:9} {row.model} {row.made} {row.width}x{row.height} "
                 f"batch {row.batch}: {row.first_ms:.4g} -> {row.second_ms:.4g} ms, "
                 f"{row.ratio:.3f}{ends}"
             )
@@ -161,7 +178,7 @@ def compare(
     rows = tuple(
         sorted(
             (_row(record, threshold) for record in both.to_dict("records")),
-            key=lambda row: (row.model, row.precision, row.batch, row.height * row.width),
+            key=lambda row: (row.model, row.made, row.batch, row.height * row.width),
         )
     )
     mean, low, high = _mean(rows)
@@ -227,9 +244,11 @@ def _row(record: dict[Any, Any], threshold: float) -> Row:
     if not any(pd.isna(end) for end in ends):
         low, high = float(ends[2] / ends[1]), float(ends[3] / ends[0])
     mode = record["shape_mode"]
+    methods = [record[f"int8_method{suffix}"] for suffix in _SUFFIXES]
     return Row(
         model=str(record["model"]),
         precision=str(record["precision"]),
+        int8_method=next((str(one) for one in methods if not pd.isna(one)), None),
         batch=int(record["batch"]),
         height=int(record["height"]),
         width=int(record["width"]),

@@ -62,7 +62,14 @@ def _tested(test: Test, split: Sequence[parts.Part]) -> Iterator[Finding]:
             if shared and found is not alike[0]:
                 continue
             label = part.surroundings if shared else part.label
-            yield replace(one, subset=f"{label}: {one.subset}") if label else one
+            subset = f"{label}: {one.subset}" if label else one.subset
+            method = "" if shared else part.method
+            yield replace(one, subset=subset, sentence=_by(method, one.sentence))
+
+
+def _by(method: str, sentence: str) -> str:
+    """``sentence`` with the INT8 method that it speaks of, where there are several."""
+    return f"With {method}: {sentence}" if method else sentence
 
 
 def _said(one: Finding, found: Sequence[Finding]) -> bool:

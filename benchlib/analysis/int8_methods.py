@@ -13,7 +13,7 @@ from benchlib.analysis.finding import ALL, Answer, Finding, cant_tell
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.analysis.speedup import Gain
 from benchlib.analysis.wording import listed, plural, size, times
-from benchlib.case import Int8Method, Precision
+from benchlib.case import Int8Method, Precision, Verdict
 
 HALF = 0.5
 
@@ -34,9 +34,11 @@ class Made:
     """INT8 of one network at one size, made in one way.
 
     ``latency_ms`` is the median of a batch, ``gain`` how many times as fast as FP16 it is (None
-    where FP16 was not measured). ``int8`` and ``fp32`` are shares (0 to 1) of the engine's
-    computing layers, ``moving`` the share of the profiled time that only moves or converts data;
-    ``build_s`` are seconds. None is not known. ``same_as_qdq`` says that nothing was left out.
+    where FP16 was not measured). ``int8``, ``fp16`` and ``fp32`` are shares (0 to 1) of the
+    engine's computing layers, ``moving`` the share of the profiled time that only moves or
+    converts data; ``off_fp32`` is the relative L2 distance of the graph's output from FP32's;
+    ``build_s`` are seconds. None is not known. ``same_as_qdq`` says that nothing was left out,
+    ``doubted`` that the row is SUSPECT.
     """
 
     model: str
@@ -45,10 +47,13 @@ class Made:
     latency_ms: float
     gain: Gain | None
     int8: float | None
+    fp16: float | None
     fp32: float | None
     moving: float | None
+    off_fp32: float | None
     build_s: float | None
     same_as_qdq: bool
+    doubted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +158,13 @@ def _cells(frame: pd.DataFrame, measured: MeasuredSet) -> Iterator[Made]:
             latency_ms=float(row["latency_ms"]),
             gain=gains.get((*where, str(row["precision"]))),
             int8=_share(shares.get("layers"), "int8", "uint8"),
+            fp16=_share(shares.get("layers"), "fp16", "bf16"),
             fp32=_share(shares.get("layers"), "fp32"),
             moving=_share(shares.get("time"), "moving"),
+            off_fp32=measured.off_fp32(str(row["key"])),
             build_s=None if pd.isna(row["build_s"]) else float(row["build_s"]),
             same_as_qdq=spared and nodes is not None and nodes == row["graph_layers"],
+            doubted=row["verdict"] == Verdict.SUSPECT.value,
         )
 
 

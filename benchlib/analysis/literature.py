@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -18,18 +19,24 @@ VARIANTS = {
 }
 """Networks of the papers, and the variant that the blog timed."""
 
+_CASE = ("model", "precision", "batch", "height", "width")
+_APART = ("engine", "typing", "shape_mode")
+"""What sets our rows of one case apart, besides the INT8 method."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beside:
     """One case of ours with the published figure, ms of one batch.
 
-    ``ratio`` is ours over theirs. ``reasons`` are the known differences that may explain it; no
-    reason means that none is known, not that there is none.
+    ``int8_method`` is how our INT8 was made. ``ratio`` is ours over theirs. ``reasons`` are the
+    known differences that may explain it; no reason means that none is known, not that there is
+    none.
     """
 
     model: str
     published_model: str
     precision: str
+    int8_method: str | None
     resolution: str
     batch: int
     ours_ms: float
@@ -41,34 +48,50 @@ class Beside:
 def beside(measured: MeasuredSet, published: MeasuredSet) -> tuple[Beside, ...]:
     """The rows of ``measured`` that ``published`` has a figure for, in the order of the former.
 
-    Matched by network (or its variant of :data:`VARIANTS`), precision, size and batch.
+    Matched by network, precision, size and batch. A network of :data:`VARIANTS` stands beside its
+    variant only where the variant itself was not measured. Of several INT8 methods the published
+    one is taken, or the first in the order of the enum.
     """
-    key = ["model", "precision", "batch", "height", "width"]
-    figures = {
-        tuple(row[name] for name in key): row for _, row in usable(published.frame).iterrows()
-    }
+    ours, theirs = usable(measured.frame), usable(published.frame)
+    own, figures = (_by_case(frame) for frame in (ours, theirs))
     found = []
-    for _, ours in usable(measured.frame).iterrows():
-        name = str(ours["model"])
-        for model in (name, VARIANTS.get(name)):
-            theirs = figures.get((model, *(ours[word] for word in key[1:])))
-            if theirs is None:
-                continue
-            found.append(
-                Beside(
-                    model=name,
-                    published_model=str(model),
-                    precision=str(ours["precision"]),
-                    resolution=str(ours["resolution"]),
-                    batch=int(ours["batch"]),
-                    ours_ms=float(ours["latency_ms"]),
-                    published_ms=float(theirs["latency_ms"]),
-                    ratio=float(ours["latency_ms"] / theirs["latency_ms"]),
-                    reasons=tuple(_reasons(ours, theirs)),
-                )
-            )
-            break
+    for (name, *rest), rows in ours.groupby(
+        [*_CASE, *_APART], sort=False, observed=True, dropna=False
+    ):
+        case = tuple(rest[: len(_CASE) - 1])
+        variant = VARIANTS.get(str(name))
+        for model in (name, None if (variant, *case) in own else variant):
+            if (model, *case) in figures:
+                figure = figures[(model, *case)]
+                found.append(_beside(_of_methods(rows, figure), figure))
+                break
     return tuple(found)
+
+
+def _by_case(frame: pd.DataFrame) -> dict[tuple[Any, ...], pd.Series]:
+    return {tuple(row[name] for name in _CASE): row for _, row in frame.iterrows()}
+
+
+def _of_methods(rows: pd.DataFrame, theirs: pd.Series) -> pd.Series:
+    """The row of one case whose INT8 was made as the published one, else by the first method."""
+    order = [theirs["int8_method"], *(method.value for method in Int8Method)]
+    ranks = [order.index(word) if word in order else len(order) for word in rows["int8_method"]]
+    return rows.iloc[ranks.index(min(ranks))]
+
+
+def _beside(ours: pd.Series, theirs: pd.Series) -> Beside:
+    return Beside(
+        model=str(ours["model"]),
+        published_model=str(theirs["model"]),
+        precision=str(ours["precision"]),
+        int8_method=None if pd.isna(ours["int8_method"]) else str(ours["int8_method"]),
+        resolution=str(ours["resolution"]),
+        batch=int(ours["batch"]),
+        ours_ms=float(ours["latency_ms"]),
+        published_ms=float(theirs["latency_ms"]),
+        ratio=float(ours["latency_ms"] / theirs["latency_ms"]),
+        reasons=tuple(_reasons(ours, theirs)),
+    )
 
 
 def _reasons(ours: pd.Series, theirs: pd.Series) -> Iterator[str]:

@@ -65,6 +65,13 @@ class MeasuredSet:
         ``key``; a kind that is not known is None or missing."""
         return dict(self._detail(key).get("shares") or {})
 
+    def off_fp32(self, key: str) -> float | None:
+        """Relative L2 distance of the graph's output of row ``key`` from FP32's, on real images;
+        None where it was not measured, as with ranges that the builder makes up."""
+        graph = self._detail(key).get("graph") or {}
+        found = (graph.get("fidelity") or {}).get("relative_l2")
+        return None if found is None else float(found)
+
     def layers(self, key: str) -> tuple[dict[str, Any], ...]:
         """The engine's layers of row ``key``, each with ``name``, ``type``, ``precision``,
         ``macs`` and ``time_ms`` (None: not known); empty when not kept."""

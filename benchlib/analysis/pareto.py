@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchlib.analysis import order
+from benchlib.analysis import order, parts
 from benchlib.errors import InputError
 
 
@@ -47,11 +47,13 @@ def front(frame: pd.DataFrame, task: str) -> tuple[str, ...]:
 def undominated(rows: pd.DataFrame) -> pd.Series:
     """True for rows that no other beats: is at least as accurate and certainly faster.
 
-    Two networks of one accuracy and tied times are both kept.
+    Two networks of one accuracy and tied times are both kept. One timed without its classifier
+    neither leads nor beats another: its accuracy takes more time than its row says.
     """
     accuracy = rows["accuracy"].to_numpy(float)
-    dominated = order.beaten(rows, threshold=0.0) & (accuracy[:, None] >= accuracy)
-    return pd.Series(~dominated.any(axis=0), index=rows.index, dtype=bool)
+    whole = ~parts.without_classifier(rows["model"]).to_numpy(bool)
+    beaten = order.beaten(rows, threshold=0.0) & (accuracy[:, None] >= accuracy) & whole[:, None]
+    return pd.Series(whole & ~beaten.any(axis=0), index=rows.index, dtype=bool)
 
 
 def choose(
@@ -64,11 +66,14 @@ def choose(
     """Networks of ``rows`` (one per network) that meet the terms, fastest first.
 
     ``most_ms`` bounds the median latency of a batch. ``least_accuracy`` is in percent; with it
-    or with ``metric``, networks without such an accuracy are left out. Raises
+    or with ``metric``, networks without such an accuracy are left out, and those timed without
+    the classifier that it is of. Raises
     :class:`InputError` for an accuracy asked for without a metric where there are several.
     """
     _check(rows, metrics=None)
     some = rows.dropna(subset=["latency_ms"])
+    if metric is not None or least_accuracy is not None:
+        some = some[~parts.without_classifier(some["model"])]
     if metric is not None:
         some = some[some["accuracy_metric"] == metric]
     if least_accuracy is not None:

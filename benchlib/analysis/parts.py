@@ -27,11 +27,12 @@ class Part:
     """``frame`` has at most one row per model, precision and size; ``label`` names only what
     sets it apart from the other parts of its table, so it is empty for an only one.
     ``surroundings`` is the label without the INT8 method: parts that share it share all rows of
-    the other precisions."""
+    the other precisions. ``method`` is that method in words, empty where there is only one."""
 
     label: str
     frame: pd.DataFrame
     surroundings: str = ""
+    method: str = ""
 
 
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
@@ -69,6 +70,13 @@ def reconstructions() -> frozenset[str]:
     return frozenset(name for name in lineup.names() if lineup.card(name).reconstruction)
 
 
+def without_classifier(models: pd.Series) -> pd.Series:
+    """Whether each network was timed without the classifier that its accuracy is of."""
+    names = lineup.names()
+    cut = {name for name in names if lineup.card(name).features_only}
+    return models.astype(str).str.removesuffix("@stride").isin(cut)
+
+
 def precisions(frame: pd.DataFrame) -> list[str]:
     """The precisions that occur in ``frame``, in their order."""
     return [str(word) for word in _present(frame["precision"])]
@@ -104,7 +112,8 @@ def _present(column: pd.Series) -> list[object]:
 
 def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Part, ...]:
     """``found`` as parts: the words that set each apart (the INT8 method last), and its rows."""
-    split = sorted(found, key=lambda one: (-len(one[1]), one[0]))
+    # Stable: methods of equal size stay in the order of their enum, the calibrated one first.
+    split = sorted(found, key=lambda one: (-len(one[1]), one[0][:-1]))
     kinds = [len({words[place] for words, _ in split}) for place in range(_WORDS)]
 
     def label(words: tuple[str, ...]) -> str:
@@ -113,7 +122,7 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
         )
 
     return tuple(
-        Part(label(words), rows.sort_values(_CELL, kind="stable"), label(words[:-1]))
+        Part(label(words), rows.sort_values(_CELL, kind="stable"), label(words[:-1]), words[-1])
         for words, rows in split
     )
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from operator import attrgetter
 
 from benchlib.analysis import int8_methods
 from benchlib.analysis.int8_methods import NAMES, Made, Part
 from benchlib.analysis.measured import MeasuredSet
-from benchlib.analysis.speedup import Gain
-from benchlib.case import Int8Method
+from benchlib.case import Int8Method, Verdict
 from benchlib.report import numerals, theme
 from benchlib.report.tables import grid
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.tables.grid import Cell, Column, Grid, Mark
 from benchlib.report.view import slug, title
 
 _QDQ_FORMS = (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT)
@@ -36,35 +34,50 @@ def _part(measured: MeasuredSet, part: Part) -> str:
 
 def sentences(part: Part) -> list[str]:
     """What the cells of ``part`` show, each sentence from those it can be told of."""
-    said = [_over_made_up(part), *_against_fp16(part.cells), _left_out(part), _builds(part.cells)]
+    said = [
+        *(_against_fp16(part.cells, method) for method in Int8Method),
+        _left_out(part),
+        _over_made_up(part),
+        _off_fp32(part.cells),
+        _builds(part.cells),
+    ]
     return [one for one in said if one]
 
 
 def table(part: Part, label: str, name: str) -> Grid:
     """A row per network, size and method."""
     cells = part.cells
+    is_one_size = len({one.resolution for one in cells}) == 1
+    size = Column("", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in cells))
+    footnotes = []
+    if any(one.same_as_qdq for one in cells):
+        footnotes.append("=: this network has no such convolution, so the graph is that of qdq")
+    if any(one.doubted for one in cells):
+        footnotes.append("!: the row is SUSPECT")
+    at = f" at {theme.size_label(cells[0].resolution)}" if is_one_size else ""
     return Grid(
         name=f"int8-{name}",
         caption=(
-            f"INT8 by the way it was made; {label}. FP16 over INT8 above 1: INT8 is faster. Layers "
-            "are shares of the engine's computing layers by type; moving is the share of a "
-            "profiled run's time that only moves or converts data."
+            f"INT8 by the way it was made{at}; {label}. FP16 over INT8 above 1: INT8 is faster. "
+            "Layers are shares of the engine's computing layers by type; moving is the share of a "
+            "profiled run's time that only moves or converts data. Off FP32: relative L2 distance "
+            "of the graph's output from FP32's on real photos; it is no accuracy."
         ),
         corner="Network",
         rows=tuple(one.model for one in cells),
         columns=(
-            Column("", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in cells)),
+            *(() if is_one_size else (size,)),
             Column("", "Made by", tuple(_method(one) for one in cells)),
-            Column("", "ms", tuple(Cell(f"{one.latency_ms:.4g}", one.latency_ms) for one in cells)),
+            Column("", "ms", tuple(_latency(one) for one in cells)),
             Column("", "FP16 over INT8", tuple(_gain(one) for one in cells)),
             Column("Layers in", "INT8", tuple(_percent(one.int8) for one in cells)),
+            Column("Layers in", "FP16", tuple(_percent(one.fp16) for one in cells)),
             Column("Layers in", "FP32", tuple(_percent(one.fp32) for one in cells)),
             Column("Time", "moving", tuple(_percent(one.moving) for one in cells)),
+            Column("Output", "off FP32", tuple(_percent(one.off_fp32) for one in cells)),
             Column("Build", "s", tuple(_number(one.build_s) for one in cells)),
         ),
-        footnotes=("=: this network has no such convolution, so the graph is that of qdq",)
-        if any(one.same_as_qdq for one in cells)
-        else (),
+        footnotes=tuple(footnotes),
     )
 
 
@@ -78,42 +91,46 @@ def _over_made_up(part: Part) -> str:
     )
 
 
-def _against_fp16(cells: Iterable[Made]) -> Iterator[str]:
-    """Which networks INT8 speeds up or slows down, and for which it depends on how it is made."""
-    by_model: dict[str, list[tuple[Gain, Int8Method]]] = {}
-    for one in cells:
-        if one.gain is not None:
-            by_model.setdefault(one.model, []).append((one.gain, one.method))
-    for word, holds in (("faster", attrgetter("faster")), ("slower", attrgetter("slower"))):
-        models = [model for model, made in by_model.items() if all(holds(gain) for gain, _ in made)]
+def _against_fp16(cells: Iterable[Made], method: Int8Method) -> str:
+    """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
+    is_one_size = len({one.resolution for one in cells}) == 1
+    gains = {
+        one.model if is_one_size else f"{one.model} at {theme.size_label(one.resolution)}": one.gain
+        for one in cells
+        if one.method is method and not one.same_as_qdq and one.gain is not None
+    }
+    groups = (
+        ("faster", [model for model, gain in gains.items() if gain.faster]),
+        (
+            "no different",
+            [model for model, gain in gains.items() if not (gain.faster or gain.slower)],
+        ),
+        ("slower", [model for model, gain in gains.items() if gain.slower]),
+    )
+    told = []
+    for word, models in groups:
         if models:
-            ratios = [gain.ratio for model in models for gain, _ in by_model[model]]
-            several = min(len(by_model[model]) for model in models) > 1
-            which = "However it is made" if several else "By every method measured"
-            yield (
-                f"{which}, INT8 is {word} than FP16 for {numerals.listed(models)} "
-                f"({_ratios(min(ratios), max(ratios))} as fast)."
-            )
-    mixed = [
-        f"{model} ({_extremes(made)})"
-        for model, made in by_model.items()
-        if not all(gain.faster for gain, _ in made)
-        and not all(gain.slower for gain, _ in made)
-        and any(gain.faster or gain.slower for gain, _ in made)
+            ratios = [gains[model].ratio for model in models]
+            speed = f" ({_ratios(min(ratios), max(ratios))} as fast)"
+            told.append(f"{word} for {numerals.listed(models)}{speed}")
+    if not told:
+        return ""
+    return f"By {NAMES[method]}, INT8 against FP16 is {'; '.join(told)}."
+
+
+def _off_fp32(cells: Sequence[Made]) -> str:
+    """How far the calibrated graphs' outputs are from FP32's, the least and the most."""
+    known = [
+        (one.off_fp32, one.model)
+        for one in cells
+        if one.method is Int8Method.QDQ and one.off_fp32 is not None
     ]
-    if mixed:
-        yield (
-            "Whether INT8 is faster than FP16 depends on how it is made for "
-            f"{numerals.listed(mixed)}."
-        )
-
-
-def _extremes(made: Iterable[tuple[Gain, Int8Method]]) -> str:
-    """The slowest and the fastest way: ``0.63 times as fast by qdq-no-depthwise, 1.19 by qdq``."""
-    ordered = sorted(made, key=lambda one: one[0].ratio)
-    (least, slowest), (most, fastest) = ordered[0], ordered[-1]
+    if not known:
+        return ""
+    ends = [f"{100 * off:.0f} % ({model})" for off, model in (min(known), max(known))]
     return (
-        f"{least.ratio:.2f} times as fast by {slowest.value}, {most.ratio:.2f} by {fastest.value}"
+        f"On real photos the outputs of the calibrated graphs lie {_span(*ends)} off FP32's in "
+        "relative L2, which is no accuracy: the weights are random unless the row names others."
     )
 
 
@@ -123,8 +140,8 @@ def _left_out(part: Part) -> str:
     low, high = int8_methods.over(part.over_qdq)
     models = sorted({one.model for one in part.over_qdq})
     said = (
-        f"With their depth-wise convolutions left out of INT8, {numerals.listed(models)} "
-        f"{'takes' if len(models) == 1 else 'take'} {_ratios(low, high)} as long as with them in"
+        "Against calibrated Q/DQ with its depth-wise convolutions in INT8, as far as they can be, "
+        f"leaving them out takes {_ratios(low, high)} as long for {numerals.listed(models)}"
     )
     where = {(one.model, one.resolution) for one in part.over_qdq}
     grown = []
@@ -164,6 +181,12 @@ def _shares(values: Sequence[float]) -> str:
 
 def _span(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
+
+
+def _latency(one: Made) -> Cell:
+    mark = Mark.DOUBTED if one.doubted else Mark.NONE
+    symbol = theme.VERDICT_SYMBOLS[Verdict.SUSPECT.value] if one.doubted else ""
+    return Cell(f"{one.latency_ms:.4g}", one.latency_ms, mark, reference=symbol)
 
 
 def _method(one: Made) -> Cell:

@@ -35,11 +35,14 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> str:
     counted = ", ".join(f"{len(found.of(word))} {word.value}" for word in Outcome)
     mean = numerals.short(found.mean_ratio)
     low, high = numerals.short(found.low), numerals.short(found.high)
-    bounds = "" if found.low is None else f" ({low} to {high})"
+    bounds = (
+        ", too few networks for an interval"
+        if found.low is None
+        else f" with a 95 % interval over networks of {low} to {high}"
+    )
     said = (
-        f"Over {numerals.count(len(found.rows), 'case')} in both, the second set takes {mean} "
-        f"times as long{bounds}, by the geometric mean with a 95 % interval over networks; "
-        f"{counted}."
+        f"Over {numerals.count(len(found.rows), 'case')} in both, {found.second} takes {mean} "
+        f"times as long as {found.first} (geometric mean{bounds}); {counted}."
     )
     return f"{heading}<p>{escape(said)}</p>{_folded('case', _cases(found))}{_surroundings(found)}"
 
@@ -48,16 +51,28 @@ def _cases(found: Comparison) -> Grid:
     rows = found.rows
     return Grid(
         name=f"compare-{slug(found.first)}-{slug(found.second)}",
-        caption="Times in ms of one batch; a ratio below 1: the second set is faster.",
+        caption=f"Times in ms of one batch; a ratio below 1: {found.second} is faster.",
         corner="Network",
         rows=tuple(shown(row.model) for row in rows),
         columns=(
             Column("Case", "Size", tuple(Cell(f"{row.width}×{row.height}") for row in rows)),
-            Column("Case", "Precision", tuple(_precision(row.precision) for row in rows)),
+            Column(
+                "Case",
+                "Precision",
+                tuple(_precision(row.precision, row.int8_method) for row in rows),
+            ),
             Column("ms", found.first, tuple(_number(row.first_ms) for row in rows)),
             Column("ms", found.second, tuple(_number(row.second_ms) for row in rows)),
-            Column("Second over first", "ratio", tuple(_number(row.ratio) for row in rows)),
-            Column("Second over first", "", tuple(Cell(row.outcome.value) for row in rows)),
+            Column(
+                f"{found.second} over {found.first}",
+                "ratio",
+                tuple(_number(row.ratio) for row in rows),
+            ),
+            Column(
+                f"{found.second} over {found.first}",
+                "",
+                tuple(Cell(row.outcome.value) for row in rows),
+            ),
         ),
     )
 
@@ -104,7 +119,11 @@ def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside
         rows=tuple(shown(one.model) for one in found),
         columns=(
             Column("Case", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in found)),
-            Column("Case", "Precision", tuple(_precision(one.precision) for one in found)),
+            Column(
+                "Case",
+                "Precision",
+                tuple(_precision(one.precision, one.int8_method) for one in found),
+            ),
             Column("ms", "ours", tuple(_number(one.ours_ms) for one in found)),
             Column("ms", "published", tuple(_number(one.published_ms) for one in found)),
             Column("", "ratio", tuple(_number(one.ratio) for one in found)),
@@ -123,8 +142,9 @@ def _folded(noun: str, table: Grid) -> str:
     return f"<details><summary>{summary}</summary>{grid.html(table)}</details>"
 
 
-def _precision(word: str) -> Cell:
-    return Cell(theme.precision_label(word))
+def _precision(word: str, method: str | None) -> Cell:
+    label = theme.precision_label(word)
+    return Cell(f"{label} ({method})" if method else label)
 
 
 def _number(value: float) -> Cell:

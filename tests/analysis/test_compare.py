@@ -116,6 +116,15 @@ def test_json_is_plain(measured, row):
     assert found["rows"][0]["outcome"] == "slower"
 
 
+def test_the_method_of_int8_is_named(measured, row):
+    rows = [row("a", 1.0, precision="int8", int8_method=word) for word in ("qdq", "modelopt")]
+    found = compare(measured(rows), measured(rows))
+    assert [one.made for one in found.rows] == ["int8 (modelopt)", "int8 (qdq)"]
+    assert any("a int8 (qdq) 640x480" in line for line in found.lines())
+    (plain,) = compare(measured([row("a", 1.0)]), measured([row("a", 1.0)])).rows
+    assert (plain.made, plain.int8_method) == ("fp32", None)
+
+
 class TestLiterature:
     def test_the_ratio_and_its_known_reasons(self, measured, row, published):
         ours = row(
@@ -135,6 +144,31 @@ class TestLiterature:
             "the published run had no CUDA graph",
             "TF32 was on in the published run",
         )
+
+    def test_of_several_int8_methods_the_published_one_stands_beside(
+        self, measured, row, published
+    ):
+        def made(ms: float, method: str) -> dict:
+            return row("resnet18", ms, precision="int8", int8_method=method)
+
+        rows = [made(0.2, "qdq"), made(0.1, "made-up ranges"), made(0.3, "qdq-no-depthwise")]
+        (found,) = literature.beside(measured(rows), published)
+        assert (found.int8_method, found.ours_ms) == ("made-up ranges", 0.1)
+        assert not any("INT8 by" in reason for reason in found.reasons)
+        (found,) = literature.beside(measured([rows[2], rows[0]]), published)
+        assert (found.int8_method, found.ours_ms) == ("qdq", 0.2)
+        assert "INT8 by qdq, not with made-up ranges" in found.reasons
+
+    def test_a_papers_network_makes_way_for_the_variant_that_was_published(
+        self, measured, row, published
+    ):
+        rows = [row("fast_scnn", 0.5), row("fast_scnn_blog", 0.4)]
+        (found,) = literature.beside(measured(rows), published)
+        assert (found.model, found.published_model) == ("fast_scnn_blog", "fast_scnn_blog")
+
+    def test_shape_modes_stand_each_by_itself(self, measured, row, published):
+        rows = [row("resnet18", 1.0, shape_mode=mode) for mode in ("static", "blog")]
+        assert len(literature.beside(measured(rows), published)) == 2
 
     def test_the_blogs_own_rows_have_no_reason(self, published):
         found = literature.beside(published, published)

@@ -32,3 +32,15 @@ def test_what_differs_is_told_for_each_method_by_name(table, row):
         if "INT8 by" in found.subset and found.estimate in (2.0, 4.0)
     }
     assert gains == {"INT8 by qdq": 4.0, "INT8 by modelopt": 2.0}
+
+
+def test_a_sentence_that_differs_names_its_method_and_the_first_of_the_enum_leads(table, row):
+    both = told(table, row, "modelopt", "qdq")
+    gain = next(found for found in both if found.subset.startswith("INT8 by qdq"))
+    assert gain.sentence.startswith("With INT8 by qdq: ")
+    first = {}
+    for found in both:
+        first.setdefault(found.claim, found)
+    assert not any("modelopt" in found.sentence for found in first.values())
+    assert any("With INT8 by qdq" in found.sentence for found in first.values())
+    assert not any("With INT8" in found.sentence for found in told(table, row, "qdq"))

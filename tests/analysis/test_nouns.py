@@ -53,7 +53,7 @@ class TestParts:
             row("a", 2.0, precision="int8", int8_method="modelopt"),
         ]
         found = parts.parts(table(rows))
-        assert [sorted(part.frame["latency_ms"]) for part in found] == [[2.0, 4.0], [1.0, 4.0]]
+        assert [sorted(part.frame["latency_ms"]) for part in found] == [[1.0, 4.0], [2.0, 4.0]]
 
     def test_methods_without_a_case_in_common_are_not_mixed_either(self, table, row):
         rows = [
@@ -61,7 +61,8 @@ class TestParts:
             row("b", 2.0, precision="int8", int8_method="modelopt"),
         ]
         found = parts.parts(table(rows))
-        assert [list(part.frame["model"]) for part in found] == [["b"], ["a"]]
+        assert [list(part.frame["model"]) for part in found] == [["a"], ["b"]]
+        assert [part.method for part in found] == ["INT8 by qdq", "INT8 by modelopt"]
         (together,) = parts.side_by_side(table(rows))
         assert parts.precisions(together.frame) == ["int8/qdq", "int8/modelopt"]
         assert parts.base("int8/modelopt") == ("int8", "modelopt")
@@ -215,6 +216,14 @@ class TestPareto:
     def test_equal_accuracy_and_certainly_slower_is_beaten(self, table, row):
         rows = [row("a", 1.0, accuracy=70.0), row("b", 2.0, accuracy=70.0)]
         assert pareto.front(table(rows), "classification") == ("a",)
+
+    def test_a_network_timed_without_its_classifier_neither_leads_nor_beats(self, table, row):
+        known = {"accuracy_metric": "ImageNet top-1"}
+        rows = table([row("vgg16_bn", 0.5, accuracy=90.0, **known), *self._rows(row)])
+        assert pareto.front(rows, "classification") == ("fast", "good")
+        of_accuracy = pareto.choose(rows, metric="ImageNet top-1")
+        assert [one.model for one in of_accuracy] == ["fast", "good", "beaten"]
+        assert pareto.choose(rows, most_ms=0.5)[-1].model == "vgg16_bn"  # only time was asked for
 
     def test_two_sizes_in_one_front_are_refused(self, table, row):
         rows = [row("a", 1.0, accuracy=70.0), row("a", 2.0, accuracy=70.0, width=1024)]

@@ -242,6 +242,18 @@ def test_the_front_is_bold_and_named(invented_view: View) -> None:
     assert all(name in drawing.alt.split("FP16:")[0] for name in bold)
 
 
+def test_a_network_timed_without_its_classifier_is_hollow(invented_view: View) -> None:
+    drawing = draw("imagenet", invented_view)
+    assert "Hollow and not on the front: vgg11_bn, timed without the classifier" in drawing.caption
+    faces = [line.get_markerfacecolor() for line in drawing.figure.axes[0].lines]
+    assert faces.count("white") == 1
+    assert "vgg11_bn" not in drawing.alt
+    without = replace(
+        invented_view, frame=invented_view.frame[invented_view.frame["model"] != "vgg11_bn"]
+    )
+    assert "Hollow and" not in draw("imagenet", without).caption
+
+
 def test_a_figure_of_one_metric_has_no_network_of_the_other(invented_view: View) -> None:
     imagenet = draw("imagenet", invented_view)
     names = {text.get_text() for axes in imagenet.figure.axes for text in axes.texts}

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import pareto
+from benchlib.analysis import pareto, parts
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import logaxis
@@ -59,7 +59,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         return Absent(name, f"no usable row with {metric}.")
     size = size or size_for(view, metric)
     known = known[known["resolution"] == size]
-    counts = known["precision"].value_counts()
+    counts = known.loc[~parts.without_classifier(known["model"]), "precision"].value_counts()
     precisions = [word for word in view.precisions if counts.get(word, 0) >= _FEWEST]
     if not precisions:
         few = f"fewer than {_FEWEST} networks with {metric} at {theme.size_label(size)}"
@@ -101,9 +101,20 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         f"{metric} against latency at {theme.size_label(size)}; {view.label}. {said} Line: Pareto "
         "front of the medians. Black edge and bold: no network is both at least as accurate and "
         "faster beyond the intervals. The accuracy is the literature's at its own input size, "
-        f"not measured on these engines. {view.remarks()}"
+        f"not measured on these engines. {_hollow(known)}{view.remarks()}"
     )
     return Drawing(figure, name, alt, caption)
+
+
+def _hollow(rows: pd.DataFrame) -> str:
+    """What a hollow mark means, where there is one."""
+    cut = sorted(set(rows.loc[parts.without_classifier(rows["model"]), "model"]))
+    if not cut:
+        return ""
+    return (
+        f"Hollow and not on the front: {numerals.listed(cut)}, timed without the classifier that "
+        "the accuracy needs. "
+    )
 
 
 def _finding(rows: pd.DataFrame, precision: str) -> str:
@@ -119,7 +130,8 @@ def _dot(family: str) -> Line2D:
 
 def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None:
     axes.set_xscale("log")
-    strict = rows.sort_values(["latency_ms", "accuracy"], ascending=[True, False])
+    cut = parts.without_classifier(rows["model"])
+    strict = rows[~cut].sort_values(["latency_ms", "accuracy"], ascending=[True, False])
     strict = strict[strict["accuracy"] > strict["accuracy"].cummax().shift(fill_value=-1.0)]
     axes.plot(
         strict["latency_ms"],
@@ -138,7 +150,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
         zorder=1,
     )
     front = pareto.undominated(rows)
-    for row, leads in zip(rows.itertuples(index=False), front, strict=True):
+    for row, leads, is_cut in zip(rows.itertuples(index=False), front, cut, strict=True):
         look = looks[row.model]
         axes.plot(
             row.latency_ms,
@@ -146,8 +158,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
             marker=look.marker,
             color=look.color,
             markersize=8.5 if leads else 5.5,
-            markeredgecolor="black" if leads else "white",
-            markeredgewidth=1.1 if leads else 0.6,
+            markerfacecolor="white" if is_cut else look.color,
+            markeredgecolor="black" if leads else look.color if is_cut else "white",
+            markeredgewidth=1.1 if leads or is_cut else 0.6,
             linestyle="none",
         )
     low, high = logaxis.widened(rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6)
