@@ -33,7 +33,8 @@ NAMES = {
 class Made:
     """INT8 of one network at one size, made in one way.
 
-    ``latency_ms`` is the median of a batch, ``gain`` how many times as fast as FP16 it is (None
+    ``latency_ms`` is the median of a batch, ``low_ms`` and ``high_ms`` bound it (None: not
+    known), ``gain`` how many times as fast as FP16 it is (None
     where FP16 was not measured). ``int8``, ``fp16`` and ``fp32`` are shares (0 to 1) of the
     engine's computing layers, ``moving`` the share of the profiled time that only moves or
     converts data; ``off_fp32`` is the relative L2 distance of the graph's output from FP32's;
@@ -45,6 +46,8 @@ class Made:
     resolution: str
     method: Int8Method
     latency_ms: float
+    low_ms: float | None
+    high_ms: float | None
     gain: Gain | None
     int8: float | None
     fp16: float | None
@@ -156,13 +159,15 @@ def _cells(frame: pd.DataFrame, measured: MeasuredSet) -> Iterator[Made]:
             resolution=where[1],
             method=method,
             latency_ms=float(row["latency_ms"]),
+            low_ms=_known(row["latency_ci_low_ms"]),
+            high_ms=_known(row["latency_ci_high_ms"]),
             gain=gains.get((*where, str(row["precision"]))),
             int8=_share(shares.get("layers"), "int8", "uint8"),
             fp16=_share(shares.get("layers"), "fp16", "bf16"),
             fp32=_share(shares.get("layers"), "fp32"),
             moving=_share(shares.get("time"), "moving"),
             off_fp32=measured.off_fp32(str(row["key"])),
-            build_s=None if pd.isna(row["build_s"]) else float(row["build_s"]),
+            build_s=_known(row["build_s"]),
             same_as_qdq=spared and nodes is not None and nodes == row["graph_layers"],
             doubted=row["verdict"] == Verdict.SUSPECT.value,
         )
@@ -196,6 +201,10 @@ def _words(frame: pd.DataFrame) -> list[str]:
 
 def _word(method: Int8Method) -> str:
     return f"{Precision.INT8.value}/{method.value}"
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
 
 
 def _share(shares: dict[str, float] | None, *words: str) -> float | None:

@@ -163,12 +163,13 @@ def _rate(frame: pd.DataFrame, precision: str) -> Finding:
             answer = Answer.REFUTED
         elif high < ALIKE:
             answer = Answer.SUPPORTED
+    wide = "" if answer is not Answer.CANT_TELL else "; too few networks to tell it from chance"
     medians = pd.Series(rates.to_numpy(float)).groupby(codes).median()
     best, worst = medians.idxmax(), medians.idxmin()
     return Finding(
         *(claims.RATE, subset, test, spread, low, high, len(rows), answer),
         f"{names[best]} reaches {medians[best]:,.0f} GMAC/s and {names[worst]} "
-        f"{medians[worst]:,.0f}, a factor of {spread:.1f}.",
+        f"{medians[worst]:,.0f} at {subset}, a factor of {spread:.1f}{wide}.",
     )
 
 

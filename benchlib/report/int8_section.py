@@ -13,6 +13,7 @@ from benchlib.report import numerals, theme
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Grid, Mark
 from benchlib.report.view import slug, title
+from benchlib.sweep import digits
 
 _QDQ_FORMS = (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT)
 
@@ -186,7 +187,8 @@ def _span(low: str, high: str) -> str:
 def _latency(one: Made) -> Cell:
     mark = Mark.DOUBTED if one.doubted else Mark.NONE
     symbol = theme.VERDICT_SYMBOLS[Verdict.SUSPECT.value] if one.doubted else ""
-    return Cell(f"{one.latency_ms:.4g}", one.latency_ms, mark, reference=symbol)
+    text = digits.text(one.latency_ms, one.low_ms, one.high_ms)
+    return Cell(text, one.latency_ms, mark, reference=symbol)
 
 
 def _method(one: Made) -> Cell:
@@ -203,7 +205,7 @@ def _gain(one: Made) -> Cell:
 def _percent(share: float | None) -> Cell:
     if share is None:
         return Cell(numerals.DASH, note="not known")
-    return Cell(f"{100 * share:.0f} %", share)
+    return Cell(numerals.percent(share), share)
 
 
 def _number(value: float | None) -> Cell:

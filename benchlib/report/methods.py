@@ -35,8 +35,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         "INT8.",
         "No calibration, made-up ranges and random weights, beside the literature's accuracy.",
-        "INT8 is made with a named method and calibration photos, which are recorded. Weights are "
-        "named in every row, and an accuracy is never said to be of these engines.",
+        "Every INT8 row names its method; made-up ranges are SUSPECT, and what was calibrated "
+        "names its photos. Weights are named too, and no accuracy is said to be of these engines.",
     ),
     (
         "One engine per network and precision.",

@@ -20,6 +20,19 @@ def short(value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
+def percent(share: float | None) -> str:
+    """A share (0 to 1): ``0.18 %``, ``42 %``, ``99.8 %``; only what is whole is ``100 %``."""
+    if share is None or not math.isfinite(share):
+        return DASH
+    if 0 < share < 0.01:
+        return f"{100 * share:.2g} %"
+    if 0.995 <= share < 0.9995:
+        return f"{100 * share:.1f} %"
+    if 0.9995 <= share < 1 - 1e-9:
+        return "> 99.9 %"
+    return f"{100 * share:.0f} %"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """``1 network``, ``3 networks``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

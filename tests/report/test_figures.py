@@ -267,6 +267,17 @@ def test_spread_counts_verdicts(invented_view: View) -> None:
     assert "68 VALID, 1 SUSPECT, 1 INVALID" in draw("spread", invented_view).alt
 
 
+@pytest.mark.parametrize(("builds", "said"), [(1, True), (3, False)])
+def test_spread_says_when_every_engine_was_built_once(
+    builds: int, said: bool, invented_view: View
+) -> None:
+    view = replace(invented_view, environment={"parameters": {"fp16": {"builds": builds}}})
+    assert ("Every engine was built once" in draw("spread", view).caption) is said
+    assert "built once" not in draw("spread", invented_view).caption  # not known there
+    cpu = replace(view, frame=view.frame.assign(engine="onnxruntime_cpu"))
+    assert "built once" not in draw("spread", cpu).caption
+
+
 def spoiled(rows: pd.DataFrame, how: str) -> pd.DataFrame:
     if how == "one precision":
         return rows[rows["precision"] == "fp16"]

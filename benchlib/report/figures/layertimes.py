@@ -93,8 +93,14 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
         if max(one.share(Kind.COSTLY) for one in some) >= _COSTLY_WORTH_SAYING
     ]
     for kind, words in (
-        (Kind.MOVING, "Moving or converting data takes a third or more of the time in"),
-        (Kind.OTHER, "Layers without multiply-accumulates take a third or more of the time in"),
+        (
+            Kind.MOVING,
+            "Moving or converting data takes a third or more of the time in some engine of",
+        ),
+        (
+            Kind.OTHER,
+            "Layers without multiply-accumulates take a third or more of it in some engine of",
+        ),
     ):
         parts = {model: [one.share(kind) for one in some] for model, some in by_model.items()}
         named = [
@@ -115,7 +121,8 @@ def _costly(model: str, some: list[Breakdown]) -> str:
     return (
         f"{model}: {_span(min(counts), max(counts), 'd')} {noun} with "
         f"{_span(min(work), max(work), '.2g')} % of the multiply-accumulates {verb} "
-        f"{_percent([one.share(Kind.COSTLY) for one in dear])} % of the time."
+        f"{_percent([one.share(Kind.COSTLY) for one in dear])} % of the time "
+        f"(counting those of {100 * layer_times.NOTICED:.0f} % or more)."
     )
 
 

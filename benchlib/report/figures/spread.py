@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchlib.case import Status, Verdict
+from benchlib.case import Engine, Status, Verdict
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import tiles
@@ -47,9 +47,18 @@ def draw(view: View) -> Drawing | Absent:
         f"How sure each median is, {view.label}: half its 95 % interval in percent. "
         f"{theme.VERDICT_SYMBOLS[Verdict.SUSPECT.value]} SUSPECT, "
         f"{theme.VERDICT_SYMBOLS[Verdict.INVALID.value]} INVALID, a dash where there is no number. "
-        f"{finding}"
+        f"{finding}{_builds(view)}"
     )
     return Drawing(figure, name, alt, caption)
+
+
+def _builds(view: View) -> str:
+    """That every engine was built once, where that is known."""
+    asked = (view.environment.get("parameters") or {}).values()
+    is_cpu = set(view.frame["engine"].dropna()) == {Engine.ONNXRUNTIME_CPU.value}
+    if is_cpu or not asked or any(one.get("builds", 1) > 1 for one in asked):
+        return ""
+    return " Every engine was built once; the interval does not speak of other builds."
 
 
 def _word(row: object) -> str:

@@ -22,17 +22,20 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
     found = layer_times.breakdowns(rows, measured)
     if not found:
         return None
+    is_one_size = len({one.resolution for one in found}) == 1
+    size = _column("", "Size", [Cell(theme.size_label(one.resolution)) for one in found])
+    at = f" at {theme.size_label(found[0].resolution)}" if is_one_size else ""
     return Grid(
         name=f"layertimes-{view.slug}",
         caption=(
-            f"Each engine's profiled time, {view.label}. Out of proportion: layers that take "
+            f"Each engine's profiled time{at}, {view.label}. Out of proportion: layers that take "
             f"{100 * layer_times.NOTICED:.0f} % of the time or more and at least "
             f"{layer_times.COSTLY:.0f} times their share of the multiply-accumulates (MACs)."
         ),
         corner="Network",
         rows=tuple(one.model for one in found),
         columns=(
-            _column("", "Size", [Cell(theme.size_label(one.resolution)) for one in found]),
+            *(() if is_one_size else (size,)),
             _column("", "Precision", [Cell(theme.precision_label(one.precision)) for one in found]),
             _column("Layers", "timed", [_count(len(one.layers)) for one in found]),
             _column("Layers", "that take half", [_count(one.half) for one in found]),
@@ -41,9 +44,9 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
             _column("Out of proportion", "time", [_costly_time(one) for one in found]),
             _column("Time", "without MACs", [_share(one, Kind.OTHER) for one in found]),
             _column("Time", "moving", [_share(one, Kind.MOVING) for one in found]),
-            _column("Slowest layer", "name", [_name(one.layers[0]) for one in found]),
-            _column("Slowest layer", "type", [_type(one.layers[0]) for one in found]),
             _column("Slowest layer", "time", [_percent(one.layers[0].share) for one in found]),
+            _column("Slowest layer", "type", [_type(one.layers[0]) for one in found]),
+            _column("Slowest layer", "name", [_name(one.layers[0]) for one in found]),
         ),
     )
 
@@ -59,7 +62,7 @@ def _count(number: int) -> Cell:
 def _percent(share: float | None) -> Cell:
     if share is None:
         return Cell(numerals.DASH, note="not known")
-    return Cell(f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.0f} %", share)
+    return Cell(numerals.percent(share), share)
 
 
 def _share(one: Breakdown, kind: Kind) -> Cell:

@@ -71,7 +71,7 @@ def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | 
 def _share(share: float | None) -> Cell:
     if share is None or pd.isna(share):
         return Cell(numerals.DASH, note="not known")
-    return Cell(f"{100 * share:.0f} %", float(share))
+    return Cell(numerals.percent(share), float(share))
 
 
 def _methods(rows: pd.DataFrame, models: list[str]) -> Column:

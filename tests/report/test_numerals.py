@@ -1,0 +1,23 @@
+"""Shares as people read them."""
+
+import pytest
+
+from benchlib.report import numerals
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0 %"),
+        (0.00179, "0.18 %"),
+        (0.42, "42 %"),
+        (0.994, "99 %"),
+        (0.9982, "99.8 %"),
+        (0.99999, "> 99.9 %"),
+        (1.0, "100 %"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_only_what_is_whole_is_a_hundred_percent(share: float | None, text: str) -> None:
+    assert numerals.percent(share) == text
