@@ -254,6 +254,13 @@ def test_a_network_timed_without_its_classifier_is_hollow(invented_view: View) -
     assert "Hollow and" not in draw("imagenet", without).caption
 
 
+def test_one_whole_network_beside_a_cut_one_is_no_front(invented_view: View) -> None:
+    pair = invented_view.frame[invented_view.frame["model"].isin(["vgg11_bn", "resnet18"])]
+    drawing = accuracy.draw(replace(invented_view, frame=pair), "ImageNet top-1")
+    assert isinstance(drawing, Absent)
+    assert "fewer than 2 networks" in drawing.reason
+
+
 def test_a_figure_of_one_metric_has_no_network_of_the_other(invented_view: View) -> None:
     imagenet = draw("imagenet", invented_view)
     names = {text.get_text() for axes in imagenet.figure.axes for text in axes.texts}
