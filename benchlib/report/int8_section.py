@@ -128,10 +128,10 @@ def _off_fp32(cells: Sequence[Made]) -> str:
     ]
     if not known:
         return ""
-    ends = [f"{100 * off:.0f} % ({model})" for off, model in (min(known), max(known))]
+    ends = dict.fromkeys(f"{100 * off:.0f} % ({model})" for off, model in (min(known), max(known)))
     return (
-        f"On real photos the outputs of the calibrated graphs lie {_span(*ends)} off FP32's in "
-        "relative L2, which is no accuracy: the weights are random unless the row names others."
+        f"On real photos the outputs of the calibrated graphs lie {' to '.join(ends)} off FP32's "
+        "in relative L2, which is no accuracy: weights are random unless the row names others."
     )
 
 
@@ -168,20 +168,16 @@ def _builds(cells: Sequence[Made]) -> str:
     of_qdq = [one.build_s for one in cells if one.method in _QDQ_FORMS]
     if not of_made_up or not of_qdq or None in of_made_up or None in of_qdq:
         return ""
-    first, second = (_span(f"{min(some):.0f}", f"{max(some):.0f}") for some in (of_made_up, of_qdq))
+    first, second = (numerals.span(min(some), max(some), ".0f") for some in (of_made_up, of_qdq))
     return f"Building takes {first} s with made-up ranges and {second} s with Q/DQ."
 
 
 def _ratios(low: float, high: float) -> str:
-    return f"{_span(f'{low:.2f}', f'{high:.2f}')} times"
+    return f"{numerals.span(low, high, '.2f')} times"
 
 
 def _shares(values: Sequence[float]) -> str:
-    return f"{_span(f'{100 * min(values):.0f}', f'{100 * max(values):.0f}')} %"
-
-
-def _span(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
+    return f"{numerals.span(100 * min(values), 100 * max(values), '.0f')} %"
 
 
 def _latency(one: Made) -> Cell:

@@ -33,6 +33,11 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.0f} %"
 
 
+def span(low: float, high: float, form: str) -> str:
+    """Both ends in the format ``form``: ``1.05 to 1.12``; ``1.05`` where they read alike."""
+    return " to ".join(dict.fromkeys(format(end, form) for end in (low, high)))
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """``1 network``, ``3 networks``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

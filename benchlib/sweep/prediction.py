@@ -36,7 +36,7 @@ BUILD_LIMIT_S = 1800.0
 QUERY_LIMIT_S = 300.0
 
 CHUNK_BYTES = 256 * 10**6
-"""Of images as float32: 70 of 640x480, which a GPU answers within a second or two."""
+"""Of images as float32, 70 of 640x480: what lies on the disk at one time."""
 
 _NOT_FINITE = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?![\w\"])")
 """How C++ writes what JSON has no word for."""

@@ -21,3 +21,8 @@ from benchlib.report import numerals
 )
 def test_only_what_is_whole_is_a_hundred_percent(share: float | None, text: str) -> None:
     assert numerals.percent(share) == text
+
+
+def test_a_span_of_one_value_is_that_value() -> None:
+    assert numerals.span(1.051, 1.12, ".2f") == "1.05 to 1.12"
+    assert numerals.span(1.051, 1.049, ".2f") == "1.05"

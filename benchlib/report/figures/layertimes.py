@@ -119,8 +119,8 @@ def _costly(model: str, some: list[Breakdown]) -> str:
     work = [100 * sum(layer.work or 0.0 for layer in one.costly) for one in dear]
     noun, verb = ("layer", "takes") if max(counts) == 1 else ("layers", "take")
     return (
-        f"{model}: {_span(min(counts), max(counts), 'd')} {noun} with "
-        f"{_span(min(work), max(work), '.2g')} % of the multiply-accumulates {verb} "
+        f"{model}: {numerals.span(min(counts), max(counts), 'd')} {noun} with "
+        f"{numerals.span(min(work), max(work), '.2g')} % of the multiply-accumulates {verb} "
         f"{_percent([one.share(Kind.COSTLY) for one in dear])} % of the time "
         f"(counting those of {100 * layer_times.NOTICED:.0f} % or more)."
     )
@@ -129,7 +129,7 @@ def _costly(model: str, some: list[Breakdown]) -> str:
 def _stretched(ratios: list[float]) -> str:
     said = (
         "The layers' times are from a run apart and add up to "
-        f"{_span(min(ratios), max(ratios), '.2f')} times the latency"
+        f"{numerals.span(min(ratios), max(ratios), '.2f')} times the latency"
     )
     if max(ratios) < _STRETCHED:
         return f"{said}."
@@ -173,9 +173,4 @@ def _look(kind: Kind) -> dict[str, str | float]:
 
 
 def _percent(shares: list[float]) -> str:
-    return _span(100 * min(shares), 100 * max(shares), ".0f")
-
-
-def _span(low: float, high: float, form: str) -> str:
-    first, last = format(low, form), format(high, form)
-    return first if first == last else f"{first} to {last}"
+    return numerals.span(100 * min(shares), 100 * max(shares), ".0f")
