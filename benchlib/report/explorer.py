@@ -8,7 +8,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from benchlib.analysis import pareto
+from benchlib.analysis import pareto, parts
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.errors import InputError
 from benchlib.report import picker, show, theme
@@ -179,18 +179,18 @@ class Explorer:
         # The picker needs one precision and one size; where all are shown it takes the first.
         precision = (view.precisions or [ALL])[0] if choice.precision == ALL else choice.precision
         size = (view.sizes or [ALL])[0] if choice.size == ALL else choice.size
-        kept = narrowed(view, replace(choice, precision=ALL, size=ALL))
+        kept = narrowed(view, replace(choice, precision=ALL, size=ALL)).at(precision, size)
+        least, metric = self._least.value or None, self._metric.value
         try:
             picks = pareto.choose(
-                kept.at(precision, size),
-                most_ms=self._limit.value or None,
-                least_accuracy=self._least.value or None,
-                metric=self._metric.value,
+                kept, most_ms=self._limit.value or None, least_accuracy=least, metric=metric
             )
         except InputError as error:  # an accuracy asked for, without saying of what
             self.picks.value = f"<p>{escape(error.problem)}</p>"
             return
-        self.picks.value = picker.html(picks, precision, size)
+        is_cut = parts.without_classifier(kept["model"])
+        cut = () if least is None and metric is None else sorted(kept.loc[is_cut, "model"])
+        self.picks.value = picker.html(picks, precision, size, cut)
 
 
 def _one_or_all(view: View) -> Drawing | Absent:

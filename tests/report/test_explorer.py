@@ -66,6 +66,16 @@ def test_the_picker_follows_the_terms(panel: Explorer) -> None:
     assert "No network meets these terms" in panel.picks.value
 
 
+def test_the_picker_names_whom_it_passed_over(panel: Explorer) -> None:
+    panel.choose(precision="int8", size="640x480", limit=1.5)
+    assert "vgg11_bn" in panel.picks.value
+    assert "Left out" not in panel.picks.value
+    panel.choose(least=70.0)
+    said = "Left out: vgg11_bn, vgg13_bn and vgg16_bn, timed without the classifier"
+    assert said in panel.picks.value
+    assert "<li>vgg" not in panel.picks.value
+
+
 def test_an_accuracy_of_what_is_asked_back(panel: Explorer, invented_view: View) -> None:
     panel.choose(set=invented_view.label, least=70.0)
     assert "cannot be ranked together" in panel.picks.value
