@@ -6,9 +6,11 @@ dear, not how long the engine takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Word
@@ -88,13 +90,14 @@ def breakdown(row: Mapping[str, Any], measured: MeasuredSet) -> Breakdown | None
     none of them.
     """
     key = str(row["key"])
-    records = {str(one["name"]): one for one in measured.layers(key) if one.get("time_ms")}
+    layers = measured.layers(key)
+    records = {str(one["name"]): one for one in layers if one.get("time_ms")}
     whole = sum(float(one["time_ms"]) for one in records.values())
     shares = measured.shares(key)
     if not whole or (shares.get("time") or {UNKNOWN: 1.0}).get(UNKNOWN, 0.0) > UNPLACED:
         return None
     is_known = shares.get("macs") is not None
-    work = sum(one.get("macs") or 0 for one in measured.layers(key)) if is_known else 0
+    work = sum(one.get("macs") or 0 for one in layers) if is_known else 0
     found = [_layer(one, whole, work) for one in records.values()]
     return Breakdown(
         model=str(row["model"]),
@@ -105,9 +108,10 @@ def breakdown(row: Mapping[str, Any], measured: MeasuredSet) -> Breakdown | None
     )
 
 
-def breakdowns(rows: Iterable[Mapping[str, Any]], measured: MeasuredSet) -> tuple[Breakdown, ...]:
-    """The breakdowns of all ``rows`` that have one."""
-    return tuple(one for row in rows if (one := breakdown(row, measured)) is not None)
+def breakdowns(rows: pd.DataFrame, measured: MeasuredSet) -> tuple[Breakdown, ...]:
+    """The breakdowns of all ``rows`` that have one, by network, size and precision."""
+    ordered = rows.sort_values(["model", "resolution", "precision"]).to_dict("records")
+    return tuple(one for row in ordered if (one := breakdown(row, measured)) is not None)
 
 
 def _layer(record: Mapping[str, Any], whole: float, work: int) -> LayerTime:

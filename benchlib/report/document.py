@@ -9,6 +9,7 @@ from pathlib import Path
 
 from IPython.display import HTML
 
+from benchlib.analysis import layer_times
 from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.case import Engine, Status
 from benchlib.errors import InputError
@@ -96,15 +97,16 @@ class Document:
         parts = []
         for one in self.sets:
             for view in views(one):
-                drawn, table = layertimes.draw(view, one), layertimes_table.build(view, one)
-                if isinstance(drawn, Absent) or table is None:
+                found = layer_times.breakdowns(view.usable, one)
+                drawn = layertimes.draw(view, found)
+                if isinstance(drawn, Absent):
                     parts.append(show.reason(drawn, view.label))
                     continue
                 parts += [
                     self._heading(view, "layertimes"),
                     show.figure(drawn, self.figures_dir).data,
+                    grid.html(layertimes_table.build(view, found)),
                 ]
-                parts.append(grid.html(table))
         return HTML("".join(parts))
 
     def latency_model(self) -> HTML:

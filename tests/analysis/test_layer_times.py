@@ -103,7 +103,7 @@ def test_a_layer_told_of_twice_counts_once(parted: Parted) -> None:
 
 def test_bisenetv2_is_held_back_by_eight_convolutions(root: Path) -> None:
     measured = load(root / "results" / "h100-tensorrt-8.6")
-    rows = measured.frame[measured.frame["model"] == "bisenetv2"].to_dict("records")
+    rows = measured.frame[measured.frame["model"] == "bisenetv2"]
     found = {str(one.precision): one for one in layer_times.breakdowns(rows, measured)}
     half = found["fp16"]
     assert len(half.costly) == 8
@@ -116,4 +116,4 @@ def test_bisenetv2_is_held_back_by_eight_convolutions(root: Path) -> None:
 
 def test_a_set_that_was_not_profiled_has_none(root: Path) -> None:
     measured = load(root / "results" / "h200-tensorrt-8.6")
-    assert layer_times.breakdowns(measured.frame.to_dict("records"), measured) == ()
+    assert layer_times.breakdowns(measured.frame, measured) == ()

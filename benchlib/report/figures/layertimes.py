@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 
 from benchlib.analysis import layer_times
 from benchlib.analysis.layer_times import Breakdown, Kind
-from benchlib.analysis.measured import MeasuredSet
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.view import View
@@ -42,10 +41,12 @@ _ROOM = 0.11
 """Share of the time that is wide enough for its own number."""
 
 
-def draw(view: View, measured: MeasuredSet) -> Drawing | Absent:
-    """A bar per network and a panel per precision, at the size with most profiled rows."""
+def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
+    """A bar per network and a panel per precision, at the size with most profiled rows.
+
+    ``every`` are the breakdowns of the view's rows.
+    """
     name = f"layertimes-{view.slug}"
-    every = layer_times.breakdowns(view.usable.to_dict("records"), measured)
     if not every:
         return Absent(name, "no row's layers were timed; -p profile true times them.")
     counts = {size: sum(one.resolution == size for one in every) for size in view.sizes}
@@ -93,14 +94,8 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
         if max(one.share(Kind.COSTLY) for one in some) >= _COSTLY_WORTH_SAYING
     ]
     for kind, words in (
-        (
-            Kind.MOVING,
-            "Moving or converting data takes a third or more of the time in some engine of",
-        ),
-        (
-            Kind.OTHER,
-            "Layers without multiply-accumulates take a third or more of it in some engine of",
-        ),
+        (Kind.MOVING, "Moving or converting data takes"),
+        (Kind.OTHER, "Layers without multiply-accumulates take"),
     ):
         parts = {model: [one.share(kind) for one in some] for model, some in by_model.items()}
         named = [
@@ -109,7 +104,8 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
             if max(some) >= _WORTH_SAYING
         ]
         if named:
-            said.append(f"{words} {numerals.listed(named)}.")
+            share = "a third or more of the time in some engine of"
+            said.append(f"{words} {share} {numerals.listed(named)}.")
     return said
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from benchlib.analysis import layer_times
 from benchlib.analysis.layer_times import Breakdown, Kind, LayerTime
-from benchlib.analysis.measured import MeasuredSet
 from benchlib.engines.layers import JOINTS
 from benchlib.report import numerals, theme
 from benchlib.report.tables.grid import Cell, Column, Grid
@@ -16,12 +16,8 @@ _LONGEST = 32
 _AUXILIARY = re.compile(r"^onnx::|_(?:quantised|dequantised)_node$|(?:Quantize|Dequantize)Linear")
 
 
-def build(view: View, measured: MeasuredSet) -> Grid | None:
-    """A row per network, size and precision whose layers were timed; None when none was."""
-    rows = view.usable.sort_values(["model", "resolution", "precision"]).to_dict("records")
-    found = layer_times.breakdowns(rows, measured)
-    if not found:
-        return None
+def build(view: View, found: Sequence[Breakdown]) -> Grid:
+    """A row for each of the view's breakdowns, one or more."""
     is_one_size = len({one.resolution for one in found}) == 1
     size = _column("", "Size", [Cell(theme.size_label(one.resolution)) for one in found])
     at = f" at {theme.size_label(found[0].resolution)}" if is_one_size else ""
