@@ -159,7 +159,8 @@ def main_job(
     Everything a user can have got wrong is refused by an :class:`InputError` before the first
     kernel starts. A failed precision does not stop the next one.
     """
-    chosen = preset.find(preset_name or "quick").with_values({**overrides, "out_dir": str(out)})
+    base = preset.find(preset_name or "quick")
+    chosen = base.with_values({**overrides, "out_dir": str(out)}).told_from(base)
     runs = chosen.runs()
     program = discovery.find(runs[0].engine)
     for parameters in runs:

@@ -6,7 +6,7 @@ A preset holds parameters of one run, and ``precisions``, the runs to make.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from benchlib.sweep.parameters import Parameters
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
 """Where the presets of a checkout lie."""
+
+_NO_CHANGE = frozenset({"out_dir", "precision", "preset"})
+"""Parameters that do not make it another preset; the precisions are compared as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,16 @@ class Preset:
         changed = Preset(self.name, precisions, {**self.values, **changes})
         changed.runs(source)
         return changed
+
+    def told_from(self, base: Preset) -> Preset:
+        """This preset under a name that says in which parameters it differs from ``base``."""
+        before, after = (one.runs()[0].as_json() for one in (base, self))
+        names = [name for name in after if after[name] != before[name] and name not in _NO_CHANGE]
+        if self.precisions != base.precisions:
+            names.append("precisions")
+        if not names:
+            return self
+        return replace(self, name=f"{self.name}, changed: {', '.join(sorted(names))}")
 
     def runs(self, source: str = "parameters") -> tuple[Parameters, ...]:
         """The parameters of each papermill run, one per precision."""

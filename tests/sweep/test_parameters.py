@@ -123,3 +123,13 @@ def test_one_precision_stands_for_a_list_of_one() -> None:
 def test_a_precision_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean fp16"):
         preset.find("quick").with_values({"precisions": ["fp17"]})
+
+
+def test_a_changed_preset_is_not_called_by_its_name_alone() -> None:
+    quick = preset.find("quick")
+    same = quick.with_values({"out_dir": "elsewhere", "seed": 0, "precisions": [*quick.precisions]})
+    assert same.told_from(quick).runs()[0].preset == "quick"
+    other = quick.with_values({"models": ["resnet18"], "duration_s": 9.0, "precisions": ["fp16"]})
+    assert other.told_from(quick).runs()[0].preset == (
+        "quick, changed: duration_s, models, precisions"
+    )
