@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchlib.analysis import claims, parts, resampling, speedup
 from benchlib.analysis.finding import ALL, Answer, Finding, cant_tell
-from benchlib.analysis.measured import MeasuredSet
+from benchlib.analysis.measured import MeasuredSet, known
 from benchlib.analysis.speedup import Gain
 from benchlib.analysis.wording import listed, plural, size, times
 from benchlib.case import Int8Method, Precision, Verdict
@@ -26,6 +26,7 @@ NAMES = {
     Int8Method.QDQ_NO_DEPTHWISE: "Q/DQ without depth-wise convolutions",
     Int8Method.MADE_UP_RANGES: "made-up ranges",
     Int8Method.MODELOPT: "ModelOpt's Q/DQ",
+    Int8Method.ORT_STATIC: "ONNX Runtime's quantiser",
 }
 
 
@@ -33,9 +34,8 @@ NAMES = {
 class Made:
     """INT8 of one network at one size, made in one way.
 
-    ``latency_ms`` is the median of a batch, ``low_ms`` and ``high_ms`` bound it (None: not
-    known), ``gain`` how many times as fast as FP16 it is (None
-    where FP16 was not measured). ``int8``, ``fp16`` and ``fp32`` are shares (0 to 1) of the
+    ``latency_ms`` is the median of a batch, ``low_ms`` and ``high_ms`` bound it, ``gain`` is how
+    many times as fast as FP16 it is. ``int8``, ``fp16`` and ``fp32`` are shares (0 to 1) of the
     engine's computing layers, ``moving`` the share of the profiled time that only moves or
     converts data; ``off_fp32`` is the relative L2 distance of the graph's output from FP32's;
     ``build_s`` are seconds. None is not known. ``same_as_qdq`` says that nothing was left out,
@@ -97,18 +97,11 @@ def tests(frame: pd.DataFrame) -> Iterator[Finding]:
     Nothing where the methods that a claim compares were not both measured.
     """
     there = set(_words(frame))
-    for claim, method, base, found in (
-        (
-            *(claims.CALIBRATED, Int8Method.QDQ, Int8Method.MADE_UP_RANGES),
-            _against(frame, Int8Method.QDQ, Int8Method.MADE_UP_RANGES),
-        ),
-        (
-            *(claims.DEPTHWISE, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.QDQ),
-            _left_out(frame),
-        ),
-    ):
-        if {_word(method), _word(base)} <= there:
-            yield _never_slower(claim, method, base, found)
+    qdq, made_up, spared = Int8Method.QDQ, Int8Method.MADE_UP_RANGES, Int8Method.QDQ_NO_DEPTHWISE
+    if {_word(qdq), _word(made_up)} <= there:
+        yield _never_slower(claims.CALIBRATED, qdq, made_up, _against(frame, qdq, made_up))
+    if {_word(spared), _word(qdq)} <= there:
+        yield _never_slower(claims.DEPTHWISE, spared, qdq, _left_out(frame))
 
 
 def over(found: tuple[Gain, ...]) -> tuple[float, float]:
@@ -159,15 +152,15 @@ def _cells(frame: pd.DataFrame, measured: MeasuredSet) -> Iterator[Made]:
             resolution=where[1],
             method=method,
             latency_ms=float(row["latency_ms"]),
-            low_ms=_known(row["latency_ci_low_ms"]),
-            high_ms=_known(row["latency_ci_high_ms"]),
+            low_ms=known(row["latency_ci_low_ms"]),
+            high_ms=known(row["latency_ci_high_ms"]),
             gain=gains.get((*where, str(row["precision"]))),
             int8=_share(shares.get("layers"), "int8", "uint8"),
             fp16=_share(shares.get("layers"), "fp16", "bf16"),
             fp32=_share(shares.get("layers"), "fp32"),
             moving=_share(shares.get("time"), "moving"),
             off_fp32=measured.off_fp32(str(row["key"])),
-            build_s=_known(row["build_s"]),
+            build_s=known(row["build_s"]),
             same_as_qdq=spared and nodes is not None and nodes == row["graph_layers"],
             doubted=row["verdict"] == Verdict.SUSPECT.value,
         )
@@ -200,11 +193,7 @@ def _words(frame: pd.DataFrame) -> list[str]:
 
 
 def _word(method: Int8Method) -> str:
-    return f"{Precision.INT8.value}/{method.value}"
-
-
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
+    return parts.by_method(Precision.INT8.value, method.value)
 
 
 def _share(shares: dict[str, float] | None, *words: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchlib.analysis import parts
 from benchlib.analysis.measured import MeasuredSet, usable
 from benchlib.case import Engine, Int8Method, Precision, ShapeMode
 
@@ -74,9 +75,11 @@ def _by_case(frame: pd.DataFrame) -> dict[tuple[Any, ...], pd.Series]:
 
 def _of_methods(rows: pd.DataFrame, theirs: pd.Series) -> pd.Series:
     """The row of one case whose INT8 was made as the published one, else by the first method."""
-    order = [theirs["int8_method"], *(method.value for method in Int8Method)]
-    ranks = [order.index(word) if word in order else len(order) for word in rows["int8_method"]]
-    return rows.iloc[ranks.index(min(ranks))]
+    made = parts.methods(rows)
+    if not made:
+        return rows.iloc[0]
+    method = theirs["int8_method"] if theirs["int8_method"] in made else made[0]
+    return rows[rows["int8_method"] == method].iloc[0]
 
 
 def _beside(ours: pd.Series, theirs: pd.Series) -> Beside:

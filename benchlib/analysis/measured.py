@@ -86,6 +86,11 @@ class MeasuredSet:
         return dict(json.loads(path.read_text(encoding="utf-8")).get("detail", {}))
 
 
+def known(value: float) -> float | None:
+    """A number of a frame, None where it is empty."""
+    return None if pd.isna(value) else float(value)
+
+
 def load(path: str | Path) -> MeasuredSet:
     """Read the set in folder ``path`` (or with table ``path``).
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchlib.analysis import order, parts
+from benchlib.analysis.measured import known
 from benchlib.errors import InputError
 
 
@@ -66,14 +67,13 @@ def choose(
     """Networks of ``rows`` (one per network) that meet the terms, fastest first.
 
     ``most_ms`` bounds the median latency of a batch. ``least_accuracy`` is in percent; with it
-    or with ``metric``, networks without such an accuracy are left out, and those timed without
-    the classifier that it is of. Raises
-    :class:`InputError` for an accuracy asked for without a metric where there are several.
+    or with ``metric``, networks without such an accuracy are left out, and those of
+    :func:`passed_over`. Raises :class:`InputError` for an accuracy asked for without a metric
+    where there are several.
     """
     _check(rows, metrics=None)
     some = rows.dropna(subset=["latency_ms"])
-    if metric is not None or least_accuracy is not None:
-        some = some[~parts.without_classifier(some["model"])]
+    some = some[~some["model"].isin(passed_over(some, least_accuracy, metric))]
     if metric is not None:
         some = some[some["accuracy_metric"] == metric]
     if least_accuracy is not None:
@@ -87,13 +87,25 @@ def choose(
         Pick(
             model=str(row["model"]),
             latency_ms=float(row["latency_ms"]),
-            low_ms=_known(row["latency_ci_low_ms"]),
-            high_ms=_known(row["latency_ci_high_ms"]),
-            accuracy=_known(row["accuracy"]),
+            low_ms=known(row["latency_ci_low_ms"]),
+            high_ms=known(row["latency_ci_high_ms"]),
+            accuracy=known(row["accuracy"]),
             tied=bool(level),
         )
         for (_, row), level in zip(some.iterrows(), tied, strict=True)
     )
+
+
+def passed_over(
+    rows: pd.DataFrame, least_accuracy: float | None, metric: str | None
+) -> tuple[str, ...]:
+    """Networks of ``rows`` that no accuracy can be asked of: its classifier was not timed.
+
+    None where none is asked for.
+    """
+    if least_accuracy is None and metric is None:
+        return ()
+    return tuple(sorted(rows.loc[parts.without_classifier(rows["model"]), "model"].unique()))
 
 
 def _check(rows: pd.DataFrame, metrics: int | None) -> None:
@@ -105,7 +117,3 @@ def _check(rows: pd.DataFrame, metrics: int | None) -> None:
     several = sorted(rows["accuracy_metric"].dropna().unique())
     if metrics is not None and len(several) > metrics:
         raise InputError("metric", f"{' and '.join(several)} cannot be ranked together; name one")
-
-
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)

@@ -61,8 +61,7 @@ def sound(frame: pd.DataFrame) -> pd.DataFrame:
     SUSPECT rows are among them; who reports on them says how many.
     """
     good = usable(frame)
-    names = good["model"].astype(str).str.removesuffix("@stride")
-    return good[~names.isin(reconstructions())]
+    return good[~_among(good["model"], reconstructions())]
 
 
 def reconstructions() -> frozenset[str]:
@@ -72,9 +71,13 @@ def reconstructions() -> frozenset[str]:
 
 def without_classifier(models: pd.Series) -> pd.Series:
     """Whether each network was timed without the classifier that its accuracy is of."""
-    names = lineup.names()
-    cut = {name for name in names if lineup.card(name).features_only}
-    return models.astype(str).str.removesuffix("@stride").isin(cut)
+    cut = frozenset(name for name in lineup.names() if lineup.card(name).features_only)
+    return _among(models, cut)
+
+
+def _among(models: pd.Series, names: frozenset[str]) -> pd.Series:
+    """Whether each network, at whatever stride, is one of the line-up's ``names``."""
+    return models.astype(str).str.removesuffix("@stride").isin(names)
 
 
 def precisions(frame: pd.DataFrame) -> list[str]:
@@ -87,6 +90,11 @@ def methods(frame: pd.DataFrame) -> list[str]:
     made = set(frame.loc[frame["precision"] == Precision.INT8.value, "int8_method"].dropna())
     order = [one.value for one in Int8Method]
     return sorted(made, key=lambda one: (order.index(one) if one in order else len(order), one))
+
+
+def by_method(precision: str, method: str) -> str:
+    """``int8`` and ``qdq`` as the ``int8/qdq`` of :func:`side_by_side`."""
+    return f"{precision}{_BY}{method}"
 
 
 def base(precision: str) -> tuple[str, str]:
@@ -161,7 +169,7 @@ def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
         order = []
         for word in rows["precision"].cat.categories:
             several = word == Precision.INT8.value
-            order += [word, *(f"{word}{_BY}{one}" for one in found if several)]
+            order += [word, *(by_method(word, one) for one in found if several)]
         rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
     return rows.drop_duplicates(_CELL, keep="last")
 

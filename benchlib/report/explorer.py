@@ -8,7 +8,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from benchlib.analysis import pareto, parts
+from benchlib.analysis import pareto
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.errors import InputError
 from benchlib.report import picker, show, theme
@@ -188,8 +188,7 @@ class Explorer:
         except InputError as error:  # an accuracy asked for, without saying of what
             self.picks.value = f"<p>{escape(error.problem)}</p>"
             return
-        is_cut = parts.without_classifier(kept["model"])
-        cut = () if least is None and metric is None else sorted(kept.loc[is_cut, "model"])
+        cut = pareto.passed_over(kept, least, metric)
         self.picks.value = picker.html(picks, precision, size, cut)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from benchlib.analysis import int8_methods
@@ -11,6 +11,7 @@ from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Int8Method, Verdict
 from benchlib.report import numerals, theme
 from benchlib.report.tables import grid
+from benchlib.report.tables.cells import only_size, share, sizes
 from benchlib.report.tables.grid import Cell, Column, Grid, Mark
 from benchlib.report.view import slug, title
 from benchlib.sweep import digits
@@ -48,14 +49,14 @@ def sentences(part: Part) -> list[str]:
 def table(part: Part, label: str, name: str) -> Grid:
     """A row per network, size and method."""
     cells = part.cells
-    is_one_size = len({one.resolution for one in cells}) == 1
-    size = Column("", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in cells))
+    resolutions = [one.resolution for one in cells]
+    only = only_size(resolutions)
     footnotes = []
     if any(one.same_as_qdq for one in cells):
         footnotes.append("=: this network has no such convolution, so the graph is that of qdq")
     if any(one.doubted for one in cells):
         footnotes.append("!: the row is SUSPECT")
-    at = f" at {theme.size_label(cells[0].resolution)}" if is_one_size else ""
+    at = f" at {only}" if only else ""
     return Grid(
         name=f"int8-{name}",
         caption=(
@@ -67,15 +68,15 @@ def table(part: Part, label: str, name: str) -> Grid:
         corner="Network",
         rows=tuple(one.model for one in cells),
         columns=(
-            *(() if is_one_size else (size,)),
+            *sizes(resolutions),
             Column("", "Made by", tuple(_method(one) for one in cells)),
             Column("", "ms", tuple(_latency(one) for one in cells)),
             Column("", "FP16 over INT8", tuple(_gain(one) for one in cells)),
-            Column("Layers in", "INT8", tuple(_percent(one.int8) for one in cells)),
-            Column("Layers in", "FP16", tuple(_percent(one.fp16) for one in cells)),
-            Column("Layers in", "FP32", tuple(_percent(one.fp32) for one in cells)),
-            Column("Time", "moving", tuple(_percent(one.moving) for one in cells)),
-            Column("Output", "off FP32", tuple(_percent(one.off_fp32) for one in cells)),
+            Column("Layers in", "INT8", tuple(share(one.int8) for one in cells)),
+            Column("Layers in", "FP16", tuple(share(one.fp16) for one in cells)),
+            Column("Layers in", "FP32", tuple(share(one.fp32) for one in cells)),
+            Column("Time", "moving", tuple(share(one.moving) for one in cells)),
+            Column("Output", "off FP32", tuple(share(one.off_fp32) for one in cells)),
             Column("Build", "s", tuple(_number(one.build_s) for one in cells)),
         ),
         footnotes=tuple(footnotes),
@@ -92,9 +93,9 @@ def _over_made_up(part: Part) -> str:
     )
 
 
-def _against_fp16(cells: Iterable[Made], method: Int8Method) -> str:
+def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
     """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
-    is_one_size = len({one.resolution for one in cells}) == 1
+    is_one_size = only_size([one.resolution for one in cells]) is not None
     gains = {
         one.model if is_one_size else f"{one.model} at {theme.size_label(one.resolution)}": one.gain
         for one in cells
@@ -159,7 +160,9 @@ def _left_out(part: Part) -> str:
             for method in (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE)
         )
         if None not in before and None not in after:
-            grown.append(words.format(before=_shares(before), after=_shares(after)))
+            grown.append(
+                words.format(before=numerals.percents(before), after=numerals.percents(after))
+            )
     return f"{said}: {', and '.join(grown)}." if grown else f"{said}."
 
 
@@ -174,10 +177,6 @@ def _builds(cells: Sequence[Made]) -> str:
 
 def _ratios(low: float, high: float) -> str:
     return f"{numerals.span(low, high, '.2f')} times"
-
-
-def _shares(values: Sequence[float]) -> str:
-    return f"{numerals.span(100 * min(values), 100 * max(values), '.0f')} %"
 
 
 def _latency(one: Made) -> Cell:
@@ -196,12 +195,6 @@ def _gain(one: Made) -> Cell:
         return Cell(numerals.DASH, note="FP16 was not measured")
     low, high = one.gain.low, one.gain.high
     return Cell(f"{one.gain.ratio:.2f}×", one.gain.ratio, note=f"{low:.3f} to {high:.3f}")
-
-
-def _percent(share: float | None) -> Cell:
-    if share is None:
-        return Cell(numerals.DASH, note="not known")
-    return Cell(numerals.percent(share), share)
 
 
 def _number(value: float | None) -> Cell:

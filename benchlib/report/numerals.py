@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 DASH = "–"
 
@@ -36,6 +37,11 @@ def percent(share: float | None) -> str:
 def span(low: float, high: float, form: str) -> str:
     """Both ends in the format ``form``: ``1.05 to 1.12``; ``1.05`` where they read alike."""
     return " to ".join(dict.fromkeys(format(end, form) for end in (low, high)))
+
+
+def percents(shares: Sequence[float]) -> str:
+    """The least and the greatest of some shares (0 to 1): ``38 to 54 %``."""
+    return f"{span(100 * min(shares), 100 * max(shares), '.0f')} %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from benchlib.analysis import literature
+from benchlib.analysis import literature, parts
 from benchlib.analysis.compare import Comparison, Outcome, compare
 from benchlib.analysis.literature import Beside
 from benchlib.analysis.measured import MeasuredSet
@@ -143,8 +143,7 @@ def _folded(noun: str, table: Grid) -> str:
 
 
 def _precision(word: str, method: str | None) -> Cell:
-    label = theme.precision_label(word)
-    return Cell(f"{label} ({method})" if method else label)
+    return Cell(theme.precision_label(parts.by_method(word, method) if method else word))
 
 
 def _number(value: float) -> Cell:

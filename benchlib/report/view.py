@@ -109,7 +109,7 @@ def views(measured: MeasuredSet) -> tuple[View, ...]:
     return tuple(_view(measured, part) for part in parts.side_by_side(measured.frame))
 
 
-def on_cpu(measured: MeasuredSet) -> bool:
+def on_cpu(measured: MeasuredSet | View) -> bool:
     """Whether every row was timed on a CPU."""
     return set(measured.frame["engine"].dropna()) == {Engine.ONNXRUNTIME_CPU.value}
 

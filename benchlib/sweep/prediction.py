@@ -141,7 +141,7 @@ class ByProgram:
 
     def _scores(self, batch: Batch) -> Scores:
         raw = self.files.output.with_suffix(".raw")
-        raw.write_bytes(np.ascontiguousarray(batch, dtype=self.input_dtype).tobytes())
+        _write(raw, batch, self.input_dtype)
         self.files.output.unlink(missing_ok=True)
         argv = (
             *self.command.argv,
@@ -188,7 +188,7 @@ class ByStandin:
         folder.mkdir()
         paths = [folder / f"{index:06d}.raw" for index in range(len(chunk))]
         for path, batch in zip(paths, chunk, strict=True):
-            path.write_bytes(np.ascontiguousarray(batch, dtype=self.input_dtype).tobytes())
+            _write(path, batch, self.input_dtype)
         argv = (*self.command.argv, f"--answer={folder}")
         run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
         for path in paths:
@@ -198,6 +198,11 @@ class ByStandin:
                 reason = f"the output cannot be read: {error}"
                 raise CaseError(Failure.BAD_OUTPUT, reason) from error
             yield found.astype(np.float32)
+
+
+def _write(path: Path, batch: Batch, dtype: str) -> None:
+    """Leave a batch as the raw values that an engine program reads."""
+    path.write_bytes(np.ascontiguousarray(batch, dtype=dtype).tobytes())
 
 
 def first_output(text: str) -> Scores:

@@ -33,6 +33,10 @@ def answers(found) -> dict[str, tuple]:
     return {one.claim: (one.verdict, one.estimate, one.n) for one in found if one.claim in ours}
 
 
+def test_every_method_has_a_name_in_words():
+    assert set(int8_methods.NAMES) == set(Int8Method)
+
+
 def test_a_set_with_one_method_says_nothing_of_methods(table, measured, row):
     rows = network(row, "a", 1.0, qdq=0.8) + network(row, "b", 1.0, qdq=0.8)
     assert answers(findings(table(rows))) == {}

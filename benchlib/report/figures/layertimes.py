@@ -99,7 +99,7 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
     ):
         parts = {model: [one.share(kind) for one in some] for model, some in by_model.items()}
         named = [
-            f"{model} ({_percent(some)} %)"
+            f"{model} ({numerals.percents(some)})"
             for model, some in parts.items()
             if max(some) >= _WORTH_SAYING
         ]
@@ -117,7 +117,7 @@ def _costly(model: str, some: list[Breakdown]) -> str:
     return (
         f"{model}: {numerals.span(min(counts), max(counts), 'd')} {noun} with "
         f"{numerals.span(min(work), max(work), '.2g')} % of the multiply-accumulates {verb} "
-        f"{_percent([one.share(Kind.COSTLY) for one in dear])} % of the time "
+        f"{numerals.percents([one.share(Kind.COSTLY) for one in dear])} of the time "
         f"(counting those of {100 * layer_times.NOTICED:.0f} % or more)."
     )
 
@@ -166,7 +166,3 @@ def _number(axes: Axes, x: float, y: float, share: float, kind: Kind) -> None:
 
 def _look(kind: Kind) -> dict[str, str | float]:
     return {"edgecolor": "white", "linewidth": 0.5} | _FILLS[kind]
-
-
-def _percent(shares: list[float]) -> str:
-    return numerals.span(100 * min(shares), 100 * max(shares), ".0f")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchlib.case import Engine, Status, Verdict
+from benchlib.case import Status, Verdict
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import tiles
-from benchlib.report.view import View
+from benchlib.report.view import View, on_cpu
 
 _FLOOR_PERCENT = 0.01
 """An interval of no width (all samples equal to the clock's step) is drawn as this wide."""
@@ -55,8 +55,7 @@ def draw(view: View) -> Drawing | Absent:
 def _builds(view: View) -> str:
     """That every engine was built once, where that is known."""
     asked = (view.environment.get("parameters") or {}).values()
-    is_cpu = set(view.frame["engine"].dropna()) == {Engine.ONNXRUNTIME_CPU.value}
-    if is_cpu or not asked or any(one.get("builds", 1) > 1 for one in asked):
+    if on_cpu(view) or not asked or any(one.get("builds", 1) > 1 for one in asked):
         return ""
     return " Every engine was built once; the interval does not speak of other builds."
 

@@ -9,6 +9,7 @@ from benchlib.analysis import layer_times
 from benchlib.analysis.layer_times import Breakdown, Kind, LayerTime
 from benchlib.engines.layers import JOINTS
 from benchlib.report import numerals, theme
+from benchlib.report.tables import cells
 from benchlib.report.tables.grid import Cell, Column, Grid
 from benchlib.report.view import View
 
@@ -18,9 +19,9 @@ _AUXILIARY = re.compile(r"^onnx::|_(?:quantised|dequantised)_node$|(?:Quantize|D
 
 def build(view: View, found: Sequence[Breakdown]) -> Grid:
     """A row for each of the view's breakdowns, one or more."""
-    is_one_size = len({one.resolution for one in found}) == 1
-    size = _column("", "Size", [Cell(theme.size_label(one.resolution)) for one in found])
-    at = f" at {theme.size_label(found[0].resolution)}" if is_one_size else ""
+    resolutions = [one.resolution for one in found]
+    only = cells.only_size(resolutions)
+    at = f" at {only}" if only else ""
     return Grid(
         name=f"layertimes-{view.slug}",
         caption=(
@@ -31,7 +32,7 @@ def build(view: View, found: Sequence[Breakdown]) -> Grid:
         corner="Network",
         rows=tuple(one.model for one in found),
         columns=(
-            *(() if is_one_size else (size,)),
+            *cells.sizes(resolutions),
             _column("", "Precision", [Cell(theme.precision_label(one.precision)) for one in found]),
             _column("Layers", "timed", [_count(len(one.layers)) for one in found]),
             _column("Layers", "that take half", [_count(one.half) for one in found]),
@@ -40,30 +41,24 @@ def build(view: View, found: Sequence[Breakdown]) -> Grid:
             _column("Out of proportion", "time", [_costly_time(one) for one in found]),
             _column("Time", "without MACs", [_share(one, Kind.OTHER) for one in found]),
             _column("Time", "moving", [_share(one, Kind.MOVING) for one in found]),
-            _column("Slowest layer", "time", [_percent(one.layers[0].share) for one in found]),
+            _column("Slowest layer", "time", [cells.share(one.layers[0].share) for one in found]),
             _column("Slowest layer", "type", [_type(one.layers[0]) for one in found]),
             _column("Slowest layer", "name", [_name(one.layers[0]) for one in found]),
         ),
     )
 
 
-def _column(group: str, title: str, cells: list[Cell]) -> Column:
-    return Column(group, title, tuple(cells))
+def _column(group: str, title: str, some: list[Cell]) -> Column:
+    return Column(group, title, tuple(some))
 
 
 def _count(number: int) -> Cell:
     return Cell(str(number), float(number))
 
 
-def _percent(share: float | None) -> Cell:
-    if share is None:
-        return Cell(numerals.DASH, note="not known")
-    return Cell(numerals.percent(share), share)
-
-
 def _share(one: Breakdown, kind: Kind) -> Cell:
     is_split = kind is Kind.MOVING or not one.share(Kind.COMPUTING)
-    return _percent(one.share(kind) if is_split else None)
+    return cells.share(one.share(kind) if is_split else None)
 
 
 def _costly(one: Breakdown) -> Cell:
@@ -74,11 +69,11 @@ def _costly(one: Breakdown) -> Cell:
 
 
 def _costly_work(one: Breakdown) -> Cell:
-    return _percent(sum(layer.work or 0.0 for layer in one.costly) if one.costly else None)
+    return cells.share(sum(layer.work or 0.0 for layer in one.costly) if one.costly else None)
 
 
 def _costly_time(one: Breakdown) -> Cell:
-    return _percent(one.share(Kind.COSTLY) if one.costly else None)
+    return cells.share(one.share(Kind.COSTLY) if one.costly else None)
 
 
 def _name(layer: LayerTime) -> Cell:

@@ -11,6 +11,7 @@ from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Precision
 from benchlib.engines import layers
 from benchlib.report import numerals, theme
+from benchlib.report.tables.cells import share
 from benchlib.report.tables.grid import Cell, Column, Grid
 from benchlib.report.view import View
 
@@ -39,7 +40,7 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
     columns = []
     for precision in [word for word in view.precisions if word in set(rows["precision"])]:
         for kind in [kind for kind in known if shares.xs(precision, level=1)[kind].notna().any()]:
-            cells = tuple(_share(shares[kind].get((model, precision))) for model in models)
+            cells = tuple(share(shares[kind].get((model, precision))) for model in models)
             columns.append(Column(theme.precision_label(precision), _TITLES[kind], cells))
     if not any(parts.base(word)[1] for word in view.precisions):
         columns.append(_methods(rows, models))
@@ -66,12 +67,6 @@ def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | 
     known = measured.shares(str(row["key"]))
     found = {kind: layers.low(known.get(kind), precision) for kind in ("macs", "time")}
     return {"layers": row["low_precision_share"], **found}
-
-
-def _share(share: float | None) -> Cell:
-    if share is None or pd.isna(share):
-        return Cell(numerals.DASH, note="not known")
-    return Cell(numerals.percent(share), float(share))
 
 
 def _methods(rows: pd.DataFrame, models: list[str]) -> Column:
