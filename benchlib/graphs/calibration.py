@@ -93,7 +93,13 @@ def tensor(photo: Pixels, height: int, width: int, crop: float = 1.0) -> Tensor:
     scale = crop * min(rows / height, columns / width)
     cut_height, cut_width = height * scale, width * scale
     top, left = (rows - cut_height) / 2, (columns - cut_width) / 2
-    box = (left, top, left + cut_width, top + cut_height)
+    # Rounding may put an edge some 1e-14 outside of the photo, which Pillow 13 refuses.
+    box = (
+        max(left, 0.0),
+        max(top, 0.0),
+        min(left + cut_width, float(columns)),
+        min(top + cut_height, float(rows)),
+    )
     image = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR, box=box)
     values = np.asarray(image, dtype=np.float32) / 255
     values = (values - np.float32(MEAN)) / np.float32(STD)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchlib.case import resolution
 from benchlib.errors import InputError
 from benchlib.graphs import calibration
+from benchlib.sweep import preset
 
 
 def test_bundled_set_is_named_counted_and_hashed() -> None:
@@ -72,3 +74,12 @@ def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
     with pytest.raises(InputError, match=r"broken\.png cannot be read"):
         calibration.folder(tmp_path)
+
+
+@pytest.mark.parametrize("size", preset.find("blog").values["resolutions"])
+def test_every_photo_can_be_cut_to_every_size_of_the_blog(size: str) -> None:
+    height, width = resolution(size)
+    for images in (calibration.bundled(), calibration.held_out()):
+        for values in images.batches(1, height, width):
+            assert values.shape == (1, 3, height, width)
+            assert np.isfinite(values).all()

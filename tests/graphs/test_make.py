@@ -12,12 +12,13 @@ import onnxruntime
 import pytest
 import torch
 
-from benchlib.case import Int8Method
+from benchlib.case import Int8Method, resolution
 from benchlib.errors import InputError
 from benchlib.graphs import calibration, fidelity
 from benchlib.graphs.form import GraphForm
 from benchlib.graphs.make import Graph, make
 from benchlib.models import weights
+from benchlib.sweep import preset
 
 NETWORKS = (
     "resnet18",
@@ -66,6 +67,17 @@ def test_every_form_runs_close_to_fp32(
     bound = INT8_BOUND.get(network, FRAGILE_BOUND) if form.is_int8 else FP16_BOUND
     assert graph.fidelity.relative_l2 < bound
     assert graph.fidelity.cosine > 1 - bound
+
+
+@pytest.mark.parametrize("size", preset.find("blog").values["resolutions"])
+@pytest.mark.parametrize("form", GraphForm)
+def test_every_form_can_be_made_at_every_size_of_the_blog(
+    form: GraphForm, size: str, graph_of: Callable[..., Graph]
+) -> None:
+    height, width = resolution(size)
+    graph = graph_of("mobilenet_v3_small", form, height=height, width=width)
+    assert graph.input_shape == (1, 3, height, width)
+    assert (quantisers(graph.path) > 0) == form.is_int8
 
 
 @pytest.mark.parametrize("form", [GraphForm.FP16, GraphForm.INT8_QDQ_FP16])
