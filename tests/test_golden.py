@@ -159,6 +159,26 @@ def test_the_page_falls_into_sections_and_words() -> None:
     ]
 
 
+def test_a_picture_of_the_page_is_known_by_its_file() -> None:
+    page = (
+        '<img src="data:image/svg+xml;base64,PHN2Zy8+"><img src="data:image/svg+xml;base64,AAAA">'
+    )
+    named = golden.with_names(page, {"report/figures/fps.svg": b"<svg/>"})
+    assert named == '<img src="report/figures/fps.svg"><img src="data:image/svg+xml;base64,AAAA">'
+
+
+def test_a_command_that_fails_is_told_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(golden.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
+    refused = ("plan", "--json", "--preset", "quick", "--tensorrt", "1.0")
+    monkeypatch.setitem(golden.COMMANDS, "plan-quick-8.6", refused)
+    assert golden.main(["plan-quick-8.6", "compare-h200-tensorrt-8.6"]) == 1
+    told = capsys.readouterr().out
+    assert "plan-quick-8.6: failed" in told and "benchlib: " in told
+    assert "compare-h200-tensorrt-8.6: as accepted" in told
+
+
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         golden.main(["--accept", "plans"])
