@@ -18,6 +18,7 @@ _BANNER = re.compile(
     r"^&&&& (?P<state>RUNNING|PASSED|FAILED|WAIVED) (?P<tool>\S+) "
     r"\[TensorRT v(?P<version>\d+)\](?: \[b\d+\])? # (?P<command>.*)$"
 )
+_NEXT_FLAG = re.compile(r" (?=--?[A-Za-z])")
 _MESSAGE = re.compile(
     r"^\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \[(?P<severity>[FEWIV])\] (?:\[TRT\] )?(?P<text>.*)$"
 )
@@ -115,6 +116,20 @@ def read(text: str) -> Log:
         unknown_flag=_first(_UNKNOWN, errors),
         cuda_failure=_first(_CUDA, lines),
         last_line=next((line for line in reversed(lines) if line), ""),
+    )
+
+
+def started(text: str) -> tuple[tuple[str, ...], ...]:
+    """The arguments of each program that began, in order, as its first banner repeats them.
+
+    The banner joins them by spaces and quotes nothing, so a blank parts two arguments only where
+    a dash follows.
+    """
+    banners = (_BANNER.match(line.rstrip()) for line in text.splitlines())
+    return tuple(
+        tuple(_NEXT_FLAG.split(banner["command"])[1:])
+        for banner in banners
+        if banner is not None and banner["state"] == "RUNNING"
     )
 
 
