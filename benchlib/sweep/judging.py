@@ -87,6 +87,7 @@ class Findings:
                 transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
                 low_precision_share=self.proof.low_share(case.precision),
                 low_mac_share=self.proof.low_mac_share(case.precision),
+                below=self.proof.below(case.precision),
                 skipped_tactics=self.evidence.skipped_tactics,
             )
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchlib.case import Engine, Int8Method
+from benchlib.case import Engine, Int8Method, Precision
 from benchlib.sweep.observed import Observed
 from benchlib.sweep.readings import HARMLESS
 from benchlib.sweep.reason import Reason
@@ -232,6 +232,31 @@ def _transfers(seen: Observed) -> str | None:
 
 
 def _precision(seen: Observed) -> str | None:
+    return _too_low(seen) or _too_high(seen)
+
+
+def _too_low(seen: Observed) -> str | None:
+    """What computes in less than the row's label says, however little: a network made for that
+    precision has nothing of the kind."""
+    what = max(seen.below, key=lambda one: sum(seen.below[one].values()), default=None)
+    if what is None:
+        return None
+    types = seen.below[what]
+    return (
+        f"{_percent(sum(types.values()))} of the {what} are {' and '.join(sorted(types))}, less "
+        f"than the {seen.precision} that the row is called; give a file made for {seen.precision}, "
+        "or ask for the precision that it has."
+    )
+
+
+def _percent(share: float) -> str:
+    """A share in per cent; a small one is never called none."""
+    return f"{share:.0%}" if share >= 0.01 else "Under 1%"
+
+
+def _too_high(seen: Observed) -> str | None:
+    if seen.precision in (Precision.FP32, Precision.TF32):
+        return None
     shares = {
         "computing layers": seen.low_precision_share,
         "multiply-accumulates": seen.low_mac_share,

@@ -125,6 +125,32 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
         (replace(GOOD, low_precision_share=0.2), Reason.PRECISION, "SUSPECT", "20%.*fp16"),
         (replace(GOOD, low_mac_share=0.3), Reason.PRECISION, "SUSPECT", "30%.*multiply-acc.*fp16"),
         (
+            replace(
+                GOOD,
+                precision=Precision.FP32,
+                low_precision_share=0.02,
+                below={
+                    "computing layers": {"int8": 0.02},
+                    "multiply-accumulates": {"int8": 0.004},
+                },
+            ),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^2% of the computing layers are int8, less than the fp32",
+        ),
+        (
+            replace(GOOD, precision=Precision.TF32, below={"file's products": {"fp16": 0.004}}),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^Under 1% of the file's products are fp16, less than the tf32",
+        ),
+        (
+            replace(GOOD, below={"computing layers": {"uint8": 0.2, "int8": 0.1}}),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^30% .* are int8 and uint8, less than the fp16",
+        ),
+        (
             replace(GOOD, precision=Precision.INT8, int8_method=Int8Method.MADE_UP_RANGES),
             Reason.MADE_UP_RANGES,
             "SUSPECT",
@@ -142,6 +168,13 @@ def test_each_reason(observed, reason, weight, words):
     # Bursts and groups also widen the spread; nothing else may come along unbidden
     companions = {Reason.SPREAD, Reason.TWO_MODES, Reason.NOT_STEADY}
     assert set(found.reasons) - {reason} <= companions
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.TF32])
+def test_fp32_with_nothing_below_it_is_not_doubted(precision):
+    # With TF32 the products are rounded to 10 bits; that is what the row's tf32 says.
+    plain = replace(GOOD, precision=precision, low_precision_share=0.0, low_mac_share=0.0)
+    assert judge(plain).verdict is Verdict.VALID
 
 
 def test_every_reason_has_a_rule():
