@@ -288,6 +288,31 @@ def _skipped_tactics(seen: Observed) -> str | None:
     )
 
 
+def _confidential_computing(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.confidential or not seen.event_timed:
+        return None
+    return (
+        "Confidential Computing was on, under which the times of CUDA events are not to be relied "
+        "on; measure with trtexec of TensorRT 11.1 or later, which has another clock there, or "
+        "turn it off."
+    )
+
+
+def _unwatched(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.runs:
+        return None
+    watched = sum(
+        one.sm_clock_mhz is not None or one.throttle is not None for one in seen.telemetry
+    )
+    if watched >= len(seen.runs):
+        return None
+    return (
+        f"In {len(seen.runs) - watched} of {len(seen.runs)} timing processes nobody saw the GPU's "
+        "clock or what held it back: NVML showed no such GPU, did not tell, or the run was too "
+        "short; see that CUDA_VISIBLE_DEVICES names the card as nvidia-smi -L does."
+    )
+
+
 Rule = Callable[[Observed], str | None]
 
 RULES: dict[Reason, Rule] = {
@@ -309,6 +334,8 @@ RULES: dict[Reason, Rule] = {
     Reason.TRANSFERS: _transfers,
     Reason.PRECISION: _precision,
     Reason.MADE_UP_RANGES: _made_up_ranges,
+    Reason.CONFIDENTIAL_COMPUTING: _confidential_computing,
     Reason.SKIPPED_TACTICS: _skipped_tactics,
+    Reason.UNWATCHED: _unwatched,
 }
 """One rule per reason."""

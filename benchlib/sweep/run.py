@@ -121,7 +121,8 @@ class _Run:
         card: gpu.Gpu | None,
         nvml_module: str | None,
     ) -> None:
-        device = environment.device_name(program, card)
+        device = environment.device_name(program, card, parameters.extra_flags)
+        confidential = None if card is None else card.confidential_computing
         self._parameters = parameters
         self._program = program
         self._store = store
@@ -130,7 +131,7 @@ class _Run:
         self._device = device
         self._interrupt = Interrupt(progress.say)
         self._calibration = _calibration_digest(parameters)
-        self._assembler = Assembler(parameters, program, device, lock)
+        self._assembler = Assembler(parameters, program, device, lock, confidential)
         self._bench = Bench(
             parameters=parameters,
             program=program,
@@ -186,6 +187,9 @@ class _Run:
         """Add the device's roofs to environment.json, if they are wanted and can be had."""
         given = self._parameters
         if not given.roofs:
+            return
+        if any(flag.partition("=")[0] == environment.GREEN_CONTEXT for flag in given.extra_flags):
+            self._progress.say("no roofs are measured: they would be the card's, not the context's")
             return
         found = roofs.measure(self._program, given.threads, self._store.work, self._progress.say)
         if found is not None:

@@ -70,7 +70,7 @@ NOT_KNOWN = [
     "-nan(ind)",
     "1,5",
     "true",
-]  # noqa: E501
+]
 
 
 @pytest.mark.parametrize("value", NOT_KNOWN)

@@ -228,7 +228,7 @@ def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script:
     assert (row.verdict, row.attempt) == (Verdict.VALID, 3)
     assert [one["duration_s"] for one in row.detail["attempts"]] == [0.2, 0.4, 0.8]
     assert [one["iterations"] for one in row.detail["attempts"]] == [10, 20, 40]
-    assert row.detail["attempts"][0]["reasons"] == ["few_samples"]
+    assert row.detail["attempts"][0]["reasons"] == ["few_samples", "unwatched"]
     assert row.n_samples == 40
 
 

@@ -28,7 +28,7 @@ GOOD = Observed(
     engine=Engine.TRTEXEC,
     precision=Precision.FP16,
     runs=(RUN,),
-    telemetry=(QUIET,),
+    telemetry=(QUIET,) * 3,
     lock=ClockLock(True, 1980, "locked at 1980 MHz"),
     finite=True,
     floor_ms=1.5,
@@ -156,6 +156,25 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
             "SUSPECT",
             "qdq",
         ),
+        (
+            replace(GOOD, confidential=True),
+            Reason.CONFIDENTIAL_COMPUTING,
+            "SUSPECT",
+            "CUDA events.*11.1",
+        ),
+        (replace(GOOD, telemetry=()), Reason.UNWATCHED, "VALID", "1 of 1.*CUDA_VISIBLE_DEVICES"),
+        (
+            replace(GOOD, runs=(RUN,) * 3, telemetry=(QUIET,) * 2),
+            Reason.UNWATCHED,
+            "VALID",
+            "1 of 3",
+        ),
+        (
+            replace(GOOD, telemetry=(replace(QUIET, sm_clock_mhz=None, throttle=None),)),
+            Reason.UNWATCHED,
+            "VALID",
+            "did not tell",
+        ),
         (replace(GOOD, skipped_tactics=3), Reason.SKIPPED_TACTICS, "VALID", "3 tactics"),
     ],
 )
@@ -192,6 +211,18 @@ def test_every_reason_has_a_rule():
 )
 def test_harmless_telemetry(fields):
     assert judge(replace(GOOD, telemetry=(replace(QUIET, **fields),))).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"confidential": True, "event_timed": False},
+        {"confidential": False},
+        {"confidential": None},
+    ],
+)
+def test_confidential_computing_doubts_only_what_events_timed_under_it(fields):
+    assert judge(replace(GOOD, **fields)) == verdict.Judgement(Verdict.VALID)
 
 
 def test_a_cpu_has_rules_of_its_own():
