@@ -217,7 +217,7 @@ def test_the_card_is_the_one_that_cuda_sees_first(card, visible, handle):
 FIRST, SECOND = (
     "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6",
     "GPU-89aaf937-d72c-4106-c12f-20bd9fae0001",
-)  # noqa: E501
+)
 SLICES = ["MIG-4c5a27e8-e508-5556-b2ea-7e549465741e", "MIG-4c77aaaa-e508-5556-b2ea-000000000001"]
 
 
