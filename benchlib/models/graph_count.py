@@ -41,10 +41,15 @@ _NUMBERS = frozenset(
         onnx.TensorProto.FLOAT8E5M2,
     }
 )
-# The two factors among the inputs of what multiplies and adds.
-_FACTORS = {"QLinearConv": (0, 3), "QLinearMatMul": (0, 3), "QGemm": (0, 3)} | dict.fromkeys(
-    ("Conv", "FusedConv", "ConvInteger", "ConvTranspose", *_PRODUCTS - {"QLinearMatMul"}), (0, 1)
-)
+# The two factors among the inputs of what multiplies and adds. Some quantise their first factor
+# themselves; what they compute in is the type of the second.
+_FACTORS = {
+    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "DeformConv", "FusedConv"), (0, 1)),
+    **dict.fromkeys(_PRODUCTS | {"MatMulIntegerToFloat", "Einsum", "Attention"}, (0, 1)),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), (0, 1)),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), (0, 3)),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulNBits"), (1, 1)),
+}
 # Between a dequantiser and the product it serves.
 _SEEN_THROUGH = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 _TYPE_WORDS = {

@@ -10,7 +10,7 @@ import pytest
 
 from benchlib.models import graph_count
 
-HEAD = '<ir_version: 10, opset_import: ["": 21, "own": 1]>'
+HEAD = '<ir_version: 10, opset_import: ["": 21, "own": 1, "com.microsoft": 1]>'
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,17 @@ HEAD = '<ir_version: 10, opset_import: ["": 21, "own": 1]>'
             "uint8",
         ),
         (
+            """(float[8,8] x, int8[8,4] w, float s) => (float[8,4] y)
+            { y = com.microsoft.DynamicQuantizeMatMul (x, w, s) }""",
+            "int8",
+        ),
+        # What an operator unknown to ONNX gives has no type; the weights have one.
+        (
+            """(float16[8,8] x, float16[8,4] w) => (float16[8,4] y)
+            { a = com.microsoft.Gelu (x) y = MatMul (a, w) }""",
+            "fp16",
+        ),
+        (
             """(bool c, float16[8,8] x, float16[8,4] w) => (float16[8,4] y)
             { y = If (c) <
                 then_branch = t () => (float16[8,4] a) { a = MatMul (x, w) },
@@ -74,7 +85,7 @@ HEAD = '<ir_version: 10, opset_import: ["": 21, "own": 1]>'
     ],
     ids=[
         *("plain", "half", "bf16", "half weights", "q/dq", "transposed q/dq", "8-bit weights"),
-        *("dynamic", "qlinear", "in a branch"),
+        *("dynamic", "qlinear", "fused dynamic", "after a foreign operator", "in a branch"),
     ],
 )
 def test_the_type_of_a_product(tmp_path: Path, body: str, expected: str) -> None:
