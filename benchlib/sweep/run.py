@@ -255,7 +255,9 @@ class _Run:
         except EXPECTED as error:
             log.debug("%s failed", case.key, exc_info=error)
             fault = failure.of_error(error)
-            kept = self._save_log(evidence)
+            # The row of an attempt before this one stands, and with it that attempt's log.
+            name = f".attempt{attempt}" if attempt > 1 else ""
+            kept = self._save_log(evidence, name)
             return self._assembler.failed(evidence, fault, kept, fingerprint), False
 
     def _save_samples(self, evidence: Evidence) -> list[str]:
@@ -274,13 +276,14 @@ class _Run:
                 files.append(self._store.save_samples(f"{name}.telemetry.jsonl", series))
         return files
 
-    def _save_log(self, evidence: Evidence) -> str | None:
+    def _save_log(self, evidence: Evidence, ending: str = "") -> str | None:
         """Keep what the programs said; None when there is nothing or no room for it."""
         text = evidence.log_text()
         if not text:
             return None
         try:
-            return self._store.save_log(evidence.case.key, self._bench.places.shorten(text))
+            key = f"{evidence.case.key}{ending}"
+            return self._store.save_log(key, self._bench.places.shorten(text))
         except OSError as error:
             log.warning("the log of %s is lost: %s", evidence.case.key, error.strerror)
             return None

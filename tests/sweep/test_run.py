@@ -220,6 +220,13 @@ def test_a_retry_that_fails_does_not_lose_the_number(
     assert "attempt 2 failed" in row.message
     assert [one["status"] for one in row.detail["attempts"]] == ["ok", "failed"]
     assert row.detail["ended_by"].startswith("failed")
+    log = (tmp_path / "set" / row.log).read_text()
+    assert [flags(argv) for argv in row.detail["commands"]] == [
+        list(arguments) for arguments in engine_log.started(log)
+    ]
+    later = (tmp_path / "set" / "logs" / f"{row.key}.attempt2.log").read_text()
+    assert "--loadEngine" in later
+    assert "--saveEngine" not in later
 
 
 def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script: Script) -> None:
