@@ -124,6 +124,17 @@ class Layer:
             return self.inputs[0]
         return computed
 
+    @property
+    def is_quantised(self) -> bool:
+        """Whether it does the arithmetic of a quantised network, in eight bits or fewer.
+
+        A mask that is scaled up in UINT8 has the type and is nothing of the kind.
+        """
+        narrow = self.computes and self.precision in _EIGHT_BITS | _FOUR_BITS
+        return narrow and (
+            self.precision != "uint8" or self._is_product() or "QLinear" in (self.type or "")
+        )
+
     def _is_product(self) -> bool:
         return any(_PRODUCTS.search(text) for text in (self.type or "", self.name))
 

@@ -135,7 +135,12 @@ def started(text: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _unquoted(argument: str) -> str:
-    return "".join(shlex.split(argument)) if argument.startswith("'") else argument
+    if not argument.startswith("'"):
+        return argument
+    try:
+        return "".join(shlex.split(argument))
+    except ValueError:
+        return argument
 
 
 def _metrics(said: Iterable[str]) -> Iterator[tuple[str, Metric]]:

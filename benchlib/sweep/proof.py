@@ -71,6 +71,8 @@ class Proof:
             "file's products": {word: n / products for word, n in self.declared.items()},
         }
         found = {what: engine_layers.below(share, precision) for what, share in shares.items()}
+        if not any(layer.is_quantised for layer in self.layers):
+            found["computing layers"].pop("uint8", None)
         return {what: types for what, types in found.items() if types}
 
     def as_json(self) -> dict[str, Any]:

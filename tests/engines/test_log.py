@@ -209,6 +209,7 @@ def test_a_plan_tells_who_wrote_it(good_plan: Path) -> None:
         ("--onnx=it's.onnx '--saveEngine=a b'", ("--onnx=it's.onnx", "--saveEngine=a b")),
         ("--shapes='a:b':1x3 -h", ("--shapes='a:b':1x3", "-h")),
         ("--onnx=a - b -1.onnx", ("--onnx=a - b -1.onnx",)),
+        ("'--onnx=a", ("'--onnx=a",)),
         ("", ()),
     ],
 )

@@ -12,6 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Typing, Verdict
 from benchlib.engines import discovery, layers
+from benchlib.engines.layers import Layer
 from benchlib.sweep import matrix, parameters, proof, run
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.proof import Proof
@@ -81,6 +82,27 @@ def test_the_files_own_types_are_part_of_the_proof() -> None:
     assert found.below(Precision.FP32) == {"file's products": {"fp16": 0.75}}
     assert found.below(Precision.FP16) == {}
     assert found.as_json()["declared"] == {"fp16": 3, "fp32": 1}
+
+
+def layer(kind: str, *types: str) -> Layer:
+    return Layer(kind, kind, types[:1], types[-1:])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "below"),
+    [
+        # A mask is cast to UINT8 and scaled up: no arithmetic of the network.
+        ([("Conv", "fp32"), ("ArgMax", "fp32", "int64"), ("Resize", "uint8")], {}),
+        ([("QLinearConv", "uint8"), ("Resize", "uint8")], {"uint8": 1.0}),
+        ([("Conv", "fp32"), ("QLinearAdd", "uint8")], {"uint8": 0.5}),
+        ([("CaskConvolution", "fp32"), ("PointWiseV2", "int8")], {"int8": 0.5}),
+        ([("Conv", "fp32"), ("LayerNormalization", "fp16")], {"fp16": 0.5}),
+    ],
+)
+def test_which_layers_are_below_fp32(kinds: list[tuple[str, ...]], below: dict[str, float]) -> None:
+    engine = tuple(layer(*kind) for kind in kinds)
+    found = Proof(engine, macs=(None,) * len(engine)).below(Precision.FP32)
+    assert found == ({"computing layers": below} if below else {})
 
 
 def fp32_row(path: Path, folder: Path) -> Row:
