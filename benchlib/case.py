@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -69,6 +70,27 @@ class Engine(Word):
     TENSORRT_PYTHON = "tensorrt_python"
     ONNXRUNTIME_CPU = "onnxruntime_cpu"
     FAKE = "fake"
+
+
+_PARTITIONS = ("MIG", "vGPU", "MPS", "green context")
+"""How a card may be shared out, as the names of devices have it."""
+
+
+def device_name(card: str, partitions: Iterable[str] = ()) -> str:
+    """What a row calls a card of which only a part was used: ``NVIDIA H100 (MIG 1g.10gb)``.
+
+    ``card`` may name a part already, of which ``partitions`` are then parts.
+    """
+    whole = partition(card)
+    told = ", ".join([*filter(None, [whole]), *partitions])
+    name = card.removesuffix(f" ({whole})") if whole else card
+    return f"{name} ({told})" if told else name
+
+
+def partition(device: str | None) -> str:
+    """The part of a card that ``device`` names as :func:`device_name` does; empty for a whole."""
+    _, bracket, told = str(device or "").removesuffix(")").rpartition(" (")
+    return told if bracket and told.startswith(_PARTITIONS) else ""
 
 
 class Int8Method(Word):

@@ -231,12 +231,8 @@ def plan(
     from benchlib.engines.version import parse
 
     planned = planning.plan(preset, _overrides(parameters), tensorrt=tensorrt, engine=engine)
-    if tensorrt is not None and (release := parse(tensorrt)) > flags.newest():
-        click.echo(
-            f"benchlib: note: TensorRT {release} is newer than the newest flags known here, those "
-            f"of {flags.newest()}; they are assumed",
-            err=True,
-        )
+    if tensorrt is not None and (words := flags.assumed(parse(tensorrt))):
+        click.echo(f"benchlib: note: {words}", err=True)
     if as_json:
         _emit([step.as_json() for step in planned])
     else:

@@ -12,14 +12,15 @@ import pandas as pd
 from benchlib.analysis import order, resampling
 from benchlib.analysis.measured import MeasuredSet, usable
 from benchlib.analysis.wording import plural
-from benchlib.case import Word
+from benchlib.case import Word, partition
 from benchlib.errors import InputError
 
 CASE = ("model", "precision", "batch", "height", "width", "shape_mode")
 """What has to be the same for two rows to be of one case."""
 
-IF_KNOWN = ("typing", "int8_method")
-"""What has to be the same as well where both rows have it."""
+IF_KNOWN = ("typing", "int8_method", "partition")
+"""What has to be the same as well where both rows have it. ``partition`` is the part of the card
+that the device's name tells, such as a MIG slice, empty for a whole one."""
 
 _NO_DIFFERENCE = frozenset(
     {
@@ -92,7 +93,7 @@ class Comparison:
 
     ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
     with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
-    ``unlike`` counts pairs left out because typing or INT8 method differ.
+    ``unlike`` counts pairs left out because typing, INT8 method or part of the card differ.
     """
 
     first: str
@@ -149,7 +150,11 @@ class Comparison:
 
     def _surroundings(self) -> list[str]:
         unlike = plural(self.unlike, "pair")
-        left_out = [f"{unlike} left out: typing or INT8 method differ"] if self.unlike else []
+        left_out = (
+            [f"{unlike} left out: typing, INT8 method or part of the card differ"]
+            if self.unlike
+            else []
+        )
         return left_out + [
             f"  {one.field}: {one.first} -> {one.second}" for one in self.differences
         ]
@@ -219,7 +224,8 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(place=range(len(frame)))
+    parts = [None if pd.isna(device) else partition(str(device)) for device in frame["device"]]
+    return frame.assign(place=range(len(frame)), partition=parts)
 
 
 def _several_engines(frame: pd.DataFrame) -> bool:

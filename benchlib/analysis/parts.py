@@ -1,6 +1,7 @@
 """Parts of a table whose rows may be compared with each other.
 
-Rows are comparable when engine, batch, shape mode, typing and INT8 method agree. A set that
+Rows are comparable when engine, batch, shape mode, device (a slice of a card is another device
+than the card), typing and INT8 method agree. A set that
 varies one of these is tested part by part, never mixed.
 """
 
@@ -16,7 +17,7 @@ from benchlib.case import Int8Method, Precision
 from benchlib.models import lineup
 
 _CELL = ["model", "precision", "resolution"]
-_SHARED = ["engine", "batch", "shape_mode"]
+_SHARED = ["engine", "batch", "shape_mode", "device"]
 _WORDS = len(_SHARED) + 2
 _BY = "/"
 """Between a precision and the method it was made by."""
@@ -136,9 +137,9 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
 
 
 def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Rows that agree in all but INT8 method, with their engine, batch, shapes and typing."""
-    for (engine, batch, shapes), rows in frame.groupby(_SHARED, dropna=False, sort=True):
-        shared = (_word(engine), f"batch {batch:.0f}", _word(shapes))
+    """Rows that agree in all but INT8 method, with engine, batch, shapes, device and typing."""
+    for (engine, batch, shapes, device), rows in frame.groupby(_SHARED, dropna=False, sort=True):
+        shared = (_word(engine), f"batch {batch:.0f}", _word(shapes), _word(device))
         typings = list(rows["typing"].dropna().unique())
         if not rows.duplicated(_CELL).any() or not typings:
             yield (*shared, ""), rows

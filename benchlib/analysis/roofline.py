@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from benchlib.analysis.measured import MeasuredSet, usable
-from benchlib.case import Engine, Precision
+from benchlib.case import Engine, Precision, partition
 from benchlib.sweep import roof as peaks
 
 OPERATIONS_PER_MAC = peaks.OPERATIONS_PER_MAC
@@ -110,7 +110,10 @@ def roofs(measured: MeasuredSet, precision: str) -> Roofs | None:
     if (rows["engine"] == Engine.ONNXRUNTIME_CPU.value).any():
         return None
     devices = rows["device"].dropna().unique()
-    return _data_sheet(str(devices[0]), precision, used) if len(devices) == 1 else None
+    if len(devices) != 1 or partition(str(devices[0])):
+        # A data sheet is of the whole card
+        return None
+    return _data_sheet(str(devices[0]), precision, used)
 
 
 def points(measured: MeasuredSet) -> tuple[Point, ...]:

@@ -52,7 +52,8 @@ _CUDA_ENV = {"CUDA_MODULE_LOADING": "LAZY"}
 # of them changed behind its back would make the row's label untrue.
 _OURS = frozenset(
     """
-    --onnx --saveEngine --loadEngine --skipInference --buildOnly --getPlanVersionOnly --help -h
+    --onnx --saveEngine --loadEngine --saveEngineSo --loadEngineSo --skipInference --buildOnly
+    --getPlanVersionOnly --help -h
     --fp16 --bf16 --int8 --fp8 --int4 --best --calib --stronglyTyped --noTF32
     --precisionConstraints --layerPrecisions --layerOutputTypes --inputIOFormats --outputIOFormats
     --minShapes --optShapes --maxShapes --shapes --profile --useProfile --device

@@ -5,8 +5,10 @@ line of ours before anything runs. :meth:`FlagTable.parse` reads as trtexec does
 its value, numbers are read by prefix) and serves the stand-ins.
 
 The tables of 8.6, 10.0, 10.16 and 11.1 were read off trtexec's own parser; flags that came
-between two of them are listed with the release that brought them. Standard library only: the
-stand-ins import this under a bare interpreter.
+between two of them are listed with the release that brought them. So are those of 11.2 to 11.5,
+each with its ``source``: of these releases only what NVIDIA wrote of them was seen, and 11.1's
+flags are taken to be there still. Standard library only: the stand-ins import this under a bare
+interpreter.
 """
 
 from __future__ import annotations
@@ -263,7 +265,7 @@ def table(version: Version) -> FlagTable:
     A release between two known ones has the older's flags and those listed as new since then.
     Within a major version nothing was taken away, while a new major took flags away: 11.0
     therefore has 11.1's table, and not 10.16's with its precision switches. A release later than
-    all has the newest table. Raises :class:`InputError` before 8.6.
+    all has the newest table; :func:`assumed` says so. Raises :class:`InputError` before 8.6.
     """
     bases = _bases()
     if version < min(bases):
@@ -280,8 +282,24 @@ def table(version: Version) -> FlagTable:
 
 
 def newest() -> Version:
-    """The newest release whose flags are known."""
+    """The newest release whose flags were read off trtexec's parser."""
     return max(_bases())
+
+
+def assumed(version: Version) -> str | None:
+    """What is assumed of the flags of ``version``, in a sentence; None where they are known."""
+    last_read, last_told = newest(), max(newest(), *_between())
+    if version <= last_read:
+        return None
+    if (version.major, version.minor) <= (last_told.major, last_told.minor):
+        return (
+            f"the flags of TensorRT {version} are assumed: those of {last_read}, and what is "
+            "known from NVIDIA's documentation to have come since"
+        )
+    return (
+        f"TensorRT {version} is newer than the newest flags known here, those of {last_told}; "
+        "they are assumed"
+    )
 
 
 @cache

@@ -25,7 +25,7 @@ _TYPES = (
     ("fp4", re.compile(r"\b(?:FP4\w*|Float4\w*)\b", re.IGNORECASE)),
     ("uint8", re.compile(r"\bUInt8\b", re.IGNORECASE)),
     ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
-    ("int4", re.compile(r"\bInt4\b", re.IGNORECASE)),
+    ("int4", re.compile(r"\bU?Int4\b", re.IGNORECASE)),
     ("int32", re.compile(r"\bInt32\b", re.IGNORECASE)),
     ("int64", re.compile(r"\bInt64\b", re.IGNORECASE)),
     ("bool", re.compile(r"\bBool\b", re.IGNORECASE)),
@@ -33,11 +33,12 @@ _TYPES = (
 )
 
 _EIGHT_BITS = frozenset({"int8", "uint8", "fp8"})
+_FOUR_BITS = frozenset({"int4", "fp4"})
 
 # Layers that only move, convert or name data; their type says nothing about the arithmetic.
 _MOVERS = re.compile(
     r"^(?:Reformat|Reorder|NoOp|Constant|Shape|Signal|Wait|Copy|Shuffle|Cast|Identity|"
-    r"Quantize|Dequantize|QuantizeLinear|DequantizeLinear|Reshape|Transpose)",
+    r"Quantize|Dequantize|DynamicQuantizeLinear|Reshape|Transpose)",
     re.IGNORECASE,
 )
 # What the builders put between the names of nodes they made into one layer.
@@ -54,12 +55,27 @@ MOVING = "moving"
 
 _PRODUCTS = re.compile(r"Conv|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected", re.IGNORECASE)
 
-# What counts as "the precision that was asked for, or less".
+_FLOATS = frozenset({"fp32", "fp16", "bf16"})
+_BELOW_FP32 = frozenset({"bf16", "fp16"}) | _EIGHT_BITS | _FOUR_BITS
+
+# What counts as "the precision that was asked for, or less"; for FP32 and TF32, less only.
 _LOW = {
+    Precision.FP32: _BELOW_FP32,
+    Precision.TF32: _BELOW_FP32,
     Precision.FP16: frozenset({"fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
     Precision.BF16: frozenset({"bf16", "int8", "uint8", "fp8", "int4", "fp4"}),
     Precision.INT8: frozenset({"int8", "uint8", "int4"}),
     Precision.FP8: frozenset({"fp8", "fp4"}),
+}
+
+# What is less than the precision that was asked for.
+_BELOW = {
+    Precision.FP32: _BELOW_FP32,
+    Precision.TF32: _BELOW_FP32,
+    Precision.FP16: _EIGHT_BITS | _FOUR_BITS,
+    Precision.BF16: _EIGHT_BITS | _FOUR_BITS,
+    Precision.INT8: _FOUR_BITS,
+    Precision.FP8: _FOUR_BITS,
 }
 
 
@@ -95,11 +111,29 @@ class Layer:
         """The type it computes in: that of its output.
 
         A convolution or matrix product of 8-bit inputs computes in 8 bits even where it hands
-        its result on in a wider type.
+        its result on in a wider type; so does one that makes its input so itself and shows only
+        its weights in 8 bits. A layer that takes wider numbers and gives UINT8, as for an image
+        or a mask, converts its result at the end.
         """
-        if self.inputs and self.inputs[0] in _EIGHT_BITS and self._is_product():
+        if self._is_product():
+            narrow = next((one for one in self.inputs[:2] if one in _EIGHT_BITS | _FOUR_BITS), None)
+            if narrow is not None:
+                return narrow
+        computed = next((output for output in self.outputs if output is not None), None)
+        if computed == "uint8" and self.inputs and self.inputs[0] in _FLOATS:
             return self.inputs[0]
-        return next((output for output in self.outputs if output is not None), None)
+        return computed
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether it does the arithmetic of a quantised network, in eight bits or fewer.
+
+        A mask that is scaled up in UINT8 has the type and is nothing of the kind.
+        """
+        narrow = self.computes and self.precision in _EIGHT_BITS | _FOUR_BITS
+        return narrow and (
+            self.precision != "uint8" or self._is_product() or "QLinear" in (self.type or "")
+        )
 
     def _is_product(self) -> bool:
         return any(_PRODUCTS.search(text) for text in (self.type or "", self.name))
@@ -185,14 +219,18 @@ def _shared_out(parts: Iterable[tuple[str, float]]) -> dict[str, float] | None:
 
 
 def low(shares: Mapping[str, float] | None, precision: Precision) -> float | None:
-    """The part of ``shares`` in ``precision`` or less.
+    """The part of ``shares`` in ``precision`` or less; None when nothing is known.
 
-    None for FP32 and TF32, which are not low, and when nothing is known.
+    FP32 and TF32 are not low: of them, the part in less.
     """
-    words = _LOW.get(precision)
-    if words is None or shares is None:
+    if shares is None:
         return None
-    return sum(value for word, value in shares.items() if word in words)
+    return sum(value for word, value in shares.items() if word in _LOW[precision])
+
+
+def below(shares: Mapping[str, float] | None, precision: Precision) -> dict[str, float]:
+    """Those of ``shares`` whose type is less than ``precision``; empty when nothing is known."""
+    return {word: value for word, value in (shares or {}).items() if word in _BELOW[precision]}
 
 
 def _layer(record: str | dict[str, Any]) -> Layer:

@@ -7,6 +7,7 @@ others) gives None or an empty tuple, never a made-up number.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _BANNER = re.compile(
     r"^&&&& (?P<state>RUNNING|PASSED|FAILED|WAIVED) (?P<tool>\S+) "
     r"\[TensorRT v(?P<version>\d+)\](?: \[b\d+\])? # (?P<command>.*)$"
 )
+_NEXT_FLAG = re.compile(r" (?='?--?[A-Za-z])")
 _MESSAGE = re.compile(
     r"^\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \[(?P<severity>[FEWIV])\] (?:\[TRT\] )?(?P<text>.*)$"
 )
@@ -116,6 +118,29 @@ def read(text: str) -> Log:
         cuda_failure=_first(_CUDA, lines),
         last_line=next((line for line in reversed(lines) if line), ""),
     )
+
+
+def started(text: str) -> tuple[tuple[str, ...], ...]:
+    """The arguments of each program that began, in order, as its first banner repeats them.
+
+    trtexec joins them by spaces and quotes nothing, so a blank parts two arguments only where a
+    flag follows. The stand-ins quote an argument as a shell would, from its start on.
+    """
+    banners = (_BANNER.match(line.rstrip()) for line in text.splitlines())
+    return tuple(
+        tuple(map(_unquoted, _NEXT_FLAG.split(banner["command"])[1:]))
+        for banner in banners
+        if banner is not None and banner["state"] == "RUNNING"
+    )
+
+
+def _unquoted(argument: str) -> str:
+    if not argument.startswith("'"):
+        return argument
+    try:
+        return "".join(shlex.split(argument))
+    except ValueError:
+        return argument
 
 
 def _metrics(said: Iterable[str]) -> Iterator[tuple[str, Metric]]:

@@ -11,6 +11,10 @@ from benchlib.engines.version import Version, parse
 
 CPU = "cpu"
 
+TIMED_OTHERWISE = Version(11, 1)
+"""The first trtexec that times by a kernel that reads %globaltimer where Confidential Computing
+makes the times of CUDA events unreliable."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -37,6 +41,15 @@ class Program:
     def release(self) -> Version:
         """``version`` as numbers."""
         return parse(self.version)
+
+    @property
+    def event_timed(self) -> bool:
+        """Whether CUDA events give the times, and not under Confidential Computing another clock.
+
+        trtexec from 11.1 on has such a one; the stand-in has not, whatever its version.
+        """
+        stamped = self.engine is not Engine.TENSORRT_PYTHON and self.release >= TIMED_OTHERWISE
+        return not (self.on_cpu or stamped)
 
     def flag_table(self) -> FlagTable:
         """The flags this program knows."""

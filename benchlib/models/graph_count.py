@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 import onnxruntime
+from google.protobuf.message import DecodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from benchlib.models import onnx_file
@@ -38,6 +41,30 @@ _NUMBERS = frozenset(
         onnx.TensorProto.FLOAT8E5M2,
     }
 )
+# The two factors among the inputs of what multiplies and adds. Some quantise their first factor
+# themselves; what they compute in is the type of the second.
+_FACTORS = {
+    **dict.fromkeys(("Conv", "ConvInteger", "ConvTranspose", "DeformConv", "FusedConv"), (0, 1)),
+    **dict.fromkeys(_PRODUCTS | {"MatMulIntegerToFloat", "Einsum", "Attention"}, (0, 1)),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), (0, 1)),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), (0, 3)),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulNBits"), (1, 1)),
+}
+# Between a dequantiser and the product it serves.
+_SEEN_THROUGH = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+_TYPE_WORDS = {
+    onnx.TensorProto.FLOAT: "fp32",
+    onnx.TensorProto.DOUBLE: "fp64",
+    onnx.TensorProto.FLOAT16: "fp16",
+    onnx.TensorProto.BFLOAT16: "bf16",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.FLOAT8E4M3FN: "fp8",
+    onnx.TensorProto.FLOAT8E5M2: "fp8",
+    onnx.TensorProto.INT4: "int4",
+    onnx.TensorProto.UINT4: "int4",
+}
+_NARROW_WORDS = frozenset({"int8", "uint8", "fp8", "int4"})
 _LOG_FATAL_ONLY = 4  # what ONNX Runtime complains of comes back as an exception as well
 _RUNTIME_ERRORS = (
     ort_errors.Fail,
@@ -161,6 +188,66 @@ def parameters(graph: onnx.GraphProto) -> int:
         and name not in others
         and (tensor.data_type in _NUMBERS or name in quantised)
     )
+
+
+def products_by_type(path: Path) -> dict[str, int]:
+    """How many convolutions and matrix products the file has, by the type they compute in there.
+
+    A product between dequantisers of its input and its weights is one of their type. Functions
+    of the file are looked into, and so are the branches and bodies of its control flow. Products
+    whose type stays unknown are left out; a file that cannot be looked through gives none.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except (OSError, DecodeError, ValueError, RuntimeError):
+        # ONNX's own errors are among the last two
+        return {}
+    return dict(Counter(_product_types(graph, {}, {})))
+
+
+def _product_types(
+    graph: onnx.GraphProto, outer: Mapping[str, str], makers: Mapping[str, onnx.NodeProto]
+) -> Iterator[str]:
+    """The type of each product in ``graph``; ``outer`` and ``makers`` are its surroundings'."""
+    types = {**outer, **_tensor_types(graph)}
+    makers = {**makers, **{name: node for node in graph.node for name in node.output}}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _product_types(inner, types, makers)
+        places = _FACTORS.get(node.op_type)
+        if places is None or len(node.input) <= max(places):
+            continue
+        factors = [node.input[place] for place in places]
+        stored = [_stored_type(name, types, makers) for name in factors]
+        # Weights alone in a narrow type are widened before they are multiplied.
+        whole = stored if _NARROW_WORDS.issuperset(stored) else map(types.get, factors)
+        found = next(filter(None, whole), None)
+        if found is not None:
+            yield found
+
+
+def _tensor_types(graph: onnx.GraphProto) -> dict[str, str]:
+    types = {tensor.name: _TYPE_WORDS.get(tensor.data_type) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = _TYPE_WORDS.get(value.type.tensor_type.elem_type)
+    return {name: word for name, word in types.items() if word is not None}
+
+
+def _stored_type(
+    name: str, types: Mapping[str, str], makers: Mapping[str, onnx.NodeProto]
+) -> str | None:
+    """The type of a tensor, or of what it is dequantised from."""
+    maker = makers.get(name)
+    while maker is not None and maker.op_type in _SEEN_THROUGH:
+        name = maker.input[0]
+        maker = makers.get(name)
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        return types.get(maker.input[0])
+    return types.get(name)
 
 
 def _not_weights(node: onnx.NodeProto) -> list[str]:

@@ -101,13 +101,14 @@ def faults() -> Grid:
 
 
 def commands(measured: MeasuredSet) -> str:
-    """HTML: the commands of one good row per precision, without folders; repeats are left out."""
+    """HTML: the commands of one good row per precision, without folders; repeats are left out.
+
+    The first row that ran most kinds of them: where an engine was found, none was built.
+    """
     rows = measured.frame[measured.frame["status"] == Status.OK.value]
     parts = []
     for precision, some in rows.groupby("precision", observed=True):
-        lines = _distinct(
-            next(filter(None, (measured.commands(str(key)) for key in some["key"])), ())
-        )
+        lines = max((_distinct(measured.commands(str(key))) for key in some["key"]), key=len)
         if lines:
             said = escape("\n\n".join(shlex.join(argv) for argv in lines))
             parts.append(

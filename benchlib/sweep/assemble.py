@@ -26,12 +26,16 @@ from benchlib.sweep.workshop import Network
 
 @dataclass(frozen=True, slots=True)
 class Assembler:
-    """Writes the rows of one run. ``device`` is the GPU's name or ``cpu``."""
+    """Writes the rows of one run. ``device`` is the GPU's name or ``cpu``.
+
+    ``confidential`` is whether Confidential Computing was on, None where that is not known.
+    """
 
     parameters: Parameters
     program: Program
     device: str
     lock: ClockLock = NOT_ASKED
+    confidential: bool | None = None
 
     def skipped(self, case: Case, reason: str, fingerprint: str) -> Row:
         """The row of a case that this program cannot honestly run."""
@@ -65,7 +69,13 @@ class Assembler:
 
         ``files`` are the raw series, relative to the set.
         """
-        found = Findings(evidence, self.lock, self.device)
+        found = Findings(
+            evidence,
+            self.lock,
+            self.device,
+            confidential=self.confidential,
+            event_timed=self.program.event_timed,
+        )
         headline, pooled, judgement = found.headline, found.pooled, found.judgement
         row = Row(
             **self._known(evidence, found.proof),
@@ -169,6 +179,7 @@ class Assembler:
             "warm_up": [trial.as_json() for trial in evidence.trials],
             "memory_freed": evidence.memory_freed,
             "clock_lock": asdict(self.lock),
+            **({} if evidence.on_cpu else {"confidential_computing": self.confidential}),
         }
 
 

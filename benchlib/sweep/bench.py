@@ -69,8 +69,6 @@ class Bench:
                 dynamic=graph.dynamic,
             )
             for command in planned:
-                if command.phase is not Phase.TIME:
-                    evidence.commands.append(self.places.argv(command))
                 if command.phase is Phase.BUILD:
                     engine = engine or self._engine(evidence, graph, command, build)
                     continue
@@ -108,7 +106,6 @@ class Bench:
         while True:
             warm_up_ms = evidence.warm_up_ms
             told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
-            evidence.commands.append(self.places.argv(told))
             run = self._timed(evidence, told, files, which)
             trial = warmup.judge(which, warm_up_ms, run.compute_ms, run.readings, run.span_s)
             evidence.trials.append(trial)
@@ -150,6 +147,9 @@ class Bench:
         product.unlink(missing_ok=True)
         start = len(evidence.log_text())
         ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
+        # Here and nowhere else, so that a row lists what ran: an engine that was found is not
+        # built, and one profile serves all processes.
+        evidence.commands.append(self.places.argv(command))
         if ended.timed_out:
             raise timeout(command.phase, ended)
         # Without this machine's paths: the words end up in messages.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from benchlib import __version__
+from benchlib import __version__, case
 from benchlib.case import Engine, Precision
 from benchlib.engines.program import Program
 from benchlib.sweep.gpu import Gpu
@@ -22,6 +23,9 @@ from benchlib.sweep.places import model_name
 from benchlib.sweep.roofs import Roofs
 
 SCHEMA_VERSION = 1
+
+GREEN_CONTEXT = "--greenContext"
+"""trtexec's flag, from 11.4 on: ``sm:N[,cosched:M]``."""
 
 PACKAGES = (
     "cuda-bindings",
@@ -59,7 +63,7 @@ class Environment(BaseModel):
     engine: Engine
     engine_version: str
     device: str
-    gpu: dict[str, str | float | None] | None
+    gpu: dict[str, str | bool | float | None] | None
     roofs: Roofs | None = None
     driver: str | None
     cuda: str | None
@@ -94,7 +98,7 @@ def describe(
 
     Its notes are kept, and roofs that were measured on the same device.
     """
-    device = device_name(program, gpu)
+    device = device_name(program, gpu, parameters.extra_flags)
     here = earlier if earlier is not None and earlier.device == device else None
     runs = dict(earlier.parameters) if earlier is not None else {}
     runs[parameters.precision] = public(parameters)
@@ -123,11 +127,21 @@ def describe(
     )
 
 
-def device_name(program: Program, gpu: Gpu | None) -> str:
-    """What a row calls the device: ``cpu``, the GPU's name, or its number without NVML."""
+def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = ()) -> str:
+    """What a row calls the device: ``cpu``, the GPU's name, or its number without NVML.
+
+    A green context among ``extra_flags`` gives the network a part of the card, which the name
+    then says.
+    """
     if program.on_cpu:
         return "cpu"
-    return program.device if gpu is None else gpu.name
+    name = program.device if gpu is None else gpu.name
+    contexts = [
+        f"green context {words}"
+        for flag, _, words in (flag.partition("=") for flag in extra_flags)
+        if flag == GREEN_CONTEXT
+    ]
+    return case.device_name(name, contexts)
 
 
 def public(parameters: Parameters) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from benchlib.errors import InputError
 from benchlib.graphs import make
@@ -69,7 +70,14 @@ def network(model: str, height: int, width: int) -> Network:
         accuracy_metric=card.accuracy_metric,
         accuracy_source=card.accuracy_source,
         note=count.reason,
+        products=_products(model),
     )
+
+
+def _products(model: str) -> dict[str, int]:
+    if not model.startswith(lineup.ONNX_PREFIX):
+        return {}
+    return graph_count.products_by_type(Path(model.removeprefix(lineup.ONNX_PREFIX)).expanduser())
 
 
 def serve(line: Connection) -> None:

@@ -11,7 +11,10 @@ from benchlib.sweep.nvml import Device
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML is silent."""
+    """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML is silent.
+
+    ``name`` says of which part of a card this is, where it is not a whole one.
+    """
 
     name: str
     driver: str | None
@@ -21,6 +24,7 @@ class Gpu:
     max_sm_clock_mhz: float | None
     max_memory_clock_mhz: float | None
     power_limit_w: float | None
+    confidential_computing: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,28 +41,22 @@ def describe(module: str = nvml.MODULE) -> Gpu | None:
 
 def _describe(device: Device) -> Gpu:
     handle = device.handle
-    cuda = _asked(device, "nvmlSystemGetCudaDriverVersion_v2")
-    memory = _asked(device, "nvmlDeviceGetMemoryInfo", handle)
-    capability = _asked(device, "nvmlDeviceGetCudaComputeCapability", handle)
-    milliwatts = _asked(device, "nvmlDeviceGetPowerManagementLimit", handle)
+    cuda = nvml.asked(device.module, "nvmlSystemGetCudaDriverVersion_v2")
+    memory = nvml.asked(device.module, "nvmlDeviceGetMemoryInfo", handle)
+    capability = nvml.asked(device.module, "nvmlDeviceGetCudaComputeCapability", handle)
+    milliwatts = nvml.asked(device.module, "nvmlDeviceGetPowerManagementLimit", handle)
     return Gpu(
         name=device.name() or "unnamed GPU",
-        driver=_asked(device, "nvmlSystemGetDriverVersion"),
+        driver=nvml.asked(device.module, "nvmlSystemGetDriverVersion"),
         cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         memory_mb=None if memory is None else memory.total / nvml.BYTES_PER_MB,
         compute_capability=None if capability is None else ".".join(map(str, capability)),
-        max_sm_clock_mhz=_asked(device, "nvmlDeviceGetMaxClockInfo", handle, nvml.SM_CLOCK),
-        max_memory_clock_mhz=_asked(device, "nvmlDeviceGetMaxClockInfo", handle, nvml.MEMORY_CLOCK),
+        max_sm_clock_mhz=nvml.asked(
+            device.module, "nvmlDeviceGetMaxClockInfo", handle, nvml.SM_CLOCK
+        ),
+        max_memory_clock_mhz=nvml.asked(
+            device.module, "nvmlDeviceGetMaxClockInfo", handle, nvml.MEMORY_CLOCK
+        ),
         power_limit_w=None if milliwatts is None else milliwatts / 1000,
+        confidential_computing=device.confidential_computing(),
     )
-
-
-def _asked(device: Device, question: str, *words: Any) -> Any:
-    """NVML's answer, None where this binding, driver or GPU does not know."""
-    function = getattr(device.module, question, None)
-    if function is None:
-        return None
-    try:
-        return function(*words)
-    except device.module.NVMLError:
-        return None

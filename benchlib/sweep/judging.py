@@ -23,12 +23,15 @@ from benchlib.sweep.verdict import Judgement, Observed
 class Findings:
     """Everything that is computed from the evidence of one measured case, each when asked for.
 
-    ``device`` is the GPU's name or ``cpu``.
+    ``device`` is the GPU's name or ``cpu``; ``confidential`` and ``event_timed`` are as in
+    :class:`Observed`.
     """
 
     evidence: Evidence
     lock: ClockLock
     device: str | None = None
+    confidential: bool | None = None
+    event_timed: bool = True
 
     @cached_property
     def runs(self) -> tuple[Summary, ...]:
@@ -87,6 +90,9 @@ class Findings:
                 transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
                 low_precision_share=self.proof.low_share(case.precision),
                 low_mac_share=self.proof.low_mac_share(case.precision),
+                below=self.proof.below(case.precision),
+                confidential=self.confidential,
+                event_timed=self.event_timed,
                 skipped_tactics=self.evidence.skipped_tactics,
             )
         )

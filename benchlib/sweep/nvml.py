@@ -8,6 +8,7 @@ card, where the caller has to know.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import time
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from benchlib.case import device_name
 from benchlib.errors import InputError
 
 MODULE = "pynvml"
@@ -37,30 +39,86 @@ ten times that, and something else holds it."""
 
 MEMORY_POLL_S = 0.2
 
+MIG_ENABLED = 1
+"""NVML_DEVICE_MIG_ENABLE."""
+
+VIRTUAL_GPU = 2
+"""NVML_GPU_VIRTUALIZATION_MODE_VGPU: a share of a card; 1, the whole card passed through, is
+none."""
+
+CONFIDENTIAL = 1
+"""NVML_CC_SYSTEM_FEATURE_ENABLED."""
+
+MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+"""Environment variable: percent of the card's multiprocessors that CUDA's MPS gives a process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A GPU: NVML's module, and its handle of the card."""
+    """A GPU: NVML's module, and its handle of the card or of a MIG slice of it.
+
+    ``card`` is the handle of the whole card where ``handle`` is a slice's; a slice has no clock,
+    temperature or throttling of its own. ``share`` is the percentage that CUDA's MPS leaves us.
+    """
 
     module: Any
     handle: Any
+    card: Any = None
+    is_slice: bool = False
+    share: str | None = None
 
     def name(self) -> str | None:
-        answer = self._ask("nvmlDeviceGetName")
-        return answer.decode() if isinstance(answer, bytes) else answer
+        """The card's name, with what part of it this is."""
+        name = _text(self._ask("nvmlDeviceGetName"))
+        if name is None:
+            return None
+        card, _, profile = name.partition(" MIG ")
+        parts = []
+        if self.is_slice or profile:
+            parts.append(f"MIG {profile}".strip())
+        elif self._mig_mode():
+            parts.append("MIG mode")
+        if self._ask("nvmlDeviceGetVirtualizationMode") == VIRTUAL_GPU:
+            parts.append("vGPU")
+        if self.share is not None:
+            parts.append(f"MPS {self.share} %")
+        return device_name(card, parts)
+
+    def confidential_computing(self) -> bool | None:
+        """Whether Confidential Computing or Protected PCIe is on; None where nothing tells."""
+        state = self._ask_system("nvmlSystemGetConfComputeState")
+        settings = self._confidential_settings()
+        told = [one for one in (state, settings) if one is not None]
+        if not told:
+            return None
+        return any(one.ccFeature == CONFIDENTIAL for one in told) or bool(
+            getattr(settings, "multiGpuMode", 0)
+        )
+
+    def _confidential_settings(self) -> Any:
+        """The later question, which knows Protected PCIe as well; its answer is an argument."""
+        kind = getattr(self.module, "c_nvmlSystemConfComputeSettings_v1_t", None)
+        if kind is None:
+            return None
+        settings = kind()
+        status = self._ask_system("nvmlSystemGetConfComputeSettings", ctypes.byref(settings))
+        return settings if status == 0 else None
+
+    def _mig_mode(self) -> bool:
+        return (self._ask("nvmlDeviceGetMigMode") or [0])[0] == MIG_ENABLED
 
     def sm_clock_mhz(self) -> int | None:
-        return self._ask("nvmlDeviceGetClockInfo", SM_CLOCK)
+        return self._ask_card("nvmlDeviceGetClockInfo", SM_CLOCK)
 
     def memory_clock_mhz(self) -> int | None:
-        return self._ask("nvmlDeviceGetClockInfo", MEMORY_CLOCK)
+        return self._ask_card("nvmlDeviceGetClockInfo", MEMORY_CLOCK)
 
     def power_w(self) -> float | None:
         milliwatts = self._ask("nvmlDeviceGetPowerUsage")
         return None if milliwatts is None else milliwatts / 1000
 
     def temperature_c(self) -> int | None:
-        return self._ask("nvmlDeviceGetTemperature", TEMPERATURE_GPU)
+        return self._ask_card("nvmlDeviceGetTemperature", TEMPERATURE_GPU)
 
     def energy_mj(self) -> int | None:
         """Millijoules since the driver was loaded (Volta and later)."""
@@ -68,8 +126,10 @@ class Device:
 
     def clock_event_bits(self) -> int | None:
         """Why the clock is where it is; older bindings call the same thing throttle reasons."""
-        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
-        return self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") if bits is None else bits
+        bits = self._ask_card("nvmlDeviceGetCurrentClocksEventReasons")
+        if bits is None:
+            bits = self._ask_card("nvmlDeviceGetCurrentClocksThrottleReasons")
+        return bits
 
     def memory_used_mb(self) -> float | None:
         answer = self._ask("nvmlDeviceGetMemoryInfo")
@@ -100,13 +160,33 @@ class Device:
         self.module.nvmlDeviceResetGpuLockedClocks(self.handle)
 
     def _ask(self, question: str, *words: Any) -> Any:
-        function = getattr(self.module, question, None)
-        if function is None:
-            return None
-        try:
-            return function(self.handle, *words)
-        except self.module.NVMLError:
-            return None
+        return self._ask_system(question, self.handle, *words)
+
+    def _ask_card(self, question: str, *words: Any) -> Any:
+        """As :meth:`_ask`; what a slice does not tell, its card may."""
+        answer = self._ask(question, *words)
+        if answer is None and self.card is not None:
+            return self._ask_system(question, self.card, *words)
+        return answer
+
+    def _ask_system(self, question: str, *words: Any) -> Any:
+        return asked(self.module, question, *words)
+
+
+def asked(module: Any, question: str, *words: Any) -> Any:
+    """NVML's answer; None where this binding, driver or GPU does not know."""
+    function = getattr(module, question, None)
+    if function is None:
+        return None
+    try:
+        return function(*words)
+    except module.NVMLError:
+        return None
+
+
+def _text(answer: str | bytes | None) -> str | None:
+    """Older bindings answer in bytes."""
+    return answer.decode() if isinstance(answer, bytes) else answer
 
 
 @contextmanager
@@ -115,8 +195,10 @@ def opened(
 ) -> Iterator[Device | None]:
     """Yield the GPU that CUDA would call device 0, or None when there is none to be seen.
 
-    Heeds ``CUDA_VISIBLE_DEVICES``. CUDA may number unlike cards by speed and NVML numbers them
-    by bus, so on a machine with unlike cards a UUID there is the safe way.
+    Heeds ``CUDA_VISIBLE_DEVICES``: a number, a UUID, or a beginning of one that no other device
+    shares; anything else there hides all devices from CUDA too. On a card in MIG mode CUDA's
+    device is a slice: the one named, else the first. CUDA may number unlike cards by speed and
+    NVML numbers them by bus, so on a machine with unlike cards a UUID there is the safe way.
     """
     try:
         nvml = importlib.import_module(module)
@@ -137,18 +219,71 @@ def opened(
 def _first_visible(nvml: Any, environ: Mapping[str, str]) -> Device | None:
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     first = "0" if visible is None else visible.split(",")[0].strip()
-    try:
-        if first.isdecimal():
-            return Device(nvml, nvml.nvmlDeviceGetHandleByIndex(int(first)))
-        if first.startswith(("GPU-", "MIG-")):
-            return Device(nvml, nvml.nvmlDeviceGetHandleByUUID(first))
-    except nvml.NVMLError:
-        return None
+    share = environ.get(MPS_SHARE, "").strip()
+    share = share if _is_part(share) else None
+    if first.isdecimal():
+        card = asked(nvml, "nvmlDeviceGetHandleByIndex", int(first))
+        return None if card is None else _as_cuda_sees(nvml, card, share)
+    if first.startswith(("GPU-", "MIG-")):
+        return _by_uuid(nvml, first, share)
     if first in ("", "-1"):
         return None
     raise InputError(
         "CUDA_VISIBLE_DEVICES", f"{first!r} is no GPU's number or UUID; give one, like 0 or GPU-…"
     )
+
+
+def _is_part(percent: str) -> bool:
+    try:
+        return 0 < float(percent) < 100
+    except ValueError:
+        return False
+
+
+def _as_cuda_sees(nvml: Any, card: Any, share: str | None) -> Device:
+    """The whole card, or in MIG mode its first slice."""
+    first = next(_slices(nvml, card), None)
+    if first is None:
+        return Device(nvml, card, share=share)
+    return Device(nvml, first, card, is_slice=True, share=share)
+
+
+def _by_uuid(nvml: Any, uuid: str, share: str | None) -> Device | None:
+    """The device that ``uuid`` names whole, or alone begins so; None when none or several do."""
+    whole = asked(nvml, "nvmlDeviceGetHandleByUUID", uuid)
+    if whole is not None and uuid.startswith("GPU-"):
+        return _as_cuda_sees(nvml, whole, share)
+    if whole is not None:
+        card = asked(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", whole)
+        return Device(nvml, whole, card, is_slice=True, share=share)
+    found = []
+    for index in range(asked(nvml, "nvmlDeviceGetCount") or 0):
+        card = asked(nvml, "nvmlDeviceGetHandleByIndex", index)
+        if card is None:
+            continue
+        if _begins(nvml, card, uuid):
+            found.append(_as_cuda_sees(nvml, card, share))
+        found += [
+            Device(nvml, one, card, is_slice=True, share=share)
+            for one in _slices(nvml, card)
+            if _begins(nvml, one, uuid)
+        ]
+    return found[0] if len(found) == 1 else None
+
+
+def _begins(nvml: Any, handle: Any, prefix: str) -> bool:
+    uuid = _text(asked(nvml, "nvmlDeviceGetUUID", handle)) or ""
+    return uuid.lower().startswith(prefix.lower())
+
+
+def _slices(nvml: Any, card: Any) -> Iterator[Any]:
+    """Handles of the card's MIG slices, in order."""
+    if (asked(nvml, "nvmlDeviceGetMigMode", card) or [0])[0] != MIG_ENABLED:
+        return
+    for index in range(asked(nvml, "nvmlDeviceGetMaxMigDeviceCount", card) or 0):
+        handle = asked(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", card, index)
+        if handle is not None:
+            yield handle
 
 
 def memory_free(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from benchlib.case import Engine, Int8Method, Precision
 from benchlib.sweep.clocks import ClockLock
@@ -18,6 +19,9 @@ class Observed:
     ``finite`` is whether the outputs were free of NaN and infinity. ``floor_ms`` is the least
     time that the card's peak allows for one batch. ``graph_captured`` and ``transfers_seen`` are
     what happened, ``cuda_graph`` and ``transfers`` what was asked for.
+    ``confidential`` is whether Confidential Computing was on, ``event_timed`` whether CUDA events
+    gave the times.
+    ``below`` has, by what it is a share of, the shares by type of what is less than that.
     ``low_precision_share`` and ``low_mac_share`` are the shares of computing layers and of
     multiply-accumulates in the precision asked for, or less.
     """
@@ -36,6 +40,9 @@ class Observed:
     transfers_seen: bool | None = None
     low_precision_share: float | None = None
     low_mac_share: float | None = None
+    confidential: bool | None = None
+    event_timed: bool = True
+    below: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     skipped_tactics: int = 0
 
     @property

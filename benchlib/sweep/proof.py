@@ -24,6 +24,7 @@ class Proof:
     """An engine's layers, as built; empty where the program told none that can be read.
 
     ``macs`` are multiply-accumulates of one batch, one per layer, None where they are not known;
+    ``declared`` are the products of a user's own file by the type it gives them.
     ``work`` is what the graph has of them, 0 where that is not known. ``times`` are mean
     milliseconds by layer name from a profiled run of its own, whose names may hold some that the
     layers do not; empty where there was no such run.
@@ -33,6 +34,7 @@ class Proof:
     macs: tuple[int | None, ...] = ()
     work: int = 0
     times: Mapping[str, float] = field(default_factory=dict)
+    declared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def of_layers(self) -> dict[str, float] | None:
@@ -59,11 +61,26 @@ class Proof:
         """Share of multiply-accumulates in ``precision`` or less; None when not known."""
         return engine_layers.low(self.of_macs, precision)
 
+    def below(self, precision: Precision) -> dict[str, dict[str, float]]:
+        """Shares by type of what is less than ``precision``: of layers, work and the file's own
+        products, each under what it is a share of; without those that have none."""
+        products = sum(self.declared.values())
+        shares = {
+            "computing layers": self.of_layers,
+            "multiply-accumulates": self.of_macs,
+            "file's products": {word: n / products for word, n in self.declared.items()},
+        }
+        found = {what: engine_layers.below(share, precision) for what, share in shares.items()}
+        if not any(layer.is_quantised for layer in self.layers):
+            found["computing layers"].pop("uint8", None)
+        return {what: types for what, types in found.items() if types}
+
     def as_json(self) -> dict[str, Any]:
         """What a row keeps: every layer with its type, work and time, and the shares."""
         return {
             "layer_types": dict(Counter(layer.type for layer in self.layers if layer.type)),
             "shares": {"layers": self.of_layers, "macs": self.of_macs, "time": self.of_time},
+            "declared": dict(self.declared),
             "layers": [
                 {
                     "name": layer.name,
@@ -81,7 +98,9 @@ def of(evidence: Evidence) -> Proof:
     """The proof in ``evidence``; a file that cannot be read proves nothing."""
     layers = _layers(evidence)
     macs = engine_layers.macs(layers, evidence.work)
-    return Proof(layers, macs, sum(evidence.work.values()), _times(evidence))
+    return Proof(
+        layers, macs, sum(evidence.work.values()), _times(evidence), evidence.network.products
+    )
 
 
 def _layers(evidence: Evidence) -> tuple[Layer, ...]:

@@ -26,14 +26,17 @@ class Reason(Word):
     TRANSFERS = "transfers"
     PRECISION = "precision"
     MADE_UP_RANGES = "made_up_ranges"
+    CONFIDENTIAL_COMPUTING = "confidential_computing"
     SKIPPED_TACTICS = "skipped_tactics"
+    UNWATCHED = "unwatched"
 
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
 """Reasons that leave no number to believe."""
 
-NOTES = frozenset({Reason.SKIPPED_TACTICS})
-"""Reasons that mark a row and take nothing from it: the time is right for the engine built."""
+NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED})
+"""Reasons that mark a row and take nothing from it: the time is right for the engine built, and
+what nobody saw is not held against it."""
 
 PASSING = frozenset(
     {

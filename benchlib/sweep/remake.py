@@ -203,6 +203,6 @@ def _engine(
         seconds, said = prediction.run(told, files.log, plan)
         return BuildFacts(said.built_s, seconds, said.skipped_tactics)
 
-    device = environment.device_name(program, gpu.describe())
+    device = environment.device_name(program, gpu.describe(), build.argv)
     engine_key = plans.key(graph, build, program, device, 0)
     return PlanStore(cache.root() / "plans").obtain(engine_key, case.key, make_plan)

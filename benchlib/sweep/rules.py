@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchlib.case import Engine, Int8Method
+from benchlib.case import Engine, Int8Method, Precision
 from benchlib.sweep.observed import Observed
 from benchlib.sweep.readings import HARMLESS
 from benchlib.sweep.reason import Reason
@@ -232,6 +232,31 @@ def _transfers(seen: Observed) -> str | None:
 
 
 def _precision(seen: Observed) -> str | None:
+    return _too_low(seen) or _too_high(seen)
+
+
+def _too_low(seen: Observed) -> str | None:
+    """What computes in less than the row's label says, however little: a network made for that
+    precision has nothing of the kind."""
+    what = max(seen.below, key=lambda one: sum(seen.below[one].values()), default=None)
+    if what is None:
+        return None
+    types = seen.below[what]
+    return (
+        f"{_percent(sum(types.values()))} of the {what} are {' and '.join(sorted(types))}, less "
+        f"than the {seen.precision} that the row is called; give a file made for {seen.precision}, "
+        "or ask for the precision that it has."
+    )
+
+
+def _percent(share: float) -> str:
+    """A share in per cent; a small one is never called none."""
+    return f"{share:.0%}" if share >= 0.01 else "Under 1%"
+
+
+def _too_high(seen: Observed) -> str | None:
+    if seen.precision in (Precision.FP32, Precision.TF32):
+        return None
     shares = {
         "computing layers": seen.low_precision_share,
         "multiply-accumulates": seen.low_mac_share,
@@ -263,6 +288,31 @@ def _skipped_tactics(seen: Observed) -> str | None:
     )
 
 
+def _confidential_computing(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.confidential or not seen.event_timed:
+        return None
+    return (
+        "Confidential Computing was on, under which the times of CUDA events are not to be relied "
+        "on; measure with trtexec of TensorRT 11.1 or later, which has another clock there, or "
+        "turn it off."
+    )
+
+
+def _unwatched(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.runs:
+        return None
+    watched = sum(
+        one.sm_clock_mhz is not None or one.throttle is not None for one in seen.telemetry
+    )
+    if watched >= len(seen.runs):
+        return None
+    return (
+        f"In {len(seen.runs) - watched} of {len(seen.runs)} timing processes nobody saw the GPU's "
+        "clock or what held it back: NVML showed no such GPU, did not tell, or the run was too "
+        "short; see that CUDA_VISIBLE_DEVICES names the card as nvidia-smi -L does."
+    )
+
+
 Rule = Callable[[Observed], str | None]
 
 RULES: dict[Reason, Rule] = {
@@ -284,6 +334,8 @@ RULES: dict[Reason, Rule] = {
     Reason.TRANSFERS: _transfers,
     Reason.PRECISION: _precision,
     Reason.MADE_UP_RANGES: _made_up_ranges,
+    Reason.CONFIDENTIAL_COMPUTING: _confidential_computing,
     Reason.SKIPPED_TACTICS: _skipped_tactics,
+    Reason.UNWATCHED: _unwatched,
 }
 """One rule per reason."""

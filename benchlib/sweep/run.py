@@ -121,7 +121,8 @@ class _Run:
         card: gpu.Gpu | None,
         nvml_module: str | None,
     ) -> None:
-        device = environment.device_name(program, card)
+        device = environment.device_name(program, card, parameters.extra_flags)
+        confidential = None if card is None else card.confidential_computing
         self._parameters = parameters
         self._program = program
         self._store = store
@@ -130,7 +131,7 @@ class _Run:
         self._device = device
         self._interrupt = Interrupt(progress.say)
         self._calibration = _calibration_digest(parameters)
-        self._assembler = Assembler(parameters, program, device, lock)
+        self._assembler = Assembler(parameters, program, device, lock, confidential)
         self._bench = Bench(
             parameters=parameters,
             program=program,
@@ -186,6 +187,9 @@ class _Run:
         """Add the device's roofs to environment.json, if they are wanted and can be had."""
         given = self._parameters
         if not given.roofs:
+            return
+        if any(flag.partition("=")[0] == environment.GREEN_CONTEXT for flag in given.extra_flags):
+            self._progress.say("no roofs are measured: they would be the card's, not the context's")
             return
         found = roofs.measure(self._program, given.threads, self._store.work, self._progress.say)
         if found is not None:
@@ -251,7 +255,9 @@ class _Run:
         except EXPECTED as error:
             log.debug("%s failed", case.key, exc_info=error)
             fault = failure.of_error(error)
-            kept = self._save_log(evidence)
+            # The row of an attempt before this one stands, and with it that attempt's log.
+            name = f".attempt{attempt}" if attempt > 1 else ""
+            kept = self._save_log(evidence, name)
             return self._assembler.failed(evidence, fault, kept, fingerprint), False
 
     def _save_samples(self, evidence: Evidence) -> list[str]:
@@ -270,13 +276,14 @@ class _Run:
                 files.append(self._store.save_samples(f"{name}.telemetry.jsonl", series))
         return files
 
-    def _save_log(self, evidence: Evidence) -> str | None:
+    def _save_log(self, evidence: Evidence, ending: str = "") -> str | None:
         """Keep what the programs said; None when there is nothing or no room for it."""
         text = evidence.log_text()
         if not text:
             return None
         try:
-            return self._store.save_log(evidence.case.key, self._bench.places.shorten(text))
+            key = f"{evidence.case.key}{ending}"
+            return self._store.save_log(key, self._bench.places.shorten(text))
         except OSError as error:
             log.warning("the log of %s is lost: %s", evidence.case.key, error.strerror)
             return None

@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,7 +38,11 @@ DYING_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What is known of a network at one input size; units as in the row's columns."""
+    """What is known of a network at one input size; units as in the row's columns.
+
+    ``products`` counts the convolutions and matrix products of a user's own file by the type that
+    they have there; empty for a network that is exported here, in FP32, and when not known.
+    """
 
     family: str | None = None
     task: str | None = None
@@ -49,6 +54,7 @@ class Network:
     accuracy_metric: str | None = None
     accuracy_source: str | None = None
     note: str | None = None
+    products: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchlib.analysis import literature
+from benchlib.analysis import literature, parts
 from benchlib.analysis.compare import Outcome, compare
 from benchlib.errors import InputError
 
@@ -187,3 +187,36 @@ class TestLiterature:
         (found,) = literature.beside(measured(rows), published)
         assert found.ratio == pytest.approx(20)
         assert found.reasons[0] == "a CPU, and ONNX Runtime in place of TensorRT"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "compared"),
+    [
+        ("NVIDIA H100", "NVIDIA H200", True),
+        ("NVIDIA H100", "NVIDIA H100 (MIG 1g.10gb)", False),
+        ("NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 (MIG 2g.20gb)", False),
+        ("NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 (MIG 1g.10gb)", True),
+        ("NVIDIA H100", "NVIDIA H100 (green context sm:16)", False),
+        ("NVIDIA RTX A2000 (Laptop)", "NVIDIA RTX A2000", True),
+        ("NVIDIA H100 (vGPU)", None, True),
+        ("cpu", "NVIDIA H100", True),
+    ],
+)
+def test_a_part_of_a_card_is_compared_with_the_same_part_only(
+    measured, row, first, second, compared
+):
+    found = compare(
+        measured([row("a", 1.0, device=first)]), measured([row("a", 2.0, device=second)])
+    )
+    assert (len(found.rows), found.unlike) == ((1, 0) if compared else (0, 1))
+
+
+def test_rows_of_a_card_and_of_a_part_of_it_are_never_mixed_in_a_set(table, row):
+    names = ("NVIDIA H100", "NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 (green context sm:16)")
+    frame = table([row("a", 1.0 + place, device=name) for place, name in enumerate(names)])
+    split = parts.parts(frame)
+    assert {one.label: list(one.frame["latency_ms"]) for one in split} == {
+        name: [1.0 + place] for place, name in enumerate(names)
+    }
+    assert [one.label for one in parts.parts(frame[:1])] == [""]
+    assert len(parts.side_by_side(frame)) == 3

@@ -93,3 +93,10 @@ def test_the_published_rows_lie_under_the_data_sheets_roof(published):
     shares = [point.share for point in roofline.points(published)]
     assert len(shares) == 192
     assert min(shares) > 0 and max(shares) < 1
+
+
+def test_a_data_sheet_is_of_whole_cards(measured, row):
+    whole = measured([row("a", 1.0, device="NVIDIA H200", tf32=False)])
+    part = measured([row("a", 1.0, device="NVIDIA H200 (MIG 1g.18gb)", tf32=False)])
+    assert roofline.roofs(whole, "fp32") is not None
+    assert roofline.roofs(part, "fp32") is None

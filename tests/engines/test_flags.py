@@ -34,10 +34,92 @@ def table(version: str) -> flags.FlagTable:
         ("11.0", "--noCudaGraph", True),
         ("11.5", "--fp16", False),
         ("13.0", "--int8", False),
+        ("11.1", "--greenContext", False),
+        ("11.2", "--greenContext", False),
+        ("11.3", "--dumpCheckerBlob", False),
+        ("11.4", "--greenContext", True),
+        ("11.4", "--dlaWorkspaceAllocationStrategy", True),
+        ("11.4", "--dumpCheckerBlob", True),
+        ("11.4", "--dumpKernelText", True),
+        ("11.4", "--reference", True),
+        ("11.4", "--loadCheckerBlob", True),
+        ("11.4", "--remoteConfig", True),
+        ("11.4.1", "--remoteAutoTuningConfig", True),
+        ("11.4.1", "--independentWeightLayouts", False),
+        ("11.4", "--saveEngineSo", False),
+        ("11.5", "--independentWeightLayouts", True),
+        ("11.5", "--saveEngineSo", True),
+        ("11.5", "--loadEngineSo", True),
+        ("11.5.0.9", "--greenContext", True),
+        ("12.0", "--greenContext", True),
     ],
 )
 def test_a_release_knows_what_it_knows(version: str, flag: str, known: bool) -> None:
     assert (flag in table(version)) is known
+
+
+@pytest.mark.parametrize("version", ["11.2", "11.3", "11.4", "11.4.1", "11.5", "12.0"])
+def test_no_flag_of_11_1_went_away_after_it(version: str) -> None:
+    known = table("11.1").flags
+    later = table(version).flags
+    assert {name: later[name] for name in known} == known
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("8.6", None),
+        ("10.9", None),
+        ("11.1", None),
+        ("11.1.1", "those of 11.1.0, and what is known from NVIDIA's documentation"),
+        ("11.2", "TensorRT 11.2.0 are assumed: those of 11.1.0"),
+        ("11.3", "documentation"),
+        ("11.4.1", "documentation"),
+        ("11.5.2", "documentation"),
+        ("11.6", "11.6.0 is newer than the newest flags known here, those of 11.5.0"),
+        ("12.0", "newer than the newest flags known"),
+    ],
+)
+def test_what_is_assumed_is_said(version: str, words: str | None) -> None:
+    said = flags.assumed(parse(version))
+    assert said is None if words is None else words in said
+
+
+def test_what_was_not_read_off_a_parser_names_its_source() -> None:
+    later = {
+        version: entries
+        for version, entries in flags._load("trtexec-flags-between.json").items()
+        if parse(version) > flags.newest()
+    }
+    assert sorted(later) == ["11.4", "11.5"]
+    for entries in later.values():
+        assert all(entry["source"] for entry in entries.values())
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--greenContext=sm:16,cosched:8",
+        "--dlaWorkspaceAllocationStrategy=sharedStatic",
+        "--independentWeightLayouts",
+        "--independentWeightLayouts=1",
+        "--saveEngineSo=engine.so",
+        "--dumpCheckerBlob",
+    ],
+)
+def test_the_flags_of_11_5_are_taken(argument: str) -> None:
+    table("11.5").check([argument])
+    with pytest.raises(UnknownFlagError):
+        table("11.1").check([argument])
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["--greenContext", "--dlaWorkspaceAllocationStrategy=shared", "--reference=yes"],
+)
+def test_a_later_flag_given_wrongly_is_refused(argument: str) -> None:
+    with pytest.raises(BadFlagError):
+        table("11.5").check([argument])
 
 
 def test_a_release_before_the_first_known_one_is_refused() -> None:

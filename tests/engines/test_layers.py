@@ -38,7 +38,7 @@ def test_shares_count_layers_that_compute() -> None:
     assert layers.share(read) == {"int8": 0.5, "fp16": 0.25, "fp32": 0.25}
     assert layers.low(layers.share(read), Precision.INT8) == 0.5
     assert layers.low(layers.share(read), Precision.FP16) == 0.75
-    assert layers.low(layers.share(read), Precision.FP32) is None
+    assert layers.low(layers.share(read), Precision.FP32) == 0.75
 
 
 def test_shares_of_time() -> None:
@@ -98,6 +98,50 @@ def test_an_fp32_engine_called_fp16_is_found_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("precision", "words"),
+    [
+        ("fp32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
+        ("tf32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
+        ("fp16", {"int8", "uint8", "fp8", "int4", "fp4"}),
+        ("bf16", {"int8", "uint8", "fp8", "int4", "fp4"}),
+        ("int8", {"int4", "fp4"}),
+        ("fp8", {"int4", "fp4"}),
+    ],
+)
+def test_what_is_less_than_a_precision(precision: str, words: set[str]) -> None:
+    every = "fp32 fp16 bf16 fp8 fp4 int8 uint8 int4 int32 int64 bool unknown".split()  # noqa: SIM905
+    shares = dict.fromkeys(every, 0.1)
+    assert layers.below(shares, Precision(precision)) == dict.fromkeys(words, 0.1)
+    assert layers.below(None, Precision(precision)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "output", "word"),
+    [
+        ("QLinearConv", ("uint8", "fp32"), "uint8", "uint8"),
+        ("MatMulIntegerToFloat", ("uint8", "int8"), "fp32", "uint8"),
+        # It quantises its input itself; only its weights are seen in 8 bits.
+        ("DynamicQuantizeMatMul", ("fp32", "int8"), "fp32", "int8"),
+        ("MatMulNBits", ("fp32", "int4"), "fp32", "int4"),
+        ("Conv", ("fp32", "fp32"), "fp32", "fp32"),
+        # A mask or an image is written at the end, of numbers that were computed in FP32.
+        ("PointWiseV2", ("fp32",), "uint8", "fp32"),
+        ("QLinearAdd", ("uint8", "fp32"), "uint8", "uint8"),
+        ("ArgMax", ("fp32",), "int64", "int64"),
+    ],
+)
+def test_the_type_a_layer_computes_in(
+    kind: str, inputs: tuple[str, ...], output: str, word: str
+) -> None:
+    assert Layer("n", kind, inputs, (output,)).precision == word
+
+
+@pytest.mark.parametrize("kind", ["QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"])
+def test_quantisers_compute_nothing(kind: str) -> None:
+    assert not Layer("n", kind, ("fp32",), ("uint8",)).computes
+
+
+@pytest.mark.parametrize(
     ("text", "word"),
     [
         ("Row major linear FP32", "fp32"),
@@ -109,6 +153,7 @@ def test_an_fp32_engine_called_fp16_is_found_out() -> None:
         ("BF16", "bf16"),
         ("UInt8", "uint8"),
         ("FP8", "fp8"),
+        ("uint4", "int4"),
         ("something new", None),
     ],
 )

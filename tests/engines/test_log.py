@@ -197,3 +197,26 @@ def test_an_empty_plan_is_called_empty(tmp_path: Path) -> None:
 
 def test_a_plan_tells_who_wrote_it(good_plan: Path) -> None:
     assert plan.read(good_plan) == plan.Plan("TensorRT", Version(8, 6), 128)
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("--onnx=a.onnx --fp16", ("--onnx=a.onnx", "--fp16")),
+        ("--onnx=a b.onnx --fp16", ("--onnx=a b.onnx", "--fp16")),
+        ("'--onnx=a b.onnx' --fp16", ("--onnx=a b.onnx", "--fp16")),
+        ("'--onnx={work}/it'\"'\"'s.onnx' --fp16", ("--onnx={work}/it's.onnx", "--fp16")),
+        ("--onnx=it's.onnx '--saveEngine=a b'", ("--onnx=it's.onnx", "--saveEngine=a b")),
+        ("--shapes='a:b':1x3 -h", ("--shapes='a:b':1x3", "-h")),
+        ("--onnx=a - b -1.onnx", ("--onnx=a - b -1.onnx",)),
+        ("'--onnx=a", ("'--onnx=a",)),
+        ("", ()),
+    ],
+)
+def test_the_arguments_of_what_began(words: str, arguments: tuple[str, ...]) -> None:
+    banners = [
+        f"&&&& {state} TensorRT.trtexec [TensorRT v100500] [b1] # trtexec {words}\n"
+        for state in ("RUNNING", "FAILED", "RUNNING", "PASSED")
+    ]
+    assert log.started("[I] x\n".join(banners)) == (arguments, arguments)
+    assert log.started("nothing began") == ()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchlib.engines import profile
+from benchlib.engines import layers, profile
+from benchlib.engines.layers import Layer
 from benchlib.engines.profile import BadProfileError
 
 DATA = Path(__file__).parent / "data"
@@ -52,3 +53,62 @@ def test_what_holds_no_run_is_refused(text: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadProfileError, match=r"gone\.json"):
         profile.read(tmp_path / "gone.json")
+
+
+NOT_KNOWN = [
+    "-",
+    "nan",
+    "-nan",
+    "NaN",
+    "inf",
+    "-inf",
+    "Infinity",
+    "-1.5",
+    "",
+    "null",
+    "1e999",
+    "-nan(ind)",
+    "1,5",
+    "true",
+]
+
+
+@pytest.mark.parametrize("value", NOT_KNOWN)
+@pytest.mark.parametrize("name", ["conv1", 'a \\"quoted\\" name', 'a "quoted" name'])
+def test_what_is_no_time_is_not_known_and_the_layer_stays(value: str, name: str) -> None:
+    text = f"""[
+  {{ "count" : 100 }}
+, {{ "name" : "{name}", "timeMs" : {value}, "averageMs" : {value}, "medianMs" : {value}, "percentage" : {value} }}
+, {{ "name" : "conv2", "timeMs" : 8.2, "averageMs" : 0.082, "medianMs" : 0.08, "percentage" : 100 }}
+]"""  # noqa: E501
+    read = profile.loads(text)
+    first, second = read.layers
+    assert first.name == name.replace("\\", "")
+    assert (first.time_ms, first.average_ms, first.median_ms, first.percentage) == (None,) * 4
+    assert (second.time_ms, second.average_ms, second.percentage) == (8.2, 0.082, 100)
+    assert read.times() == {"conv2": 0.082}
+
+
+@pytest.mark.parametrize("value", NOT_KNOWN)
+def test_a_mean_that_is_not_known_follows_from_the_sum(value: str) -> None:
+    text = f'[{{"count": 10}}, {{"name": "a", "timeMs": 5, "averageMs": {value}}}]'
+    assert profile.loads(text).times() == {"a": 0.5}
+    text = f'[{{"count": 10}}, {{"name": "a", "timeMs": {value}, "averageMs": 0.5}}]'
+    assert profile.loads(text).times() == {"a": 0.5}
+    assert profile.loads(text).layers[0].time_ms is None
+
+
+@pytest.mark.parametrize("value", NOT_KNOWN)
+def test_shares_of_time_are_numbers_whatever_the_profile_holds(value: str) -> None:
+    text = f"""[{{"count": 10}}, {{"name": "a", "averageMs": {value}}},
+        {{"name": "b", "averageMs": 1.0}}]"""
+    engine = tuple(Layer(name, "Conv", ("fp32",), ("fp32",)) for name in "ab")
+    assert layers.time_share(engine, profile.loads(text).times()) == {"fp32": 1.0}
+    text = f'[{{"count": 10}}, {{"name": "a", "averageMs": {value}}}]'
+    assert layers.time_share(engine, profile.loads(text).times()) is None
+
+
+@pytest.mark.parametrize("count", ["-", "nan", "-nan", "true", '"10"', "-3", "1.5", "null", ""])
+def test_a_count_that_is_none_is_refused(count: str) -> None:
+    with pytest.raises(BadProfileError, match="no profiled run"):
+        profile.loads(f'[{{"count": {count}}}, {{"name": "a", "timeMs": 5}}]')

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.parser
 import pytest
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
-from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Typing
+from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Typing, Verdict
 from benchlib.engines import discovery, layers
+from benchlib.engines.layers import Layer
 from benchlib.sweep import matrix, parameters, proof, run
 from benchlib.sweep.evidence import Evidence
 from benchlib.sweep.proof import Proof
+from benchlib.sweep.row import Row
+from benchlib.sweep.workshop import Network
 
 DATA = Path(__file__).parents[1] / "engines" / "data"
 
@@ -33,7 +40,12 @@ def test_layers_work_and_time_are_shared_out_by_type() -> None:
     )
     assert found.low_share(Precision.INT8) == 0.5
     assert found.low_mac_share(Precision.INT8) == 0.9
-    assert found.low_mac_share(Precision.FP32) is None
+    assert found.low_mac_share(Precision.FP32) == 0.9
+    assert found.below(Precision.INT8) == {}
+    assert found.below(Precision.FP32) == {
+        "computing layers": {"int8": 0.5, "fp16": 0.25},
+        "multiply-accumulates": {"int8": 0.9},
+    }
     kept = found.as_json()
     assert kept["shares"]["layers"] == {"int8": 0.5, "fp16": 0.25, "fp32": 0.25}
     assert kept["shares"]["macs"] == {"int8": 0.9, "fp32": 0.1}
@@ -62,6 +74,95 @@ def test_work_that_no_layer_names_is_not_passed_over(elsewhere: int, known: bool
 def test_names_alone_prove_nothing_of_the_work() -> None:
     found = proof.of(evidence(layers=DATA / "10.0/layers-names.json", work={"/fc/Gemm": 10}))
     assert (found.of_layers, found.of_macs) == (None, None)
+
+
+def test_the_files_own_types_are_part_of_the_proof() -> None:
+    network = Network(products={"fp16": 3, "fp32": 1})
+    found = proof.of(evidence(network=network))
+    assert found.below(Precision.FP32) == {"file's products": {"fp16": 0.75}}
+    assert found.below(Precision.FP16) == {}
+    assert found.as_json()["declared"] == {"fp16": 3, "fp32": 1}
+
+
+def layer(kind: str, *types: str) -> Layer:
+    return Layer(kind, kind, types[:1], types[-1:])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "below"),
+    [
+        # A mask is cast to UINT8 and scaled up: no arithmetic of the network.
+        ([("Conv", "fp32"), ("ArgMax", "fp32", "int64"), ("Resize", "uint8")], {}),
+        ([("QLinearConv", "uint8"), ("Resize", "uint8")], {"uint8": 1.0}),
+        ([("Conv", "fp32"), ("QLinearAdd", "uint8")], {"uint8": 0.5}),
+        ([("CaskConvolution", "fp32"), ("PointWiseV2", "int8")], {"int8": 0.5}),
+        ([("Conv", "fp32"), ("LayerNormalization", "fp16")], {"fp16": 0.5}),
+    ],
+)
+def test_which_layers_are_below_fp32(kinds: list[tuple[str, ...]], below: dict[str, float]) -> None:
+    engine = tuple(layer(*kind) for kind in kinds)
+    found = Proof(engine, macs=(None,) * len(engine)).below(Precision.FP32)
+    assert found == ({"computing layers": below} if below else {})
+
+
+def fp32_row(path: Path, folder: Path) -> Row:
+    given = {
+        "models": [f"onnx:{path}"],
+        "precision": "fp32",
+        "resolutions": ["32x32"],
+        "duration_s": 0.05,
+        "roofs": False,
+        "retries": 0,
+        "out_dir": str(folder),
+    }
+    (row,) = run.run(parameters.read(given), program=discovery.find("onnxruntime_cpu")).rows
+    assert row.status is Status.OK, row.message
+    return row
+
+
+@pytest.mark.slow
+def test_a_file_below_fp32_called_fp32_is_told_and_doubted(tmp_path: Path) -> None:
+    sound = small_network(tmp_path / "sound.onnx")
+    row = fp32_row(sound, tmp_path / "sound")
+    assert "precision" not in row.reasons
+    assert row.low_precision_share == 0
+    for kind, path, share in (
+        ("uint8", in_int8(sound, tmp_path / "int8.onnx"), 1.0),
+        ("fp16", small_network(tmp_path / "half.onnx", np.float16), None),
+    ):
+        row = fp32_row(path, tmp_path / kind)
+        assert row.verdict is Verdict.SUSPECT
+        assert "precision" in row.reasons
+        sentence = row.detail["reasons"][row.reasons.index("precision")]
+        assert f"{kind}, less than the fp32" in sentence
+        assert share is None or row.low_precision_share == share
+
+
+def small_network(path: Path, inside: type[np.floating] = np.float32) -> Path:
+    """One convolution that computes in ``inside`` between FP32 tensors."""
+    word = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(inside))
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,3,32,32] x) => (float[1,4,32,32] y)
+        {{ a = Cast <to = {word}> (x) b = Conv <pads = [1, 1, 1, 1]> (a, w)
+           y = Cast <to = 1> (b) }}"""
+    )
+    weights = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(inside)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, path)
+    return path
+
+
+def in_int8(source: Path, path: Path) -> Path:
+    image = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
+    left = iter([{"x": image}])
+
+    class Images(CalibrationDataReader):
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(left, None)
+
+    quantize_static(source, path, Images())
+    return path
 
 
 @pytest.mark.slow

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable
 from getpass import getuser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchlib.case import Engine, Failure, Status, Verdict
 from benchlib.engines import exporttimes
+from benchlib.engines import log as engine_log
 from benchlib.engines.program import Program
 from benchlib.errors import InputError
 from benchlib.sweep import environment, run
@@ -53,6 +55,34 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         build, timing = row.detail["commands"]
         assert any(flag.startswith("--saveEngine=") for flag in build)
         assert any(flag.startswith("--exportTimes=") for flag in timing)
+
+
+def flags(argv: list[str]) -> list[str]:
+    return [word for word in argv if word.startswith("--")]
+
+
+@pytest.mark.parametrize("builds", [1, 2])
+def test_a_row_lists_the_commands_that_ran_and_no_others(
+    fake_run: Run, tmp_path: Path, builds: int
+) -> None:
+    def measured(**values: Any) -> list[str]:
+        (row,) = fake_run(processes=3, builds=builds, profile=True, **values).rows
+        log = (tmp_path / "set" / row.log).read_text()
+        assert [flags(argv) for argv in row.detail["commands"]] == [
+            list(arguments) for arguments in engine_log.started(log)
+        ]
+        products = ("--saveEngine=", "--exportProfile=", "--exportTimes=")
+        return [
+            next(word for word in products if any(flag.startswith(word) for flag in argv))
+            for argv in row.detail["commands"]
+        ]
+
+    build, profile, timing = "--saveEngine=", "--exportProfile=", "--exportTimes="
+    first = [build, profile, *[timing] * 3]
+    assert measured() == [*first, *[build, *[timing] * 3] * (builds - 1)]
+    # Another number of samples needs no other engine.
+    again = measured(iterations=20)
+    assert again == [profile, *[timing] * 3 * builds]
 
 
 def test_the_order_is_shuffled_and_told(fake_run: Run) -> None:
@@ -190,6 +220,13 @@ def test_a_retry_that_fails_does_not_lose_the_number(
     assert "attempt 2 failed" in row.message
     assert [one["status"] for one in row.detail["attempts"]] == ["ok", "failed"]
     assert row.detail["ended_by"].startswith("failed")
+    log = (tmp_path / "set" / row.log).read_text()
+    assert [flags(argv) for argv in row.detail["commands"]] == [
+        list(arguments) for arguments in engine_log.started(log)
+    ]
+    later = (tmp_path / "set" / "logs" / f"{row.key}.attempt2.log").read_text()
+    assert "--loadEngine" in later
+    assert "--saveEngine" not in later
 
 
 def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script: Script) -> None:
@@ -198,7 +235,7 @@ def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script:
     assert (row.verdict, row.attempt) == (Verdict.VALID, 3)
     assert [one["duration_s"] for one in row.detail["attempts"]] == [0.2, 0.4, 0.8]
     assert [one["iterations"] for one in row.detail["attempts"]] == [10, 20, 40]
-    assert row.detail["attempts"][0]["reasons"] == ["few_samples"]
+    assert row.detail["attempts"][0]["reasons"] == ["few_samples", "unwatched"]
     assert row.n_samples == 40
 
 

@@ -214,6 +214,105 @@ def test_the_card_is_the_one_that_cuda_sees_first(card, visible, handle):
         assert (device.handle if device else None) == handle
 
 
+FIRST, SECOND = (
+    "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6",
+    "GPU-89aaf937-d72c-4106-c12f-20bd9fae0001",
+)
+SLICES = ["MIG-4c5a27e8-e508-5556-b2ea-7e549465741e", "MIG-4c77aaaa-e508-5556-b2ea-000000000001"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "handle"),
+    [
+        (FIRST, FIRST),
+        ("GPU-8932f937", FIRST),
+        ("GPU-893", FIRST),
+        (" GPU-8932F937 ,1", FIRST),
+        ("GPU-89a", SECOND),
+        ("GPU-89", None),  # both begin so
+        ("GPU-", None),
+        ("GPU-7", None),
+        (f"{FIRST}0", None),
+        ("MIG-4c5a", None),  # no card is in MIG mode
+        ("1", SECOND),
+        ("2", None),
+    ],
+)
+def test_a_card_may_be_named_by_what_begins_its_uuid_alone(card, visible, handle):
+    card(cards=[FIRST, SECOND])
+    with nvml.opened(SCRIPTED, {"CUDA_VISIBLE_DEVICES": visible}) as device:
+        assert (device.handle if device else None) == handle
+
+
+@pytest.mark.parametrize(
+    ("visible", "handle", "name"),
+    [
+        (SLICES[0], SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("MIG-4c77", SLICES[1], "Scripted Card (MIG 1g.10gb)"),
+        ("MIG-4c", None, None),
+        ("MIG-5", None, None),
+        # CUDA takes the first slice of a card in MIG mode.
+        (None, SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("0", SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("GPU-8932", SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("1", SECOND, "Scripted Card"),
+    ],
+)
+def test_a_slice_is_found_and_says_that_it_is_one(card, visible, handle, name):
+    card(cards=[FIRST, SECOND], slices={FIRST: SLICES})
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    with nvml.opened(SCRIPTED, environ) as device:
+        assert (device.handle if device else None) == handle
+        assert (device.name() if device else None) == name
+
+
+def test_a_slice_has_its_cards_clock_and_not_its_power(card):
+    card(cards=[FIRST], slices={FIRST: SLICES}, clocks=[1410])
+    with nvml.opened(SCRIPTED, {"CUDA_VISIBLE_DEVICES": "MIG-4c5a"}) as device:
+        assert device.sm_clock_mhz() == 1410
+        assert device.power_w() is None
+
+
+@pytest.mark.parametrize(
+    ("script", "environ", "name"),
+    [
+        ({}, {}, "Scripted Card"),
+        ({"virtual": 1}, {}, "Scripted Card"),  # the whole card, passed through
+        ({"virtual": 2}, {}, "Scripted Card (vGPU)"),
+        ({"cards": [FIRST], "slices": {FIRST: []}}, {}, "Scripted Card (MIG mode)"),
+        ({}, {nvml.MPS_SHARE: "25"}, "Scripted Card (MPS 25 %)"),
+        ({}, {nvml.MPS_SHARE: "100"}, "Scripted Card"),
+        ({}, {nvml.MPS_SHARE: ""}, "Scripted Card"),
+        (
+            {"cards": [FIRST], "slices": {FIRST: SLICES}},
+            {nvml.MPS_SHARE: "50"},
+            "Scripted Card (MIG 1g.10gb, MPS 50 %)",
+        ),
+    ],
+)
+def test_a_part_of_a_card_is_named_as_one(card, script, environ, name):
+    card(**script)
+    with nvml.opened(SCRIPTED, environ) as device:
+        assert device.name() == name
+
+
+@pytest.mark.parametrize(
+    ("script", "known"),
+    [
+        ({}, None),
+        ({"confidential": 0}, False),
+        ({"confidential": 1}, True),
+        ({"confidential": 0, "protected_pcie": 0}, False),
+        ({"confidential": 0, "protected_pcie": 1}, True),
+        ({"protected_pcie": 0}, False),
+    ],
+)
+def test_confidential_computing_is_told_where_the_driver_tells(card, script, known):
+    card(**script)
+    with nvml.opened(SCRIPTED, {}) as device:
+        assert device.confidential_computing() is known
+
+
 def test_a_visible_device_that_is_nonsense_is_refused(card):
     card()
     with (

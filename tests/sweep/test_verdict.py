@@ -28,7 +28,7 @@ GOOD = Observed(
     engine=Engine.TRTEXEC,
     precision=Precision.FP16,
     runs=(RUN,),
-    telemetry=(QUIET,),
+    telemetry=(QUIET,) * 3,
     lock=ClockLock(True, 1980, "locked at 1980 MHz"),
     finite=True,
     floor_ms=1.5,
@@ -125,10 +125,55 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
         (replace(GOOD, low_precision_share=0.2), Reason.PRECISION, "SUSPECT", "20%.*fp16"),
         (replace(GOOD, low_mac_share=0.3), Reason.PRECISION, "SUSPECT", "30%.*multiply-acc.*fp16"),
         (
+            replace(
+                GOOD,
+                precision=Precision.FP32,
+                low_precision_share=0.02,
+                below={
+                    "computing layers": {"int8": 0.02},
+                    "multiply-accumulates": {"int8": 0.004},
+                },
+            ),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^2% of the computing layers are int8, less than the fp32",
+        ),
+        (
+            replace(GOOD, precision=Precision.TF32, below={"file's products": {"fp16": 0.004}}),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^Under 1% of the file's products are fp16, less than the tf32",
+        ),
+        (
+            replace(GOOD, below={"computing layers": {"uint8": 0.2, "int8": 0.1}}),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^30% .* are int8 and uint8, less than the fp16",
+        ),
+        (
             replace(GOOD, precision=Precision.INT8, int8_method=Int8Method.MADE_UP_RANGES),
             Reason.MADE_UP_RANGES,
             "SUSPECT",
             "qdq",
+        ),
+        (
+            replace(GOOD, confidential=True),
+            Reason.CONFIDENTIAL_COMPUTING,
+            "SUSPECT",
+            "CUDA events.*11.1",
+        ),
+        (replace(GOOD, telemetry=()), Reason.UNWATCHED, "VALID", "1 of 1.*CUDA_VISIBLE_DEVICES"),
+        (
+            replace(GOOD, runs=(RUN,) * 3, telemetry=(QUIET,) * 2),
+            Reason.UNWATCHED,
+            "VALID",
+            "1 of 3",
+        ),
+        (
+            replace(GOOD, telemetry=(replace(QUIET, sm_clock_mhz=None, throttle=None),)),
+            Reason.UNWATCHED,
+            "VALID",
+            "did not tell",
         ),
         (replace(GOOD, skipped_tactics=3), Reason.SKIPPED_TACTICS, "VALID", "3 tactics"),
     ],
@@ -142,6 +187,13 @@ def test_each_reason(observed, reason, weight, words):
     # Bursts and groups also widen the spread; nothing else may come along unbidden
     companions = {Reason.SPREAD, Reason.TWO_MODES, Reason.NOT_STEADY}
     assert set(found.reasons) - {reason} <= companions
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.TF32])
+def test_fp32_with_nothing_below_it_is_not_doubted(precision):
+    # With TF32 the products are rounded to 10 bits; that is what the row's tf32 says.
+    plain = replace(GOOD, precision=precision, low_precision_share=0.0, low_mac_share=0.0)
+    assert judge(plain).verdict is Verdict.VALID
 
 
 def test_every_reason_has_a_rule():
@@ -159,6 +211,18 @@ def test_every_reason_has_a_rule():
 )
 def test_harmless_telemetry(fields):
     assert judge(replace(GOOD, telemetry=(replace(QUIET, **fields),))).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"confidential": True, "event_timed": False},
+        {"confidential": False},
+        {"confidential": None},
+    ],
+)
+def test_confidential_computing_doubts_only_what_events_timed_under_it(fields):
+    assert judge(replace(GOOD, **fields)) == verdict.Judgement(Verdict.VALID)
 
 
 def test_a_cpu_has_rules_of_its_own():

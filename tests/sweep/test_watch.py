@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchlib.case import Case, Verdict
+from benchlib.case import Case, Engine, Verdict
+from benchlib.engines.program import Program
 from benchlib.graphs.fidelity import Fidelity
 from benchlib.graphs.form import GraphForm
 from benchlib.graphs.make import Graph
@@ -157,3 +158,84 @@ def test_the_clock_is_let_go_after_ctrl_c(
     with pytest.raises(KeyboardInterrupt):
         watched(fake_run, lock_clocks=True)
     assert len(calls.read_text().splitlines()) == 2
+
+
+def test_a_run_that_nobody_watched_says_so(
+    fake_run: Run, script: Script, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(all={"sleep_s": 0.3})
+    card(cards=["GPU-8932f937", "GPU-8932ffff"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f")
+    row = watched(fake_run)
+    assert (row.device, row.sm_clock_mhz) == ("cuda:0", None)
+    assert (row.verdict, row.reasons) == (Verdict.VALID, ("unwatched",))
+    assert "CUDA_VISIBLE_DEVICES" in row.detail["reasons"][0]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f9")
+    row = watched(fake_run)
+    assert (row.device, row.sm_clock_mhz, row.reasons) == ("Scripted Card", 1500, ())
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "doubted"),
+    [
+        ("10.16.1", 1, True),
+        ("11.0", 1, True),
+        ("11.1", 1, False),
+        ("11.5", 1, False),
+        ("10.16.1", 0, False),
+        ("10.16.1", None, False),
+    ],
+)
+def test_times_of_events_under_confidential_computing_are_doubted(
+    fake_run: Run,
+    fake: Program,
+    script: Script,
+    card: Card,
+    tmp_path: Path,
+    version: str,
+    state: int | None,
+    doubted: bool,
+) -> None:
+    script(version=version, all={"sleep_s": 0.3})
+    card(**({} if state is None else {"confidential": state}))
+    row = watched(fake_run, program=replace(fake, version=version))
+    assert ("confidential_computing" in row.reasons) is doubted
+    assert row.verdict is (Verdict.SUSPECT if doubted else Verdict.VALID)
+    known = None if state is None else bool(state)
+    assert row.detail["confidential_computing"] is known
+    environment = json.loads((tmp_path / "set" / "environment.json").read_text())
+    assert environment["gpu"]["confidential_computing"] is known
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "event_timed"),
+    [
+        (Engine.TRTEXEC, "10.16.1", True),
+        (Engine.TRTEXEC, "11.0.3", True),
+        (Engine.TRTEXEC, "11.1", False),
+        (Engine.TENSORRT_PYTHON, "11.5", True),
+    ],
+)
+def test_which_program_times_by_events(engine: Engine, version: str, event_timed: bool) -> None:
+    assert Program(engine, ("x",), version, "cuda:0").event_timed is event_timed
+    assert not Program(Engine.ONNXRUNTIME_CPU, ("x",), "1.20", "cpu").event_timed
+
+
+def test_a_part_of_a_card_is_another_device_and_is_measured_anew(
+    fake_run: Run, fake: Program, script: Script, card: Card, tmp_path: Path
+) -> None:
+    script(version="11.5", all={"sleep_s": 0.3})
+    later = replace(fake, version="11.5")
+    card()
+    whole = watched(fake_run, program=later)
+    context = ["--greenContext=sm:16,cosched:8"]
+    part = watched(fake_run, program=later, extra_flags=context)
+    assert whole.device == "Scripted Card"
+    assert part.device == "Scripted Card (green context sm:16,cosched:8)"
+    assert any(context[0] in argv for argv in part.detail["commands"])
+    card(cards=["GPU-1"], slices={"GPU-1": ["MIG-1"]})
+    sliced = watched(fake_run, program=later)
+    assert sliced.device == "Scripted Card (MIG 1g.10gb)"
+    assert sliced.started_at > part.started_at > whole.started_at
+    environment = json.loads((tmp_path / "set" / "environment.json").read_text())
+    assert environment["device"] == environment["gpu"]["name"] == sliced.device
