@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchlib.analysis import order, resampling
-from benchlib.analysis.measured import MeasuredSet, usable
+from benchlib.analysis import order, parts, resampling
+from benchlib.analysis.measured import MeasuredSet, files, usable
 from benchlib.analysis.wording import plural
 from benchlib.case import Word
 from benchlib.errors import InputError
 
-CASE = ("model", "precision", "batch", "height", "width", "shape_mode")
+CASE = ("network", "precision", "batch", "height", "width", "shape_mode")
 """What has to be the same for two rows to be of one case."""
 
-IF_KNOWN = ("typing", "int8_method")
+IF_KNOWN = ("typing", "int8_method", "model_digest")
 """What has to be the same as well where both rows have it."""
 
 _NO_DIFFERENCE = frozenset(
@@ -92,7 +92,7 @@ class Comparison:
 
     ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
     with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
-    ``unlike`` counts pairs left out because typing or INT8 method differ.
+    ``unlike`` counts pairs of such rows that differ in typing, INT8 method or the file's content.
     """
 
     first: str
@@ -149,7 +149,11 @@ class Comparison:
 
     def _surroundings(self) -> list[str]:
         unlike = plural(self.unlike, "pair")
-        left_out = [f"{unlike} left out: typing or INT8 method differ"] if self.unlike else []
+        left_out = (
+            [f"{unlike} left out: typing, INT8 method or the content of the file differ"]
+            if self.unlike
+            else []
+        )
         return left_out + [
             f"  {one.field}: {one.first} -> {one.second}" for one in self.differences
         ]
@@ -170,11 +174,18 @@ def compare(
         twice = frame[frame.duplicated([*keys, *IF_KNOWN])]
         if len(twice):
             row = twice.iloc[0]
+            cells = frame[[*keys, *IF_KNOWN]].astype(object).fillna("")
+            same = frame[(cells == cells.loc[row.name]).all(axis=1)]
+            rows_named = [parts.name_of(each) for _, each in same.head(2).iterrows()]
             raise InputError(
-                one.name, f"{row['model']} at {row['precision']} stands in the table twice"
+                one.name,
+                f"{' and '.join(rows_named)} are both {row['model']} at {row['precision']}, "
+                f"{row['resolution']}, batch {row['batch']:.0f}; keep one of them",
             )
     pairs = left.merge(right, on=keys, suffixes=_SUFFIXES)
     both = pairs[_alike(pairs)]
+    paired = [pairs[place].isin(both[place]) for place in ("place_first", "place_second")]
+    unlike = pairs[~(paired[0] | paired[1])]
     rows = tuple(
         sorted(
             (_row(record, threshold) for record in both.to_dict("records")),
@@ -192,7 +203,7 @@ def compare(
         high=high,
         only_first=len(left) - both["place_first"].nunique(),
         only_second=len(right) - both["place_second"].nunique(),
-        unlike=len(pairs) - len(both),
+        unlike=len(unlike),
         differences=differences(first.environment, second.environment),
     )
 
@@ -219,7 +230,7 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(place=range(len(frame)))
+    return frame.assign(place=range(len(frame)), network=files(frame))
 
 
 def _several_engines(frame: pd.DataFrame) -> bool:
@@ -246,7 +257,7 @@ def _row(record: dict[Any, Any], threshold: float) -> Row:
     mode = record["shape_mode"]
     methods = [record[f"int8_method{suffix}"] for suffix in _SUFFIXES]
     return Row(
-        model=str(record["model"]),
+        model=str(record["model_first"]),
         precision=str(record["precision"]),
         int8_method=next((str(one) for one in methods if not pd.isna(one)), None),
         batch=int(record["batch"]),

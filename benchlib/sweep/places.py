@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from benchlib.case import ONNX_PREFIX, Case, file_name, with_digest
 from benchlib.engines.command import Command
 from benchlib.graphs import cache
+
+_ACCOUNTS = ("home", "Users")
+"""Folders below the root whose folders are called by the names of people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,48 @@ class Places:
         return f"{flag}{separator}{value}"
 
 
-def model_name(model: str) -> str:
-    """A model as a row names it: of ``onnx:PATH`` only the file."""
-    prefix, _, rest = model.partition(":")
-    return f"onnx:{PurePath(rest).name}" if prefix == "onnx" else model
+def model_names(
+    cases: Iterable[Case], standing: Iterable[tuple[str, str | None]] = ()
+) -> dict[str, str]:
+    """How rows name the model of each of ``cases``; of ``onnx:PATH`` only the file.
+
+    Files of one name get as many of their folders as tell them apart, where these may be shown,
+    else digits of their content. ``standing`` is (model, digest) of the rows that the set has
+    already: a network keeps its name, and no other gets it.
+    """
+    digests = {case.model: case.model_digest for case in cases}
+    taken = {name: digest for name, digest in standing if digest is not None}
+    own = {(file_name(name, digest), digest): name for name, digest in taken.items()}
+    named = {}
+    for model, digest in digests.items():
+        if digest is None:
+            named[model] = model
+            continue
+        others = [_shown_parts(other) for other in digests if digests[other] not in (None, digest)]
+        tail = _distinct_tail(_shown_parts(model), others)
+        name = own.get((file_name(model), digest)) or f"{ONNX_PREFIX}{'/'.join(tail)}"
+        if not tail or taken.get(name, digest) != digest:
+            name = with_digest(f"{ONNX_PREFIX}{file_name(model)}", digest)
+        named[model] = name
+    return named
+
+
+def _distinct_tail(parts: tuple[str, ...], others: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """The file with the fewest of its folders that no other has; nothing when all are shared."""
+    for count in range(1, len(parts) + 1):
+        tail = parts[-count:]
+        if all(other[-count:] != tail for other in others):
+            return tail
+    return ()
+
+
+def _shown_parts(model: str) -> tuple[str, ...]:
+    """The parts of a file's path that a row may show: those below the current folder or
+    somebody's own, elsewhere the last folder and the file."""
+    # Not resolved: a linked folder goes by the name that the user gave.
+    path = Path(os.path.abspath(Path(model.removeprefix(ONNX_PREFIX)).expanduser()))  # noqa: PTH100
+    account = path.parents[-3:-2] if path.parts[1] in _ACCOUNTS else ()
+    known = [one for one in (Path.cwd(), Path.home(), *account) if path.is_relative_to(one)]
+    if known:
+        return path.relative_to(max(known, key=lambda one: len(one.parts))).parts
+    return path.parts[1:][-2:]
