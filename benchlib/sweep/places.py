@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,18 @@ from benchlib.graphs import cache
 
 _ACCOUNTS = ("home", "Users")
 """Folders below the root whose folders are called by the names of people."""
+
+_START = r"(?<![\w./~+@%…{}-])"
+_ROOT = r"(?:(?<![\w.~+@%…{}-])|(?<=[\s\"'=]-[A-Za-z]))"
+"""Where a relative path and one from the root may begin: not within another; ``-I/usr`` may."""
+
+_END_IN_TEXT = r"(?=/|$|[^\w.+@%~-]|\.(?:\s|$))"
+_END_IN_ARGUMENT = r"(?=/|$|[:,])"
+"""Where a path ends: at a separator, or at what is no part of a name. An argument is a whole path
+or a list of them, so that other signs there are of the name."""
+
+_LISTED_PATH = re.compile(r"(?<=[=:,])/[^:,]*")
+"""A path from the root in an argument that holds more than it, as ``input:/data/a.bin``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +57,49 @@ class Places:
 
     @classmethod
     def naming(cls, known: Iterable[tuple[Path, str]]) -> Places:
-        """Each path under ``known``, as it is written and as it is resolved."""
-        names = {
-            str(form): name for path, name in known for form in (path, path.absolute().resolve())
-        }
+        """Each path under ``known``, as it is written, from the root, and as it is resolved.
+
+        Of two names for one path the first is taken.
+        """
+        names: dict[str, str] = {}
+        for path, name in known:
+            for form in (path, path.absolute(), path.absolute().resolve()):
+                names.setdefault(str(form), name)
         names.pop("/", None)
         names.pop(".", None)
         return cls(tuple(sorted(names.items(), key=lambda item: -len(item[0]))))
 
     def shorten(self, text: str) -> str:
         """``text`` with every known path under its name."""
-        for path, name in self.names:
-            text = text.replace(path, name)
-        return text
+        return self._replaced(text, _END_IN_TEXT)
 
     def argv(self, command: Command) -> list[str]:
         """A command as it stands in a row: known paths named, of others the last part."""
         return [self._argument(argument) for argument in command.argv]
 
     def _argument(self, argument: str) -> str:
-        short = self.shorten(argument)
-        flag, separator, value = short.rpartition("=")
+        flag, separator, value = argument.partition("=") if argument.startswith("-") else ("",) * 3
+        value = self._replaced(value if separator else argument, _END_IN_ARGUMENT)
         if PurePath(value).is_absolute():
             value = f"…/{PurePath(value).name}"
+        else:
+            value = _LISTED_PATH.sub(lambda found: f"…/{PurePath(found[0]).name}", value)
         return f"{flag}{separator}{value}"
+
+    def _replaced(self, text: str, end: str) -> str:
+        """One pass over ``text``, so that no name is looked for within another's place.
+
+        A relative path counts only with something below it: alone it may be any word.
+        """
+        if not self.names:
+            return text
+        names = dict(self.names)
+        paths = "|".join(
+            f"{_ROOT if path.startswith('/') else _START}{re.escape(path)}"
+            f"{end if path.startswith('/') else '(?=/)'}"
+            for path in names
+        )
+        return re.sub(paths, lambda found: names[found[0]], text)
 
 
 def model_names(
