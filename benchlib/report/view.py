@@ -22,6 +22,9 @@ REBUILT = " (reconstruction)"
 
 _SAFE = re.compile(r"[^A-Za-z0-9]+")
 
+_LONGEST_DRAWN = 40
+"""Letters of a name in a figure; the longest of the line-up have 35. Beyond, its middle goes."""
+
 _LONGEST_SLUG = 120
 """Letters. With the figure's own name and ending it stays below the 255 bytes of a file name."""
 
@@ -75,8 +78,16 @@ class View:
         return MeasuredSet(self.label, rows, self.environment, self.published)
 
     def drawable(self) -> View:
-        """This view with names that the figures' fonts can draw."""
-        return replace(self, frame=self.frame.assign(model=self.frame["model"].map(theme.drawable)))
+        """This view with names that the figures' fonts can draw and that fit beside the axes."""
+        names: dict[str, str] = {}
+        for model in sorted(set(self.frame["model"])):
+            name = theme.drawable(model)
+            if len(name) > _LONGEST_DRAWN:
+                name = f"{name[: _LONGEST_DRAWN // 2]}…{name[-(_LONGEST_DRAWN // 2) :]}"
+            if name in names.values():
+                name = f"{name}#{hashlib.sha256(model.encode()).hexdigest()[:4]}"
+            names[model] = name
+        return replace(self, frame=self.frame.assign(model=self.frame["model"].map(names)))
 
     def looks(self) -> dict[str, theme.Look]:
         """How to draw each network; the same in every figure of this view."""
