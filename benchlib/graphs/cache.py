@@ -41,28 +41,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def content_digest(path: Path) -> str:
-    """Hex digest of an ONNX file and of the external data that its tensors name.
-
-    The file's own digest where it names none.
-    """
-    # Here, because all else in this module is had without onnx.
-    import onnx
-    from onnx import external_data_helper as external
-
-    own = sha256(path)
-    tensors = external._get_all_tensors(onnx.load(path, load_external_data=False))
-    locations = {
-        external.ExternalDataInfo(tensor).location
-        for tensor in tensors
-        if external.uses_external_data(tensor)
-    }
-    if not locations:
-        return own
-    files = {name: sha256(path.parent / name) for name in sorted(locations)}
-    return hashlib.sha256(json.dumps([own, files], sort_keys=True).encode()).hexdigest()
-
-
 @lru_cache(maxsize=1)
 def revision() -> dict[str, str]:
     """What the graphs depend on besides their own parameters.

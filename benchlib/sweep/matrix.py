@@ -11,7 +11,6 @@ from benchlib.case import Case, Int8Method, Precision, Typing, resolution
 from benchlib.engines.command import int8_method, program_typing
 from benchlib.engines.program import Program
 from benchlib.engines.settings import Settings
-from benchlib.graphs import cache
 from benchlib.models import lineup
 from benchlib.sweep.parameters import AUTO, Parameters
 
@@ -59,7 +58,12 @@ def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
 
 def _digest(model: str) -> str | None:
     path = lineup.card(model).path
-    return None if path is None else cache.content_digest(path)
+    if path is None:
+        return None
+    # Here, because a run of the line-up's networks needs no onnx in this process.
+    from benchlib.models import onnx_file
+
+    return onnx_file.digest(path)
 
 
 def _unique(found: list[Case]) -> list[Case]:
