@@ -78,8 +78,10 @@ class Places:
         return [self._argument(argument) for argument in command.argv]
 
     def _argument(self, argument: str) -> str:
-        flag, separator, value = argument.partition("=") if argument.startswith("-") else ("",) * 3
-        value = self._replaced(value if separator else argument, _END_IN_ARGUMENT)
+        # A flag ends at its first "="; a path, which begins with no "-", may have one of its own.
+        is_flag = argument.startswith("-") and "=" in argument
+        flag, separator, value = argument.partition("=") if is_flag else ("", "", argument)
+        value = self._replaced(value, _END_IN_ARGUMENT)
         if PurePath(value).is_absolute():
             value = f"…/{PurePath(value).name}"
         else:

@@ -177,6 +177,9 @@ def test_only_whole_parts_of_paths_get_another_name(text: str, short: str) -> No
         ("--loadInputs=x:/data/a.bin,y:/srv/ann/b.bin", "--loadInputs=x:…/a.bin,y:~/b.bin"),
         ("--shapes=input:1x3x32x32", "--shapes=input:1x3x32x32"),
         ("/usr/bin/trtexec", "…/trtexec"),
+        ("/data/a=b/trtexec", "…/trtexec"),
+        ("-m", "-m"),
+        ("--useCudaGraph", "--useCudaGraph"),
     ],
 )
 def test_arguments_hide_other_folders(argument: str, short: str) -> None:
