@@ -183,7 +183,7 @@ def compare(
                 f"{row['resolution']}, batch {row['batch']:.0f}; keep one of them",
             )
     pairs = left.merge(right, on=keys, suffixes=_SUFFIXES)
-    both = pairs[_alike(pairs)]
+    both = _certain(pairs[_alike(pairs)])
     paired = [pairs[place].isin(both[place]) for place in ("place_first", "place_second")]
     unlike = pairs[~(paired[0] | paired[1])]
     rows = tuple(
@@ -244,6 +244,13 @@ def _alike(pairs: pd.DataFrame) -> pd.Series:
         left, right = (pairs[f"{name}{suffix}"] for suffix in _SUFFIXES)
         alike &= left.isna() | right.isna() | (left == right)
     return alike
+
+
+def _certain(pairs: pd.DataFrame) -> pd.DataFrame:
+    """``pairs`` without those of a file of unknown content that may be one of several."""
+    first, second = (pairs[f"model_digest{suffix}"].isna() for suffix in _SUFFIXES)
+    several = [pairs.duplicated(f"place{suffix}", keep=False) for suffix in _SUFFIXES]
+    return pairs[~((first != second) & (several[0] | several[1]))]
 
 
 def _row(record: dict[Any, Any], threshold: float) -> Row:

@@ -116,3 +116,11 @@ def test_a_changed_file_is_not_compared_with_what_it_was(tmp_path):
     second = load(tmp_path, line("1", "onnx:n.onnx", Y, "fp32", 3.0), name="second")
     found = compare(first, second)
     assert (found.rows, found.unlike) == ((), 1)
+
+
+def test_a_file_of_unknown_content_is_not_compared_with_two(tmp_path):
+    old = load(tmp_path, line("1", "onnx:n.onnx", None, "fp32", 2.0), name="old")
+    one = line("1", "onnx:a/n.onnx", X, "fp32", 1.0)
+    two = line("2", "onnx:b/n.onnx", Y, "fp32", 80.0)
+    assert compare(old, load(tmp_path, one, two, name="both")).rows == ()
+    assert len(compare(old, load(tmp_path, one, name="single")).rows) == 1
