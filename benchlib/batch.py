@@ -83,8 +83,8 @@ def execute(name: str, output: Path, parameters: Mapping[str, Any]) -> Execution
     problem = ""
     try:
         papermill.execute_notebook(
-            source,
-            output,
+            _literal(source),
+            _literal(output),
             dict(parameters),
             kernel_name=KERNEL,
             # The caller's folder, so that a relative path means what it means in the shell.
@@ -103,9 +103,14 @@ def execute(name: str, output: Path, parameters: Mapping[str, Any]) -> Execution
     return Execution(output, problem)
 
 
+def _literal(path: Path) -> str:
+    """``path`` for papermill, which fills in parameters where a path has braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def refuse_unknown(source: Path, parameters: Mapping[str, Any]) -> None:
     """Raise :class:`InputError` for a parameter that the notebook does not declare."""
-    known = papermill.inspect_notebook(str(source))
+    known = papermill.inspect_notebook(_literal(source))
     for name in parameters:
         if name not in known:
             raise InputError(name, f"{source.name} has no such parameter; it has {sorted(known)}")

@@ -10,13 +10,23 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from benchlib.errors import InputError
 
 _RESOLUTION = re.compile(r"(\d+)x(\d+)")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
+
+ONNX_PREFIX = "onnx:"
+"""What a model begins with that is a user's own file."""
+
+LONGEST_KEY = 120
+"""Letters of a key. File systems take names of 255 bytes, and the longest file of a case adds its
+run and its endings, some 40 letters, to the key; the rest is room for what others add."""
+
+_DIGITS = 8
+"""Hex digits of a digest that stand in a name; 32 bits keep the thousands of a set apart."""
 
 
 class Word(str, Enum):
@@ -149,7 +159,8 @@ class Case:
     """One point of the matrix.
 
     ``model`` is a name of the line-up, ``onnx:PATH`` or ``timm:NAME``; ``height`` and ``width``
-    are pixels; ``int8_method`` is None unless ``precision`` is INT8.
+    are pixels; ``int8_method`` is None unless ``precision`` is INT8. ``model_digest`` is of the
+    content of a user's own file, None for any other network.
     """
 
     model: str
@@ -161,6 +172,7 @@ class Case:
     typing: Typing
     engine: Engine
     int8_method: Int8Method | None = None
+    model_digest: str | None = None
 
     @property
     def resolution(self) -> str:
@@ -177,12 +189,9 @@ class Case:
         """A name for this case's files: readable, safe on every file system, unique.
 
         A model given by path is named by its file, and the digits at the end keep two files of
-        one name apart.
+        one name apart. A name that would make the key longer than :data:`LONGEST_KEY` is cut.
         """
-        prefix, _, rest = self.model.partition(":")
-        readable = Path(rest).stem if prefix == "onnx" else self.model
         words = [
-            _UNSAFE.sub("_", readable),
             self.precision,
             f"b{self.batch}",
             self.resolution,
@@ -190,12 +199,60 @@ class Case:
             self.typing,
             self.engine,
         ]
-        digest = hashlib.sha256(repr(sorted(self.as_json().items())).encode()).hexdigest()[:8]
-        return "-".join([*map(str, words), digest])
+        text = repr(sorted(self.identity().items())).encode()
+        digest = hashlib.sha256(text).hexdigest()[:_DIGITS]
+        rest = "-".join([*map(str, words), digest])
+        return f"{self._readable[: LONGEST_KEY - len(rest) - 1]}-{rest}"
+
+    @property
+    def network(self) -> str:
+        """A name for files of this network alone, such as its graphs: as safe as the key."""
+        if self.model_digest is None:
+            return self._readable[:LONGEST_KEY]
+        digits = self.model_digest[:_DIGITS]
+        return f"{self._readable[: LONGEST_KEY - len(digits) - 1]}-{digits}"
+
+    @property
+    def _readable(self) -> str:
+        name = file_name(self.model)
+        return _UNSAFE.sub("_", self.model if name is None else PurePath(name).stem)
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that make this case another one than the next.
+
+        Of a user's file these are its name and its content, wherever it lies.
+        """
+        fields = self.as_json()
+        if self.model_digest is not None:
+            fields["model"] = f"{ONNX_PREFIX}{file_name(self.model)}"
+        return fields
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as plain text and numbers."""
-        return {
+        """The fields as plain text and numbers; ``model_digest`` only where there is one."""
+        fields = {
             name: value.value if isinstance(value, Enum) else value
             for name, value in asdict(self).items()
         }
+        if self.model_digest is None:
+            del fields["model_digest"]
+        return fields
+
+
+def file_name(model: str, digest: str | None = None) -> str | None:
+    """The name of a user's own file without its folders, None for any other network.
+
+    ``digest`` is of its content; what :func:`with_digest` put behind the name is left out.
+    """
+    if not model.startswith(ONNX_PREFIX):
+        return None
+    return PurePath(without_digest(model, digest).removeprefix(ONNX_PREFIX)).name
+
+
+def with_digest(model: str, digest: str) -> str:
+    """The name of a user's own file that only its content tells from another."""
+    return f"{model}#{digest[:_DIGITS]}"
+
+
+def without_digest(model: str, digest: str | None) -> str:
+    """The model before :func:`with_digest`."""
+    return model.removesuffix(f"#{digest[:_DIGITS]}") if digest else model

@@ -111,9 +111,8 @@ def _step(case: Case, parameters: Parameters, program: Program) -> Step:
     dynamic = case.shape_mode is not ShapeMode.STATIC
     form = precision.graph_form(case, program.release)
     size = "dynamic" if dynamic else f"{case.resolution}-b{case.batch}"
-    stem = case.key.split("-")[0]
     method = precision.int8_method(case) if form.is_int8 else None
-    name = "-".join(filter(None, [stem, form.value, size, method and method.value]))
+    name = "-".join(filter(None, [case.network, form.value, size, method and method.value]))
     graph = FOLDER / f"{name}.onnx"
     # The sweep's own rule: all sizes of a dynamic engine share one graph.
     images, height, width = workshop.traced_shape(case, parameters)

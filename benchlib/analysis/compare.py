@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchlib.analysis import order, resampling
-from benchlib.analysis.measured import MeasuredSet, usable
+from benchlib.analysis import order, parts, resampling
+from benchlib.analysis.measured import MeasuredSet, files, usable
 from benchlib.analysis.wording import plural
 from benchlib.case import Word, partition
 from benchlib.errors import InputError
 
-CASE = ("model", "precision", "batch", "height", "width", "shape_mode")
+CASE = ("network", "precision", "batch", "height", "width", "shape_mode")
 """What has to be the same for two rows to be of one case."""
 
-IF_KNOWN = ("typing", "int8_method", "partition")
+IF_KNOWN = ("typing", "int8_method", "partition", "model_digest")
 """What has to be the same as well where both rows have it. ``partition`` is the part of the card
 that the device's name tells, such as a MIG slice, empty for a whole one."""
 
@@ -93,7 +93,8 @@ class Comparison:
 
     ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
     with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
-    ``unlike`` counts pairs left out because typing, INT8 method or part of the card differ.
+    ``unlike`` counts pairs of such rows that differ in typing, INT8 method, part of the card or the
+    file's content.
     """
 
     first: str
@@ -151,7 +152,10 @@ class Comparison:
     def _surroundings(self) -> list[str]:
         unlike = plural(self.unlike, "pair")
         left_out = (
-            [f"{unlike} left out: typing, INT8 method or part of the card differ"]
+            [
+                f"{unlike} left out: typing, INT8 method, part of the card or the content of the "
+                "file differ"
+            ]
             if self.unlike
             else []
         )
@@ -175,11 +179,18 @@ def compare(
         twice = frame[frame.duplicated([*keys, *IF_KNOWN])]
         if len(twice):
             row = twice.iloc[0]
+            cells = frame[[*keys, *IF_KNOWN]].astype(object).fillna("")
+            same = frame[(cells == cells.loc[row.name]).all(axis=1)]
+            rows_named = [parts.name_of(each) for _, each in same.head(2).iterrows()]
             raise InputError(
-                one.name, f"{row['model']} at {row['precision']} stands in the table twice"
+                one.name,
+                f"{' and '.join(rows_named)} are both {row['model']} at {row['precision']}, "
+                f"{row['resolution']}, batch {row['batch']:.0f}; keep one of them",
             )
     pairs = left.merge(right, on=keys, suffixes=_SUFFIXES)
-    both = pairs[_alike(pairs)]
+    both = _certain(pairs[_alike(pairs)])
+    paired = [pairs[place].isin(both[place]) for place in ("place_first", "place_second")]
+    unlike = pairs[~(paired[0] | paired[1])]
     rows = tuple(
         sorted(
             (_row(record, threshold) for record in both.to_dict("records")),
@@ -197,7 +208,7 @@ def compare(
         high=high,
         only_first=len(left) - both["place_first"].nunique(),
         only_second=len(right) - both["place_second"].nunique(),
-        unlike=len(pairs) - len(both),
+        unlike=len(unlike),
         differences=differences(first.environment, second.environment),
     )
 
@@ -224,8 +235,8 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
-    parts = [None if pd.isna(device) else partition(str(device)) for device in frame["device"]]
-    return frame.assign(place=range(len(frame)), partition=parts)
+    partitions = [None if pd.isna(device) else partition(str(device)) for device in frame["device"]]
+    return frame.assign(place=range(len(frame)), network=files(frame), partition=partitions)
 
 
 def _several_engines(frame: pd.DataFrame) -> bool:
@@ -241,6 +252,13 @@ def _alike(pairs: pd.DataFrame) -> pd.Series:
     return alike
 
 
+def _certain(pairs: pd.DataFrame) -> pd.DataFrame:
+    """``pairs`` without those of a file of unknown content that may be one of several."""
+    first, second = (pairs[f"model_digest{suffix}"].isna() for suffix in _SUFFIXES)
+    several = [pairs.duplicated(f"place{suffix}", keep=False) for suffix in _SUFFIXES]
+    return pairs[~((first != second) & (several[0] | several[1]))]
+
+
 def _row(record: dict[Any, Any], threshold: float) -> Row:
     first, second = (float(record[f"latency_ms{suffix}"]) for suffix in _SUFFIXES)
     ends = [
@@ -252,7 +270,7 @@ def _row(record: dict[Any, Any], threshold: float) -> Row:
     mode = record["shape_mode"]
     methods = [record[f"int8_method{suffix}"] for suffix in _SUFFIXES]
     return Row(
-        model=str(record["model"]),
+        model=str(record["model_first"]),
         precision=str(record["precision"]),
         int8_method=next((str(one) for one in methods if not pd.isna(one)), None),
         batch=int(record["batch"]),

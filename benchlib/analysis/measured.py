@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchlib.case import Precision, Status, Verdict
+from benchlib.case import ONNX_PREFIX, Precision, Status, Verdict, file_name, with_digest
 from benchlib.errors import InputError
 
 TABLE = "table.csv"
@@ -20,7 +20,7 @@ _TEXT = (
     *("key", "model", "family", "task", "engine", "engine_version", "device", "precision"),
     *("typing", "shape_mode", "status", "failure", "message", "verdict", "reasons"),
     *("accuracy_metric", "accuracy_source", "throttle", "int8_method", "weights"),
-    *("started_at", "log"),
+    *("started_at", "log", "model_digest"),
 )
 _NUMBERS = (
     *("batch", "height", "width", "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"),
@@ -38,8 +38,9 @@ _YES_NO = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.
 class MeasuredSet:
     """One run's rows and surroundings.
 
-    ``frame`` has the columns of ``table.csv`` (a missing one is there and empty) and four made
-    from them: ``resolution`` (``WIDTHxHEIGHT``, ordered by pixels), ``megapixels`` of one image,
+    ``frame`` has the columns of ``table.csv`` (a missing one is there and empty), where a
+    ``model`` is one network: two files of one name are told apart. Four more are made from
+    them: ``resolution`` (``WIDTHxHEIGHT``, ordered by pixels), ``megapixels`` of one image,
     and ``fps`` with ``fps_low`` and ``fps_high``: images per second at the median latency and at
     the ends of its interval. ``precision`` is an ordered categorical. ``published`` says that the
     numbers were copied from a publication and measured by nobody here. ``folder`` is where the
@@ -131,6 +132,7 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     rest = {name: frame[name] for name in frame.columns if name not in columns}
     whole = pd.DataFrame({**columns, **rest})
     whole["batch"] = whole["batch"].fillna(1.0)
+    whole["model"] = _told_apart(whole["model"], whole["model_digest"])
     order = [precision.value for precision in Precision]
     whole["precision"] = pd.Categorical(whole["precision"], categories=order, ordered=True)
     whole["megapixels"] = whole["height"] * whole["width"] / 1e6
@@ -142,6 +144,43 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     ):
         whole[name] = 1000.0 * whole["batch"] / whole[latency]
     return whole
+
+
+def files(frame: pd.DataFrame) -> pd.Series:
+    """``onnx:FILE`` for each network that is a user's file, whatever tells it from another of the
+    same name in its set; the model for the others."""
+    pairs = zip(frame["model"], frame["model_digest"], strict=True)
+    return pd.Series([_file(*pair) for pair in pairs], index=frame.index, dtype=object)
+
+
+def _file(model: str | None, digest: str | None) -> str | None:
+    name = None if model is None else file_name(model, digest)
+    return model if name is None else f"{ONNX_PREFIX}{name}"
+
+
+def _told_apart(models: pd.Series, digests: pd.Series) -> pd.Series:
+    """One name for each network: its shortest that is no other's, else with digits of its content.
+
+    A network is a file's name and content. Rows without a digest keep their names.
+    """
+    rows = list(zip(models, digests, strict=True))
+    names: dict[tuple[str, str], set[str]] = {}
+    owners: dict[str, set[str | None]] = {}
+    for model, digest in rows:
+        owners.setdefault(model, set()).add(digest)
+        if digest is not None:
+            names.setdefault((_file(model, digest), digest), set()).add(model)
+    chosen = {}
+    for (name, digest), recorded in names.items():
+        own = sorted(
+            (one for one in recorded if owners[one] == {digest}), key=lambda n: (len(n), n)
+        )
+        chosen[name, digest] = own[0] if own else with_digest(name, digest)
+    return pd.Series(
+        [chosen.get((_file(model, digest), digest), model) for model, digest in rows],
+        index=models.index,
+        dtype=object,
+    )
 
 
 def _frame(table: Path) -> pd.DataFrame:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchlib.analysis.measured import usable
+from benchlib.analysis.measured import TABLE, usable
 from benchlib.case import Int8Method, Precision
+from benchlib.errors import InputError
 from benchlib.models import lineup
 
 _CELL = ["model", "precision", "resolution"]
 _SHARED = ["engine", "batch", "shape_mode", "device"]
+_UNKNOWN = "an unknown method"
 _WORDS = len(_SHARED) + 2
 _BY = "/"
 """Between a precision and the method it was made by."""
@@ -37,7 +39,10 @@ class Part:
 
 
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
-    """The comparable parts of ``frame``, the one with most rows first; none for no rows."""
+    """The comparable parts of ``frame``, the one with most rows first; none for no rows.
+
+    Raises :class:`InputError` when two rows of a part are of one network, precision and size.
+    """
     return _labelled(
         ((*shared, method), rows)
         for shared, together in _surroundings(frame)
@@ -151,18 +156,18 @@ def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.Dat
 
 def _methods(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """``rows`` once per INT8 method, each with all rows of the other precisions."""
-    found = methods(rows)
+    found = _kinds(rows)
     if len(found) < 2:
-        yield "", rows.drop_duplicates(_CELL, keep="last")
+        yield "", _once(rows)
         return
     int8 = rows["precision"] == Precision.INT8.value
     for method in found:
-        mine = rows[~int8 | (rows["int8_method"] == method)]
-        yield f"INT8 by {method}", mine.drop_duplicates(_CELL, keep="last")
+        mine = rows[~int8 | (rows["int8_method"].fillna(_UNKNOWN) == method)]
+        yield f"INT8 by {method}", _once(mine)
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
-    found = methods(rows)
+    found = _kinds(rows)
     if len(found) > 1:
         int8 = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].notna()
         words = rows["precision"].astype(object)
@@ -170,9 +175,43 @@ def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
         order = []
         for word in rows["precision"].cat.categories:
             several = word == Precision.INT8.value
-            order += [word, *(by_method(word, one) for one in found if several)]
+            order += [word, *(by_method(word, one) for one in methods(rows) if several)]
         rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
-    return rows.drop_duplicates(_CELL, keep="last")
+    return _once(rows)
+
+
+def _kinds(rows: pd.DataFrame) -> list[str]:
+    """The INT8 methods of ``rows``; where one is not told, that is one more if its rows would
+    otherwise be missing or stand for the same cell as another's."""
+    found = methods(rows)
+    untold = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
+    if found and untold.any() and (len(found) > 1 or rows.duplicated(_CELL).any()):
+        return [*found, _UNKNOWN]
+    return found
+
+
+def _once(rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` as they are; raises :class:`InputError` when two are of one cell."""
+    twice = rows[rows.duplicated(_CELL, keep=False)]
+    if len(twice):
+        cells = twice[_CELL].astype(object)
+        cell = cells.iloc[0]
+        same = twice[(cells == cell).all(axis=1)]
+        first, second = (name_of(row) for _, row in same.head(2).iterrows())
+        raise InputError(
+            "results",
+            f"{first} and {second} are both {cell['model']} at {cell['precision']}, "
+            f"{cell['resolution']}, batch {same['batch'].iloc[0]:.0f}; keep one of them, or give "
+            "each a set of its own",
+        )
+    return rows
+
+
+def name_of(row: pd.Series) -> str:
+    """What to call a row of a table in a message: its key, where it has one, and its line."""
+    # The table's first line holds the names of its columns.
+    line = f"line {int(row.name) + 2} of {TABLE}"
+    return line if pd.isna(row["key"]) else f"{row['key']} ({line})"
 
 
 def _word(value: object) -> str:

@@ -1,8 +1,12 @@
-"""How findings name things: precisions, sizes, ratios and lists in a sentence."""
+"""How sentences name things: precisions, sizes, ratios, shares and lists."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+
+DASH = "–"
+"""Stands for what is not known."""
 
 
 def word(precision: str) -> str:
@@ -10,9 +14,9 @@ def word(precision: str) -> str:
     return precision.upper()
 
 
-def size(resolution: str) -> str:
+def size(resolution: object) -> str:
     """``640×480`` for ``640x480``."""
-    return resolution.replace("x", "×")
+    return str(resolution).replace("x", "×")
 
 
 def times(ratio: float) -> str:
@@ -20,9 +24,23 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}×"
 
 
-def percent(share: float) -> str:
-    """A share of 1 in percent, one decimal below ten: ``6.6 %``."""
-    return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"
+def percent(share: float | None, *, tenths: bool = True) -> str:
+    """A share of 1: ``0.18 %``, ``6.6 %``, ``42 %``, ``99.8 %``; only what is whole is ``100 %``.
+
+    Without ``tenths`` 6.6 % is ``7 %``. A dash for what is not known.
+    """
+    if share is None or not math.isfinite(share):
+        return DASH
+    size = abs(share)
+    if size == 0:
+        return "0 %"
+    if size < 0.01:
+        return f"{100 * share:.2g} %"
+    if 0.9995 <= share < 1 - 1e-9:
+        return "> 99.9 %"
+    if 1e-9 < abs(size - 1) < 0.0051:
+        return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f} %" if tenths and size < 0.0995 else f"{100 * share:.0f} %"
 
 
 def plural(number: int, noun: str) -> str:

@@ -57,6 +57,10 @@ class Graph:
     measured_at: tuple[int, int] | None = None
 
 
+_LONGEST_NAME = 120
+"""Bytes of a network's name in the name of its graph, which adds size, form and digest to it."""
+
+
 @dataclass(frozen=True)
 class _Request:
     """What ``make`` was asked for, as one value."""
@@ -107,6 +111,8 @@ class _Request:
         """A readable beginning for the file's name."""
         model = self.model if self.card.path is None else self.card.path.stem
         safe = "".join(letter if letter.isalnum() else "_" for letter in model)
+        # Whole letters of at most four bytes each: file systems take names of 255 bytes.
+        safe = safe if len(safe.encode()) <= _LONGEST_NAME else safe[: _LONGEST_NAME // 4]
         return f"{safe}-{self.shape.width}x{self.shape.height}-b{self.shape.batch}-{self.form}"
 
     @property

@@ -8,11 +8,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from benchlib.case import ONNX_PREFIX
 from benchlib.errors import InputError
 from benchlib.models import segmentation_nets, timm_nets, torchvision_nets
 from benchlib.models.card import Card
-
-ONNX_PREFIX = "onnx:"
 
 BLOG: tuple[str, ...] = (
     "bisenetv2_blog",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import external_data_helper
 
 from benchlib.errors import InputError
 
 _CHANNELS = 3
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,32 @@ def read(path: Path) -> ImageInput:
     batch, _, height, width = sizes
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     return ImageInput(inputs[0].name, batch, height, width, dtype)
+
+
+def digest(path: Path) -> str:
+    """Hex digest of the content: of the file and of every external-data file that it names.
+
+    Equals the file's own SHA-256 where it names none.
+    """
+    own = _sha256(path)
+    tensors = external_data_helper._get_all_tensors(onnx.load(path, load_external_data=False))
+    named = {
+        external_data_helper.ExternalDataInfo(tensor).location
+        for tensor in tensors
+        if external_data_helper.uses_external_data(tensor)
+    }
+    if not named:
+        return own
+    beside = {name: _sha256(path.parent / name) for name in sorted(named)}
+    return hashlib.sha256(json.dumps([own, beside]).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _checked_graph(path: Path) -> onnx.GraphProto:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from IPython.display import HTML
 
-from benchlib.analysis import layer_times
+from benchlib.analysis import layer_times, wording
 from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.case import Engine, Status
 from benchlib.errors import InputError
-from benchlib.report import definition, doubts, methods, numerals, show, theme
+from benchlib.report import definition, doubts, methods, show, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import (
     accuracy,
@@ -45,6 +45,13 @@ def load_sets(results: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError("results", f"two sets are called {twice[0]!r}; rename one folder")
+    files: dict[str, str] = {}
+    for name in names:
+        if (other := files.setdefault(slug(name), name)) != name:
+            raise InputError(
+                "results",
+                f"the sets {other!r} and {name!r} would share names of files; rename one folder",
+            )
     return sets
 
 
@@ -98,7 +105,8 @@ class Document:
         for one in self.sets:
             for view in views(one):
                 found = layer_times.breakdowns(view.usable, one)
-                drawn = layertimes.draw(view, found)
+                names = view.drawable()
+                drawn = layertimes.draw(names, layer_times.breakdowns(names.usable, one))
                 if isinstance(drawn, Absent):
                     parts.append(show.reason(drawn, view.label))
                     continue
@@ -190,7 +198,7 @@ class Document:
     def _per_view(self, section: str, draw: Callable[[View], list[Drawing | Absent]]) -> HTML:
         parts = []
         for view in self.views():
-            drawn = draw(view)
+            drawn = draw(view.drawable())
             heading = self._heading(view, section)
             if heading and all(isinstance(one, Absent) for one in drawn):
                 # A heading over nothing but the reason for it would only be in the way.
@@ -221,13 +229,13 @@ def _accuracy(view: View) -> list[Drawing | Absent]:
 def _overview(one: MeasuredSet) -> str:
     frame = one.frame
     good = int((frame["status"] == Status.OK.value).sum())
-    sizes = [theme.size_label(size) for size in frame["resolution"].cat.categories]
+    sizes = [wording.size(size) for size in frame["resolution"].cat.categories]
     words = [theme.precision_label(word) for word in views(one)[0].precisions] if good else []
-    devices = numerals.listed(sorted(set(frame["device"].dropna()))) or "a device not recorded"
+    devices = wording.listed(sorted(set(frame["device"].dropna()))) or "a device not recorded"
     facts = (
-        f"{numerals.count(frame['model'].nunique(), 'network')}, "
-        f"{numerals.listed(sizes)}, {numerals.listed(words)}; "
-        f"{good} of {numerals.count(len(frame), 'row')} gave a number."
+        f"{wording.plural(frame['model'].nunique(), 'network')}, "
+        f"{wording.listed(sizes)}, {wording.listed(words)}; "
+        f"{good} of {wording.plural(len(frame), 'row')} gave a number."
     )
     engines = set(frame["engine"].dropna())
     if one.published:
@@ -255,4 +263,4 @@ def _overview(one: MeasuredSet) -> str:
 def _cpu(one: MeasuredSet) -> str:
     name = one.environment.get("cpu") or "a CPU not recorded"
     cores = one.environment.get("cpu_cores")
-    return f"{name}, {numerals.count(int(cores), 'core')}" if cores else str(name)
+    return f"{name}, {wording.plural(int(cores), 'core')}" if cores else str(name)

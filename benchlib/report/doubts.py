@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from html import escape
 
+from benchlib.analysis import wording
 from benchlib.analysis.measured import MeasuredSet, usable
 from benchlib.case import Verdict
-from benchlib.report import numerals
 
 _MANY = 0.5
 """Share of SUSPECT rows from which a reader is warned before anything else."""
@@ -54,7 +54,7 @@ def warning(measured: MeasuredSet) -> str:
     if not len(doubted) or len(doubted) < _MANY * len(rows):
         return ""
     text = (
-        f"{len(doubted)} of {numerals.count(len(rows), 'row')} are doubted; do not choose from "
+        f"{len(doubted)} of {wording.plural(len(rows), 'row')} are doubted; do not choose from "
         "this run."
     )
     code, sentence = next(iter(meanings(measured).items()), ("", ""))

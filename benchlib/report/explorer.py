@@ -8,7 +8,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from benchlib.analysis import pareto
+from benchlib.analysis import pareto, wording
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.errors import InputError
 from benchlib.report import picker, show, theme
@@ -158,7 +158,7 @@ class Explorer:
         words = [(theme.precision_label(word), word) for word in view.precisions]
         self._precision.options = [("All", ALL), *words]
         self._precision.value = ALL
-        sizes = [(theme.size_label(size), size) for size in view.sizes]
+        sizes = [(wording.size(size), size) for size in view.sizes]
         self._size.options = [("All", ALL), *sizes]
         self._size.value = ALL
         families = sorted({look.family for look in view.looks().values()})
@@ -175,7 +175,7 @@ class Explorer:
         if self._quiet:
             return
         choice, view = self.choice, self.view
-        self.picture.value = show.markup(draw(view, choice))
+        self.picture.value = show.markup(draw(view.drawable(), choice))
         # The picker needs one precision and one size; where all are shown it takes the first.
         precision = (view.precisions or [ALL])[0] if choice.precision == ALL else choice.precision
         size = (view.sizes or [ALL])[0] if choice.size == ALL else choice.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from benchlib.analysis import wording
 from benchlib.analysis.findings import Answer, Finding, findings, headlines
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.report import doubts, numerals
@@ -83,7 +84,7 @@ def _verdict(one: Finding) -> str:
 
 def _estimate(one: Finding) -> str:
     if one.estimate is None:
-        return numerals.DASH
+        return wording.DASH
     bounds = (
         ""
         if one.ci_low is None or one.ci_high is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from benchlib.analysis import int8_methods
+from benchlib.analysis import int8_methods, wording
 from benchlib.analysis.int8_methods import NAMES, Made, Part
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Int8Method, Verdict
@@ -89,7 +89,7 @@ def _over_made_up(part: Part) -> str:
     low, high = int8_methods.over(part.over_made_up)
     return (
         f"Calibrated Q/DQ takes {_ratios(low, high)} as long as made-up ranges "
-        f"({numerals.count(len(part.over_made_up), 'cell')})."
+        f"({wording.plural(len(part.over_made_up), 'cell')})."
     )
 
 
@@ -97,7 +97,7 @@ def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
     """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
     is_one_size = only_size([one.resolution for one in cells]) is not None
     gains = {
-        one.model if is_one_size else f"{one.model} at {theme.size_label(one.resolution)}": one.gain
+        one.model if is_one_size else f"{one.model} at {wording.size(one.resolution)}": one.gain
         for one in cells
         if one.method is method and not one.same_as_qdq and one.gain is not None
     }
@@ -114,7 +114,7 @@ def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
         if models:
             ratios = [gains[model].ratio for model in models]
             speed = f" ({_ratios(min(ratios), max(ratios))} as fast)"
-            told.append(f"{word} for {numerals.listed(models)}{speed}")
+            told.append(f"{word} for {wording.listed(models)}{speed}")
     if not told:
         return ""
     return f"By {NAMES[method]}, INT8 against FP16 is {'; '.join(told)}."
@@ -143,7 +143,7 @@ def _left_out(part: Part) -> str:
     models = sorted({one.model for one in part.over_qdq})
     said = (
         "Against calibrated Q/DQ with its depth-wise convolutions in INT8, as far as they can be, "
-        f"leaving them out takes {_ratios(low, high)} as long for {numerals.listed(models)}"
+        f"leaving them out takes {_ratios(low, high)} as long for {wording.listed(models)}"
     )
     where = {(one.model, one.resolution) for one in part.over_qdq}
     grown = []
@@ -192,7 +192,7 @@ def _method(one: Made) -> Cell:
 
 def _gain(one: Made) -> Cell:
     if one.gain is None:
-        return Cell(numerals.DASH, note="FP16 was not measured")
+        return Cell(wording.DASH, note="FP16 was not measured")
     low, high = one.gain.low, one.gain.high
     return Cell(f"{one.gain.ratio:.2f}×", one.gain.ratio, note=f"{low:.3f} to {high:.3f}")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchlib.analysis import wording
 from benchlib.models import complexity, lineup
 from benchlib.report import numerals
 from benchlib.report.tables.grid import Cell, Column, Grid
@@ -131,12 +132,12 @@ def _line(row: Record) -> tuple[str, ...]:
         numerals.short(row.gmacs),
         numerals.short(row.mactivations),
         numerals.short(row.size_mb),
-        accuracy or numerals.DASH,
+        accuracy or wording.DASH,
     )
 
 
 def _millions(count: int | None) -> str:
-    return numerals.DASH if count is None else f"{count / 1e6:.2f}"
+    return wording.DASH if count is None else f"{count / 1e6:.2f}"
 
 
 def costs(rows: Sequence[Record]) -> Grid:
@@ -173,8 +174,8 @@ def facts(rows: Sequence[Record]) -> Grid:
         rows=tuple(row.label for row in rows),
         columns=(
             _words("", "The timed graph ends at", [row.output for row in rows]),
-            _words("", "Accuracy from", [row.accuracy_source or numerals.DASH for row in rows]),
-            _words("", "Paper", [row.paper or numerals.DASH for row in rows]),
+            _words("", "Accuracy from", [row.accuracy_source or wording.DASH for row in rows]),
+            _words("", "Paper", [row.paper or wording.DASH for row in rows]),
             _words("", "Note", [row.note for row in rows]),
         ),
     )
@@ -203,7 +204,7 @@ def _accuracies(metric: str, rows: Sequence[Record]) -> Column:
     cells = (
         Cell(f"{row.accuracy:.1f}", row.accuracy, note=row.accuracy_source or "")
         if row.accuracy is not None and row.accuracy_metric == metric
-        else Cell(numerals.DASH)
+        else Cell(wording.DASH)
         for row in rows
     )
     return Column("Published accuracy, %", metric, tuple(cells))

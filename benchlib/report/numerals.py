@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-DASH = "–"
+from benchlib.analysis.wording import DASH
 
 
 def short(value: float | None) -> str:
@@ -21,19 +21,6 @@ def short(value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
-def percent(share: float | None) -> str:
-    """A share (0 to 1): ``0.18 %``, ``42 %``, ``99.8 %``; only what is whole is ``100 %``."""
-    if share is None or not math.isfinite(share):
-        return DASH
-    if 0 < share < 0.01:
-        return f"{100 * share:.2g} %"
-    if 0.995 <= share < 0.9995:
-        return f"{100 * share:.1f} %"
-    if 0.9995 <= share < 1 - 1e-9:
-        return "> 99.9 %"
-    return f"{100 * share:.0f} %"
-
-
 def span(low: float, high: float, form: str) -> str:
     """Both ends in the format ``form``: ``1.05 to 1.12``; ``1.05`` where they read alike."""
     return " to ".join(dict.fromkeys(format(end, form) for end in (low, high)))
@@ -42,17 +29,3 @@ def span(low: float, high: float, form: str) -> str:
 def percents(shares: Sequence[float]) -> str:
     """The least and the greatest of some shares (0 to 1): ``38 to 54 %``."""
     return f"{span(100 * min(shares), 100 * max(shares), '.0f')} %"
-
-
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 network``, ``3 networks``."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
-
-
-def listed(words: list[str], most: int = 6) -> str:
-    """``a, b and c``; beyond ``most`` the rest is counted."""
-    if len(words) > most:
-        return f"{', '.join(words[:most])} and {len(words) - most} more"
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"

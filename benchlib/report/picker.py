@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from benchlib.analysis import wording
 from benchlib.analysis.pareto import Pick
 from benchlib.report import numerals, theme
 from benchlib.sweep import digits
@@ -16,9 +17,9 @@ def html(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str] = 
     ``cut`` are networks that were passed over because the classifier of their accuracy was not
     timed.
     """
-    where = f"{theme.precision_label(precision)} at {theme.size_label(size)}"
+    where = f"{theme.precision_label(precision)} at {wording.size(size)}"
     passed = (
-        f"<p>Left out: {escape(numerals.listed(list(cut)))}, timed without the classifier that "
+        f"<p>Left out: {escape(wording.listed(list(cut)))}, timed without the classifier that "
         "the accuracy needs.</p>"
         if cut
         else ""
@@ -28,7 +29,7 @@ def html(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str] = 
     best = [one.model for one in picks if one.tied]
     verb = "is fastest" if len(best) == 1 else "are tied for fastest"
     items = "".join(f"<li>{escape(_line(one))}</li>" for one in picks)
-    names = escape(numerals.listed(best))
+    names = escape(wording.listed(best))
     return f"<p><strong>{names}</strong> {verb} in {where}.</p><ol>{items}</ol>{passed}"
 
 

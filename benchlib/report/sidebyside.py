@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from benchlib.analysis import literature, parts
+from benchlib.analysis import literature, parts, wording
 from benchlib.analysis.compare import Comparison, Outcome, compare
 from benchlib.analysis.literature import Beside
 from benchlib.analysis.measured import MeasuredSet
@@ -41,7 +41,7 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> str:
         else f" with a 95 % interval over networks of {low} to {high}"
     )
     said = (
-        f"Over {numerals.count(len(found.rows), 'case')} in both, {found.second} takes {mean} "
+        f"Over {wording.plural(len(found.rows), 'case')} in both, {found.second} takes {mean} "
         f"times as long as {found.first} (geometric mean{bounds}); {counted}."
     )
     return f"{heading}<p>{escape(said)}</p>{_folded('case', _cases(found))}{_surroundings(found)}"
@@ -101,7 +101,7 @@ def _beside(measured: MeasuredSet, published: MeasuredSet) -> str:
     ratios = sorted(one.ratio for one in found)
     reasons = list(dict.fromkeys(reason for one in found for reason in one.reasons))
     said = (
-        f"{numerals.count(len(found), 'cell')} in both: ours takes {numerals.short(ratios[0])} to "
+        f"{wording.plural(len(found), 'cell')} in both: ours takes {numerals.short(ratios[0])} to "
         f"{numerals.short(ratios[-1])} times as long, {numerals.short(ratios[len(ratios) // 2])} "
         "in the median."
     )
@@ -118,7 +118,7 @@ def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside
         corner="Network",
         rows=tuple(shown(one.model) for one in found),
         columns=(
-            Column("Case", "Size", tuple(Cell(theme.size_label(one.resolution)) for one in found)),
+            Column("Case", "Size", tuple(Cell(wording.size(one.resolution)) for one in found)),
             Column(
                 "Case",
                 "Precision",
@@ -151,4 +151,4 @@ def _number(value: float) -> Cell:
 
 
 def _word(value: object) -> Cell:
-    return Cell(numerals.DASH if value in (None, "") else str(value))
+    return Cell(wording.DASH if value in (None, "") else str(value))

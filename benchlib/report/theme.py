@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
+from matplotlib.ft2font import FT2Font
 
 from benchlib.analysis import parts
 from benchlib.case import Int8Method, Precision, Verdict
@@ -87,6 +90,19 @@ VERDICT_SYMBOLS: dict[str, str] = {
 BEST = "background-color:#c7e9c0;color:#00441b;font-weight:600"
 WORST = "background-color:#fcd5ce;color:#67000d;text-decoration:underline"
 
+_FONT = "DejaVu Sans"
+"""Comes with matplotlib, so bytes repeat everywhere."""
+
+_FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK TC"),
+    *("Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans SC", "Source Han Sans"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "AR PL UMing CN"),
+    *("IPAexGothic", "IPAGothic", "NanumGothic", "PingFang SC", "Hiragino Sans"),
+    *("Apple SD Gothic Neo", "Microsoft YaHei", "SimHei", "Arial Unicode MS", "Unifont"),
+)
+"""Fonts with the Chinese, Japanese and Korean signs that DejaVu Sans lacks, as systems have them;
+taken only for the signs of a name that need it."""
+
 _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -94,8 +110,7 @@ _STYLE = {
     "grid.color": "#e6e6e6",
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so bytes repeat everywhere
+    "text.parse_math": False,  # a name may hold $, which would start a formula
     "legend.frameon": False,
     "savefig.dpi": 150,
     "svg.hashsalt": "benchlib",
@@ -143,14 +158,31 @@ def precision_look(precision: str) -> tuple[str, str]:
     return METHOD_LOOKS.get(method, (PRECISION_COLORS[word], PRECISION_MARKERS[word]))
 
 
-def size_label(resolution: object) -> str:
-    """``640×480`` for ``640x480``."""
-    return str(resolution).replace("x", "×")
-
-
 @contextmanager
 def style() -> Iterator[None]:
     """Draw inside this: sets seaborn's ticks style, our fonts and lines, and repeatable SVG ids."""
     base = sns.axes_style("ticks") | sns.plotting_context("notebook", font_scale=0.85)
-    with mpl.rc_context(base | _STYLE):
+    with mpl.rc_context(base | _STYLE | {"font.family": _fonts()}):
         yield
+
+
+def drawable(text: str) -> str:
+    """``text`` as the figures' fonts can draw it; signs that they lack become ``\\u6a21``."""
+    return "".join(
+        sign
+        if sign.isprintable() and any(font.get_char_index(ord(sign)) for font in _faces())
+        else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+@cache
+def _fonts() -> list[str]:
+    """DejaVu Sans, and one of :data:`_FALLBACKS` if this machine has any."""
+    installed = set(font_manager.get_font_names())
+    return [_FONT, *[name for name in _FALLBACKS if name in installed][:1]]
+
+
+@cache
+def _faces() -> list[FT2Font]:
+    return [font_manager.get_font(font_manager.findfont(name)) for name in _fonts()]

@@ -6,20 +6,27 @@ with INT8 methods beside each other.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
-from benchlib.analysis import parts
+from benchlib.analysis import parts, wording
 from benchlib.analysis.measured import MeasuredSet, usable
 from benchlib.case import Engine, Status, Verdict
-from benchlib.report import numerals, theme
+from benchlib.report import theme
 
 REBUILT = " (reconstruction)"
 
 _SAFE = re.compile(r"[^A-Za-z0-9]+")
+
+_LONGEST_DRAWN = 40
+"""Letters of a name in a figure; the longest of the line-up have 35. Beyond, its middle goes."""
+
+_LONGEST_SLUG = 120
+"""Letters. With the figure's own name and ending it stays below the 255 bytes of a file name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +77,18 @@ class View:
         rows = self.at(precision).assign(precision=parts.base(precision)[0])
         return MeasuredSet(self.label, rows, self.environment, self.published)
 
+    def drawable(self) -> View:
+        """This view with names that the figures' fonts can draw and that fit beside the axes."""
+        names: dict[str, str] = {}
+        for model in sorted(set(self.frame["model"])):
+            name = theme.drawable(model)
+            if len(name) > _LONGEST_DRAWN:
+                name = f"{name[: _LONGEST_DRAWN // 2]}…{name[-(_LONGEST_DRAWN // 2) :]}"
+            if name in names.values():
+                name = f"{name}#{hashlib.sha256(model.encode()).hexdigest()[:4]}"
+            names[model] = name
+        return replace(self, frame=self.frame.assign(model=self.frame["model"].map(names)))
+
     def looks(self) -> dict[str, theme.Look]:
         """How to draw each network; the same in every figure of this view."""
         return theme.looks(self.frame)
@@ -89,9 +108,9 @@ class View:
         if suspect and hollow:
             said.append("Hollow marks are SUSPECT rows.")
         elif suspect:
-            said.append(f"{numerals.count(suspect, 'row')} of these {_is(suspect)} SUSPECT.")
+            said.append(f"{wording.plural(suspect, 'row')} of these {_is(suspect)} SUSPECT.")
         left_out = [
-            numerals.count(int(number), word)
+            wording.plural(int(number), word)
             for word, number in (
                 ("failed row", (rows["status"] == Status.FAILED.value).sum()),
                 ("skipped row", (rows["status"] == Status.SKIPPED.value).sum()),
@@ -100,7 +119,7 @@ class View:
             if number
         ]
         if left_out:
-            said.append(f"Left out: {numerals.listed(left_out)}.")
+            said.append(f"Left out: {wording.listed(left_out)}.")
         return " ".join(said)
 
 
@@ -124,7 +143,7 @@ def title(measured: MeasuredSet) -> str:
     if on_cpu(measured):
         return name if "CPU" in name else f"{name} (CPU run)"
     devices = sorted(set(measured.frame["device"].dropna()))
-    return name if own or not devices else f"{name} ({numerals.listed(devices)})"
+    return name if own or not devices else f"{name} ({wording.listed(devices)})"
 
 
 def shown(model: str) -> str:
@@ -134,8 +153,15 @@ def shown(model: str) -> str:
 
 
 def slug(text: str) -> str:
-    """``text`` for a file name or an anchor: small letters, digits and single hyphens."""
-    return _SAFE.sub("-", text).strip("-").lower()
+    """``text`` for a file name or an anchor: small letters, digits and single hyphens.
+
+    A text that is cut, or loses letters of other scripts, gets digits that keep it apart.
+    """
+    plain = _SAFE.sub("-", text).strip("-").lower()
+    if text.isascii() and plain and len(plain) <= _LONGEST_SLUG:
+        return plain
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{plain[:_LONGEST_SLUG]}-{digest}".lstrip("-")
 
 
 def _is(number: int) -> str:

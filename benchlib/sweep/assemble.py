@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchlib.case import Case, Status
@@ -17,7 +18,6 @@ from benchlib.sweep.failure import Fault
 from benchlib.sweep.judging import Findings, highest, middle
 from benchlib.sweep.matrix import settings
 from benchlib.sweep.parameters import Parameters
-from benchlib.sweep.places import model_name
 from benchlib.sweep.proof import Proof
 from benchlib.sweep.row import Row
 from benchlib.sweep.verdict import Judgement
@@ -28,7 +28,8 @@ from benchlib.sweep.workshop import Network
 class Assembler:
     """Writes the rows of one run. ``device`` is the GPU's name or ``cpu``.
 
-    ``confidential`` is whether Confidential Computing was on, None where that is not known.
+    ``confidential`` is whether Confidential Computing was on, None where that is not known;
+    ``names`` is how rows name a model that is not called by its own name.
     """
 
     parameters: Parameters
@@ -36,6 +37,7 @@ class Assembler:
     device: str
     lock: ClockLock = NOT_ASKED
     confidential: bool | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def skipped(self, case: Case, reason: str, fingerprint: str) -> Row:
         """The row of a case that this program cannot honestly run."""
@@ -121,7 +123,8 @@ class Assembler:
         engine = evidence.engines[0] if evidence.engines else None
         return {
             "key": case.key,
-            "model": model_name(case.model),
+            "model": self.names.get(case.model, case.model),
+            "model_digest": case.model_digest,
             "family": network.family,
             "task": network.task,
             "engine": case.engine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -15,11 +15,10 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from benchlib import __version__, case
-from benchlib.case import Engine, Precision
+from benchlib.case import ONNX_PREFIX, Engine, Precision, file_name
 from benchlib.engines.program import Program
 from benchlib.sweep.gpu import Gpu
 from benchlib.sweep.parameters import Parameters
-from benchlib.sweep.places import model_name
 from benchlib.sweep.roofs import Roofs
 
 SCHEMA_VERSION = 1
@@ -93,15 +92,17 @@ def describe(
     program: Program,
     gpu: Gpu | None,
     earlier: Environment | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Environment:
     """Where and how this run measures, beside the parameters of ``earlier`` runs into the set.
 
-    Its notes are kept, and roofs that were measured on the same device.
+    Its notes are kept, and roofs that were measured on the same device. ``names`` is how rows
+    name the models.
     """
     device = device_name(program, gpu, parameters.extra_flags)
     here = earlier if earlier is not None and earlier.device == device else None
     runs = dict(earlier.parameters) if earlier is not None else {}
-    runs[parameters.precision] = public(parameters)
+    runs[parameters.precision] = public(parameters, names or {})
     card = None if program.on_cpu else gpu
     return Environment(
         benchlib=__version__,
@@ -144,14 +145,19 @@ def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = 
     return case.device_name(name, contexts)
 
 
-def public(parameters: Parameters) -> dict[str, Any]:
-    """The parameters without folders of this machine."""
+def public(parameters: Parameters, names: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters without folders of this machine; models by their ``names``."""
     values = parameters.as_json()
     del values["out_dir"]
-    values["models"] = [model_name(model) for model in parameters.models]
+    values["models"] = [_public_name(model, names) for model in parameters.models]
     if parameters.calibration_dir is not None:
         values["calibration_dir"] = PurePath(parameters.calibration_dir).name
     return values
+
+
+def _public_name(model: str, names: Mapping[str, str]) -> str:
+    name = file_name(model)
+    return names.get(model, model if name is None else f"{ONNX_PREFIX}{name}")
 
 
 def packages() -> dict[str, str]:

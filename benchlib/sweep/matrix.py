@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import replace
 from itertools import product
@@ -13,16 +14,20 @@ from benchlib.engines.settings import Settings
 from benchlib.models import lineup
 from benchlib.sweep.parameters import AUTO, Parameters
 
+log = logging.getLogger(__name__)
+
 
 def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
     """Every case once, in an order shuffled by ``seed``.
 
     Shuffled, because a machine that grows warm or busy would otherwise slow the last network or
-    size only. Raises :class:`benchlib.errors.InputError` for a model that there is not and for a
-    size that a network cannot take.
+    size only. A user's file is known by its name and content: the same one in another folder is
+    measured once. Raises :class:`benchlib.errors.InputError` for a model that there is not and
+    for a size that a network cannot take.
     """
     typing = program_typing(program) if parameters.typing == AUTO else Typing(parameters.typing)
     methods = parameters.int8_methods if parameters.precision is Precision.INT8 else (None,)
+    digests = {model: _digest(model) for model in parameters.models}
     found = []
     for model, size, batch, mode, method in product(
         parameters.models,
@@ -43,11 +48,33 @@ def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
             typing=typing,
             engine=program.engine,
             int8_method=None if method in (None, AUTO) else Int8Method(method),
+            model_digest=digests[model],
         )
         found.append(replace(asked, int8_method=int8_method(asked)))
-    unique = list(dict.fromkeys(found))
+    unique = _unique(found)
     random.Random(parameters.seed).shuffle(unique)
     return tuple(unique)
+
+
+def _digest(model: str) -> str | None:
+    path = lineup.card(model).path
+    if path is None:
+        return None
+    # Here, because a run of the line-up's networks needs no onnx in this process.
+    from benchlib.models import onnx_file
+
+    return onnx_file.digest(path)
+
+
+def _unique(found: list[Case]) -> list[Case]:
+    by_key: dict[str, Case] = {}
+    for case in found:
+        by_key.setdefault(case.key, case)
+    kept = {case.model for case in by_key.values()}
+    for model in dict.fromkeys(case.model for case in found if case.model not in kept):
+        twin = next(by_key[case.key].model for case in found if case.model == model)
+        log.warning("%s is the same file as %s and is measured once", model, twin)
+    return list(by_key.values())
 
 
 def settings(parameters: Parameters, attempt: int = 1, stretch: int = 1) -> Settings:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchlib.case import Case, Engine
+from benchlib.case import Case, Engine, without_digest
 from benchlib.engines import discovery
 from benchlib.engines.command import CaseFiles, Command, commands, graph_form
 from benchlib.engines.discovery import MissingProgramError
@@ -64,7 +64,7 @@ def remade(row: Row, program: Program, work: Path, calibration_dir: Path | None)
     settings = _settings(row)
     graph = _graph(row, case, program, settings, calibration_dir)
     fp32 = make(
-        row.model,
+        case.model,
         GraphForm.FP32,
         height=row.height,
         width=row.width,
@@ -87,7 +87,7 @@ def remade(row: Row, program: Program, work: Path, calibration_dir: Path | None)
 
 def _case(row: Row) -> Case:
     return Case(
-        model=row.model,
+        model=without_digest(row.model, row.model_digest),
         precision=row.precision,
         batch=row.batch,
         height=row.height,
@@ -96,6 +96,7 @@ def _case(row: Row) -> Case:
         typing=row.typing,
         engine=row.engine,
         int8_method=row.int8_method,
+        model_digest=row.model_digest,
     )
 
 
@@ -131,7 +132,7 @@ def _graph(
     chosen = _calibration(row, calibration_dir)
     batch, _, height, width = stored["input_shape"]
     return make(
-        row.model,
+        case.model,
         form,
         height=height,
         width=width,

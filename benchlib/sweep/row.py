@@ -83,6 +83,9 @@ class Row(BaseModel):
     attempt: int = Field(1, ge=1, description="Which attempt this row is of.")
     started_at: datetime = Field(description="When the case was begun, in UTC.")
     log: str | None = Field(None, description="The log, relative to the measured set.")
+    model_digest: str | None = Field(
+        None, description="SHA-256 of a user's own file and of its external data."
+    )
 
     schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this schema.")
     fingerprint: str = Field("", description="Hash of all that decides whether to measure again.")

@@ -40,7 +40,7 @@ from benchlib.sweep.failure import CaseError
 from benchlib.sweep.interrupt import Interrupt
 from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.parameters import Parameters
-from benchlib.sweep.places import Places
+from benchlib.sweep.places import Places, model_names
 from benchlib.sweep.plans import PlanStore
 from benchlib.sweep.process import ProgramMissingError
 from benchlib.sweep.progress import Progress, suited
@@ -83,7 +83,7 @@ def run(
             telling.say(lock.reason)
         card = None if program.on_cpu else gpu.describe(nvml_module)
         module = None if card is None else nvml_module
-        return _Run(parameters, program, store, telling, lock, card, module).all(cases)
+        return _Run(parameters, program, store, telling, lock, card, module, cases).all()
 
 
 def _find(parameters: Parameters) -> Program:
@@ -120,6 +120,7 @@ class _Run:
         lock: ClockLock,
         card: gpu.Gpu | None,
         nvml_module: str | None,
+        cases: tuple[Case, ...],
     ) -> None:
         device = environment.device_name(program, card, parameters.extra_flags)
         confidential = None if card is None else card.confidential_computing
@@ -131,7 +132,9 @@ class _Run:
         self._device = device
         self._interrupt = Interrupt(progress.say)
         self._calibration = _calibration_digest(parameters)
-        self._assembler = Assembler(parameters, program, device, lock, confidential)
+        self._cases = cases
+        self._names = model_names(cases, ((row.model, row.model_digest) for row in store.rows))
+        self._assembler = Assembler(parameters, program, device, lock, confidential, self._names)
         self._bench = Bench(
             parameters=parameters,
             program=program,
@@ -143,13 +146,18 @@ class _Run:
             nvml_module=nvml_module,
         )
 
-    def all(self, cases: tuple[Case, ...]) -> Outcome:
+    def all(self) -> Outcome:
         """Take every case in turn; return when all have rows or a stop was asked for."""
+        cases = self._cases
         prints = {case: self._fingerprint(case) for case in cases}
         standing = [case for case in cases if self._stands(case, prints[case])]
         todo = [case for case in cases if case not in set(standing)]
         surroundings = environment.describe(
-            self._parameters, self._program, self._card, self._store.environment()
+            self._parameters,
+            self._program,
+            self._card,
+            self._store.environment(),
+            self._names,
         )
         self._store.save_environment(surroundings)
         self._store.save_table()
@@ -292,7 +300,7 @@ class _Run:
         """What has to be the same for a standing row to be taken as this case's."""
         given = self._parameters
         parts = {
-            "case": case.as_json(),
+            "case": case.identity(),
             "settings": asdict(matrix.settings(given)),
             "weights": given.weights,
             "seed": given.seed,
@@ -302,15 +310,9 @@ class _Run:
             "lock_clocks": given.lock_clocks,
             "version": self._program.version,
             "device": self._device,
-            "file": _file_digest(case.model),
+            "file": case.model_digest,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _file_digest(model: str) -> str | None:
-    """The content of a user's own file: another file under the same name is another network."""
-    prefix, _, path = model.partition(":")
-    return cache.sha256(Path(path).expanduser()) if prefix == "onnx" else None
 
 
 def _calibration_digest(parameters: Parameters) -> str | None:

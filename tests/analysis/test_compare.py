@@ -88,7 +88,9 @@ def test_typing_and_int8_method_have_to_agree_where_both_are_known(measured, row
 
 def test_a_case_twice_in_one_set_is_refused(measured, row):
     twice = measured([row("a", 1.0), row("a", 1.1)], name="doubled")
-    with pytest.raises(InputError, match="doubled: a at fp32 stands in the table twice"):
+    with pytest.raises(
+        InputError, match=r"doubled: a-fp32-640 \(line 2 .* \(line 3 .*are both a at fp32"
+    ):
         compare(twice, measured([row("a", 1.0)]))
 
 

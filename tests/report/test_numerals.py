@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchlib.analysis import wording
 from benchlib.report import numerals
 
 
@@ -10,17 +11,24 @@ from benchlib.report import numerals
     [
         (0.0, "0 %"),
         (0.00179, "0.18 %"),
+        (0.066, "6.6 %"),
         (0.42, "42 %"),
         (0.994, "99 %"),
         (0.9982, "99.8 %"),
         (0.99999, "> 99.9 %"),
         (1.0, "100 %"),
+        (1.003, "100.3 %"),
         (None, "–"),
         (float("nan"), "–"),
     ],
 )
 def test_only_what_is_whole_is_a_hundred_percent(share: float | None, text: str) -> None:
-    assert numerals.percent(share) == text
+    assert wording.percent(share) == text
+
+
+def test_a_table_rounds_below_ten_to_whole_percents() -> None:
+    assert wording.percent(0.066, tenths=False) == "7 %"
+    assert wording.percent(0.998, tenths=False) == "99.8 %"
 
 
 def test_a_span_of_one_value_is_that_value() -> None:

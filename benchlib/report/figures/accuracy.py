@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import pareto, parts
-from benchlib.report import numerals, theme
+from benchlib.analysis import pareto, parts, wording
+from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import logaxis
 from benchlib.report.view import View, slug
@@ -62,7 +62,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
     counts = known.loc[~parts.without_classifier(known["model"]), "precision"].value_counts()
     precisions = [word for word in view.precisions if counts.get(word, 0) >= _FEWEST]
     if not precisions:
-        few = f"fewer than {_FEWEST} networks with {metric} at {theme.size_label(size)}"
+        few = f"fewer than {_FEWEST} networks with {metric} at {wording.size(size)}"
         return Absent(name, f"{few} at any precision: there is no front.")
     known = known[known["precision"].isin(precisions)]
     columns = min(2, len(precisions))
@@ -74,7 +74,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
         for axes, precision in zip(grid, precisions, strict=False):
             _panel(axes, known[known["precision"] == precision], looks)
-            axes.set_title(f"{theme.precision_label(precision)}, {theme.size_label(size)}")
+            axes.set_title(f"{theme.precision_label(precision)}, {wording.size(size)}")
             axes.set_xlabel("Latency, ms per batch (log); left is faster")
             axes.set_ylabel(f"{metric}, %")
         for axes in grid[len(precisions) :]:
@@ -94,11 +94,11 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         _finding(known[known["precision"] == precision], precision) for precision in precisions
     )
     alt = (
-        f"Scatter of {metric} against latency at {theme.size_label(size)}, one panel per "
+        f"Scatter of {metric} against latency at {wording.size(size)}, one panel per "
         f"precision; {view.label}. {said}"
     )
     caption = (
-        f"{metric} against latency at {theme.size_label(size)}; {view.label}. {said} Line: Pareto "
+        f"{metric} against latency at {wording.size(size)}; {view.label}. {said} Line: Pareto "
         "front of the medians. Black edge and bold: no network is both at least as accurate and "
         "faster beyond the intervals. The accuracy is the literature's at its own input size, "
         f"not measured on these engines. {_hollow(known)}{view.remarks()}"
@@ -112,14 +112,14 @@ def _hollow(rows: pd.DataFrame) -> str:
     if not cut:
         return ""
     return (
-        f"Hollow and not on the front: {numerals.listed(cut)}, timed without the classifier that "
+        f"Hollow and not on the front: {wording.listed(cut)}, timed without the classifier that "
         "the accuracy needs. "
     )
 
 
 def _finding(rows: pd.DataFrame, precision: str) -> str:
     front = rows[pareto.undominated(rows)].sort_values("latency_ms")
-    names = numerals.listed(list(front["model"]), most=12)
+    names = wording.listed(list(front["model"]), most=12)
     return f"{theme.precision_label(precision)}: {names} on the front."
 
 

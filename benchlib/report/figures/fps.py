@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchlib.analysis import wording
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import endlabels, logaxis
@@ -96,7 +97,7 @@ def finding(view: View, precision: str) -> str:
     size = str(rows["resolution"].max())
     there = rows[rows["resolution"] == size]
     best, worst = there.loc[there["fps"].idxmax()], there.loc[there["fps"].idxmin()]
-    where = f"At {theme.size_label(size)} and {theme.precision_label(precision)}"
+    where = f"At {wording.size(size)} and {theme.precision_label(precision)}"
     if len(there) == 1:
         return f"{where} {best['model']} runs at {numerals.short(best['fps'])} FPS."
     enough = int((there["fps"] >= REAL_TIME_FPS).sum())
@@ -181,7 +182,7 @@ def _marks(axes: Axes, points: pd.DataFrame, look: theme.Look, size: float) -> N
 def _size_ticks(axes: Axes, rows: pd.DataFrame, small: bool) -> None:
     sizes = rows.drop_duplicates("resolution").sort_values("megapixels")
     places = sizes["megapixels"].tolist()
-    names = [theme.size_label(size) for size in sizes["resolution"]]
+    names = [wording.size(size) for size in sizes["resolution"]]
     # A single size stands near its labels, in a margin that still shows it to be one.
     low, high = places[0] / (1.12 if len(places) > 1 else 1.6), places[-1] * 1.03
     axes.set_xlim(low, high)

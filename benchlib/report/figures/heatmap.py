@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchlib.analysis import wording
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import tiles
@@ -42,5 +43,5 @@ def draw(view: View) -> Drawing | Absent:
 
 
 def _cell(row: pd.Series) -> str:
-    size = theme.size_label(row["resolution"])
+    size = wording.size(row["resolution"])
     return f"{row['model']}, {size}, {theme.precision_label(row['precision'])}"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchlib.analysis import layer_times
+from benchlib.analysis import layer_times, wording
 from benchlib.analysis.layer_times import Breakdown, Kind
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
@@ -76,9 +76,9 @@ def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
     said = " ".join(sentences(drawn))
     alt = (
         "Stacked bars, one per network, one panel per precision: share of the profiled time by "
-        f"what the layers do; {view.label}, {theme.size_label(size)}. {said}"
+        f"what the layers do; {view.label}, {wording.size(size)}. {said}"
     )
-    where = f"Where the time goes at {theme.size_label(size)}, {view.label}."
+    where = f"Where the time goes at {wording.size(size)}, {view.label}."
     caption = " ".join(filter(None, (where, said, _stretched([one.stretched for one in drawn]))))
     return Drawing(figure, name, alt, caption)
 
@@ -105,7 +105,7 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
         ]
         if named:
             share = "a third or more of the time in some engine of"
-            said.append(f"{words} {share} {numerals.listed(named)}.")
+            said.append(f"{words} {share} {wording.listed(named)}.")
     return said
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchlib.analysis import wording
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import endlabels, marklabels
@@ -139,7 +140,7 @@ def _looks(rows: Sequence[Record]) -> dict[str, theme.Look]:
 def _size_ticks(axes: Axes, rows: Sequence[Record]) -> None:
     sizes = sorted({(row.megapixels, f"{row.width}x{row.height}") for row in rows})
     axes.set_xticks(
-        [megapixels for megapixels, _ in sizes], [theme.size_label(size) for _, size in sizes]
+        [megapixels for megapixels, _ in sizes], [wording.size(size) for _, size in sizes]
     )
     axes.minorticks_off()
 
@@ -147,7 +148,7 @@ def _size_ticks(axes: Axes, rows: Sequence[Record]) -> None:
 def _work_finding(counted: Sequence[Record]) -> str:
     most = max(row.megapixels for row in counted)
     there = sorted((row for row in counted if row.megapixels == most), key=lambda row: row.gmacs)
-    size = theme.size_label(f"{there[0].width}x{there[0].height}")
+    size = wording.size(f"{there[0].width}x{there[0].height}")
     least, largest = there[0], there[-1]
     if least is largest:
         return f"at {size} {least.name} takes {numerals.short(least.gmacs)} GMACs."
@@ -177,5 +178,5 @@ def _accuracy_finding(known: Sequence[Record], task: str) -> str:
     return (
         f"{best.name} has the highest with {best.accuracy:.1f} % at "
         f"{numerals.short(best.params / 1e6)} million parameters; "
-        f"{numerals.count(len(known), 'network')} of {task} have a published one."
+        f"{wording.plural(len(known), 'network')} of {task} have a published one."
     )

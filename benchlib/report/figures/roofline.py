@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import parts, roofline
+from benchlib.analysis import parts, roofline, wording
 from benchlib.analysis.roofline import Point, Roofs
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
@@ -53,8 +53,7 @@ def draw(view: View) -> Drawing | Absent:
         families = sorted({looks[point.model].family for point in points})
         handles = [_dot(theme.swatch(family).line, 6, family) for family in families]
         handles += [
-            _dot("#777777", _size(index), theme.size_label(size))
-            for index, size in enumerate(sizes)
+            _dot("#777777", _size(index), wording.size(size)) for index, size in enumerate(sizes)
         ]
         figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
         figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
@@ -125,7 +124,7 @@ def _finding(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> s
     mine = [point for point in points if point.precision == precision]
     best = max(mine, key=lambda point: point.tera_ops)
     said = (
-        f"{theme.precision_label(precision)}: {best.model} at {theme.size_label(best.resolution)} "
+        f"{theme.precision_label(precision)}: {best.model} at {wording.size(best.resolution)} "
         f"reaches most, {numerals.short(best.tera_ops)} × 10¹² operations per second"
     )
     shares = [point.share for point in mine if point.share is not None]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import parts
+from benchlib.analysis import parts, wording
 from benchlib.analysis.speedup import Gain
 from benchlib.analysis.speedup import gains as gains_over
 from benchlib.case import Precision
@@ -46,7 +46,7 @@ def draw(view: View) -> Drawing | Absent:
         grid = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for axes, size in zip(grid, sizes, strict=True):
             _panel(axes, gains[gains["resolution"] == size], models, precisions)
-            axes.set_title(theme.size_label(size))
+            axes.set_title(wording.size(size))
         grid[0].set_yticks(range(len(models)), models)
         grid[0].set_ylim(-0.6, len(models) - 0.3)
         figure.supxlabel("Speed-up against FP32 of the same network (×, log)", fontsize=10)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchlib.analysis import wording
 from benchlib.case import Status, Verdict
-from benchlib.report import numerals, theme
+from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import tiles
 from benchlib.report.view import View, on_cpu
@@ -33,7 +34,7 @@ def draw(view: View) -> Drawing | Absent:
     with theme.style():
         figure = tiles.draw(
             percents,
-            said.fillna(numerals.DASH),
+            said.fillna(wording.DASH),
             "Oranges",
             "± % (log)",
             _SCALE_PERCENT,
@@ -72,7 +73,7 @@ def _finding(rows: pd.DataFrame) -> str:
         worst = rows.loc[known.idxmax()]
         parts.append(
             f"Half of the cells are within ±{known.median():.2f} % of their median; the least sure "
-            f"is {worst['model']} at {theme.size_label(worst['resolution'])}, "
+            f"is {worst['model']} at {wording.size(worst['resolution'])}, "
             f"{theme.precision_label(worst['precision'])}, with ±{worst['percent']:.1f} %."
         )
     counts = rows["verdict"].value_counts()

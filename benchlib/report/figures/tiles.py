@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchlib.analysis import parts
+from benchlib.analysis import parts, wording
 from benchlib.report import theme
 
 _GAP = 0.12
@@ -87,7 +87,7 @@ def _heads(axes: Axes, edges: list[float], columns: pd.MultiIndex) -> None:
     for size in dict.fromkeys(columns.get_level_values(0)):
         same = [edge for edge, (other, _) in zip(edges, columns, strict=True) if other == size]
         middle = (same[0] + same[-1] + 1) / 2
-        axes.text(middle, above, theme.size_label(size), ha="center", fontsize=9, weight="bold")
+        axes.text(middle, above, wording.size(size), ha="center", fontsize=9, weight="bold")
 
 
 def _head_points(label: str) -> float:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import dependence, parts
+from benchlib.analysis import dependence, parts, wording
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import logaxis
@@ -39,7 +39,7 @@ def draw(view: View) -> Drawing | Absent:
                 # A title with a method's name in it is too long for one line.
                 between = "\n" if parts.base(precision)[1] else " "
                 label = theme.precision_label(precision)
-                axes.set_title(f"{label}{between}{theme.size_label(size)}{told}")
+                axes.set_title(f"{label}{between}{wording.size(size)}{told}")
                 axes.title.set_fontsize(9)
         for axes in filter(Axes.get_visible, grid.flat):
             logaxis.tidy(axes.xaxis)

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from benchlib.report import numerals, theme
+from benchlib.analysis import wording
 from benchlib.report.tables.grid import Cell, Column
 
 
 def share(value: float | None) -> Cell:
     """A share (0 to 1) in percent, a dash where it is not known."""
     if value is None or pd.isna(value):
-        return Cell(numerals.DASH, note="not known")
-    return Cell(numerals.percent(value), float(value))
+        return Cell(wording.DASH, note="not known")
+    return Cell(wording.percent(value, tenths=False), float(value))
 
 
 def only_size(resolutions: Sequence[str]) -> str | None:
     """The size that all rows of a table share, ``640×480``; None where they differ."""
-    return theme.size_label(resolutions[0]) if len(set(resolutions)) == 1 else None
+    return wording.size(resolutions[0]) if len(set(resolutions)) == 1 else None
 
 
 def sizes(resolutions: Sequence[str]) -> tuple[Column, ...]:
     """The column of sizes, or none where :func:`only_size` says it all."""
     if only_size(resolutions) is not None:
         return ()
-    return (Column("", "Size", tuple(Cell(theme.size_label(one)) for one in resolutions)),)
+    return (Column("", "Size", tuple(Cell(wording.size(one)) for one in resolutions)),)

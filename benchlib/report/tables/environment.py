@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchlib.analysis import wording
 from benchlib.analysis.measured import MeasuredSet
-from benchlib.report import numerals
 from benchlib.report.tables.grid import Cell, Column, Grid
 
 _ELSEWHERE = ("notes", "title", "published", "parameters", "packages")
@@ -23,7 +23,7 @@ def build(sets: Sequence[MeasuredSet]) -> Grid:
         corner="Fact",
         rows=tuple(names),
         columns=tuple(
-            Column("", one.name, tuple(Cell(known.get(name, numerals.DASH)) for name in names))
+            Column("", one.name, tuple(Cell(known.get(name, wording.DASH)) for name in names))
             for one, known in zip(sets, facts, strict=True)
         ),
     )

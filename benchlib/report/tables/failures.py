@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchlib.analysis import wording
 from benchlib.case import Status, Verdict
 from benchlib.report import theme
 from benchlib.report.tables.grid import Cell, Column, Grid
@@ -22,7 +23,7 @@ def build(name: str, frame: pd.DataFrame) -> Grid:
         corner="Network",
         rows=tuple(shown(model) for model in bad["model"]),
         columns=(
-            _words("Size", [theme.size_label(size) for size in bad["resolution"]]),
+            _words("Size", [wording.size(size) for size in bad["resolution"]]),
             _words("Precision", [theme.precision_label(word) for word in bad["precision"]]),
             _words("Batch", [f"{batch:.0f}" for batch in bad["batch"]]),
             _words("Outcome", [_outcome(row) for row in bad.itertuples(index=False)]),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from benchlib.analysis import wording
 from benchlib.case import Status, Verdict
 from benchlib.report import numerals, theme
 from benchlib.report.tables.grid import Cell, Column, Grid, Mark
@@ -40,7 +41,7 @@ def build(view: View) -> Grid:
                 continue
             cells = tuple(_latency(row, footnotes, view.published) for row in rows)
             title = theme.precision_label(precision)
-            columns.append(Column(theme.size_label(size), title, _marked(cells, low_is_best=True)))
+            columns.append(Column(wording.size(size), title, _marked(cells, low_is_best=True)))
     return Grid(
         name=f"latency-{view.slug}",
         caption=_caption(view, columns),
@@ -106,7 +107,7 @@ def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
     size = frame["resolution"].cat.remove_unused_categories().cat.categories[0]
     smallest = frame[frame["resolution"] == size]
     columns = [
-        _fact(smallest, models, "gmacs", f"GMACs at {theme.size_label(size)}", low_is_best=True),
+        _fact(smallest, models, "gmacs", f"GMACs at {wording.size(size)}", low_is_best=True),
         _fact(frame, models, "size_mb", "MB", low_is_best=True),
     ]
     for metric, rows in frame.groupby("accuracy_metric", sort=True):
@@ -122,7 +123,7 @@ def _fact(
     cells = []
     for model in models:
         if model not in values.index:
-            cells.append(Cell(numerals.DASH, note="not known"))
+            cells.append(Cell(wording.DASH, note="not known"))
             continue
         value = float(values.at[model, name])
         source = values.at[model, "accuracy_source"] if name == "accuracy" else None
@@ -132,11 +133,11 @@ def _fact(
 
 def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell:
     if row is None:
-        return Cell(numerals.DASH, note=_NOT_RUN, reference=footnotes.letter(_NOT_RUN))
+        return Cell(wording.DASH, note=_NOT_RUN, reference=footnotes.letter(_NOT_RUN))
     if row.status != Status.OK.value or pd.isna(row.latency_ms):
         what = f"{row.status} ({row.failure})" if row.failure else str(row.status)
         reason = f"{what}: {row.message}" if row.message else what
-        return Cell(numerals.DASH, note=reason, reference=footnotes.letter(reason))
+        return Cell(wording.DASH, note=reason, reference=footnotes.letter(reason))
     value = float(row.latency_ms)
     low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
     interval = ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from benchlib.analysis import layer_times
+from benchlib.analysis import layer_times, wording
 from benchlib.analysis.layer_times import Breakdown, Kind, LayerTime
 from benchlib.engines.layers import JOINTS
-from benchlib.report import numerals, theme
+from benchlib.report import theme
 from benchlib.report.tables import cells
 from benchlib.report.tables.grid import Cell, Column, Grid
 from benchlib.report.view import View
@@ -63,7 +63,7 @@ def _share(one: Breakdown, kind: Kind) -> Cell:
 
 def _costly(one: Breakdown) -> Cell:
     if one.share(Kind.COMPUTING):
-        return Cell(numerals.DASH, note="the layers' work is not known")
+        return Cell(wording.DASH, note="the layers' work is not known")
     names = "; ".join(layer.name for layer in one.costly)
     return Cell(str(len(one.costly)), float(len(one.costly)), note=names)
 
@@ -90,4 +90,4 @@ def _name(layer: LayerTime) -> Cell:
 def _type(layer: LayerTime) -> Cell:
     if layer.kind is Kind.MOVING:
         return Cell("moving")
-    return Cell(layer.precision.upper() if layer.precision else numerals.DASH)
+    return Cell(layer.precision.upper() if layer.precision else wording.DASH)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from benchlib.analysis import parts
+from benchlib.analysis import parts, wording
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Precision
 from benchlib.engines import layers
-from benchlib.report import numerals, theme
+from benchlib.report import theme
 from benchlib.report.tables.cells import share
 from benchlib.report.tables.grid import Cell, Column, Grid
 from benchlib.report.view import View
@@ -47,7 +47,7 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
     return Grid(
         name=f"precision-{view.slug}",
         caption=(
-            f"Asked and got: the share of the engine's {numerals.listed(_words(known))} in the "
+            f"Asked and got: the share of the engine's {wording.listed(_words(known))} in the "
             "precision asked for or a lower one, the least over the sizes; "
             f"{view.label}. {_OF_TIME if 'time' in known else ''}What is missing "
             "went to a higher precision."
@@ -71,5 +71,5 @@ def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | 
 
 def _methods(rows: pd.DataFrame, models: list[str]) -> Column:
     methods = rows.dropna(subset=["int8_method"]).groupby("model")["int8_method"].first()
-    cells = tuple(Cell(str(methods.get(model, numerals.DASH))) for model in models)
+    cells = tuple(Cell(str(methods.get(model, wording.DASH))) for model in models)
     return Column("INT8", "made by", cells)
