@@ -315,7 +315,9 @@ def _check_header(table: Path, header: Sequence[str]) -> None:
             raise InputError(
                 "results", f"{table} separates its cells by {word}; save it with commas"
             )
-    raise InputError("results", f"{table} lacks the columns {', '.join(missing)}")
+    raise InputError(
+        "results", f"{table} lacks the columns {', '.join(missing)}; give a measured set"
+    )
 
 
 def _problem(name: str, cell: str) -> str | None:
