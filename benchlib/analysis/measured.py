@@ -205,7 +205,7 @@ def load(path: str | Path) -> MeasuredSet:
     frame = _frame(table)
     damaged = _damaged(folder, [str(key) for key in frame["key"].dropna()])
     for sentence in damaged:
-        log.warning("%s: %s", folder, sentence)
+        log.warning("%s: %s", folder.resolve().name, sentence)
     return MeasuredSet(
         name=str(environment.get("name") or folder.resolve().name),
         frame=frame,

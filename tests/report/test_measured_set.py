@@ -223,7 +223,7 @@ def test_a_rows_file_that_is_damaged_is_told_of_and_the_rest_stands(
     measured = load(_set_with_rows(tmp_path, {"whole": whole, "bad": text}))
     (sentence,) = measured.damaged
     assert sentence.startswith("rows/bad.json cannot be read (") and "\n" not in sentence
-    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}: {sentence}"]
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path.name}: {sentence}"]
     assert measured.frame["latency_ms"].tolist() == [1.5, 1.5]
     assert measured.commands("bad") == () == measured.layers("bad")
     assert measured.commands("whole") == (("trtexec", "--fp16"),)

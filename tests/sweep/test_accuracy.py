@@ -599,6 +599,49 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     assert len(found.sha256) == 64
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema_version": 2, "rows": []}', "is of schema version 2 and this benchlib reads 1"),
+        ('{"schema_version": 1, "ro', "cannot be read"),
+        ('{"schema_version": 1, "rows": [{}]}', "cannot be read"),
+        ("", "cannot be read"),
+    ],
+)
+def test_an_accuracy_file_that_cannot_be_read_is_not_written_over(
+    colours: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "accuracy.json").write_text(text)
+    with pytest.raises(InputError, match=rf"set: accuracy\.json {words}.*; move it away") as caught:
+        accuracy.measure(tmp_path, colours)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "accuracy.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("graph", None, "its graph"),
+        ("graph", "none", "its graph"),
+        ("graph", {"form": "fp32"}, "its graph"),
+        ("settings", [], "its settings"),
+        ("input_shape", [1, 3, 64], "its input's shape"),
+        ("input_shape", [1, 3, "64", 64], "its input's shape"),
+        ("calibration", {"name": "mine"}, "its calibration"),
+    ],
+)
+def test_a_row_with_evidence_of_another_shape_is_refused(
+    measured: Path, part: str, value: object, words: str
+) -> None:
+    row = _row(measured / "set", NETWORK, "fp32")
+    assert remake.check(row, None).on_cpu
+    graph = row.detail["graph"] | ({part: value} if part in row.detail["graph"] else {})
+    detail = row.detail | {"graph": graph} | ({part: value} if part in row.detail else {})
+    with pytest.raises(InputError, match=f"does not tell {words}; measure it again"):
+        remake.check(row.model_copy(update={"detail": detail}), None)
+
+
 def test_bad_choices_are_one_line_with_status_2(
     measured: Path, photos: Path, colours: Path, tmp_path: Path
 ) -> None:
