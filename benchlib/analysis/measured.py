@@ -9,7 +9,7 @@ import logging
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
-from benchlib.case import Precision, Status, Verdict
+from benchlib.case import Case, Precision, Status, Verdict
 from benchlib.errors import InputError
 from benchlib.sweep.row import COLUMNS, Row
 
@@ -30,6 +30,7 @@ ENVIRONMENT = "environment.json"
 
 _NEEDED = ("model", "precision", "height", "width", "status", "latency_ms")
 _NEVER_EMPTY = ("model", "precision", "height", "width", "status")
+_CASE = ("key", *(field.name for field in fields(Case)))
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """As programs write numbers: no thousands separator, no decimal comma, no ``nan`` or ``inf``."""
@@ -95,12 +96,10 @@ class MeasuredSet:
         return self._detail(key).layers or ()
 
     def _detail(self, key: str) -> _Detail:
-        path = None if self.folder is None else self.folder / "rows" / f"{key}.json"
-        if path is None or not path.is_file():
-            return _Detail()
         try:
-            return _read_detail(path)
-        except ValueError:  # load() has told of it
+            path = None if self.folder is None else self.folder / "rows" / f"{key}.json"
+            return _Detail() if path is None else _read_detail(path)
+        except ValueError:  # none was kept, or load() has told of it
             return _Detail()
 
 
@@ -250,6 +249,7 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _frame(table: Path) -> pd.DataFrame:
     header, records = _records(table)
+    _refuse_twins(table, header, records)
     for line, record in records:
         for name, cell in zip(header, record, strict=True):
             problem = _problem(name, cell)
@@ -258,6 +258,25 @@ def _frame(table: Path) -> pd.DataFrame:
     raw = pd.DataFrame([record for _, record in records], columns=list(header), dtype=str)
     # Only an empty field is missing: the words "None" and "NA" are words.
     return complete(raw.mask(raw == ""))
+
+
+def _refuse_twins(
+    table: Path, header: Sequence[str], records: Sequence[tuple[int, list[str]]]
+) -> None:
+    """Refuse two lines of one key and one case: all but one would be dropped further on."""
+    if "key" not in header:
+        return
+    places = [header.index(name) for name in _CASE if name in header]
+    first: dict[tuple[str, ...], int] = {}
+    for line, record in records:
+        case = tuple(record[place] for place in places)
+        if first.setdefault(case, line) != line:
+            raise InputError(
+                "results",
+                f"{table}, line {line}: its case stands in line {first[case]} already "
+                f"({record[header.index('key')]}); take one of them out, or give the tables of "
+                "two sets apart",
+            )
 
 
 def _records(table: Path) -> tuple[Sequence[str], list[tuple[int, list[str]]]]:

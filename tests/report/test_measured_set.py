@@ -165,6 +165,18 @@ def test_a_table_out_of_shape_is_refused_in_words(tmp_path: Path, text: str, sai
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_two_lines_of_one_case_are_refused(tmp_path: Path) -> None:
+    twins = [LINE | {"key": "a"}, LINE | {"key": "b"}, LINE | {"key": "a", "latency_ms": "9"}]
+    pd.DataFrame(twins).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InputError, match=r"line 4: its case stands in line 2 already \(a\)"):
+        load(tmp_path)
+
+
+def test_a_key_that_is_no_files_name_has_no_evidence(tmp_path: Path) -> None:
+    pd.DataFrame([LINE | {"key": "k" * 300}]).to_csv(tmp_path / "table.csv", index=False)
+    assert load(tmp_path).layers("k" * 300) == ()
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_table_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     _table(tmp_path, LINE | {"message": "café"}, encoding=encoding)
