@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def read(path: Path) -> tuple[Query, ...]:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
             data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BadTimesError(f"{path.name}: {error}") from error
     return loads(data, path.name)
 
@@ -84,7 +85,7 @@ def loads(text: str | bytes, name: str = "exportTimes") -> tuple[Query, ...]:
     """Read the text of an export; ``name`` stands in messages. Raises :class:`BadTimesError`."""
     try:
         records = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadTimesError(f"{name}: not whole JSON: {error}") from error
     if not isinstance(records, list) or not records:
         raise BadTimesError(f"{name}: holds no query")

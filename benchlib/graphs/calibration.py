@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchlib.errors import InputError
+from benchlib.graphs import imagefile
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -32,7 +33,7 @@ HELD_OUT = ("astronaut", "rocket")
 CROPS = (1.0, 0.6)
 """Parts of a photo's height or width that become one image each: all of it, and its centre."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FIELD = "calibration_dir"
 MAX_FILES = 64
 """Images taken from a folder at most, in order of name: more add time, hardly any range."""
 
@@ -123,24 +124,18 @@ def _photo(name: str) -> Pixels:
 def folder(path: Path) -> ImageSet:
     """The user's own images: up to ``MAX_FILES`` of a folder, in order of name.
 
-    Raises :class:`InputError` for a folder that is missing or holds no image, and for a file
-    that cannot be read.
+    Hidden files are passed over. Raises :class:`InputError` for a folder that is missing or holds
+    no image, and for a file that cannot be read.
     """
     if not path.is_dir():
-        raise InputError("calibration_dir", f"{path} is not a folder; give one that holds images")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)[:MAX_FILES]
+        raise InputError(FIELD, f"{path} is not a folder; give one that holds images")
+    try:
+        files = sorted(file for file in path.iterdir() if imagefile.is_image(file))[:MAX_FILES]
+    except OSError as error:
+        raise InputError(FIELD, f"{path} cannot be read ({error.strerror})") from error
     if not files:
         raise InputError(
-            "calibration_dir", f"{path} holds no image; put {', '.join(SUFFIXES)} files there"
+            FIELD, f"{path} holds no image; put {', '.join(imagefile.SUFFIXES)} files there"
         )
-    return ImageSet(path.name, tuple(map(_read, files)))
-
-
-def _read(file: Path) -> Pixels:
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(
-            "calibration_dir", f"{file} cannot be read as an image ({error}); take it out"
-        ) from error
+    photos = (np.asarray(imagefile.read(file, FIELD, str(file)), np.uint8) for file in files)
+    return ImageSet(path.name, tuple(photos))

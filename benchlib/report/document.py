@@ -254,9 +254,10 @@ def _overview(one: MeasuredSet) -> str:
         kind = f"Measured on {devices}."
     notes = "".join(f"<li>{escape(str(note))}</li>" for note in one.environment.get("notes", ()))
     listed = f"<ul>{notes}</ul>" if notes else ""
+    damaged = "".join(f'<p class="notice">{escape(sentence)}.</p>' for sentence in one.damaged)
     return (
         f'<h3 id="set-{slug(one.name)}">{escape(title(one))}</h3>'
-        f'<p class="notice">{escape(kind)}</p><p>{escape(facts)}</p>{listed}'
+        f'<p class="notice">{escape(kind)}</p><p>{escape(facts)}</p>{listed}{damaged}'
     )
 
 

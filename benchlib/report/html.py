@@ -45,6 +45,10 @@ def export(notebook: str | Path, page: str | Path) -> Path:
         parsed = nbformat.read(source, as_version=4)
     except nbformat.reader.NotJSONError:
         raise InputError("notebook", f"{source} is not a notebook") from None
+    for cell in parsed.cells:
+        # What was said on the way is for the terminal; what a reader has to know, the cells show.
+        if cell.cell_type == "code":
+            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(parsed)
     content = _with_contents(body).encode("utf-8")

@@ -149,6 +149,7 @@ def measure(
     """
     if not (directory / "rows").is_dir():
         raise InputError("set", f"{directory} holds no rows; give a folder that benchlib run wrote")
+    _earlier(directory / FILE)  # before anything is run for it
     folder = imagefolder.read(images, limit)
     described = folder.as_json()
     store = Store(directory)
@@ -311,16 +312,18 @@ def _write(path: Path, images: dict[str, Any], one: Scored) -> None:
 
 
 def _earlier(path: Path) -> dict[str, Any]:
-    """The rows that ``path`` holds by key; none when it cannot be read."""
-    if not path.is_file():
-        return {}
+    """The rows that ``path`` holds by key; raises :class:`InputError` when it cannot be read."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema_version"] == SCHEMA_VERSION:
-            return {row["key"]: row for row in document["rows"]}
-    except (ValueError, LookupError, TypeError) as error:
-        log.warning("%s is written anew: %s", path.name, error)
-    return {}
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        version = document["schema_version"]
+        if version == SCHEMA_VERSION:
+            return {str(row["key"]): row for row in document["rows"]}
+        problem = f"is of schema version {version} and this benchlib reads {SCHEMA_VERSION}"
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        problem = f"cannot be read ({type(error).__name__}: {error})"
+    raise InputError("set", f"{path.name} {problem}; move it away, and a new one is begun")
 
 
 def _percent(part: Proportion) -> str:

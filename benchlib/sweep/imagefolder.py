@@ -9,26 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from benchlib.errors import InputError
-from benchlib.graphs import cache
+from benchlib.graphs import cache, imagefile
+
+log = logging.getLogger(__name__)
 
 FIELD = "images"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""torchvision's."""
 
 LABEL_FILES = ("classes.json", "classes.txt")
 IMAGENET_CLASSES = 1000
 _WNID = re.compile(r"n\d{8}")
-_INDEX = re.compile(r"[0-9]+")
+_INDEX = re.compile(r"[0-9]{1,9}")
+"""ASCII digits, and no more than an output index can have."""
+
+_NAMED = 5
+"""Folders that a message names at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +48,7 @@ class LabelledImage:
 
     def open(self) -> Image.Image:
         """The image as RGB; raises :class:`InputError` for a file that is none."""
-        try:
-            with Image.open(self.path) as image:
-                return image.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise InputError(
-                FIELD, f"{self.name} cannot be read as an image ({error}); take it out"
-            ) from error
+        return imagefile.read(self.path, FIELD, self.name)
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class ImageFolder:
                 content = cache.sha256(image.path)
             except OSError as error:
                 raise InputError(
-                    FIELD, f"{image.name} cannot be read ({error.strerror})"
+                    FIELD, f"{image.name} cannot be read ({error.strerror}); take it out"
                 ) from error
-            digest.update(f"{image.name}\0{image.label}\0{content}\n".encode())
+            digest.update(os.fsencode(f"{image.name}\0{image.label}\0{content}\n"))
         return digest.hexdigest()
 
     def as_json(self) -> dict[str, Any]:
@@ -91,30 +92,87 @@ class ImageFolder:
 def read(folder: Path, limit: int | None = None) -> ImageFolder:
     """List ``folder``; with ``limit`` that many images, evenly spaced over all classes.
 
-    Raises :class:`InputError` for a folder without class subfolders or images, and for classes
-    that no output index is known of.
+    Links are followed; hidden files and folders are passed over. Raises :class:`InputError` for a
+    folder without class subfolders, for a class without images, and for classes that no output
+    index is known of.
     """
     if not folder.is_dir():
         raise InputError(FIELD, f"{folder} is not a folder; give one with a subfolder per class")
-    classes = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
-    if not classes:
-        raise InputError(
-            FIELD, f"{folder} has no subfolders; put the images of each class into one of its own"
+    try:
+        classes = sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if entry.is_dir() and not imagefile.passed_over(entry.name)
         )
+        if not classes:
+            raise InputError(
+                FIELD,
+                f"{folder} has no subfolders; put the images of each class into one of its own",
+            )
+        files = {name: _files(folder, name) for name in classes}
+    except OSError as error:
+        raise InputError(FIELD, f"{error.filename} cannot be read ({error.strerror})") from error
     labels, labels_from = _labels(folder, classes)
+    _complain_of_empty(folder, files)
     images = [
         LabelledImage(path, path.relative_to(folder).as_posix(), labels[name])
         for name in classes
-        for path in sorted((folder / name).rglob("*"), key=lambda path: (path.parent, path.name))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        for path in files[name]
     ]
-    if not images:
-        raise InputError(FIELD, f"{folder} holds no image; its subfolders need {SUFFIXES} files")
     chosen = images if limit is None else _spread(images, limit)
-    name = folder.resolve().name
+    name = _printable(folder.resolve().name)
     return ImageFolder(name, tuple(chosen), found=len(images), labels_from=labels_from)
+
+
+def _complain_of_empty(folder: Path, files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse classes without images; a part of ImageNet's thousand may lack some, and is told."""
+    empty = [name for name, found in files.items() if not found]
+    if len(empty) < len(files) == IMAGENET_CLASSES and empty:
+        log.warning("%d of %d classes hold no image: %s", len(empty), len(files), _listed(empty))
+    elif empty:
+        raise InputError(
+            FIELD,
+            f"{folder} holds no image in {_listed(empty)}; put {', '.join(imagefile.SUFFIXES)} "
+            "files there, or take the subfolder away",
+        )
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The images of class ``name`` at any depth, in torchvision's order.
+
+    No folder is entered twice, through whatever links: it would count images twice or never end.
+    """
+    entered = {_identity(above) for above in (folder.resolve(), *folder.resolve().parents)}
+    found: list[tuple[str, list[Path]]] = []
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for root, inner, names in os.walk(folder / name, followlinks=True, onerror=stop):
+        here = _identity(Path(root))
+        if here in entered:
+            inner.clear()
+            continue
+        entered.add(here)
+        inner[:] = sorted(one for one in inner if not imagefile.passed_over(one))
+        paths = (Path(root, one) for one in sorted(names))
+        found.append((root, [path for path in paths if imagefile.is_image(path)]))
+    return [path for _, paths in sorted(found) for path in paths]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    known = folder.stat()
+    return known.st_dev, known.st_ino
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _printable(name: str) -> str:
+    """``name`` with a mark for each byte that is not UTF-8, as in file names of old systems."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _spread(images: Sequence[LabelledImage], limit: int) -> list[LabelledImage]:
@@ -131,10 +189,14 @@ def _labels(folder: Path, classes: Sequence[str]) -> tuple[Mapping[str, int], st
         file = folder / name
         if file.is_file():
             return _from_file(file, classes), name
-    if all(_INDEX.fullmatch(name) for name in classes):
-        return {name: int(name) for name in classes}, "subfolders named by class index"
-    if len(classes) == IMAGENET_CLASSES and all(_WNID.fullmatch(name) for name in classes):
-        order = {name: index for index, name in enumerate(classes)}
+    seen = {name: _as_seen(name) for name in classes}
+    if all(_INDEX.fullmatch(name) for name in seen.values()):
+        indices = {name: int(digits) for name, digits in seen.items()}
+        _refuse_twins(indices)
+        return indices, "subfolders named by class index"
+    if len(classes) == IMAGENET_CLASSES and all(map(_WNID.fullmatch, seen.values())):
+        _refuse_twins(seen)
+        order = {name: index for index, name in enumerate(sorted(classes, key=_as_seen))}
         return order, f"order of ImageNet's {IMAGENET_CLASSES} subfolders"
     raise InputError(
         FIELD,
@@ -144,23 +206,79 @@ def _labels(folder: Path, classes: Sequence[str]) -> tuple[Mapping[str, int], st
     )
 
 
+def _as_seen(name: str) -> str:
+    """A name as people see it: how an accent is composed and blanks at the ends do not show."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _refuse_twins(meanings: Mapping[str, object]) -> None:
+    """Refuse subfolders of one meaning (``1`` and ``01``): they are one class by mistake."""
+    first: dict[object, str] = {}
+    for name, meaning in meanings.items():
+        if meaning in first:
+            raise InputError(
+                FIELD,
+                f"the subfolders {first[meaning]!r} and {name!r} mean the same class; put their "
+                "images into one",
+            )
+        first[meaning] = name
+
+
 def _from_file(file: Path, classes: Sequence[str]) -> dict[str, int]:
-    """Read a JSON object, or lines of a subfolder's name and its index."""
+    """Read a JSON object, or lines of a subfolder's name and its index.
+
+    Names are compared as people see them, and without regard to case where only one entry and
+    only one subfolder differ in nothing else.
+    """
     try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".json":
-            pairs = dict(json.loads(text))
-        else:
-            lines = [line for line in text.splitlines() if line.strip()]
-            pairs = {name: int(index) for name, index in (line.rsplit(None, 1) for line in lines)}
-    except (OSError, ValueError, TypeError) as error:
+        text = file.read_text(encoding="utf-8-sig")
+        pairs = _json_pairs(text) if file.suffix == ".json" else _lines(text)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             FIELD, f"{file.name} does not map each subfolder to an index ({error}); correct it"
         ) from error
-    for name in classes:
-        index = pairs.get(name)
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise InputError(
-                FIELD, f"{file.name} gives {name} no index from 0 up; add it, or take it away"
-            )
-    return {name: pairs[name] for name in classes}
+    indices: dict[str, Any] = {}
+    for name, index in pairs:
+        if _as_seen(name) in indices:
+            raise InputError(FIELD, f"{file.name} has {name} twice; take one of them away")
+        indices[_as_seen(name)] = index
+    _refuse_twins({name: _as_seen(name) for name in classes})
+    return {name: _index(name, classes, indices, file.name) for name in classes}
+
+
+def _index(name: str, classes: Sequence[str], indices: Mapping[str, Any], source: str) -> int:
+    """The index of subfolder ``name`` among ``indices`` of file ``source``."""
+    seen = _as_seen(name)
+    if seen not in indices:
+        folded = seen.casefold()
+        alike = [entry for entry in indices if entry.casefold() == folded]
+        mine = [one for one in classes if _as_seen(one).casefold() == folded]
+        if len(alike) == len(mine) == 1:
+            seen = alike[0]
+    index = indices.get(seen)
+    if not isinstance(index, int) or isinstance(index, bool) or not _INDEX.fullmatch(str(index)):
+        raise InputError(
+            FIELD, f"{source} gives {name} no index from 0 up; add it, or take it away"
+        )
+    return index
+
+
+def _json_pairs(text: str) -> list[tuple[str, Any]]:
+    """Names and indices of a JSON object, names that stand twice included."""
+    pairs = json.loads(text, object_pairs_hook=list)
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        raise ValueError("it is no JSON object")
+    return pairs
+
+
+def _lines(text: str) -> list[tuple[str, int]]:
+    """Names and indices of lines; blank lines and those that begin with # are passed over."""
+    pairs = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        *name, index = line.rsplit(None, 1)
+        if not name or not _INDEX.fullmatch(index):
+            raise ValueError(f"line {number} is {line.strip()!r}, no subfolder and index")
+        pairs.append((name[0], int(index)))
+    return pairs

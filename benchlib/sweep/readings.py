@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 THROTTLE_BITS: dict[int, str] = {
     0x001: "idle",
@@ -168,17 +171,28 @@ def dumps(reading: Reading) -> str:
 
 
 def loads(lines: Iterable[str]) -> tuple[Reading, ...]:
-    """The readings of a series' file; a torn last line, as a killed recorder leaves, is dropped."""
-    readings = []
-    for line in lines:
+    """The readings of a series' file, up to the first line that is none.
+
+    A killed recorder leaves a torn last line, which is dropped; more than that is told of.
+    """
+    found = []
+    rest = iter(lines)
+    for line in rest:
         try:
             fields = json.loads(line)
-        except json.JSONDecodeError:
+            if "foreign" in fields:
+                fields["foreign"] = tuple(fields["foreign"])
+            found.append(Reading(**fields))
+        except (ValueError, TypeError, RecursionError):
+            lost = sum(1 for _ in rest)
+            if lost:
+                log.warning(
+                    "telemetry: line %d is no reading; the %d after it are left out",
+                    len(found) + 1,
+                    lost,
+                )
             break
-        if "foreign" in fields:
-            fields["foreign"] = tuple(fields["foreign"])
-        readings.append(Reading(**fields))
-    return tuple(readings)
+    return tuple(found)
 
 
 def _rate(readings: Sequence[Reading]) -> float | None:

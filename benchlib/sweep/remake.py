@@ -22,6 +22,14 @@ from benchlib.sweep.plans import BuildFacts, BuiltEngine, PlanStore
 from benchlib.sweep.prediction import ByProgram, ByStandin, InProcess, Predictor
 from benchlib.sweep.row import Row
 
+_EXPECTED = {
+    "graph": {"sha256", "form", "input_shape", "dynamic", "calibration"},
+    "settings": {"iterations"},
+}
+"""What a row's evidence has to hold for it to be made again."""
+
+_PHOTOS = {"name", "count", "sha256"}
+
 
 @dataclass(frozen=True, slots=True)
 class Remade:
@@ -42,9 +50,16 @@ def check(row: Row, calibration_dir: Path | None) -> Program:
     """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
     if row.engine is Engine.FAKE:
         raise InputError("key", f"{row.key} is of the fake engine, which computes nothing")
-    for part in ("graph", "settings"):
-        if not row.detail.get(part):
+    for part, expected in _EXPECTED.items():
+        stored = row.detail.get(part)
+        if not isinstance(stored, dict) or not expected <= stored.keys():
             raise InputError("key", f"{row.key} does not tell its {part}; measure it again")
+    shape = row.detail["graph"]["input_shape"]
+    if not (isinstance(shape, list) and [type(one) for one in shape] == [int] * 4):
+        raise InputError("key", f"{row.key} does not tell its input's shape; measure it again")
+    photos = row.detail["graph"]["calibration"]
+    if photos is not None and not (isinstance(photos, dict) and photos.keys() >= _PHOTOS):
+        raise InputError("key", f"{row.key} does not tell its calibration; measure it again")
     _calibration(row, calibration_dir)
     try:
         return discovery.find(row.engine)

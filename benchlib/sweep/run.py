@@ -150,7 +150,10 @@ class _Run:
         """Take every case in turn; return when all have rows or a stop was asked for."""
         cases = self._cases
         prints = {case: self._fingerprint(case) for case in cases}
-        standing = [case for case in cases if self._stands(case, prints[case])]
+        newer = {case: told for case in cases if (told := self._store.newer(case.key))}
+        for told in newer.values():
+            self._progress.say(f"not measured again, {told}")
+        standing = [case for case in cases if case in newer or self._stands(case, prints[case])]
         todo = [case for case in cases if case not in set(standing)]
         surroundings = environment.describe(
             self._parameters,

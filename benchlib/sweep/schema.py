@@ -27,6 +27,23 @@ class RowError(Exception):
     """A file is no row of a version that this package reads; the message says why."""
 
 
+class NewerRowError(RowError):
+    """A row of a later version: whole, and only a later benchlib can read it."""
+
+
+def read(path: Path) -> Row:
+    """Read ``rows/KEY.json``; as :func:`loads`, and refuses a row of another key."""
+    try:
+        row = loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RowError(error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise RowError(f"not UTF-8: {error}") from error
+    if row.key != path.stem:
+        raise RowError(f"it is the row of {row.key}")
+    return row
+
+
 def dumps(row: Row) -> str:
     """The row as JSON text."""
     return json.dumps(row.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
@@ -41,13 +58,13 @@ def loads(text: str, migrations: Mapping[int, Migration] = MIGRATIONS) -> Row:
     """
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RowError(f"not whole JSON: {error}") from error
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise RowError("it has no schema_version")
     if version > SCHEMA_VERSION:
-        raise RowError(
+        raise NewerRowError(
             f"it is of schema version {version} and this benchlib reads up to {SCHEMA_VERSION}; "
             "update benchlib"
         )
@@ -70,7 +87,7 @@ def _migrated(
             raise RowError(f"no way is known from schema version {step} to {step + 1}")
         document = migrations[step](document)
     log.info("row %s read from schema version %d", document.get("key"), version)
-    detail = {**document.get("detail", {}), "migrated_from": version}
+    detail = {**(document.get("detail") or {}), "migrated_from": version}
     return {**document, "schema_version": SCHEMA_VERSION, "detail": detail}
 
 

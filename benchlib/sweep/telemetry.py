@@ -104,7 +104,7 @@ class Recorder:
     def readings(self) -> tuple[Reading, ...]:
         """All readings so far; empty when nothing was recorded."""
         try:
-            with self.path.open(encoding="utf-8") as lines:
+            with self.path.open(encoding="utf-8", errors="replace") as lines:
                 return loads(lines)
         except FileNotFoundError:
             return ()

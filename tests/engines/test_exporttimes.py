@@ -1,6 +1,7 @@
 """The export of times: one reader, one writer, nothing half."""
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,26 @@ def test_a_gzipped_export_is_read(tmp_path: Path) -> None:
     assert exporttimes.read(packed) == exporttimes.read(STORED)
 
 
-def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packed: packed[:-20],
+        lambda packed: packed[:10],
+        lambda packed: packed[:12] + b"\xff" * 20 + packed[32:],
+        lambda packed: packed[:-8] + bytes(8),
+        lambda packed: packed + b"more",
+        lambda _: gzip.compress(b"[" * 100_000),
+        lambda _: gzip.compress(b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_gzip_is_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     packed = tmp_path / "times.json.gz"
-    packed.write_bytes(gzip.compress(STORED.read_bytes())[:-20])
-    with pytest.raises(BadTimesError):
+    packed.write_bytes(damage(gzip.compress(STORED.read_bytes())))
+    with pytest.raises(BadTimesError, match=r"^times\.json\.gz: ") as caught:
         exporttimes.read(packed)
+    assert "\n" not in str(caught.value)
 
 
 stamps = st.floats(0, 1e7, allow_nan=False).map(lambda value: float(f"{value:.6g}"))

@@ -1,3 +1,5 @@
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from benchlib.analysis import published
 from benchlib.analysis.measured import MeasuredSet, load, usable
 from benchlib.errors import InputError
 from benchlib.models import lineup
+from benchlib.report.document import Document
 from benchlib.report.view import View, views
 from benchlib.sweep.row import COLUMNS
 
@@ -59,7 +62,7 @@ def test_a_set_without_optional_columns_loads(
         ("", "not a readable CSV"),
         (
             "model,precision,height,width,status,latency_ms\nresnet18,fp17,1,1,ok,1\n",
-            "unknown precisions: fp17",
+            "line 2, column precision: 'fp17' is not one of fp32, tf32, fp16",
         ),
     ],
 )
@@ -68,6 +71,187 @@ def test_a_broken_set_is_refused_in_words(tmp_path: Path, content: str | None, s
         (tmp_path / "table.csv").write_text(content)
     with pytest.raises(InputError, match=said):
         load(tmp_path)
+
+
+LINE = {"model": "resnet18", "precision": "fp32", "height": "480", "width": "640"}
+LINE |= {"status": "ok", "latency_ms": "1.5", "batch": "1", "message": "a, b", "mine": "x"}
+
+
+def _table(folder: Path, *lines: dict[str, str], encoding: str = "utf-8", **dialect: str) -> Path:
+    with (folder / "table.csv").open("w", encoding=encoding, newline="") as sink:
+        writer = csv.DictWriter(sink, list(LINE), **dialect)
+        writer.writeheader()
+        writer.writerows(lines or [LINE])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ({"latency_ms": "0,6061"}, "column latency_ms: '0,6061' is no number; write digits with a"),
+        ({"latency_ms": "1,234.5"}, "'1,234.5' is no number"),
+        ({"latency_ms": "1 234"}, "'1 234' is no number"),
+        ({"latency_ms": "1_234"}, "'1_234' is no number"),
+        ({"latency_ms": "nan"}, "'nan' is no number"),
+        ({"latency_ms": "-inf"}, "'-inf' is no number"),
+        ({"latency_ms": "1e999"}, "'1e999' is too large"),
+        ({"latency_ms": "=1.5"}, "'=1.5' is no number"),
+        ({"latency_ms": "0"}, "'0' is not greater than 0"),
+        ({"latency_ms": "-1.5"}, "'-1.5' is not greater than 0"),
+        ({"height": ""}, "column height: is empty; fill it in"),
+        ({"height": "480.5"}, "'480.5' is no whole number"),
+        ({"batch": "0"}, "'0' is not at least 1"),
+        ({"status": "OK"}, "column status: 'OK' is not one of ok, failed, skipped"),
+        ({"status": ""}, "column status: is empty"),
+        ({"model": " "}, "column model: is empty"),
+        ({"verdict": "GOOD"}, "'GOOD' is not one of VALID, SUSPECT, INVALID"),
+        ({"precision": "FP32"}, "'FP32' is not one of fp32"),
+        ({"shape_mode": "open"}, "'open' is not one of static"),
+        ({"typing": "duck"}, "'duck' is not one of weak"),
+        ({"int8_method": "entropy"}, "'entropy' is not one of qdq"),
+        ({"engine": "tvm"}, "'tvm' is not one of trtexec"),
+        ({"failure": "bad luck"}, "'bad luck' is not one of oom_build"),
+        ({"cuda_graph": "WAHR"}, "'WAHR' is neither True nor False"),
+        ({"low_precision_share": "43"}, "'43' is not at most 1"),
+        ({"latency_ci_low_ms": "-0.1"}, "'-0.1' is not greater than 0"),
+    ],
+)
+def test_a_cell_that_its_column_cannot_hold_is_refused_by_line_and_column(
+    tmp_path: Path, cell: dict[str, str], said: str
+) -> None:
+    good = LINE | dict.fromkeys(cell, "1" if "latency" in next(iter(cell)) else "")
+    good |= {name: LINE[name] for name in cell if name in LINE}
+    # A cell of two lines stands before it: the line is the file's, not the row's number.
+    pd.DataFrame([good | {"message": "two\nlines"}, good | cell]).to_csv(
+        tmp_path / "table.csv", index=False
+    )
+    with pytest.raises(InputError) as caught:
+        load(tmp_path)
+    text = str(caught.value)
+    assert f"table.csv, line 4, column {next(iter(cell))}: " in text and "\n" not in text
+    assert said in text
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read_as_before(tmp_path: Path) -> None:
+    before = load(_table(tmp_path)).frame
+    again = _table(tmp_path, encoding="utf-8-sig", lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    with (again / "table.csv").open("a", newline="") as sink:
+        sink.write("\r\n" + "," * (len(LINE) - 1) + "\r\n")
+    pd.testing.assert_frame_equal(load(again).frame, before)
+    assert before["mine"].tolist() == ["x"]
+    spaced = _table(tmp_path, LINE | {"latency_ms": " 1.5 ", "status": "ok "})
+    pd.testing.assert_frame_equal(load(spaced).frame, before)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{header}\n{line}\n{cut}", "line 3: 4 cells under 6 columns"),
+        ("{header}\nresnet18,fp32,480,640,ok,0,6061\n", "line 2: 7 cells under 6 columns"),
+        ("{header},status\n{line},ok\n", "line 1: two columns are called status"),
+        ("{header}\n{line}\n".replace("{header}", "\n{header}"), "names no columns"),
+        ('{header}\n{line}\n"{line}\n', "not a readable CSV"),
+        ("model;precision;height;width;status;latency_ms\n", "by semicolons; save it with commas"),
+        ("model\tprecision\theight\twidth\tstatus\tlatency_ms\n", "by tabs; save it with commas"),
+        ("\ufeff", "names no columns"),
+    ],
+)
+def test_a_table_out_of_shape_is_refused_in_words(tmp_path: Path, text: str, said: str) -> None:
+    header, line = "model,precision,height,width,status,latency_ms", "resnet18,fp32,480,640,ok,1"
+    content = text.format(header=header, line=line, cut="resnet18,fp16,480,6")
+    (tmp_path / "table.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_two_lines_of_one_case_are_refused(tmp_path: Path) -> None:
+    twins = [LINE | {"key": "a"}, LINE | {"key": "b"}, LINE | {"key": "a", "latency_ms": "9"}]
+    pd.DataFrame(twins).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InputError, match=r"line 4: its case stands in line 2 already \(a\)"):
+        load(tmp_path)
+
+
+def test_a_key_that_is_no_files_name_has_no_evidence(tmp_path: Path) -> None:
+    pd.DataFrame([LINE | {"key": "k" * 300}]).to_csv(tmp_path / "table.csv", index=False)
+    assert load(tmp_path).layers("k" * 300) == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    _table(tmp_path, LINE | {"message": "café"}, encoding=encoding)
+    with pytest.raises(InputError, match=r"not a readable CSV .*in UTF-8 and with commas"):
+        load(tmp_path)
+
+
+SEEN = {"commands": [["trtexec", "--fp16"]], "reasons": ["why"], "shares": {"macs": {"fp16": 1}}}
+SEEN |= {"graph": {"fidelity": {"relative_l2": 0.5}}, "layers": [{"name": "conv", "macs": 3}]}
+
+
+def _set_with_rows(folder: Path, documents: dict[str, str]) -> Path:
+    """Rows ``whole`` and ``bad`` in the table, and files as they are given."""
+    pd.DataFrame([LINE | {"key": key} for key in ("whole", "bad")]).to_csv(
+        folder / "table.csv", index=False
+    )
+    (folder / "rows").mkdir()
+    for name, text in documents.items():
+        (folder / "rows" / f"{name}.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_what_a_rows_file_holds_is_read(tmp_path: Path) -> None:
+    newer = {"key": "bad", "schema_version": 2, "detail": SEEN, "more": 1}
+    text = "\ufeff" + json.dumps({"key": "whole", "detail": SEEN})
+    measured = load(_set_with_rows(tmp_path, {"whole": text, "bad": json.dumps(newer)}))
+    assert measured.damaged == ()
+    for key in ("whole", "bad"):
+        assert measured.commands(key) == (("trtexec", "--fp16"),)
+        assert measured.doubts(key) == ("why",)
+        assert measured.shares(key) == {"macs": {"fp16": 1.0}}
+        assert measured.off_fp32(key) == 0.5
+        assert measured.layers(key) == ({"name": "conv", "macs": 3},)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"key": "bad", "detail": {',
+        "[]",
+        "7",
+        "[" * 100_000,
+        '{"key": "other"}',
+        '{"detail": 3}',
+        '{"detail": {"graph": "none"}}',
+        '{"detail": {"commands": ["trtexec"]}}',
+        '{"detail": {"layers": [{"name": "conv", "time_ms": "soon"}]}}',
+        '{"detail": {"shares": {"time": {"fp16": NaN}}}}',
+    ],
+)
+def test_a_rows_file_that_is_damaged_is_told_of_and_the_rest_stands(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = json.dumps({"key": "whole", "detail": SEEN})
+    measured = load(_set_with_rows(tmp_path, {"whole": whole, "bad": text}))
+    (sentence,) = measured.damaged
+    assert sentence.startswith("rows/bad.json cannot be read (") and "\n" not in sentence
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path.name}: {sentence}"]
+    assert measured.frame["latency_ms"].tolist() == [1.5, 1.5]
+    assert measured.commands("bad") == () == measured.layers("bad")
+    assert measured.commands("whole") == (("trtexec", "--fp16"),)
+    page = Document((measured,))
+    assert "rows/bad.json cannot be read" in page.overview().data
+    assert "trtexec --fp16" in page.commands().data
+    assert page.failures().data and page.layer_times().data and page.precisions().data
+
+
+def test_a_folder_in_place_of_a_row_and_a_row_without_a_line_are_told_of(tmp_path: Path) -> None:
+    folder = _set_with_rows(tmp_path, {"extra": '{"key": "extra"}', "torn": "{"})
+    (folder / "rows" / "bad.json").mkdir()
+    bad, extra, torn = load(folder).damaged
+    assert bad.startswith("rows/bad.json cannot be read (Is a directory)")
+    assert extra.startswith("rows/extra.json has no line in table.csv; its row is left out")
+    assert torn.startswith("rows/torn.json cannot be read") and torn.endswith("row is left out")
 
 
 def test_a_broken_environment_is_refused(tmp_path: Path, rows: pd.DataFrame, write: Write) -> None:

@@ -19,6 +19,7 @@ from benchlib.report.document import load_sets
 
 NOTEBOOKS = ("report.ipynb", "explore.ipynb")
 WIDTHS = (1400, 400)
+_STREAMS = ("stdout", "stderr")
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
@@ -128,6 +129,15 @@ def test_contents_nest_and_escape() -> None:
         '<ul><li><a href="#b">C</a></li></ul></li></ol>'
     )
     assert html.contents("<p>nothing</p>") == ""
+
+
+def test_what_was_said_on_the_way_is_not_on_the_page(tmp_path: Path) -> None:
+    said = [nbformat.v4.new_output("stream", name=name, text=f"to {name}") for name in _STREAMS]
+    cell = nbformat.v4.new_code_cell("1", outputs=said)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    page = html.export(tmp_path / "a.ipynb", tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "to stdout" in page
+    assert "to stderr" not in page
 
 
 def test_what_is_no_notebook_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -496,14 +497,149 @@ def test_imagenets_thousand_are_counted_in_order(tmp_path: Path) -> None:
         ({"cat/a.png": "", "classes.txt": "cat three"}, "classes.txt does not map"),
         ({"cat/a.png": "", "classes.json": '{"cat": "3"}'}, "gives cat no index"),
         ({"cat/a.png": "", "classes.json": "[3"}, "classes.json does not map"),
+        ({"cat/a.png": "", "classes.json": "[]"}, "gives cat no index"),
+        ({"cat/a.png": "", "classes.json": '{"cat": 1, "cat": 2}'}, "has cat twice"),
+        ({"cat/a.png": "", "classes.json": "[" * 100_000}, "classes.json does not map"),
+        ({"cat/a.png": "", "classes.txt": "cat 1\ncat 2"}, "has cat twice"),
+        ({"cat/a.png": "", "classes.txt": "dog 1\n\ncat"}, "line 3 is 'cat'"),
+        ({"cat/a.png": "", "classes.txt": "cat 1_0"}, "line 1 is 'cat 1_0'"),
+        ({"cat/a.png": "", "classes.txt": "cat 9999999999"}, "line 1"),
+        ({"9999999999/a.png": ""}, "name them by class index"),
+        ({"1/a.png": "", "01/a.png": ""}, "'01' and '1' mean the same class"),
+        ({"Cat/a.png": "", "CAT/a.png": "", "classes.txt": "cat 1"}, "gives CAT no index"),
+        ({"cat/a.png": "", "dog/a.txt": "", "classes.txt": "cat 1\ndog 2"}, "no image in dog"),
+        ({"0/a.png": "", "__MACOSX/a.txt": "", "1/.hidden/a.png": ""}, "no image in 1;"),
     ],
 )
 def test_folders_that_cannot_be_used(tmp_path: Path, files: dict[str, str], words: str) -> None:
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=words):
         imagefolder.read(tmp_path)
+
+
+def _image(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+    return path
+
+
+def _names(folder: Path) -> list[tuple[str, int]]:
+    return [(image.name, image.label) for image in imagefolder.read(folder).images]
+
+
+def test_copies_that_tools_leave_are_passed_over(tmp_path: Path) -> None:
+    for name in ("0/a.png", "1/deep/b.png"):
+        _image(tmp_path / name)
+    for name in ("0/.ipynb_checkpoints/a-checkpoint.png", "1/@eaDir/b.png/thumb.jpg"):
+        _image(tmp_path / name)
+    (tmp_path / "0" / "._a.png").write_bytes(b"\0\5\26\7")
+    _image(tmp_path / "__MACOSX" / "a.png")
+    _image(tmp_path / ".git" / "a.png")
+    assert _names(tmp_path) == [("0/a.png", 0), ("1/deep/b.png", 1)]
+
+
+def test_links_are_followed_and_none_goes_round(tmp_path: Path) -> None:
+    store, folder = tmp_path / "store", tmp_path / "images"
+    _image(store / "cats" / "a.png")
+    dog = _image(store / "dogs" / "b.png")
+    (folder / "1").mkdir(parents=True)
+    (folder / "0").symlink_to(store / "cats", target_is_directory=True)
+    (folder / "1" / "b.png").symlink_to(dog)
+    (folder / "1" / "more").symlink_to(store / "dogs", target_is_directory=True)
+    (folder / "1" / "again").symlink_to(store / "dogs", target_is_directory=True)
+    for around in (folder, folder / "1", tmp_path):
+        (folder / "1" / f"to_{around.name}").symlink_to(around, target_is_directory=True)
+    assert _names(folder) == [("0/a.png", 0), ("1/b.png", 1), ("1/again/b.png", 1)]
+    (folder / "2").symlink_to(folder, target_is_directory=True)
+    with pytest.raises(InputError, match="no image in 2;"):
+        imagefolder.read(folder)
+
+
+def test_a_link_to_an_image_that_is_gone_is_complained_of(tmp_path: Path) -> None:
+    _image(tmp_path / "0" / "a.png")
+    (tmp_path / "0" / "b.png").symlink_to(tmp_path / "annex" / "b.png")
+    (_, gone) = imagefolder.read(tmp_path).images
+    with pytest.raises(InputError, match=r"images: 0/b\.png cannot be read.*; take it out"):
+        gone.open()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbfcaf\xc3\xa9 1\r\ngreat dane 2\r\n\r\n# the rest\r\nOwl\t3\r\n",
+        "cafe\u0301 1\n  great dane   2\nOWL 3 \nnot here 7\n".encode(),
+    ],
+)
+def test_class_names_are_compared_as_people_see_them(tmp_path: Path, text: bytes) -> None:
+    for name in ("caf\u00e9", "great dane ", "owl"):
+        _image(tmp_path / name / "a.png")
+    (tmp_path / "classes.txt").write_bytes(text)
+    assert [label for _, label in _names(tmp_path)] == [1, 2, 3]
+    (tmp_path / "classes.txt").unlink()
+    pairs = '{"cafe\u0301": 1, "great dane": 2, "owl": 3}'
+    (tmp_path / "classes.json").write_text(pairs, encoding="utf-8-sig")
+    assert [label for _, label in _names(tmp_path)] == [1, 2, 3]
+
+
+def test_two_folders_that_look_alike_are_refused(tmp_path: Path) -> None:
+    for name in ("caf\u00e9", "cafe\u0301"):
+        _image(tmp_path / name / "a.png")
+    (tmp_path / "classes.txt").write_text("caf\u00e9 1", encoding="utf-8")
+    with pytest.raises(InputError, match="mean the same class"):
+        imagefolder.read(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    _image(folder / "0" / os.fsdecode(b"\xe9.png"))
+    found = imagefolder.read(folder)
+    assert json.dumps(found.as_json(), ensure_ascii=False).encode()
+    assert len(found.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema_version": 2, "rows": []}', "is of schema version 2 and this benchlib reads 1"),
+        ('{"schema_version": 1, "ro', "cannot be read"),
+        ('{"schema_version": 1, "rows": [{}]}', "cannot be read"),
+        ("", "cannot be read"),
+    ],
+)
+def test_an_accuracy_file_that_cannot_be_read_is_not_written_over(
+    colours: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "accuracy.json").write_text(text)
+    with pytest.raises(InputError, match=rf"set: accuracy\.json {words}.*; move it away") as caught:
+        accuracy.measure(tmp_path, colours)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "accuracy.json").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("graph", None, "its graph"),
+        ("graph", "none", "its graph"),
+        ("graph", {"form": "fp32"}, "its graph"),
+        ("settings", [], "its settings"),
+        ("input_shape", [1, 3, 64], "its input's shape"),
+        ("input_shape", [1, 3, "64", 64], "its input's shape"),
+        ("calibration", {"name": "mine"}, "its calibration"),
+    ],
+)
+def test_a_row_with_evidence_of_another_shape_is_refused(
+    measured: Path, part: str, value: object, words: str
+) -> None:
+    row = _row(measured / "set", NETWORK, "fp32")
+    assert remake.check(row, None).on_cpu
+    graph = row.detail["graph"] | ({part: value} if part in row.detail["graph"] else {})
+    detail = row.detail | {"graph": graph} | ({part: value} if part in row.detail else {})
+    with pytest.raises(InputError, match=f"does not tell {words}; measure it again"):
+        remake.check(row.model_copy(update={"detail": detail}), None)
 
 
 def test_bad_choices_are_one_line_with_status_2(

@@ -83,6 +83,120 @@ def test_leftovers_of_a_killed_run_are_removed_and_torn_rows_left_out(tmp_path: 
     assert not (tmp_path / ".work").exists()
 
 
+UNREADABLE = {
+    "newer": lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
+    "torn": lambda text: text[:300],
+    "empty": lambda _: "",
+    "of wrong type": lambda text: text.replace('"latency_ms": 1.0', '"latency_ms": "1,0"'),
+    "without a key": lambda text: text.replace('"model"', '"network"'),
+    "another's": lambda text: text.replace('"key": "a"', '"key": "z"'),
+    "deep": lambda _: "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_row_that_cannot_be_read_keeps_its_line_and_its_file(
+    tmp_path: Path, damage: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a", latency_ms=1.0, message='has, commas and "quotes"'))
+    before = table(tmp_path)
+    path = tmp_path / "rows" / "a.json"
+    text = damage(path.read_text())
+    path.write_text(text)
+    for other in ("b", "c"):
+        with Store(tmp_path).opened() as store:
+            assert store.row("a") is None
+            store.save_row(row(other))
+    after = table(tmp_path)
+    assert [record["key"] for record in after] == ["a", "b", "c"]
+    assert after[0] == before[0]
+    assert path.read_text() == text
+    assert caplog.text.count("rows/a.json cannot be read and stays as it is") == 2
+    # Measured again, the new row takes the place and the old file is still there.
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a", latency_ms=2.0))
+    assert [record["latency_ms"] for record in table(tmp_path)] == ["2.0", "", ""]
+    assert (tmp_path / "rows" / "a.json.damaged").read_text() == text
+    with Store(tmp_path).opened() as store:
+        assert [one.key for one in store.rows] == ["a", "b", "c"]
+
+
+def test_a_folder_in_place_of_a_row_is_set_aside_and_a_second_one_too(tmp_path: Path) -> None:
+    for _ in range(2):
+        (tmp_path / "rows" / "a.json" / "inside").mkdir(parents=True)
+        with Store(tmp_path).opened() as store:
+            store.save_row(row("a"))
+            assert store.row("a") is not None
+        (tmp_path / "rows" / "a.json").unlink()
+    assert (tmp_path / "rows" / "a.json.damaged" / "inside").is_dir()
+    assert (tmp_path / "rows" / "a.json.damaged1" / "inside").is_dir()
+
+
+def test_a_row_that_an_editor_marked_as_utf8_is_read(tmp_path: Path) -> None:
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a"))
+    path = tmp_path / "rows" / "a.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    with Store(tmp_path).opened() as store:
+        assert store.row("a") == row("a")
+
+
+def test_lines_without_a_file_stay_in_the_table_with_their_own_columns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "table.csv").write_text("key,model,mine\nz,vgg,x\n,unnamed,\n", "utf-8-sig")
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a"))
+    records = table(tmp_path)
+    assert [record["model"] for record in records] == ["unnamed", "resnet18", "vgg"]
+    assert [record["mine"] for record in records] == ["", "", "x"]
+    assert "table.csv keeps 2 lines that have no file in rows/" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["key;model\na;b\n", "key,model\na\n", 'key\n"a\n', "\udcff"])
+def test_a_table_that_cannot_be_read_is_set_aside(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = text.encode(errors="surrogateescape")
+    (tmp_path / "table.csv").write_bytes(content)
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a"))
+    assert (tmp_path / "table.csv.damaged").read_bytes() == content
+    assert [record["key"] for record in table(tmp_path)] == ["a"]
+    assert "is kept as table.csv.damaged" in caplog.text
+
+
+def test_a_row_whose_line_is_gone_as_well_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.json").write_text("{")
+    with Store(tmp_path).opened() as store:
+        store.save_table()
+    assert "table.csv lacks the row of rows/a.json, which cannot be read" in caplog.text
+
+
+def test_a_run_leaves_a_newer_row_alone_and_measures_a_torn_one_again(
+    tmp_path: Path, fake_run: Callable[..., Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {"models": ["resnet18", "resnet34"], "out_dir": str(tmp_path)}
+    first = {row.model: row.key for row in fake_run(**asked).rows}
+    newer, torn = (tmp_path / "rows" / f"{first[name]}.json" for name in asked["models"])
+    before = {record["key"]: record for record in table(tmp_path)}
+    newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    torn.write_text(torn.read_text()[:500])
+    kept = newer.read_text()
+    outcome = fake_run(**asked)
+    assert outcome.measured == 1 and not outcome.interrupted
+    assert newer.read_text() == kept
+    after = {record["key"]: record for record in table(tmp_path)}
+    assert after[newer.stem] == before[newer.stem]
+    assert after[torn.stem]["started_at"] != before[torn.stem]["started_at"]
+    assert f"not measured again, rows/{newer.name}: it is of schema version 2" in caplog.text
+    assert torn.with_name(f"{torn.name}.damaged").is_file()
+
+
 def test_samples_have_the_same_bytes_each_time(tmp_path: Path) -> None:
     with Store(tmp_path).opened() as store:
         path = tmp_path / store.save_samples("a.json", "[1, 2]")
@@ -169,10 +283,11 @@ def test_a_folder_that_becomes_read_only_stops_with_a_clear_word(
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema_version": 2}', '{"date": "today"}'])
-def test_an_environment_that_cannot_be_read_is_written_anew(tmp_path: Path, text: str) -> None:
+def test_an_environment_that_cannot_be_read_is_set_aside(tmp_path: Path, text: str) -> None:
     with Store(tmp_path).opened() as store:
         (tmp_path / "environment.json").write_text(text)
         assert store.environment() is None
+        assert (tmp_path / "environment.json.damaged").read_text() == text
 
 
 MOUNT = shutil.which("mount")

@@ -203,6 +203,13 @@ def test_a_series_survives_its_file_and_a_torn_end():
     assert list(readings.loads([lines[0], lines[1][:9]])) == taken[:1]
 
 
+@pytest.mark.parametrize("damage", ["7", "[1]", '{"time_s": 1, "speed": 2}', '{"foreign": 3}', "{"])
+def test_a_series_damaged_in_its_middle_says_what_it_loses(damage, caplog):
+    lines = [readings.dumps(Reading(1.0 + i)) for i in range(3)]
+    assert readings.loads([lines[0], damage, *lines[1:]]) == (Reading(1.0),)
+    assert "line 2 is no reading; the 2 after it are left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("visible", "handle"),
     [(None, "card"), ("0", "card"), ("GPU-77,0", "GPU-77"), ("5", None), ("", None), ("-1", None)],
