@@ -18,6 +18,7 @@ from benchlib.engines.command import CaseFiles, commands, unsupported
 from benchlib.engines.program import Program
 from benchlib.engines.settings import Settings
 from benchlib.graphs import cache, calibration
+from benchlib.models import onnx_file
 from benchlib.sweep import (
     attempts,
     clocks,
@@ -303,7 +304,7 @@ class _Run:
 def _file_digest(model: str) -> str | None:
     """The content of a user's own file: another file under the same name is another network."""
     prefix, _, path = model.partition(":")
-    return cache.sha256(Path(path).expanduser()) if prefix == "onnx" else None
+    return onnx_file.digest(Path(path).expanduser()) if prefix == "onnx" else None
 
 
 def _calibration_digest(parameters: Parameters) -> str | None:
