@@ -49,6 +49,8 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     # onnx adds to a file that is there already.
     data_of(path).unlink(missing_ok=True)
     onnx.save(model, str(path), save_as_external_data=beside, location=data_of(path).name)
+    if beside:  # onnx lets nobody but the owner read it
+        data_of(path).chmod(path.stat().st_mode)
 
 
 def is_large(model: onnx.ModelProto) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import EncodeError
 
 from benchlib.case import Int8Method
 from benchlib.errors import InputError, first_line
@@ -191,10 +192,13 @@ def _told_in_one_line(request: _Request) -> Iterator[None]:
     except Exception as error:
         log.debug("%s as %s", request.model, request.form, exc_info=error)
         shape = request.shape
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        if isinstance(error, EncodeError):
+            cause = "it is over 2 GB, the most that one protobuf message takes"
         raise InputError(
             "models",
             f"{request.model} could not be written as {request.form} at "
-            f"{shape.width}x{shape.height} ({type(error).__name__}: {first_line(error)}); "
+            f"{shape.width}x{shape.height} ({cause}); "
             f"{_remedy(request)}",
         ) from error
 

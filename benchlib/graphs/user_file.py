@@ -52,9 +52,9 @@ _REFUSALS = (ValueError, onnx.checker.ValidationError, *RUNTIME_ERRORS)
 """What onnx's converter and checker raise, and ONNX Runtime over what they made."""
 
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_QUANTISED = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger"}
-    | {"MatMulInteger", "QLinearConv", "QLinearMatMul"}
+_QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_INTEGER = frozenset(
+    {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 )
 
 
@@ -92,6 +92,7 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
         light.ir_version = max(light.ir_version, IR_VERSION)
         if image.is_open:
             _set_shape(light, image.name, shape)
+        _infer_anew(light)
     return model
 
 
@@ -123,13 +124,13 @@ def _check_node(file: Path, node: onnx.NodeProto, kinds: list[int], form: GraphF
         what = f"computes in {onnx_file.dtype_name(min(half))} inside already"
     elif node.op_type in _PRODUCTS and TensorProto.DOUBLE in kinds:
         what = "computes in float64 inside"
-    elif form.is_int8 and node.op_type in _QUANTISED:
+    elif node.op_type in _INTEGER or (form.is_int8 and node.op_type in _QUANTISERS):
         what = "is quantised already"
     if what is not None:
         raise InputError(
             "models",
             f"{file} {what} ({node.op_type} {node.name}), so no {form} graph is made of it; "
-            "give the float32 network, or time this one as it is, as fp32",
+            "give the float32 network it was made from",
         )
 
 
@@ -299,7 +300,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _set_shape(model: onnx.ModelProto, name: str, shape: Shape) -> None:
-    """Fix or name the input's axes and drop the shapes that were worked out for the open ones.
+    """Fix the input's axes or name them.
 
     A dynamic graph's axes get names of ours: one name for two axes would bind them together.
     """
@@ -312,9 +313,20 @@ def _set_shape(model: onnx.ModelProto, name: str, shape: Shape) -> None:
                     axis.dim_param = size
                 else:
                     axis.dim_value = size
+
+
+def _infer_anew(model: onnx.ModelProto) -> None:
+    """Replace the shapes that stand in the file: they may speak of other sizes, or be wrong."""
+    ranks = {}
     for output in model.graph.output:
-        for axis in output.type.tensor_type.shape.dim:
-            axis.Clear()  # the rank stays: the standard asks for it even where it is not inferred
+        ranks[output.name] = len(output.type.tensor_type.shape.dim)
+        output.type.tensor_type.ClearField("shape")
     for graph in onnx_file.parts(model, onnx.GraphProto):
         del graph.value_info[:]
     model.CopyFrom(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    for output in model.graph.output:
+        if not output.type.tensor_type.HasField("shape"):
+            # The standard asks for a rank even where none is inferred.
+            output.type.tensor_type.shape.SetInParent()
+            for _ in range(ranks[output.name]):
+                output.type.tensor_type.shape.dim.add()

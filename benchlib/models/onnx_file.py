@@ -62,7 +62,6 @@ def read(path: Path) -> ImageInput:
             "models",
             f"{path} has {len(inputs)} inputs ({names}); only graphs of one image input are timed",
         )
-    _check_values(path, inputs[0], *graph.output)
     tensor = inputs[0].type.tensor_type
     sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
     shape = "x".join("?" if size is None else str(size) for size in sizes) or "unknown"
@@ -83,16 +82,17 @@ def read(path: Path) -> ImageInput:
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """The model with its weights, operators of the domain ``ai.onnx`` in the default one.
+    """The model with its weights; what the standard forbids and readers allow is mended.
 
     For a file that :func:`read` has passed; raises :class:`InputError` when its external data
     cannot be read.
     """
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        _mend(model)
+        onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise _not_whole(path, error) from error
-    _name_default_domain(model)
     return model
 
 
@@ -160,15 +160,21 @@ def dtype_name(elem_type: int) -> str:
 
 
 def _check_values(path: Path, *values: onnx.ValueInfoProto) -> None:
-    """Refuse a sequence, an optional value or a map as input or output."""
+    """Refuse as input or output what is no tensor, a sequence for instance, or of no known rank."""
     for value in values:
         kind = value.type.WhichOneof("value")
         if kind not in (None, "tensor_type"):
             what = kind.removesuffix("_type").replace("_", " ")
             raise InputError(
                 "models",
-                f"{path} has {value.name!r}, which is a {what} and no plain tensor; "
-                "export it with tensors only",
+                f"{path} has {value.name!r} of type {what}; export it with plain tensors as input "
+                "and output",
+            )
+        if _lacks_shape(value):
+            raise InputError(
+                "models",
+                f"{path} does not say how many axes {value.name!r} has; "
+                "export it with the shapes of input and output",
             )
 
 
@@ -198,8 +204,19 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
                 "export it with external data",
             )
         model = onnx.load(path, load_external_data=False)
-        # The checker knows the default domain by its short name only.
-        onnx.checker.check_model(model if _name_default_domain(model) else str(path))
+        mended = _mend(model)
+        version = max(
+            (entry.version for entry in model.opset_import if not entry.domain), default=0
+        )
+        newest = onnx.defs.onnx_opset_version()
+        if version > newest:
+            raise InputError(
+                "models",
+                f"{path} is at opset {version}, and the installed onnx knows opsets up to "
+                f"{newest}; export it at an older one or upgrade onnx",
+            )
+        _check_values(path, *model.graph.input, *model.graph.output)
+        onnx.checker.check_model(model if mended else str(path))
     except OSError as error:
         raise InputError("models", f"{path} cannot be read ({error}); check its rights") from error
     except InputError:
@@ -222,8 +239,11 @@ def _not_whole(path: Path, error: Exception) -> InputError:
     )
 
 
-def _name_default_domain(model: onnx.ModelProto) -> bool:
-    """Write the default domain as ``""`` throughout; return whether it stood otherwise."""
+def _mend(model: onnx.ModelProto) -> bool:
+    """Mend what the standard forbids and readers allow; return whether there was anything.
+
+    That is the default domain under its long name, and outputs whose rank is not said.
+    """
     places = [*parts(model, onnx.NodeProto), *parts(model, onnx.OperatorSetIdProto)]
     renamed = [place for place in places if place.domain == _DEFAULT_DOMAIN]
     for place in renamed:
@@ -231,7 +251,21 @@ def _name_default_domain(model: onnx.ModelProto) -> bool:
     if renamed:
         for holder in (model, *model.functions):
             _merge_default(holder)
-    return bool(renamed)
+    shapeless = [value for value in model.graph.output if _lacks_shape(value)]
+    if shapeless:
+        _infer_ranks(model, shapeless)
+    return bool(renamed or shapeless)
+
+
+def _lacks_shape(value: onnx.ValueInfoProto) -> bool:
+    return value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
+
+
+def _infer_ranks(model: onnx.ModelProto, outputs: list[onnx.ValueInfoProto]) -> None:
+    """Give ``outputs`` the ranks that shape inference finds."""
+    found = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    for value in outputs:
+        value.CopyFrom(found[value.name])
 
 
 def _merge_default(holder: onnx.ModelProto | onnx.FunctionProto) -> None:
