@@ -44,7 +44,10 @@ def data_of(path: Path) -> Path:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write ``model`` to ``path``, its weights to :func:`data_of` it when they are over 2 GB."""
+    """Write ``model`` to ``path``, its weights to :func:`data_of` it when they are over 2 GB.
+
+    Such weights are no longer in ``model`` then: onnx leaves it naming the file.
+    """
     beside = is_large(model)
     # onnx adds to a file that is there already.
     data_of(path).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
 from google.protobuf.message import EncodeError
 
 from benchlib.case import Int8Method
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 PIXELS = 1024 * 768
 """Per image. Larger graphs get their ranges and errors from a smaller size: at 3840 x 2160 a
 ResNet-50 writes 1.8 billion values per image, 7 GB."""
+
+_WARNING, _FATAL = 2, 4  # what ONNX Runtime logs from, by default and at the least
 
 _NAME_LETTERS = 100  # of a graph's name in its file's, which no file system lets exceed 255 bytes
 
@@ -185,6 +188,8 @@ def _told_in_one_line(request: _Request) -> Iterator[None]:
     Their classes are many and have no common base. The traceback goes to the log. What says
     nothing of the network, a full disk or too little memory, is left to the caller.
     """
+    # What ONNX Runtime complains of on standard error is raised as well.
+    onnxruntime.set_default_logger_severity(_FATAL)
     try:
         yield
     except (InputError, OSError, MemoryError):
@@ -201,12 +206,14 @@ def _told_in_one_line(request: _Request) -> Iterator[None]:
             f"{shape.width}x{shape.height} ({cause}); "
             f"{_remedy(request)}",
         ) from error
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
 
 
 def _remedy(request: _Request) -> str:
     if request.form is not GraphForm.FP32:
         return "take the form fp32, or export the network without what is named here"
-    if request.card.path is None:
+    if not request.model.startswith(lineup.ONNX_PREFIX):
         return "ask for a size and weights that it takes"
     return "export it again, at opset 17 if it can be"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
+from google.protobuf.message import EncodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from benchlib.errors import first_line
@@ -47,8 +48,10 @@ RUNTIME_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
     RuntimeError,
+    onnx.shape_inference.InferenceError,
+    EncodeError,
 )
-"""What ONNX Runtime raises, whose own classes have no common base; onnx's C++ side the last."""
+"""What ONNX Runtime raises, whose own classes have no common base, and onnx beside it."""
 
 
 class UncountedError(Exception):

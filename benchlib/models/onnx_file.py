@@ -216,7 +216,7 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
                 f"{newest}; export it at an older one or upgrade onnx",
             )
         _check_values(path, *model.graph.input, *model.graph.output)
-        onnx.checker.check_model(model if mended else str(path))
+        onnx.checker.check_model(_without_external(path, model) if mended else str(path))
     except OSError as error:
         raise InputError("models", f"{path} cannot be read ({error}); check its rights") from error
     except InputError:
@@ -229,6 +229,19 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
     if not model.graph.output:
         raise InputError("models", f"{path} has no output; export it again")
     return model.graph
+
+
+def _without_external(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with external tensors empty: of a model in memory the checker misses their files.
+
+    Raises :class:`OSError` for a file that is missing.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in filter(is_external, parts(copy, TensorProto)):
+        (path.parent / _location(tensor)).stat()
+        tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    return copy
 
 
 def _not_whole(path: Path, error: Exception) -> InputError:
@@ -262,8 +275,12 @@ def _lacks_shape(value: onnx.ValueInfoProto) -> bool:
 
 
 def _infer_ranks(model: onnx.ModelProto, outputs: list[onnx.ValueInfoProto]) -> None:
-    """Give ``outputs`` the ranks that shape inference finds."""
-    found = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    """Give ``outputs`` the ranks that shape inference finds; some may go without."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model)
+    except onnx.shape_inference.InferenceError:
+        return
+    found = {value.name: value for value in inferred.graph.output}
     for value in outputs:
         value.CopyFrom(found[value.name])
 
