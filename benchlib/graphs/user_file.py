@@ -86,6 +86,8 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
         for graph in onnx_file.parts(light, onnx.GraphProto):
             _store_densely(graph)
         _take_constants_from_inputs(light)
+        if all(entry.domain for entry in light.opset_import):
+            light.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     model = _at_known_opset(path, model, image, shape)
     with _weights_aside(model) as light:
         _name_nodes(light)

@@ -88,7 +88,7 @@ def load(path: Path) -> onnx.ModelProto:
     cannot be read.
     """
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, "protobuf", load_external_data=False)
         _mend(model)
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -105,7 +105,7 @@ def digest(path: Path) -> str:
     try:
         own = sha256(path)
         try:
-            model = onnx.load(path, load_external_data=False)
+            model = onnx.load(path, "protobuf", load_external_data=False)
         except DecodeError:  # it is refused where it is read
             return own
         named = {_location(tensor) for tensor in parts(model, TensorProto) if is_external(tensor)}
@@ -203,7 +203,7 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
                 f"{path} is larger than 2 GB, the limit of one ONNX file; "
                 "export it with external data",
             )
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, "protobuf", load_external_data=False)
         mended = _mend(model)
         version = max(
             (entry.version for entry in model.opset_import if not entry.domain), default=0
@@ -255,8 +255,12 @@ def _not_whole(path: Path, error: Exception) -> InputError:
 def _mend(model: onnx.ModelProto) -> bool:
     """Mend what the standard forbids and readers allow; return whether there was anything.
 
-    That is the default domain under its long name, and outputs whose rank is not said.
+    That is the default domain under its long name, a graph without a name, and outputs whose
+    rank is not said.
     """
+    nameless = model.HasField("graph") and not model.graph.name
+    if nameless:
+        model.graph.name = "graph"
     places = [*parts(model, onnx.NodeProto), *parts(model, onnx.OperatorSetIdProto)]
     renamed = [place for place in places if place.domain == _DEFAULT_DOMAIN]
     for place in renamed:
@@ -267,7 +271,7 @@ def _mend(model: onnx.ModelProto) -> bool:
     shapeless = [value for value in model.graph.output if _lacks_shape(value)]
     if shapeless:
         _infer_ranks(model, shapeless)
-    return bool(renamed or shapeless)
+    return bool(renamed or shapeless or nameless)
 
 
 def _lacks_shape(value: onnx.ValueInfoProto) -> bool:

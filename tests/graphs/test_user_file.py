@@ -284,6 +284,10 @@ def no_names(model: onnx.ModelProto) -> None:
         node.name = ""
 
 
+def no_graph_name(model: onnx.ModelProto) -> None:
+    model.graph.name = ""
+
+
 def local_function(model: onnx.ModelProto) -> None:
     body = [
         helper.make_node("Conv", ["a", "w"], ["t"], pads=[1, 1, 1, 1]),
@@ -319,6 +323,7 @@ ODDITIES = [
     long_domain,
     both_domains,
     no_names,
+    no_graph_name,
     local_function,
     sparse_weights,
     output_of_unknown_rank,
@@ -393,6 +398,12 @@ def test_a_file_that_changes_on_its_way_to_a_newer_opset_is_refused(
     monkeypatch.setattr(user_file, "_resize_as_before", lambda model: None)
     with pytest.raises(InputError, match=r"is at opset 10 and cannot .*'big' is no longer"):
         test_an_old_resize_stays_what_it_was(tmp_path, "Resize", 10, "linear")
+
+
+def test_a_file_is_read_as_protobuf_whatever_its_name_ends_with(tmp_path: Path) -> None:
+    assert made(odd(tmp_path / "net.bin", lambda model: None)).form is GraphForm.FP32
+    (tmp_path / "net.bin").rename(tmp_path / "net.json")
+    assert made(f"onnx:{tmp_path / 'net.json'}").form is GraphForm.FP32
 
 
 def test_an_opset_that_nobody_knows_is_refused(tmp_path: Path) -> None:
