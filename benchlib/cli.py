@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,14 +18,20 @@ import click
 import yaml
 
 from benchlib import __version__
-from benchlib.errors import InputError
+from benchlib.errors import InputError, first_line
 
 #: What a shell reports after Ctrl-C: 128 + SIGINT.
 INTERRUPTED = 130
 
 
+log = logging.getLogger(__name__)
+
+
 class Group(click.Group):
-    """Turns :class:`InputError` into one line and status 2, whichever command raised it."""
+    """Turns an error into one line, whichever command raised it.
+
+    :class:`InputError` ends with status 2, any other with 1 and its traceback under ``-v``.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,6 +39,20 @@ class Group(click.Group):
         except InputError as error:
             click.echo(f"benchlib: {error}", err=True)
             ctx.exit(2)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            log.debug("%s", ctx.invoked_subcommand, exc_info=error)
+            click.echo(f"benchlib: {_unforeseen(error)}", err=True)
+            ctx.exit(1)
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "memory ran out; take a smaller size or batch"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} could not be used: {error.strerror}"
+    return f"{type(error).__name__}: {first_line(error)}; benchlib -v says where"
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -180,11 +200,16 @@ def graph(
 
 def _copy(graph: Path, out: Path) -> None:
     """Copy by rename, so that nobody meets half a file under the asked name."""
-    part = out.with_name(f".{out.name}.part")
+    from benchlib.graphs import cache
+
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(graph, part)
-        part.replace(out)
+        with tempfile.TemporaryDirectory(prefix=".", dir=out.parent) as folder:
+            part = Path(folder, out.name)
+            cache.copy(graph, part)
+            for file in (cache.data_of(part), part):
+                if file.exists():
+                    file.replace(out.with_name(file.name))
     except OSError as error:
         raise InputError("out", f"{out} cannot be written ({error.strerror})") from None
 

@@ -1,5 +1,9 @@
 """The one error that users are meant to read."""
 
+import re
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of terminals; PyTorch's exporter writes them
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -13,3 +17,15 @@ class InputError(ValueError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something of what led to ``error``; its class where none does.
+
+    Of an error that was raised from another the other is told: libraries wrap a short cause in
+    pages of advice.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = (line.strip() for line in _COLOURS.sub("", str(error)).splitlines())
+    return next(filter(None, lines), type(error).__name__)

@@ -70,6 +70,25 @@ def test_bad_input_is_one_line_that_names_the_remedy(argv, words):
     assert words in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError(), "memory ran out"),
+        (KeyError("a fault of ours"), "KeyError: 'a fault of ours'; benchlib -v says where"),
+    ],
+)
+def test_no_traceback_reaches_a_user(monkeypatch, error, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("benchlib.graphs.make.make", fail)
+    done = benchlib("graph", "resnet18", "-o", "x.onnx")
+    assert done.exit_code == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert words in done.stderr
+
+
 def test_a_preset_with_an_unknown_key_names_file_and_key(tmp_path):
     preset = tmp_path / "mine.yaml"
     preset.write_text("precisions: [fp32]\nresolution: [640x480]\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,17 +14,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import onnx
 import platformdirs
 from filelock import FileLock
 
 from benchlib.errors import InputError
+from benchlib.models.onnx_file import parts, sha256
 
 VARIABLE = "BENCHLIB_CACHE"
 """Environment variable that moves the cache."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_DATA = ".data"  # what stands behind the name of a graph in that of its external data
+_LARGEST_GRAPH = 2**31 - 2**26
+"""Bytes of weights that one file takes: protobuf's limit of 2 GiB, less 64 MiB for the nodes."""
+
 _LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxconverter-common")
-_BLOCK = 1 << 20
 
 
 def root(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -32,13 +38,51 @@ def root(folder: str | os.PathLike[str] | None = None) -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("benchlib"))
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def data_of(path: Path) -> Path:
+    """Where the weights of the graph at ``path`` stand when they are too large for it."""
+    return path.with_name(path.name + _DATA)
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write ``model`` to ``path``, its weights to :func:`data_of` it when they are over 2 GB.
+
+    Such weights are no longer in ``model`` then: onnx leaves it naming the file.
+    """
+    beside = is_large(model)
+    # onnx adds to a file that is there already.
+    data_of(path).unlink(missing_ok=True)
+    onnx.save(model, str(path), save_as_external_data=beside, location=data_of(path).name)
+    if beside:  # onnx lets nobody but the owner read it
+        data_of(path).chmod(path.stat().st_mode)
+
+
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether the weights of ``model`` are too large for one file."""
+    weights = sum(len(tensor.raw_data) for tensor in parts(model, onnx.TensorProto))
+    return weights > _LARGEST_GRAPH
+
+
+def copy(graph: Path, target: Path) -> None:
+    """Copy a cached graph to ``target``, with the data that stand beside it."""
+    data = data_of(graph)
+    if not data.exists():
+        shutil.copyfile(graph, target)
+        return
+    model = onnx.load(str(graph), load_external_data=False)
+    for tensor in parts(model, onnx.TensorProto):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = data_of(target).name
+    shutil.copyfile(data, data_of(target))
+    onnx.save(model, str(target))
+
+
+def content(path: Path) -> str:
+    """Digest of a cached graph: its SHA-256, or one of it and its data where they stand beside."""
+    own, data = sha256(path), data_of(path)
+    if not data.exists():
+        return own
+    return hashlib.sha256(f"{own}{sha256(data)}".encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +119,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Files named by a digest of their parameters.
+    """Files named by a digest of their parameters; a large graph's data stand beside it.
 
     The JSON beside a file is written last and holds the file's own digest: a file without it,
     or one that no longer fits it, is made again. Both appear by rename, and a lock per file
@@ -98,7 +142,8 @@ class Cache:
         """Return the file for ``parameters``, calling ``make(path)`` when it is not there.
 
         ``name`` only makes the file name readable. ``make`` writes the file to the path it is
-        given and returns the facts to keep beside it. Raises :class:`InputError` when the cache
+        given, its data perhaps to :func:`data_of` that, and returns the facts to keep beside it.
+        Raises :class:`InputError` when the cache
         cannot be written.
         """
         stem = f"{name}-{self.key(parameters)}"
@@ -130,7 +175,7 @@ class Cache:
     def _stored(path: Path, manifest: Path) -> dict[str, Any] | None:
         try:
             facts = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
-            return facts if facts["sha256"] == sha256(path) else None
+            return facts if facts["sha256"] == content(path) else None
         except (OSError, ValueError, KeyError):
             return None
 
@@ -141,17 +186,20 @@ class Cache:
         parameters: Mapping[str, Any],
         make: Callable[[Path], Mapping[str, Any]],
     ) -> dict[str, Any]:
-        token = uuid.uuid4().hex
-        draft = path.with_name(f".{token}.onnx")
-        note = path.with_name(f".{token}.json")
+        # A folder, so that the data that a graph names already have the name they will keep.
+        folder = path.with_name(f".{uuid.uuid4().hex}")
+        draft, note = folder / path.name, folder / manifest.name
         try:
-            facts = {**make(draft), "sha256": sha256(draft)}
+            folder.mkdir()
+            facts = {**make(draft), "sha256": content(draft)}
             document = {"parameters": parameters, "revision": revision(), "facts": facts}
             note.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
             manifest.unlink(missing_ok=True)
+            data_of(path).unlink(missing_ok=True)
+            if data_of(draft).exists():
+                data_of(draft).replace(data_of(path))
             draft.replace(path)
             note.replace(manifest)
         finally:
-            draft.unlink(missing_ok=True)
-            note.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
         return json.loads(json.dumps(facts))

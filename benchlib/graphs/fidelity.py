@@ -37,7 +37,7 @@ def session(path: Path, *, optimised: bool) -> onnxruntime.InferenceSession:
     optimiser multiplies FP16 scales into biases of its own and loses their digits.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it complains of is raised as well
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

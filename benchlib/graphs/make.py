@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime
+from google.protobuf.message import EncodeError
 
 from benchlib.case import Int8Method
-from benchlib.errors import InputError
+from benchlib.errors import InputError, first_line
 from benchlib.graphs import cache, calibration, conversion, fidelity, ranges, user_file
 from benchlib.graphs.calibration import Identity, ImageSet
 from benchlib.graphs.export import export, opset
 from benchlib.graphs.fidelity import Fidelity
 from benchlib.graphs.form import GraphForm
 from benchlib.graphs.shape import Shape
-from benchlib.models import lineup
+from benchlib.models import lineup, onnx_file
 from benchlib.models.card import Card
+
+log = logging.getLogger(__name__)
 
 PIXELS = 1024 * 768
 """Per image. Larger graphs get their ranges and errors from a smaller size: at 3840 x 2160 a
 ResNet-50 writes 1.8 billion values per image, 7 GB."""
+
+_WARNING, _FATAL = 2, 4  # what ONNX Runtime logs from, by default and at the least
+
+_NAME_LETTERS = 100  # of a graph's name in its file's, which no file system lets exceed 255 bytes
 
 FROM_FILE = "from file"
 """What stands for the weights of a user's own ONNX file."""
@@ -57,10 +67,6 @@ class Graph:
     measured_at: tuple[int, int] | None = None
 
 
-_LONGEST_NAME = 120
-"""Bytes of a network's name in the name of its graph, which adds size, form and digest to it."""
-
-
 @dataclass(frozen=True)
 class _Request:
     """What ``make`` was asked for, as one value."""
@@ -90,7 +96,7 @@ class _Request:
     def network(self) -> dict[str, Any]:
         """The network and shape as JSON: what the FP32 graph is made from."""
         if self.card.path is not None:
-            origin: dict[str, Any] = {"file": cache.sha256(self.card.path)}
+            origin: dict[str, Any] = {"file": onnx_file.digest(self.card.path)}
         else:
             origin = {"model": self.model, "weights": self.weights, "seed": self.seed}
         return origin | asdict(self.shape)
@@ -110,9 +116,9 @@ class _Request:
     def name(self) -> str:
         """A readable beginning for the file's name."""
         model = self.model if self.card.path is None else self.card.path.stem
-        safe = "".join(letter if letter.isalnum() else "_" for letter in model)
-        # Whole letters of at most four bytes each: file systems take names of 255 bytes.
-        safe = safe if len(safe.encode()) <= _LONGEST_NAME else safe[: _LONGEST_NAME // 4]
+        safe = "".join(
+            letter if letter.isascii() and letter.isalnum() else "_" for letter in model
+        )[:_NAME_LETTERS]
         return f"{safe}-{self.shape.width}x{self.shape.height}-b{self.shape.batch}-{self.form}"
 
     @property
@@ -171,9 +177,45 @@ def make(
     if half_io and not form.has_half:
         raise InputError("half_io", f"a graph in the form {form} has no FP16 input; leave it out")
     store = cache.Cache(cache.root(cache_dir))
-    if form is GraphForm.FP32:
-        return _full(request, store)
-    return _converted(request, store)
+    with _told_in_one_line(request):
+        return _full(request, store) if form is GraphForm.FP32 else _converted(request, store)
+
+
+@contextmanager
+def _told_in_one_line(request: _Request) -> Iterator[None]:
+    """Make an :class:`InputError` of whatever the libraries raise over a network.
+
+    Their classes are many and have no common base. The traceback goes to the log. What says
+    nothing of the network, a full disk or too little memory, is left to the caller.
+    """
+    # What ONNX Runtime complains of on standard error is raised as well.
+    onnxruntime.set_default_logger_severity(_FATAL)
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        log.debug("%s as %s", request.model, request.form, exc_info=error)
+        shape = request.shape
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        if isinstance(error, EncodeError):
+            cause = "it is over 2 GB, the most that one protobuf message takes"
+        raise InputError(
+            "models",
+            f"{request.model} could not be written as {request.form} at "
+            f"{shape.width}x{shape.height} ({cause}); "
+            f"{_remedy(request)}",
+        ) from error
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
+
+
+def _remedy(request: _Request) -> str:
+    if request.form is not GraphForm.FP32:
+        return "take the form fp32, or export the network without what is named here"
+    if not request.model.startswith(lineup.ONNX_PREFIX):
+        return "ask for a size and weights that it takes"
+    return "export it again, at opset 17 if it can be"
 
 
 def _method(form: GraphForm, asked: Int8Method | None) -> Int8Method | None:
@@ -200,7 +242,7 @@ def _full(request: _Request, store: cache.Cache) -> Graph:
 def _write_full(request: _Request, path: Path) -> dict[str, Any]:
     request.card.check_size(request.shape.height, request.shape.width)
     if request.card.path is not None:
-        onnx.save(user_file.fixed(request.card.path, request.shape), str(path))
+        cache.save(user_file.fixed(request.card.path, request.shape), path)
     else:
         from benchlib.models import weights  # torch takes seconds, and a cached graph needs none
 
@@ -216,6 +258,8 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
     is_small = small.shape == request.shape
 
     def write(path: Path) -> dict[str, Any]:
+        if request.card.path is not None:
+            user_file.check_convertible(request.card.path, full.path, request.form)
         witness = full if is_small else _full(_at(small, GraphForm.FP32), store)
         conversion.convert(
             full.path,
@@ -257,7 +301,7 @@ def _at(request: _Request, form: GraphForm) -> _Request:
 def _facts(path: Path) -> dict[str, Any]:
     """What can be read from the file itself."""
     model = onnx.load(str(path), load_external_data=False)
-    constants = {tensor.name for tensor in model.graph.initializer}
+    constants = onnx_file.constant_names(model.graph)
     entry = next(value for value in model.graph.input if value.name not in constants)
     return {
         "opset": opset(model),
@@ -269,7 +313,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _dtype(value: onnx.ValueInfoProto) -> str:
-    return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+    return onnx_file.dtype_name(value.type.tensor_type.elem_type)
 
 
 def _graph(request: _Request, entry: cache.Entry) -> Graph:

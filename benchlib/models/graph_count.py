@@ -17,9 +17,10 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 import onnxruntime
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from benchlib.errors import first_line
 from benchlib.models import onnx_file
 
 # Position of the weight among a convolution's inputs.
@@ -66,14 +67,17 @@ _TYPE_WORDS = {
 }
 _NARROW_WORDS = frozenset({"int8", "uint8", "fp8", "int4"})
 _LOG_FATAL_ONLY = 4  # what ONNX Runtime complains of comes back as an exception as well
-_RUNTIME_ERRORS = (
+RUNTIME_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
     RuntimeError,
+    onnx.shape_inference.InferenceError,
+    EncodeError,
 )
+"""What ONNX Runtime raises, whose own classes have no common base, and onnx beside it."""
 
 
 class UncountedError(Exception):
@@ -101,7 +105,7 @@ def count(path: Path, height: int, width: int) -> GraphCounts:
     :class:`benchlib.errors.InputError` when the file is not a usable graph.
     """
     image = onnx_file.read(path)
-    model = onnx.load(path)
+    model = onnx_file.load(path)
     params = parameters(model.graph)
     if height != (image.height or height) or width != (image.width or width):
         fixed = f"{image.width or '?'}x{image.height or '?'}"
@@ -147,10 +151,9 @@ def _counted(
     """Every node of ``model`` that multiplies and adds, with its input ``name`` at ``shape``."""
     try:
         graph = _with_shapes(model, name, shape)
-    except _RUNTIME_ERRORS as error:
-        problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except RUNTIME_ERRORS as error:
         raise UncountedError(
-            f"ONNX Runtime refuses {file} at {shape[-1]}x{shape[-2]}: {problem}", params
+            f"ONNX Runtime refuses {file} at {shape[-1]}x{shape[-2]}: {first_line(error)}", params
         ) from error
     shapes = _shapes(graph)
     for node in graph.node:

@@ -1,11 +1,13 @@
 """The exporter's process: takes orders over a pipe, answers with graphs and facts.
 
 ``python -m benchlib.sweep.exporter FD``; started by :class:`benchlib.sweep.workshop.Exporter`.
-An error that is no refusal ends the process, and its traceback is in the exporter's log.
+An error that is no refusal ends the process. Its traceback is in the exporter's log, as is that of
+a library's error that became a refusal.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import lru_cache
 from multiprocessing.connection import Connection
@@ -91,4 +93,6 @@ def serve(line: Connection) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("benchlib").setLevel(logging.DEBUG)
     serve(Connection(int(sys.argv[1])))

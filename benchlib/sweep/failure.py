@@ -19,6 +19,7 @@ MESSAGE_CHARACTERS = 300
 """A row's message stays one readable line; the log holds the rest."""
 
 _MEMORY = re.compile(r"out of memory|MemoryError|bad_alloc|can't allocate memory", re.IGNORECASE)
+_TRACEBACK = "Traceback (most recent call last):"
 _FULL_DISK = re.compile(r"no space left on device|disk quota exceeded|file too large", re.I)
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -61,17 +62,33 @@ def disk_full(log: str) -> bool:
 
 
 def of_export(model: str, ended: Ended, log: str) -> CaseError:
-    """The error for an exporter that died over ``model``, from its last words."""
-    lines = [line for line in log.splitlines() if line.strip()]
-    said = lines[-1] if lines else "it said nothing"
-    if disk_full(said):
-        kind = Failure.BAD_OUTPUT
-    elif ended.signal == 9 or _MEMORY.search(said):
-        # The kernel's out-of-memory killer is what kills an exporter from outside.
+    """The error for an exporter that died over ``model``; ``log`` is what it said meanwhile."""
+    said = _cause(log)
+    kind = _of_words(said)
+    # The kernel's out-of-memory killer is what kills an exporter from outside.
+    if kind is None and ended.signal == 9:
         kind = Failure.OOM_BUILD
-    else:
-        kind = Failure.CRASH
-    return CaseError(kind, f"export of {model} {ended.words}: {said}")
+    return CaseError(kind or Failure.CRASH, f"export of {model} {ended.words}: {said}")
+
+
+def _cause(log: str) -> str:
+    """The first line of the last exception in ``log``, or its last line where there is none.
+
+    An exception's later lines are the libraries' context and advice.
+    """
+    lines = [line for line in log.splitlines() if line.strip()]
+    begun = [index for index, line in enumerate(lines) if line == _TRACEBACK]
+    after = lines[begun[-1] + 1 :] if begun else []
+    # The frames are indented, the exception is not.
+    first = next((line for line in after if not line[0].isspace()), None)
+    return first or (lines[-1] if lines else "it said nothing")
+
+
+def _of_words(said: str) -> Failure | None:
+    """The class of an error that speaks of a full disk or of too little memory."""
+    if disk_full(said):
+        return Failure.BAD_OUTPUT
+    return Failure.OOM_BUILD if _MEMORY.search(said) else None
 
 
 def of_error(error: BaseException) -> Fault:
@@ -83,7 +100,7 @@ def of_error(error: BaseException) -> Fault:
     if isinstance(error, MemoryError):
         return Fault(Failure.OOM_BUILD, "memory ran out while the case was prepared")
     if isinstance(error, InputError):
-        return Fault(Failure.UNSUPPORTED, one_line(str(error)))
+        return Fault(_of_words(str(error)) or Failure.UNSUPPORTED, one_line(str(error)))
     if isinstance(error, OSError):
         if error.errno in _FULL_ERRNOS:
             return Fault(Failure.BAD_OUTPUT, f"the disk is full: {error.strerror}")

@@ -168,13 +168,14 @@ class Exporter:
         raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
 
     def _ask(self, case: Case, order: Order | Tally) -> object:
+        begun = 0 if self._line is None else self._log.stat().st_size
         line = self._line or self._start()
         try:
             line.send(order)
             answered = line.poll(self._time_limit_s)
             answer = line.recv() if answered else None
         except (EOFError, ConnectionError):
-            raise self._died(case) from None
+            raise self._died(case, begun) from None
         if not answered:
             self.close()
             raise CaseError(
@@ -201,7 +202,8 @@ class Exporter:
         self._line = ours
         return ours
 
-    def _died(self, case: Case) -> CaseError:
+    def _died(self, case: Case, begun: int) -> CaseError:
+        """The error for an exporter that died over ``case``; of its log, all from ``begun`` on."""
         process = self._process
         if process is not None:
             # It hung up and is dying; its traceback and status are still to come.
@@ -210,7 +212,7 @@ class Exporter:
         self.close()
         code = process.returncode if process is not None else 1
         ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
-        text = self._log.read_text(encoding="utf-8", errors="replace")
+        text = self._log.read_bytes()[begun:].decode(errors="replace")
         return of_export(case.model, ended, text)
 
 

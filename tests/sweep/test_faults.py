@@ -12,6 +12,7 @@ import pytest
 
 from benchlib.case import Engine, Failure, Status
 from benchlib.engines.program import Program
+from benchlib.errors import InputError
 from benchlib.graphs.form import GraphForm
 from benchlib.sweep import failure, matrix, parameters
 from benchlib.sweep.outcome import Outcome
@@ -114,6 +115,9 @@ def test_a_row_that_failed_twice_says_so_once(fake_run: Run, script: Script) -> 
         (OSError(28, "No space left on device"), Failure.BAD_OUTPUT),
         (OSError(30, "Read-only file system"), Failure.BAD_OUTPUT),
         (ValueError("odd"), Failure.CRASH),
+        (InputError("models", "net.onnx takes uint8 images"), Failure.UNSUPPORTED),
+        (InputError("models", "resnet18: can't allocate memory: 7 GB"), Failure.OOM_BUILD),
+        (InputError("models", "graph: No space left on device"), Failure.BAD_OUTPUT),
     ],
 )
 def test_an_exception_has_a_class(error: Exception, kind: Failure) -> None:
@@ -123,6 +127,44 @@ def test_an_exception_has_a_class(error: Exception, kind: Failure) -> None:
 
 
 CPU = Program(Engine.ONNXRUNTIME_CPU, (sys.executable,), "1.20.0", "cpu")
+
+
+def test_a_failed_row_keeps_the_first_line_of_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier orders' tracebacks and the lines of context after the message are not the cause."""
+    code = (
+        "import sys; from multiprocessing.connection import Connection\n"
+        "line = Connection(int(sys.argv[1])); line.recv()\n"
+        "print('Traceback (most recent call last):\\n  File\\nKeyError: of another', flush=True)\n"
+        "line.send({}); line.recv()\n"
+        "raise RuntimeError('bad node conv1\\n==> Context: advice\\nmore advice')\n"
+    )
+    made, case = exporter(tmp_path, code, monkeypatch, limit_s=5)
+    with pytest.raises(failure.CaseError, match="answered dict"):
+        made.graph(case, GraphForm.FP32)
+    with pytest.raises(failure.CaseError) as raised:
+        made.graph(case, GraphForm.FP32)
+    assert raised.value.fault.message.endswith(": RuntimeError: bad node conv1")
+    made.close()
+
+
+def test_an_exporter_that_is_killed_is_not_blamed_on_an_earlier_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, sys; from multiprocessing.connection import Connection\n"
+        "line = Connection(int(sys.argv[1])); line.recv()\n"
+        "print('Traceback (most recent call last):\\n  File\\nKeyError: of another', flush=True)\n"
+        "line.send({}); line.recv()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    made, case = exporter(tmp_path, code, monkeypatch, limit_s=5)
+    with pytest.raises(failure.CaseError, match="answered dict"):
+        made.graph(case, GraphForm.FP32)
+    with pytest.raises(failure.CaseError, match="SIGKILL: it said nothing"):
+        made.graph(case, GraphForm.FP32)
+    made.close()
 
 
 TAKE = (
