@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -21,6 +22,18 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+
+from benchlib.errors import InputError
+from benchlib.graphs import fidelity, placement, surgery
+
+_SUFFIXES = (
+    *("_scale", "_zero_point", "_quantized", "_ReduceMin", "_ReduceMax"),
+    *("_QuantizeLinear_Input", "_QuantizeLinear_Output", "_DequantizeLinear_Output"),
+)
+"""What ONNX Runtime's quantiser puts behind a tensor's name, without a look at who has it."""
+
+_GIVES_UP_WITH = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What it raises itself for a network that it cannot quantise."""
 
 
 class _Batches(CalibrationDataReader):
@@ -36,24 +49,45 @@ class _Batches(CalibrationDataReader):
 
 
 def quantise(
-    source: Path, target: Path, input_name: str, batches: Iterable[NDArray[np.float32]]
+    model: onnx.ModelProto, target: Path, input_name: str, batches: Iterable[NDArray[np.float32]]
 ) -> None:
-    """Write the FP32 graph ``source`` as INT8 to ``target``, ranges from ``batches``.
+    """Write the FP32 graph ``model``, which is changed, as INT8 to ``target``.
 
-    Ranges are minimum to maximum: the other methods of ONNX Runtime keep the activations of
-    all images in memory.
+    Ranges come from ``batches`` and are minimum to maximum: the other methods of ONNX Runtime
+    keep the activations of all images in memory.
     """
-    with _quiet():
-        quantize_static(
-            source,
-            target,
-            _Batches(input_name, batches),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+    surgery.fold(model, placement.weights(model.graph))
+    _make_way(model.graph)
+    try:
+        with _quiet():
+            quantize_static(
+                model,
+                target,
+                _Batches(input_name, batches),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+    except (*_GIVES_UP_WITH, *fidelity.FAILURES) as error:
+        raise InputError(
+            "int8_method",
+            f"ONNX Runtime's quantiser gave the network up ({fidelity.first_line(error)}); "
+            "look for NaN in its weights, or take fp32",
+        ) from error
+
+
+def _make_way(graph: onnx.GraphProto) -> None:
+    """Rename the inner tensors whose names the quantiser will want for its own."""
+    names = surgery.Names(graph)
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    aliases = {
+        name: names.free(f"{name}_")
+        for name in surgery.names(graph) - fixed
+        if name.endswith(_SUFFIXES)
+    }
+    surgery.rename(graph, aliases)
 
 
 @contextmanager
