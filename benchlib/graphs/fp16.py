@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _HALF, _FULL = TensorProto.FLOAT16, TensorProto.FLOAT
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_datatype", "output_dtype")
 _FLOAT_UNLESS_TOLD = ("RandomNormal", "RandomUniform")
 _SHAPES = ("Shape", "Size")
+_ANY_TYPE = ("Cast", *_SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,24 @@ class Loss:
     """Values of a constant that FP16 does not hold.
 
     ``clamped`` were beyond 65504 and became it, ``raised`` were too small and became the
-    smallest positive number of FP16, both with their sign; ``size`` is the number of values.
+    smallest positive number of FP16, both with their sign; ``shape`` is the constant's.
     """
 
     tensor: str
     clamped: int
     raised: int
-    size: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of the constant's values."""
+        return math.prod(self.shape)
 
     @property
     def matters(self) -> bool:
-        """Whether the loss can be expected to show."""
-        return self.clamped > 0 or self.raised >= TELLING_SHARE * self.size
+        """Whether the loss can be expected to show; tiny biases, which are vectors, never do."""
+        too_small = len(self.shape) != 1 and self.raised >= TELLING_SHARE * self.size
+        return self.clamped > 0 or (self.raised > 0 and too_small)
 
     def __str__(self) -> str:
         told = [f"{self.clamped} beyond 65504 (clamped)"] if self.clamped else []
@@ -196,7 +204,7 @@ class _Halving:
             if not scope.is_float(name):
                 continue
             half = not kept and _takes_half(schema.inputs, slot)
-            if node.op_type == "Cast":  # it takes any type, so the one that is there
+            if node.op_type in _ANY_TYPE:  # the one that is there
                 half = name in scope.places[_HALF] or name in scope.constants
             node.input[slot] = self._place(scope, name, _HALF if half else _FULL)
         for body in surgery.bodies(node):
@@ -270,7 +278,7 @@ def halved(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.float16],
     below = (size > 0) & (size < SMALLEST)
     bounded = np.where(beyond, np.copysign(LARGEST, values), values)
     bounded = np.where(below, np.copysign(SMALLEST, values), bounded)
-    loss = Loss(name, int(beyond.sum()), int(below.sum()), values.size)
+    loss = Loss(name, int(beyond.sum()), int(below.sum()), values.shape)
     return bounded.astype(np.float16), loss
 
 
