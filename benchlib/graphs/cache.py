@@ -22,7 +22,7 @@ VARIABLE = "BENCHLIB_CACHE"
 """Environment variable that moves the cache."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxconverter-common")
+_LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime")
 _BLOCK = 1 << 20
 
 

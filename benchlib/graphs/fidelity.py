@@ -47,11 +47,6 @@ class OutputFidelity:
     fp32_not_finite: int = 0
     note: str | None = None
 
-    @property
-    def error(self) -> float | None:
-        """The output's one figure: relative L2, or for whole numbers the share that differs."""
-        return self.disagreement if self.relative_l2 is None else self.relative_l2
-
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
@@ -75,14 +70,15 @@ class Fidelity:
 
     @property
     def worst(self) -> OutputFidelity | None:
-        """The output with the greatest error; None when none has one."""
-        known = [one for one in self.outputs if one.error is not None]
-        return max(known, key=lambda one: one.error or 0.0, default=None)
+        """The output with the greatest relative L2; None when none has one."""
+        known = [one for one in self.outputs if one.relative_l2 is not None]
+        return max(known, key=lambda one: one.relative_l2 or 0.0, default=None)
 
     @property
-    def error(self) -> float | None:
-        """The greatest error of any output; in rows of old that of the first."""
-        return self.relative_l2 if self.worst is None else self.worst.error
+    def least_agreeing(self) -> OutputFidelity | None:
+        """The output of whole numbers of which the largest share differs; None without one."""
+        known = [one for one in self.outputs if one.disagreement is not None]
+        return max(known, key=lambda one: one.disagreement or 0.0, default=None)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -161,16 +157,18 @@ def agreement(pairs: Iterable[tuple[Array, Array]], images: int) -> Fidelity:
 
 def _summary(tallies: Sequence[_Tally], images: int) -> Fidelity:
     outputs = tuple(tally.result() for tally in tallies)
-    known = [one for one in outputs if one.relative_l2 is not None]
-    worst = max(known, key=lambda one: one.relative_l2 or 0.0, default=None)
-    return Fidelity(
-        relative_l2=worst and worst.relative_l2,
-        cosine=worst and worst.cosine,
+    found = Fidelity(
+        relative_l2=None,
+        cosine=None,
         finite=not any(one.not_finite for one in outputs),
         images=images,
         fp32_finite=not any(one.fp32_not_finite for one in outputs),
         outputs=outputs,
     )
+    worst = found.worst
+    if worst is None:
+        return found
+    return replace(found, relative_l2=worst.relative_l2, cosine=worst.cosine)
 
 
 def _outputs(opened: onnxruntime.InferenceSession, batch: Array) -> list[Any]:

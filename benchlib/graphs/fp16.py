@@ -28,16 +28,15 @@ that loses a hundredth of its values, or an epsilon that is its only one, may ch
 
 _KEPT = frozenset(
     {
-        *("RandomUniformLike", "NonMaxSuppression", "TopK", "RoiAlign"),
-        *("Range", "CumSum", "Min", "Max"),
+        *("NonMaxSuppression", "TopK", "RoiAlign", "Range", "CumSum", "Min", "Max"),
+        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"),
     }
 )
 """Operators that stay in FP32 though the standard allows FP16: ONNX Runtime's own list of those
-that its kernels do not take in FP16, without Resize."""
+that its kernels do not take in FP16, without Resize, and all that are random."""
 
 _HALF, _FULL = TensorProto.FLOAT16, TensorProto.FLOAT
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_datatype", "output_dtype")
-_FLOAT_UNLESS_TOLD = ("RandomNormal", "RandomUniform")
 _SHAPES = ("Shape", "Size")
 _ANY_TYPE = ("Cast", *_SHAPES)
 
@@ -106,6 +105,9 @@ class _Scope:
         )
         for name in types:
             self.others.maps[0].pop(name, None)
+        for value in graph.value_info:
+            if value.type.WhichOneof("value") is None:
+                self.others.maps[0].pop(value.name, None)
         self.fixed: ChainMap[str, None] = _over(
             outer and outer.fixed, dict.fromkeys(tensor.name for tensor in graph.initializer)
         )
@@ -198,6 +200,7 @@ class _Halving:
 
     def _rewrite_node(self, scope: _Scope, node: onnx.NodeProto) -> None:
         schema = self._schema(node)
+        _complete_types(scope, node, schema)
         of_shapes = _is_of_shapes(scope, node)
         kept = schema is None or of_shapes or _is_kept(scope, node)
         for slot, name in enumerate(node.input):
@@ -296,6 +299,25 @@ def _takes_half(slots: Sequence[onnx.defs.OpSchema.FormalParameter], slot: int) 
     return "tensor(float16)" in slots[min(slot, len(slots) - 1)].types
 
 
+def _complete_types(scope: _Scope, node: onnx.NodeProto, schema: onnx.defs.OpSchema | None) -> None:
+    """Type what shape inference left open: behind an operator it does not know, all is open.
+
+    Such an operator is taken to make what it takes; the others say which of their slots agree.
+    """
+    known: dict[str, int] = {}
+    for slot, name in enumerate(node.input):
+        if name in scope.types:
+            known.setdefault(_type_of(schema and schema.inputs, slot), scope.types[name])
+    for slot, name in enumerate(node.output):
+        kind = _type_of(schema and schema.outputs, slot)
+        if name and name not in scope.types and kind in known:
+            scope.types[name] = known[kind]
+
+
+def _type_of(slots: Sequence[onnx.defs.OpSchema.FormalParameter] | None, slot: int) -> str:
+    return slots[min(slot, len(slots) - 1)].type_str if slots else "any"
+
+
 def _is_kept(scope: _Scope, node: onnx.NodeProto) -> bool:
     """Whether all of a node stays in FP32: named so, or it takes or makes sequences."""
     return node.op_type in _KEPT or any(
@@ -322,8 +344,6 @@ def _make_half(node: onnx.NodeProto) -> None:
     for name in _TYPE_ATTRIBUTES:
         if name in named and named[name].i == _FULL:
             named[name].i = _HALF
-    if node.op_type in _FLOAT_UNLESS_TOLD and "dtype" not in named:
-        node.attribute.append(helper.make_attribute("dtype", _HALF))
     if node.op_type == "ConstantOfShape":
         value = numpy_helper.to_array(named["value"].t) if "value" in named else np.zeros(1)
         tensor = numpy_helper.from_array(halved("value", value.astype(np.float32))[0])

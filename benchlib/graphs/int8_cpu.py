@@ -76,7 +76,7 @@ def quantise(
         raise InputError(
             "int8_method",
             f"ONNX Runtime's quantiser gave the network up ({fidelity.first_line(error)}); "
-            "look for NaN in its weights, or take fp32",
+            "NaN in the weights is one cause; take fp32",
         ) from error
 
 

@@ -73,6 +73,7 @@ class Findings:
         case, settings, runs = self.evidence.case, self.evidence.settings, self.evidence.runs
         graph = self.evidence.graph
         found = None if graph is None else graph.fidelity
+        worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
         return verdict.judge(
             Observed(
                 engine=case.engine,
@@ -83,8 +84,10 @@ class Findings:
                 lock=self.lock,
                 finite=None if found is None else found.finite,
                 fp32_finite=None if found is None else found.fp32_finite,
-                error=None if found is None else found.error,
-                error_of=None if found is None or found.worst is None else found.worst.name,
+                error=None if found is None else found.relative_l2,
+                error_of=worst and worst.name,
+                disagreement=unlike and unlike.disagreement,
+                disagreement_of=unlike and unlike.name,
                 random_weights=graph is not None and graph.weights == "random",
                 floor_ms=self._floor_ms,
                 cuda_graph=settings.cuda_graph,

@@ -16,9 +16,10 @@ class Observed:
 
     ``runs`` has one summary per timing process, ``telemetry`` likewise (empty on a CPU).
     ``finite`` is whether the outputs were free of NaN and infinity, ``fp32_finite`` whether those
-    of the FP32 graph were. ``error`` is the greatest error of an output against FP32
-    (:attr:`benchlib.graphs.fidelity.OutputFidelity.error`), ``error_of`` that output's name, and
-    ``random_weights`` whether the network was never trained. ``floor_ms`` is the least
+    of the FP32 graph were. ``error`` is the greatest relative L2 of an output against FP32,
+    ``disagreement`` the greatest share of unequal values of an output of whole numbers, each
+    with that output's name; ``random_weights`` is whether the network was never trained.
+    ``floor_ms`` is the least
     time that the card's peak allows for one batch. ``graph_captured`` and ``transfers_seen`` are
     what happened, ``cuda_graph`` and ``transfers`` what was asked for.
     ``low_precision_share`` and ``low_mac_share`` are the shares of computing layers and of
@@ -35,6 +36,8 @@ class Observed:
     fp32_finite: bool | None = None
     error: float | None = None
     error_of: str | None = None
+    disagreement: float | None = None
+    disagreement_of: str | None = None
     random_weights: bool = False
     floor_ms: float | None = None
     cuda_graph: bool = False

@@ -16,9 +16,11 @@ from benchlib.graphs import fp16
 RAMP = np.linspace(-1, 1, 3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)
 
 
-def model_of(text: str, opset: int = 17, **constants: object) -> onnx.ModelProto:
+def model_of(text: str, opset: int = 17, domains: str = "", **constants: object) -> onnx.ModelProto:
     """``g (input) => (outputs) { … }`` as a model; ``constants`` become its initialisers."""
-    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}')
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : {opset}{domains}]> {text}'
+    )
     for name, value in constants.items():
         array = np.asarray(value)
         array = array.astype(np.float32) if array.dtype == np.float64 else array
@@ -256,3 +258,19 @@ def test_sequences_stay_in_float32() -> None:
         two=2.0,
     )
     halved(model)
+
+
+@pytest.mark.parametrize("half_io", [False, True])
+def test_an_operator_of_another_house_stays_in_float32(half_io: bool) -> None:
+    """Shape inference stops behind it, and all that follows is still of one type."""
+    model = model_of(
+        """g (float[1,3,8,8] x) => (float[1,3,8,8] y) {
+            r = Relu(x)  e = com.microsoft.Gelu(r)  m = Mul(e, two)  y = Relu(m) }""",
+        two=2.0,
+        domains=', "com.microsoft" : 1',
+    )
+    half = halved(model, half_io=half_io)
+    made = writers(half)
+    gelu, mul = (next(n for n in half.graph.node if n.op_type == k) for k in ("Gelu", "Mul"))
+    assert made[gelu.input[0]].attribute[0].i == TensorProto.FLOAT
+    assert made[mul.input[0]].attribute[0].i == TensorProto.FLOAT16

@@ -81,6 +81,20 @@ def test_an_error_that_is_gross_is_doubted(seen: Observed, doubted: bool) -> Non
     assert not judged.worth_retrying
 
 
+@pytest.mark.parametrize(
+    ("share", "random", "doubted"), [(0.5, False, False), (0.51, False, True), (0.9, True, False)]
+)
+def test_whole_numbers_that_mostly_differ_are_doubted(
+    share: float, random: bool, doubted: bool
+) -> None:
+    judged = judge(
+        replace(GOOD, disagreement=share, disagreement_of="classes", random_weights=random)
+    )
+    assert (judged.reasons == (Reason.FAR_FROM_FP32,)) is doubted
+    if doubted:
+        assert judged.sentences[0].startswith("51% of output classes differ from FP32's")
+
+
 def test_fp32_that_is_not_finite_is_invalid_and_says_whose_fault_it_is() -> None:
     judged = judge(replace(GOOD, finite=True, fp32_finite=False))
     assert judged.verdict is Verdict.INVALID
