@@ -82,12 +82,17 @@ class Fidelity:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """A sentence for each output that could not be compared."""
-        return tuple(
-            f"output {one.name} cannot be compared with FP32: {one.note}"
-            for one in self.outputs
-            if one.note is not None
-        )
+        """A sentence for each output that holds no numbers or could not be compared."""
+        found = []
+        for one in self.outputs:
+            if one.not_finite or one.fp32_not_finite:
+                found.append(
+                    f"output {one.name} holds {one.not_finite} values that are NaN or infinite, "
+                    f"FP32's {one.fp32_not_finite}"
+                )
+            if one.note is not None:
+                found.append(f"output {one.name} cannot be compared with FP32: {one.note}")
+        return tuple(found)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Fidelity:

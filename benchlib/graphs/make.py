@@ -201,8 +201,10 @@ def _full(request: _Request, store: cache.Cache) -> Graph:
 
 
 def _own_fidelity(request: _Request, path: Path, store: cache.Cache) -> dict[str, Any]:
-    """Whether the FP32 graph's own outputs are numbers, at a size within reach."""
+    """Whether the FP32 graph's own outputs are numbers, at a size within reach, image by image."""
     small = request.within_reach
+    if ":" not in request.model:
+        small = replace(small, shape=replace(small.shape, batch=1))
     if small.shape != request.shape:
         known = _full(small, store)
         return _fidelity_facts(known.fidelity, small, known.remarks)

@@ -174,6 +174,7 @@ def fold(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
     for name, value in zip(targets, opened.run(targets, {}), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))
     _drop_writers(graph, needed & writers.keys(), set(targets))
+    drop_unused(graph)
 
 
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli")

@@ -32,7 +32,7 @@ INT8 (fast_scnn_blog) where the arithmetic is right: above 1 all zeros would hav
 DISAGREEMENT = 0.5
 """Share of an output's whole numbers (classes, indices) that differ from FP32's, above which a
 network with weights of its own is doubted. Near ties change places in a right graph too (2 of the
-5 largest values of a small network in INT8), but where most differ, little of the answer is left."""
+5 largest values of a small network in INT8); where most differ, little of the answer is left."""
 
 CLOCK_MOVE = 0.02
 """Greatest less least SM clock over the median, while timing. Compute time follows the clock one

@@ -68,6 +68,7 @@ def test_what_is_not_finite_is_counted_in_every_output(tmp_path: Path) -> None:
     assert [one.not_finite for one in found.outputs] == [0, 24]
     assert [one.fp32_not_finite for one in found.outputs] == [0, 0]
     assert found.outputs[1].relative_l2 is None
+    assert found.remarks == ("output bad holds 24 values that are NaN or infinite, FP32's 0",)
 
 
 def test_nan_of_fp32_itself_is_told_where_the_other_has_none(tmp_path: Path) -> None:
