@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchlib.case import Int8Method
 from benchlib.errors import InputError
-from benchlib.graphs import fp16, int8_cpu, modelopt, placement, qdq, ranges
+from benchlib.graphs import fidelity, fp16, int8_cpu, modelopt, placement, qdq, ranges
 from benchlib.graphs.form import TYPED_SCALES_OPSET, GraphForm
 from benchlib.graphs.fp16 import Loss
 from benchlib.graphs.placement import Census
@@ -100,7 +100,14 @@ def convert(
         if form.has_half:
             model, losses = fp16.to_half(model, half_io=half_io)
         onnx.save(model, str(target))
-    onnx.checker.check_model(str(target), full_check=True)
+    try:
+        onnx.checker.check_model(str(target), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InputError(
+            "form",
+            f"the network does not become a valid graph as {form} "
+            f"({fidelity.first_line(error)}); take fp32, or export it at opset 17 in float32",
+        ) from error
     return Outcome(census, losses)
 
 

@@ -4,6 +4,7 @@ numbers at all."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,9 +25,13 @@ FAILURES: tuple[type[Exception], ...] = tuple(
 """What ONNX Runtime raises for a graph that it does not run; they have no base of their own."""
 
 
+_ITS_OWN_WORDS = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:")
+
+
 def first_line(error: Exception) -> str:
-    """What an error says, without what it says below."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What an error says, without what it says below, and without this machine's paths."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return _ITS_OWN_WORDS.sub("", line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,9 @@ class _Halving:
         wish = f"{name}_{_word(kind)}"
         if name in scope.constants:
             owner, _ = scope.constants[name]
-            free = name if kind == _HALF and name not in owner.outputs else self._names.free(wish)
+            named = {names.get(name) for names in owner.places.values()}
+            is_free = kind == _HALF and name not in named and name not in owner.outputs
+            free = name if is_free else self._names.free(wish)
             self._store(owner, name, free, kind)
             return free
         other = _FULL if kind == _HALF else _HALF

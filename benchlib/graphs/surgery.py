@@ -80,12 +80,14 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> No
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove initialisers that nothing reads."""
+    """Remove initialisers that nothing reads, and the inputs that they are defaults of."""
     used = {name for node in graph.node for name in reads(node)}
     used |= {value.name for value in graph.output}
     for index in reversed(range(len(graph.initializer))):
-        if graph.initializer[index].name not in used:
+        if (name := graph.initializer[index].name) not in used:
             del graph.initializer[index]
+            for value in [one for one in graph.input if one.name == name]:
+                graph.input.remove(value)
 
 
 def lift_constants(graph: onnx.GraphProto) -> None:

@@ -286,3 +286,37 @@ def test_losses_of_fp16_are_told(tmp_path: Path) -> None:
     assert outcome.remarks == (
         "FP16 does not hold all constants: k: of 8 values 8 beyond 65504 (clamped)",
     )
+
+
+def test_a_weight_that_is_an_input_with_a_default_is_taken_as_a_weight(tmp_path: Path) -> None:
+    model = graph("t = Relu(r)")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w1", 1, [8, 3, 1, 1]))
+    for form in (GraphForm.FP16, *INT8):
+        converted(model, form, tmp_path)
+
+
+def test_a_graph_that_breaks_the_standard_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Weights in FP16: ONNX Runtime's quantiser writes FP16 scales, which opset 17 has not."""
+    model = model_of(
+        """g (float[1,3,8,8] x) => (float[1,8,A,B] y) {
+            h = Cast<to = 10>(x)  c = Conv(h, w)  y = Cast<to = 1>(c) }""",
+        w=weights(8, 3, 3, 3).astype(np.float16),
+    )
+    with pytest.raises(InputError, match="does not become a valid graph as int8-cpu") as refusal:
+        converted(model, GraphForm.INT8_CPU, tmp_path)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(InputError, match="its weights are float16, not float32"):
+        converted(model, GraphForm.INT8_QDQ, tmp_path)
+
+
+def test_int8_of_a_network_that_onnx_runtime_does_not_run_is_refused(tmp_path: Path) -> None:
+    model = model_of(
+        """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+        g (float[1,3,8,8] x) => (float[1,8,A,B] y) { p = own.Plugin(x)  y = Conv(p, w) }""",
+        w=weights(8, 3, 3, 3),
+    )
+    source = tmp_path / "fp32.onnx"
+    onnx.save(model, str(source))
+    for form in INT8:
+        with pytest.raises(InputError, match="own:Plugin"):
+            conversion.convert(source, tmp_path / "out.onnx", form, input_name="x", batches=IMAGES)
