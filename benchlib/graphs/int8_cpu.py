@@ -57,6 +57,7 @@ def quantise(
     Ranges come from ``batches`` and are minimum to maximum: the other methods of ONNX Runtime
     keep the activations of all images in memory.
     """
+    has_bodies = any(True for node in model.graph.node for _ in surgery.bodies(node))
     surgery.fold(model, placement.weights(model.graph))
     _apply_beta(model.graph)
     _make_way(model.graph)
@@ -71,6 +72,9 @@ def quantise(
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                # It leaves Relu out where a Q node clamps as well, and forgets that a branch may
+                # read the Relu's output from before that node.
+                extra_options={"QDQKeepRemovableActivations": has_bodies},
             )
     except (*_GIVES_UP_WITH, *fidelity.FAILURES) as error:
         raise InputError(
