@@ -43,9 +43,13 @@ class Outcome:
         if self.census is not None:
             unwilling = [str(one) for one in self.census.left_out if not one.on_purpose]
             if unwilling:
-                count = self.census.quantised
-                whole = count + len(self.census.left_out)
-                found.append(f"{count} of {whole} products are INT8; left out: {_some(unwilling)}")
+                count, others = self.census.quantised, self.census.left_out
+                meant = len(others) - len(unwilling)
+                besides = f" (besides {meant} on purpose)" if meant else ""
+                found.append(
+                    f"{count} of {count + len(others)} products are INT8; "
+                    f"left out{besides}: {_some(unwilling)}"
+                )
         if lost := [str(loss) for loss in self.losses if loss.matters]:
             found.append(f"FP16 does not hold all constants: {_some(lost)}")
         return tuple(found)

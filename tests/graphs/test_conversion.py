@@ -319,3 +319,19 @@ def test_int8_of_a_network_that_onnx_runtime_does_not_run_is_refused(tmp_path: P
     for form in INT8:
         with pytest.raises(InputError, match="own:Plugin"):
             conversion.convert(source, tmp_path / "out.onnx", form, input_name="x", batches=IMAGES)
+
+
+def test_what_is_left_out_on_purpose_is_counted_apart() -> None:
+    census = placement.Census(
+        3,
+        (
+            placement.LeftOut("a", placement.BY_METHOD),
+            placement.LeftOut("b", placement.WIDENING),
+            *(placement.LeftOut(name, "why") for name in "cdefg"),
+        ),
+    )
+    assert Outcome(census).remarks == (
+        "3 of 10 products are INT8; left out (besides 2 on purpose): c: why; d: why; e: why; "
+        "and 2 more",
+    )
+    assert Outcome(placement.Census(3, census.left_out[:2])).remarks == ()
