@@ -196,6 +196,8 @@ def graph(
         _emit(asdict(made) | {"path": out})
     else:
         click.echo(f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}")
+        for remark in made.remarks:
+            click.echo(remark)
 
 
 def _copy(graph: Path, out: Path) -> None:

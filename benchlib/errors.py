@@ -2,7 +2,11 @@
 
 import re
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of terminals; PyTorch's exporter writes them
+_ADDED = re.compile(
+    r"\x1b\[[0-9;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:"
+)
+"""Colours for terminals, which PyTorch's exporter writes, and what ONNX Runtime puts before every
+message: its numbers, and a path of this machine."""
 
 
 class InputError(ValueError):
@@ -27,5 +31,5 @@ def first_line(error: BaseException) -> str:
     """
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = (line.strip() for line in _COLOURS.sub("", str(error)).splitlines())
+    lines = (line.strip() for line in _ADDED.sub("", str(error)).splitlines())
     return next(filter(None, lines), type(error).__name__)

@@ -29,7 +29,7 @@ _DATA = ".data"  # what stands behind the name of a graph in that of its externa
 _LARGEST_GRAPH = 2**31 - 2**26
 """Bytes of weights that one file takes: protobuf's limit of 2 GiB, less 64 MiB for the nodes."""
 
-_LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxconverter-common")
+_LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime")
 
 
 def root(folder: str | os.PathLike[str] | None = None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -24,6 +24,7 @@ from benchlib.graphs.form import GraphForm
 from benchlib.graphs.shape import Shape
 from benchlib.models import lineup, onnx_file
 from benchlib.models.card import Card
+from benchlib.models.graph_count import RUNTIME_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,14 @@ class Graph:
     """An ONNX file and what is known of it.
 
     ``input_shape`` is (batch, channels, height, width); in a dynamic graph the size it was
-    traced at. ``layers`` counts nodes other than constants. ``fidelity`` is None for FP32, which
-    the others are measured against. ``measured_at`` is the (height, width) at which ranges and
-    fidelity were found, smaller than the input for large images; None for FP32.
+    traced at. ``layers`` counts nodes other than constants. ``fidelity`` of an FP32 graph, which
+    the others are measured against, tells only whether its outputs are numbers; it is None where
+    ONNX Runtime does not run the graph. ``measured_at`` is the (height, width) at which ranges
+    and fidelity were found, smaller than the input for large images.
+
+    ``int8_products`` counts the convolutions and matrix products in INT8, None for forms without
+    it; ``left_out`` names the others, each with its reason, and ``lost`` the constants with
+    values beyond FP16. ``remarks`` are the sentences of it that belong beside a time.
     """
 
     path: Path
@@ -65,6 +71,10 @@ class Graph:
     layers: int
     fidelity: Fidelity | None
     measured_at: tuple[int, int] | None = None
+    int8_products: int | None = None
+    left_out: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,9 +244,44 @@ def _full(request: _Request, store: cache.Cache) -> Graph:
     entry = store.obtain(
         request.name,
         request.network | {"form": GraphForm.FP32.value},
-        lambda path: _write_full(request, path),
+        lambda path: _write_full(request, path) | _own_fidelity(request, path, store),
     )
     return _graph(request, entry)
+
+
+def _own_fidelity(request: _Request, path: Path, store: cache.Cache) -> dict[str, Any]:
+    """Whether the FP32 graph's own outputs are numbers, at a size within reach, image by image."""
+    small = request.within_reach
+    if ":" not in request.model:
+        small = replace(small, shape=replace(small.shape, batch=1))
+    if small.shape != request.shape:
+        known = _full(small, store)
+        return _fidelity_facts(known.fidelity, small, known.remarks)
+    held_out = calibration.held_out()
+    return _judged(
+        request,
+        lambda: fidelity.own(path, request.batches(held_out), images=held_out.count),
+    )
+
+
+def _judged(request: _Request, measure: Callable[[], Fidelity]) -> dict[str, Any]:
+    """The facts that ``measure`` gives, or a remark where ONNX Runtime does not run the graph."""
+    try:
+        return _fidelity_facts(measure(), request)
+    except RUNTIME_ERRORS as error:
+        said = first_line(error)
+        remark = f"ONNX Runtime does not run the graph, so its error is not known ({said})"
+        return _fidelity_facts(None, request, (remark,))
+
+
+def _fidelity_facts(
+    found: Fidelity | None, request: _Request, remarks: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    return {
+        "fidelity": None if found is None else asdict(found),
+        "measured_at": [request.shape.height, request.shape.width],
+        "remarks": [*(found.remarks if found is not None else ()), *remarks],
+    }
 
 
 def _write_full(request: _Request, path: Path) -> dict[str, Any]:
@@ -261,7 +306,7 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
         if request.card.path is not None:
             user_file.check_convertible(request.card.path, full.path, request.form)
         witness = full if is_small else _full(_at(small, GraphForm.FP32), store)
-        conversion.convert(
+        outcome = conversion.convert(
             full.path,
             path,
             request.form,
@@ -272,13 +317,22 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             half_io=request.half_io,
             percentile=request.percentile,
         )
-        agreement = (
-            _fidelity(request, full, path) if is_small else _converted(small, store).fidelity
+        if is_small:
+            facts = _judged(request, lambda: _fidelity(request, full, path))
+        else:
+            known = _converted(small, store)
+            facts = _fidelity_facts(known.fidelity, small)
+        census = outcome.census
+        return (
+            _facts(path)
+            | facts
+            | {
+                "int8_products": census and census.quantised,
+                "left_out": [str(one) for one in census.left_out] if census else [],
+                "lost": [str(one) for one in outcome.losses],
+                "remarks": [*outcome.remarks, *facts["remarks"]],
+            }
         )
-        return _facts(path) | {
-            "fidelity": None if agreement is None else asdict(agreement),
-            "measured_at": [small.shape.height, small.shape.width],
-        }
 
     return _graph(request, store.obtain(request.name, request.parameters, write))
 
@@ -335,6 +389,10 @@ def _graph(request: _Request, entry: cache.Entry) -> Graph:
         weights=FROM_FILE if is_file else request.weights,
         seed=None if is_file else request.seed,
         layers=facts["layers"],
-        fidelity=None if agreement is None else Fidelity(**agreement),
+        fidelity=None if agreement is None else Fidelity.from_json(agreement),
         measured_at=None if agreement is None else tuple(facts["measured_at"]),
+        int8_products=facts.get("int8_products"),
+        left_out=tuple(facts.get("left_out", ())),
+        lost=tuple(facts.get("lost", ())),
+        remarks=tuple(facts.get("remarks", ())),
     )

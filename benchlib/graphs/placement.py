@@ -9,12 +9,22 @@ move or select values, and the others hold little arithmetic. Biases are never q
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
+from onnx import TensorProto, numpy_helper
+
+from benchlib.graphs import surgery
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _WEIGHT = 1  # the slot of the weights in each of them
+_INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+_OTHER_PRODUCTS = (
+    *("Einsum", "DeformConv", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention"),
+    *("FusedConv", "FusedGemm", "FusedMatMul"),
+)
 _GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
 _GROWING = ("Resize", "Upsample", "Expand", "Tile", "ConvTranspose")
 
@@ -41,22 +51,55 @@ class Placement:
         return tuple(dict.fromkeys(edge.tensor for edge in self.edges))
 
 
+BY_METHOD = "the method leaves it out"
+WIDENING = "depth-wise and making several channels of each: TensorRT 8.6 has no INT8 kernel for it"
+"""Why a product may be left out on purpose; all other reasons lie in the graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A product that is not computed in INT8, and why."""
+
+    node: str
+    why: str
+
+    @property
+    def on_purpose(self) -> bool:
+        return self.why in (BY_METHOD, WIDENING)
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many convolutions and matrix products of a graph are INT8, and which are not."""
+
+    quantised: int
+    left_out: tuple[LeftOut, ...]
+
+
 class _Wiring:
     """Who writes and who reads each tensor of a graph."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.nodes = graph.node
-        self.constants = {tensor.name for tensor in graph.initializer}
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.outputs = {value.name for value in graph.output}
         self.producer = {name: i for i, node in enumerate(graph.node) for name in node.output}
         self.readers: dict[str, int] = {}
         for node in graph.node:
-            for name in node.input:
+            for name in surgery.reads(node):
                 self.readers[name] = self.readers.get(name, 0) + 1
 
     def is_private(self, tensor: str) -> bool:
         """Whether one node alone reads ``tensor``."""
         return self.readers.get(tensor) == 1 and tensor not in self.outputs
+
+    def is_dequantised(self, tensor: str) -> bool:
+        """Whether a Q/DQ pair stands there already."""
+        index = self.producer.get(tensor)
+        return index is not None and self.nodes[index].op_type == "DequantizeLinear"
 
 
 def place(graph: onnx.GraphProto, *, grouped: bool = True) -> Placement:
@@ -72,17 +115,76 @@ def place(graph: onnx.GraphProto, *, grouped: bool = True) -> Placement:
     left_out = _widening(graph)
     if not grouped:
         left_out |= _grouped(graph) | _on_pooled_maps(wiring)
-    products = tuple(
+    chosen = [
         index
         for index, node in enumerate(graph.node)
-        if node.op_type in _PRODUCTS
-        and node.input[_WEIGHT] in wiring.constants
-        and node.input[0] not in wiring.constants
-        and index not in left_out
+        if node.op_type in _PRODUCTS and _obstacle(wiring, node) is None and index not in left_out
+    ]
+    edges = [Edge(index, 0, graph.node[index].input[0]) for index in chosen]
+    edges += _shortcuts(wiring, frozenset(chosen))
+    return Placement(
+        tuple(i for i in chosen if not wiring.is_dequantised(graph.node[i].input[_WEIGHT])),
+        tuple(sorted(edge for edge in edges if not wiring.is_dequantised(edge.tensor))),
     )
-    edges = [Edge(index, 0, graph.node[index].input[0]) for index in products]
-    edges += _shortcuts(wiring, frozenset(products))
-    return Placement(products, tuple(sorted(edges)))
+
+
+def weights(graph: onnx.GraphProto) -> Iterator[str]:
+    """The tensors that products take as weights or biases, or would if they were constants."""
+    for node in graph.node:
+        if node.op_type in _PRODUCTS:
+            yield from node.input
+
+
+def census(graph: onnx.GraphProto) -> Census:
+    """Count the products of a finished graph, whoever quantised it."""
+    quantised, left_out = _count(graph, None)
+    return Census(quantised, tuple(left_out))
+
+
+def _count(graph: onnx.GraphProto, around: onnx.NodeProto | None) -> tuple[int, list[LeftOut]]:
+    wiring, widening = _Wiring(graph), _widening(graph)
+    quantised, left_out = 0, []
+    for index, node in enumerate(graph.node):
+        for body in surgery.bodies(node):
+            more, others = _count(body, node)
+            quantised += more
+            left_out += others
+        name = node.name or node.output[0]
+        if node.op_type in _INTEGER_PRODUCTS:
+            quantised += 1
+        elif node.op_type in _OTHER_PRODUCTS:
+            left_out.append(LeftOut(name, f"{node.op_type} is not quantised here"))
+        elif node.op_type in _PRODUCTS:
+            if all(wiring.is_dequantised(tensor) for tensor in node.input[:2]):
+                quantised += 1
+            elif around is not None:
+                left_out.append(LeftOut(name, f"it stands in the body of {around.op_type}"))
+            else:
+                usual = WIDENING if index in widening else BY_METHOD
+                left_out.append(LeftOut(name, _obstacle(wiring, node) or usual))
+    return quantised, left_out
+
+
+def _obstacle(wiring: _Wiring, node: onnx.NodeProto) -> str | None:
+    """What in the graph keeps a product from being quantised; None when nothing does."""
+    data, weight = node.input[0], node.input[_WEIGHT]
+    if data in wiring.constants:
+        return "its constant is on the left" if weight not in wiring.constants else "it is constant"
+    if wiring.is_dequantised(weight):
+        return None
+    if weight not in wiring.constants:
+        return "its weights are computed while it runs"
+    tensor = wiring.constants[weight]
+    if tensor.data_type != TensorProto.FLOAT:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name
+        return f"its weights are {kind}, not float32"
+    if len(tensor.dims) < 2:
+        return "its weights are a vector"
+    if 0 in tensor.dims:
+        return "its weights hold no elements"
+    if not np.isfinite(numpy_helper.to_array(tensor)).all():
+        return "its weights hold NaN or infinity"
+    return None
 
 
 def _grouped(graph: onnx.GraphProto) -> set[int]:
@@ -102,7 +204,7 @@ def _widening(graph: onnx.GraphProto) -> set[int]:
     found = set()
     for index in _grouped(graph):
         node = graph.node[index]
-        first, second = shapes.get(node.input[_WEIGHT], (1, 1))[:2]
+        first, second = (*shapes.get(node.input[_WEIGHT], ()), 1, 1)[:2]
         inward, outward = second, first // groups(node)
         if node.op_type == "ConvTranspose":
             inward, outward = first // groups(node), second

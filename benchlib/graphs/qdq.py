@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from benchlib.graphs import placement, ranges, surgery
+from benchlib.graphs.surgery import Names
 
 LEVELS = 127
 """Largest INT8 magnitude in use; -128 is left out so that zero stays in the middle."""
@@ -40,6 +41,7 @@ def quantise(
     result = onnx.ModelProto()
     result.CopyFrom(model)
     surgery.lift_constants(result.graph)
+    surgery.fold(result, placement.weights(result.graph))
     where = placement.place(result.graph, grouped=grouped)
     found = ranges.amplitudes(witness or result, where.tensors, input_name, batches, percentile)
     scales = {name: scale(np.array(found[name])) for name in where.tensors}
@@ -50,12 +52,15 @@ def quantise(
 def scale(amplitude: NDArray[np.floating]) -> NDArray[np.float32]:
     """The step that spreads ``amplitude`` over ``LEVELS``, rounded up to an FP16 value.
 
-    So the FP32 graph and the FP16 one made from it hold the same INT8 numbers.
+    So the FP32 graph and the FP16 one made from it hold the same INT8 numbers. A step that FP16
+    does not reach stays as it is.
     """
     exact = np.maximum(amplitude / LEVELS, SMALLEST_SCALE)
-    rounded = exact.astype(np.float16)
-    up = np.nextafter(rounded, np.float16(np.inf))
-    return np.where(rounded.astype(exact.dtype) < exact, up, rounded).astype(np.float32)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(np.float16)
+        up = np.nextafter(rounded, np.float16(np.inf))
+    steps = np.where(rounded.astype(exact.dtype) < exact, up, rounded).astype(np.float32)
+    return np.where(np.isfinite(steps), steps, exact).astype(np.float32)
 
 
 def _insert(
@@ -65,10 +70,11 @@ def _insert(
     *,
     stored_weights: bool,
 ) -> None:
-    pairs = {name: _activation_pair(graph, name, scales[name]) for name in where.tensors}
+    names = Names(graph)
+    pairs = {name: _activation_pair(graph, names, name, scales[name]) for name in where.tensors}
     for edge in where.edges:
         graph.node[edge.node].input[edge.slot] = pairs[edge.tensor][1].output[0]
-    nodes = _quantise_weights(graph, where.products, stored=stored_weights)
+    nodes = _quantise_weights(graph, names, where.products, stored=stored_weights)
     produced = {name for node in graph.node for name in node.output}
     nodes += [node for name, pair in pairs.items() if name not in produced for node in pair]
     for node in graph.node:
@@ -80,17 +86,18 @@ def _insert(
 
 
 def _activation_pair(
-    graph: onnx.GraphProto, name: str, step: NDArray[np.float32]
+    graph: onnx.GraphProto, names: Names, name: str, step: NDArray[np.float32]
 ) -> tuple[onnx.NodeProto, onnx.NodeProto]:
-    parameters = _parameters(graph, name, step)
+    parameters = _parameters(graph, names, name, step)
+    low, back = names.free(f"{name}_quantised"), names.free(f"{name}_dequantised")
     return (
-        _node("QuantizeLinear", [name, *parameters], f"{name}_quantised"),
-        _node("DequantizeLinear", [f"{name}_quantised", *parameters], f"{name}_dequantised"),
+        _node("QuantizeLinear", names, [name, *parameters], low),
+        _node("DequantizeLinear", names, [low, *parameters], back),
     )
 
 
 def _quantise_weights(
-    graph: onnx.GraphProto, products: tuple[int, ...], *, stored: bool
+    graph: onnx.GraphProto, names: Names, products: tuple[int, ...], *, stored: bool
 ) -> list[onnx.NodeProto]:
     """Put DQ, or Q and DQ, in front of the products' weights; return those nodes."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -101,7 +108,7 @@ def _quantise_weights(
         name, values = product.input[1], numpy_helper.to_array(constants[product.input[1]])
         axis = channel_axis(product, values.ndim)
         if (name, axis) not in done:
-            made = _weight_nodes(graph, name, values, axis, stored=stored)
+            made = _weight_nodes(graph, names, name, values, axis, stored=stored)
             nodes += made
             done[name, axis] = made[-1].output[0]
         product.input[1] = done[name, axis]
@@ -124,6 +131,7 @@ def channel_axis(product: onnx.NodeProto, rank: int) -> int | None:
 
 def _weight_nodes(
     graph: onnx.GraphProto,
+    names: Names,
     name: str,
     values: NDArray[np.float32],
     axis: int | None,
@@ -133,25 +141,31 @@ def _weight_nodes(
     others = tuple(place for place in range(values.ndim) if place != axis)
     step = scale(np.abs(values).max(axis=others))
     label = name if axis is None else f"{name}_axis{axis}"
-    parameters = _parameters(graph, label, step)
+    parameters = _parameters(graph, names, label, step)
     along = {} if axis is None else {"axis": axis}
-    low = f"{label}_quantised"
-    nodes = [_node("DequantizeLinear", [low, *parameters], f"{label}_dequantised", **along)]
+    low, back = names.free(f"{label}_quantised"), names.free(f"{label}_dequantised")
+    nodes = [_node("DequantizeLinear", names, [low, *parameters], back, **along)]
     if not stored:
-        return [_node("QuantizeLinear", [name, *parameters], low, **along), *nodes]
+        return [_node("QuantizeLinear", names, [name, *parameters], low, **along), *nodes]
     shape = [-1 if place == axis else 1 for place in range(values.ndim)]
     levels = np.clip(np.rint(values / step.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
     graph.initializer.append(numpy_helper.from_array(levels, low))
     return nodes
 
 
-def _parameters(graph: onnx.GraphProto, name: str, step: NDArray[np.float32]) -> tuple[str, str]:
+def _parameters(
+    graph: onnx.GraphProto, names: Names, name: str, step: NDArray[np.float32]
+) -> tuple[str, str]:
     """Add scale and zero point (always zero) as initialisers and return their names."""
     zero = np.zeros(step.shape, np.int8)
-    graph.initializer.append(numpy_helper.from_array(step, f"{name}_scale"))
-    graph.initializer.append(numpy_helper.from_array(zero, f"{name}_zero"))
-    return f"{name}_scale", f"{name}_zero"
+    made = names.free(f"{name}_scale"), names.free(f"{name}_zero")
+    for label, value in zip(made, (step, zero), strict=True):
+        graph.initializer.append(numpy_helper.from_array(value, label))
+    return made
 
 
-def _node(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs, [output], name=f"{output}_node", **attributes)
+def _node(
+    kind: str, names: Names, inputs: list[str], output: str, **attributes: int
+) -> onnx.NodeProto:
+    name = names.free(f"{output}_node")
+    return helper.make_node(kind, inputs, [output], name=name, **attributes)

@@ -9,6 +9,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from benchlib.errors import InputError, first_line
+from benchlib.models.graph_count import RUNTIME_ERRORS
+
 PERCENTILE = 99.99
 """Percent of a batch's values that the range must hold: a single outlier costs all the others."""
 
@@ -39,8 +42,11 @@ def amplitudes(
 
 
 def amplitude(values: NDArray[np.float32], percentile: float) -> float:
-    """The absolute value that ``percentile`` percent of ``values`` do not exceed."""
+    """The absolute value that ``percentile`` percent of the finite ``values`` do not exceed."""
     size = np.abs(values).ravel()
+    size = size[np.isfinite(size)]
+    if not size.size:
+        return 0.0
     if percentile >= 100:
         return float(size.max())
     size = size[:: max(1, size.size // _SAMPLE)]
@@ -60,6 +66,13 @@ def _session(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.Infe
             )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it complains of is raised as well
-    return onnxruntime.InferenceSession(
-        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        return onnxruntime.InferenceSession(
+            tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except RUNTIME_ERRORS as error:
+        raise InputError(
+            "form",
+            "INT8 ranges are seen by running the network, and ONNX Runtime does not run it "
+            f"({first_line(error)}); take fp32 or fp16",
+        ) from error

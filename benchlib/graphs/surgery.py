@@ -2,9 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
 import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+
+class Names:
+    """The names taken in a graph and in the bodies of its control flow."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._taken = names(graph) | {node.name for node in _nodes(graph)}
+
+    def free(self, wish: str) -> str:
+        """``wish``, or with a number behind it where that is taken; taken from now on."""
+        name, count = wish, 1
+        while name in self._taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def names(graph: onnx.GraphProto) -> set[str]:
+    """The names of all tensors in a graph and in its bodies."""
+    found = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
+    found |= {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        found.update(node.input, node.output)
+        for body in bodies(node):
+            found |= names(body)
+    return found
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from _nodes(body)
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs inside a node: branches of If, bodies of Loop and Scan."""
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield entry.g
+        yield from entry.graphs
+
+
+def reads_from_outside(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that a body takes from the graphs around it."""
+    made = {value.name for value in (*graph.input, *graph.initializer)}
+    made |= {name for node in graph.node for name in node.output}
+    read = {value.name for value in graph.output}
+    for node in graph.node:
+        read |= set(reads(node))
+    return read - made - {""}
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node takes, those of its bodies included."""
+    return [*node.input, *(name for body in bodies(node) for name in reads_from_outside(body))]
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -19,12 +80,14 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> No
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove initialisers that nothing reads."""
-    used = {name for node in graph.node for name in node.input}
+    """Remove initialisers that nothing reads, and the inputs that they are defaults of."""
+    used = {name for node in graph.node for name in reads(node)}
     used |= {value.name for value in graph.output}
     for index in reversed(range(len(graph.initializer))):
-        if graph.initializer[index].name not in used:
+        if (name := graph.initializer[index].name) not in used:
             del graph.initializer[index]
+            for value in [one for one in graph.input if one.name == name]:
+                graph.input.remove(value)
 
 
 def lift_constants(graph: onnx.GraphProto) -> None:
@@ -40,37 +103,132 @@ def lift_constants(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         _redirect(node, aliases)
         inner = not outputs.intersection(node.output)
-        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
+        value = constant_value(node)
         if inner and node.op_type == "Identity" and node.input[0] in constants:
             aliases[node.output[0]] = node.input[0]
-        elif inner and node.op_type == "Constant" and value is not None:
-            tensor = graph.initializer.add()
-            tensor.CopyFrom(value)
-            tensor.name = node.output[0]
-            constants.add(tensor.name)
+        elif inner and value is not None:
+            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+            constants.add(node.output[0])
         else:
             kept.append(node)
     replace_nodes(graph, kept)
 
 
-def merge_casts(graph: onnx.GraphProto) -> None:
-    """Cast a tensor once to a type, not once for every reader."""
+def constant_value(node: onnx.NodeProto) -> NDArray | None:
+    """The numbers of a Constant node, in whichever attribute it holds them; else None."""
+    if node.op_type != "Constant" or node.domain:
+        return None
+    (entry,) = node.attribute
+    if entry.name == "value":
+        return numpy_helper.to_array(entry.t)
+    if entry.name in ("value_float", "value_floats"):
+        return np.array(onnx.helper.get_attribute_value(entry), np.float32)
+    if entry.name in ("value_int", "value_ints"):
+        return np.array(onnx.helper.get_attribute_value(entry), np.int64)
+    if entry.name == "sparse_value":
+        return _dense(entry.sparse_tensor)
+    return None
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> NDArray:
+    values, places = (numpy_helper.to_array(part) for part in (sparse.values, sparse.indices))
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if places.ndim == 1:
+        dense.flat[places] = values
+    else:
+        dense[tuple(places.T)] = values
+    return dense
+
+
+def fold(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
+    """Make initialisers of the ``wanted`` tensors that are computed from constants alone.
+
+    So a weight behind Cast, Transpose, Reshape or weight norm's arithmetic is found. ONNX Runtime
+    computes them. What is dequantised stays: it is quantised already.
+    """
+    graph = model.graph
+    constant = {tensor.name for tensor in graph.initializer}
+    writers: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        if _folds(node) and all(name in constant for name in node.input if name):
+            constant.update(node.output)
+            writers.update(dict.fromkeys(node.output, node))
+    targets = sorted(set(wanted) & writers.keys())
+    if not targets:
+        return
+    needed: set[str] = set()
+    pending = list(targets)
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending += writers[name].input if name in writers else ()
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = "constants"
+    part.graph.node.extend(node for node in graph.node if needed.intersection(node.output))
+    part.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in targets)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    opened = onnxruntime.InferenceSession(
+        part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for name, value in zip(targets, opened.run(targets, {}), strict=True):
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    _drop_writers(graph, needed & writers.keys(), set(targets))
+    drop_unused(graph)
+
+
+_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli")
+_QUANTISING = ("QuantizeLinear", "DequantizeLinear")
+
+
+def _folds(node: onnx.NodeProto) -> bool:
+    """Whether a node of the standard gives the same from the same constants."""
+    return (
+        node.domain in ("", "ai.onnx")
+        and node.op_type not in (*_RANDOM, *_QUANTISING, "Multinomial")
+        and not any(bodies(node))
+    )
+
+
+def _drop_writers(graph: onnx.GraphProto, names: set[str], replaced: set[str]) -> None:
+    """Remove the nodes that write ``names``, the last first, where nothing reads them now."""
     outputs = {value.name for value in graph.output}
-    first: dict[tuple[str, int], str] = {}
-    aliases: dict[str, str] = {}
-    kept = []
+    kept: list[onnx.NodeProto] = []
+    used = set(outputs)
+    for node in reversed(graph.node):
+        written = set(node.output) - {""}
+        if written & names and not (written - replaced) & used:
+            continue
+        kept.append(node)
+        used.update(reads(node))
+    replace_nodes(graph, reversed(kept))
+
+
+def redirect(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
+    """Let all that a body reads under the names in ``aliases`` be read under the others."""
     for node in graph.node:
         _redirect(node, aliases)
-        if node.op_type == "Cast" and node.output[0] not in outputs:
-            kind = next(entry.i for entry in node.attribute if entry.name == "to")
-            written = first.setdefault((node.input[0], kind), node.output[0])
-            if written != node.output[0]:
-                aliases[node.output[0]] = written
-                continue
-        kept.append(node)
-    replace_nodes(graph, kept)
+    for value in graph.output:
+        value.name = aliases.get(value.name, value.name)
 
 
-def _redirect(node: onnx.NodeProto, aliases: dict[str, str]) -> None:
+def rename(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
+    """Give tensors of a graph and its bodies other names, where they are made and read."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = aliases.get(value.name, value.name)
+    for node in graph.node:
+        for slots in (node.input, node.output):
+            slots[:] = [aliases.get(name, name) for name in slots]
+        for body in bodies(node):
+            rename(body, aliases)
+
+
+def _redirect(node: onnx.NodeProto, aliases: Mapping[str, str]) -> None:
+    if not aliases:
+        return
     for slot, name in enumerate(node.input):
         node.input[slot] = aliases.get(name, name)
+    for body in bodies(node):
+        redirect(body, aliases)

@@ -18,7 +18,7 @@ import onnx
 import onnx.inliner
 import onnxruntime
 from google.protobuf.message import DecodeError, EncodeError
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from benchlib.errors import first_line
 from benchlib.models import onnx_file
@@ -67,12 +67,12 @@ _TYPE_WORDS = {
 }
 _NARROW_WORDS = frozenset({"int8", "uint8", "fp8", "int4"})
 _LOG_FATAL_ONLY = 4  # what ONNX Runtime complains of comes back as an exception as well
-RUNTIME_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
+RUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    *(
+        kind
+        for kind in vars(onnxruntime_pybind11_state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
     RuntimeError,
     onnx.shape_inference.InferenceError,
     EncodeError,

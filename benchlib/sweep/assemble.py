@@ -82,7 +82,7 @@ class Assembler:
         row = Row(
             **self._known(evidence, found.proof),
             status=Status.OK,
-            message="; ".join(evidence.oddities) or None,
+            message="; ".join([*evidence.oddities, *_remarks(evidence)]) or None,
             verdict=judgement.verdict,
             reasons=tuple(reason.value for reason in judgement.reasons),
             latency_ms=headline.latency,
@@ -194,6 +194,10 @@ def _build_s(evidence: Evidence) -> float | None:
     return evidence.runs[0].log.built_s if evidence.runs else None
 
 
+def _remarks(evidence: Evidence) -> tuple[str, ...]:
+    return () if evidence.graph is None else evidence.graph.remarks
+
+
 def _graph(graph: Graph) -> dict[str, Any]:
     document = asdict(graph)
     del document["path"]
@@ -202,6 +206,10 @@ def _graph(graph: Graph) -> dict[str, Any]:
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
     """Tuples as lists, so that a row is the same before and after a trip through JSON."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in document.items()
-    }
+    return {name: _listed(value) for name, value in document.items()}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _plain(value)
+    return [_listed(one) for one in value] if isinstance(value, (tuple, list)) else value

@@ -74,6 +74,9 @@ class Findings:
     @cached_property
     def judgement(self) -> Judgement:
         case, settings, runs = self.evidence.case, self.evidence.settings, self.evidence.runs
+        graph = self.evidence.graph
+        found = None if graph is None else graph.fidelity
+        worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
         return verdict.judge(
             Observed(
                 engine=case.engine,
@@ -82,7 +85,13 @@ class Findings:
                 int8_method=case.int8_method,
                 telemetry=self.telemetry,
                 lock=self.lock,
-                finite=self._finite,
+                finite=None if found is None else found.finite,
+                fp32_finite=None if found is None else found.fp32_finite,
+                error=None if found is None else found.relative_l2,
+                error_of=worst and worst.name,
+                disagreement=unlike and unlike.disagreement,
+                disagreement_of=unlike and unlike.name,
+                random_weights=graph is not None and graph.weights == "random",
                 floor_ms=self._floor_ms,
                 cuda_graph=settings.cuda_graph,
                 graph_captured=not any(run.log.graph_failed for run in runs),
@@ -96,12 +105,6 @@ class Findings:
                 skipped_tactics=self.evidence.skipped_tactics,
             )
         )
-
-    @property
-    def _finite(self) -> bool | None:
-        """Whether the graph's outputs on real images were numbers; None for FP32's own."""
-        graph = self.evidence.graph
-        return None if graph is None or graph.fidelity is None else graph.fidelity.finite
 
     @property
     def _floor_ms(self) -> float | None:

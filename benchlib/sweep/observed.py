@@ -16,7 +16,11 @@ class Observed:
     """What is known of a measured case; None where it is not known.
 
     ``runs`` has one summary per timing process, ``telemetry`` likewise (empty on a CPU).
-    ``finite`` is whether the outputs were free of NaN and infinity. ``floor_ms`` is the least
+    ``finite`` is whether the outputs were free of NaN and infinity, ``fp32_finite`` whether those
+    of the FP32 graph were. ``error`` is the greatest relative L2 of an output against FP32,
+    ``disagreement`` the greatest share of unequal values of an output of whole numbers, each
+    with that output's name; ``random_weights`` is whether the network was never trained.
+    ``floor_ms`` is the least
     time that the card's peak allows for one batch. ``graph_captured`` and ``transfers_seen`` are
     what happened, ``cuda_graph`` and ``transfers`` what was asked for.
     ``confidential`` is whether Confidential Computing was on, ``event_timed`` whether CUDA events
@@ -33,6 +37,12 @@ class Observed:
     telemetry: tuple[TelemetrySummary, ...] = ()
     lock: ClockLock | None = None
     finite: bool | None = None
+    fp32_finite: bool | None = None
+    error: float | None = None
+    error_of: str | None = None
+    disagreement: float | None = None
+    disagreement_of: str | None = None
+    random_weights: bool = False
     floor_ms: float | None = None
     cuda_graph: bool = False
     graph_captured: bool | None = None

@@ -10,6 +10,7 @@ class Reason(Word):
 
     NO_SAMPLES = "no_samples"
     NUMERICS = "numerics"
+    FAR_FROM_FP32 = "far_from_fp32"
     IMPOSSIBLE = "impossible"
     CLOCK_MOVED = "clock_moved"
     THROTTLED = "throttled"

@@ -16,6 +16,24 @@ from benchlib.sweep.reason import Reason
 from benchlib.sweep.samples import Summary
 from benchlib.sweep.trend import STEADY_BAND
 
+INT8_ERROR = 0.25
+"""Norm of an output's error over the norm of FP32's output, above which an INT8 network with
+weights of its own is doubted. Six networks with calibrated statistics were 0.02 to 0.20 off under
+the same quantiser (measured here), EfficientNet, which is known to be fragile, the most; at 0.25
+the error has a sixteenth of the output's power."""
+
+HALF_ERROR = 0.05
+"""The same in FP16, whose conversion was 0.0005 to 0.004 off on the same networks."""
+
+RANDOM_ERROR = 1.0
+"""The same for random weights, whose outputs are near-cancelling sums and lie up to 0.53 off in
+INT8 (fast_scnn_blog) where the arithmetic is right: above 1 all zeros would have been closer."""
+
+DISAGREEMENT = 0.5
+"""Share of an output's whole numbers (classes, indices) that differ from FP32's, above which a
+network with weights of its own is doubted. Near ties change places in a right graph too (2 of the
+5 largest values of a small network in INT8); where most differ, little of the answer is left."""
+
 CLOCK_MOVE = 0.02
 """Greatest less least SM clock over the median, while timing. Compute time follows the clock one
 to one, so 2 % is the width of the steady band; boost steps of 15 MHz are under 1 %."""
@@ -60,9 +78,29 @@ def _no_samples(seen: Observed) -> str | None:
 
 
 def _numerics(seen: Observed) -> str | None:
+    if seen.fp32_finite is False:
+        return "FP32's own output holds NaN or infinity; look at the network's weights."
     if seen.finite is not False:
         return None
     return "The output holds NaN or infinity; keep the overflowing layers in a wider type."
+
+
+def _far_from_fp32(seen: Observed) -> str | None:
+    if seen.random_weights:
+        limit = RANDOM_ERROR
+    else:
+        limit = INT8_ERROR if seen.precision is Precision.INT8 else HALF_ERROR
+    remedy = "calibrate on images of its kind, or leave its most sensitive layers in FP16"
+    if seen.error is not None and seen.error > limit:
+        output = "The output" if seen.error_of is None else f"Output {seen.error_of}"
+        return f"{output} is {seen.error:.0%} off FP32 (over {limit:.0%}); {remedy}."
+    share = seen.disagreement
+    if share is not None and share > DISAGREEMENT and not seen.random_weights:
+        return (
+            f"{share:.0%} of output {seen.disagreement_of} differ from FP32's (over "
+            f"{DISAGREEMENT:.0%}); {remedy}."
+        )
+    return None
 
 
 def _impossible(seen: Observed) -> str | None:
@@ -318,6 +356,7 @@ Rule = Callable[[Observed], str | None]
 RULES: dict[Reason, Rule] = {
     Reason.NO_SAMPLES: _no_samples,
     Reason.NUMERICS: _numerics,
+    Reason.FAR_FROM_FP32: _far_from_fp32,
     Reason.IMPOSSIBLE: _impossible,
     Reason.CLOCK_MOVED: _clock_moved,
     Reason.THROTTLED: _throttled,

@@ -55,6 +55,53 @@ def test_what_is_not_known_is_not_held_against_a_row():
     assert judge(silent).verdict is Verdict.VALID
 
 
+def off(error: float | None, precision: Precision, *, random: bool = False) -> Observed:
+    return replace(GOOD, precision=precision, error=error, error_of="logits", random_weights=random)
+
+
+@pytest.mark.parametrize(
+    ("seen", "doubted"),
+    [
+        (off(0.25, Precision.INT8), False),
+        (off(0.26, Precision.INT8), True),
+        (off(0.05, Precision.FP16), False),
+        (off(0.06, Precision.FP16), True),
+        (off(None, Precision.INT8), False),
+        # What the committed rows hold, whose weights are random and whose arithmetic is right
+        (off(0.54, Precision.INT8, random=True), False),
+        (off(1.01, Precision.INT8, random=True), True),
+    ],
+)
+def test_an_error_that_is_gross_is_doubted(seen: Observed, doubted: bool) -> None:
+    judged = judge(seen)
+    assert (judged.reasons == (Reason.FAR_FROM_FP32,)) is doubted
+    assert judged.verdict is (Verdict.SUSPECT if doubted else Verdict.VALID)
+    if doubted:
+        assert re.match(rf"Output logits is {seen.error:.0%} off FP32", judged.sentences[0])
+    assert not judged.worth_retrying
+
+
+@pytest.mark.parametrize(
+    ("share", "random", "doubted"), [(0.5, False, False), (0.51, False, True), (0.9, True, False)]
+)
+def test_whole_numbers_that_mostly_differ_are_doubted(
+    share: float, random: bool, doubted: bool
+) -> None:
+    judged = judge(
+        replace(GOOD, disagreement=share, disagreement_of="classes", random_weights=random)
+    )
+    assert (judged.reasons == (Reason.FAR_FROM_FP32,)) is doubted
+    if doubted:
+        assert judged.sentences[0].startswith("51% of output classes differ from FP32's")
+
+
+def test_fp32_that_is_not_finite_is_invalid_and_says_whose_fault_it_is() -> None:
+    judged = judge(replace(GOOD, finite=True, fp32_finite=False))
+    assert judged.verdict is Verdict.INVALID
+    assert judged.reasons == (Reason.NUMERICS,)
+    assert "FP32's own output" in judged.sentences[0]
+
+
 def telemetry(**fields: object) -> Observed:
     return replace(GOOD, telemetry=(QUIET, replace(QUIET, **fields)))
 

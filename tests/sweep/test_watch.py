@@ -13,9 +13,9 @@ import pytest
 
 from benchlib.case import Case, Engine, Verdict
 from benchlib.engines.program import Program
-from benchlib.graphs.fidelity import Fidelity
+from benchlib.graphs.fidelity import Fidelity, OutputFidelity
 from benchlib.graphs.form import GraphForm
-from benchlib.graphs.make import Graph
+from benchlib.graphs.make import FROM_FILE, Graph
 from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.workshop import Network, Placeholders
 
@@ -124,6 +124,34 @@ def test_a_graph_whose_outputs_are_no_numbers_is_invalid(
     assert row.verdict is Verdict.INVALID
     assert "numerics" in row.reasons
     assert row.attempt == 1
+
+
+def test_a_graph_far_from_fp32_is_doubted_and_its_remarks_are_told(
+    fake_run: Run, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Placeholders.graph
+    outputs = (OutputFidelity("good", 0.01, 1.0), OutputFidelity("bad", 0.4, 0.9))
+
+    def coarse(self: Placeholders, case: Case, form: GraphForm) -> Graph:
+        return replace(
+            made(self, case, form),
+            weights=FROM_FILE,
+            fidelity=Fidelity(0.4, 0.9, True, 2, outputs=outputs),
+            int8_products=1,
+            left_out=("b: it stands in the body of If",),
+            remarks=("1 of 2 products are INT8",),
+        )
+
+    card()
+    monkeypatch.setattr(Placeholders, "graph", coarse)
+    row = watched(fake_run, precision="fp16")
+    assert row.verdict is Verdict.SUSPECT
+    assert "far_from_fp32" in row.reasons
+    assert row.message == "1 of 2 products are INT8"
+    graph = row.detail["graph"]
+    assert graph["left_out"] == ["b: it stands in the body of If"]
+    assert graph["fidelity"]["outputs"][1]["name"] == "bad"
+    assert json.loads(json.dumps(graph)) == graph
 
 
 def test_without_nvml_the_columns_are_empty_not_zero(fake_run: Run, card: Card) -> None:
