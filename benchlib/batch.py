@@ -250,7 +250,8 @@ class Relay:
 
     The kernel lets the running case finish at the first signal and stops at the second. papermill
     runs in a thread meanwhile, because it would otherwise take the signal and kill the kernel.
-    A kernel that is starting up ignores the signal, so its first cell is not begun after one.
+    A kernel that is starting up would die of the signal with a traceback, or ignore it, so it gets
+    none and its first cell is not begun.
     """
 
     def __init__(self) -> None:
@@ -286,6 +287,8 @@ class Relay:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # The kernel says in its own words what it does about it.
         self.asked = True
+        if not self._begun:
+            return
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "ipykernel_launcher" in " ".join(child.cmdline()):
