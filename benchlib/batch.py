@@ -302,7 +302,7 @@ def _check_writable(out: Path, field: str = "out") -> None:
     """
     try:
         there = out.absolute()
-        while not there.exists():
+        while not there.exists() and not there.is_symlink():
             there = there.parent
         with tempfile.TemporaryFile(dir=there):
             pass

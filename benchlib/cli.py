@@ -5,6 +5,7 @@ Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--hel
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -253,6 +254,8 @@ def _copy(graph: Path, out: Path) -> None:
         shutil.copyfile(graph, part)
         part.replace(out)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise InputError("out", f"{out} cannot be written ({error.strerror})") from None
 
 
