@@ -5,8 +5,11 @@ Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--hel
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from benchlib import __version__
-from benchlib.errors import InputError, first_line
+from benchlib.errors import InputError, MachineError, first_line, os_words
 
 #: What a shell reports after Ctrl-C: 128 + SIGINT.
 INTERRUPTED = 130
@@ -28,31 +30,67 @@ log = logging.getLogger(__name__)
 
 
 class Group(click.Group):
-    """Turns an error into one line, whichever command raised it.
+    """Turns an error into one line and a status, whichever command raised it.
 
-    :class:`InputError` ends with status 2, any other with 1 and its traceback under ``-v``.
+    2 for what the user gave wrong, 1 for what the system answered and for what nobody foresaw
+    (with its traceback under ``-v``), 130 after Ctrl-C.
     """
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _settle_streams()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except InputError as error:
-            click.echo(f"benchlib: {error}", err=True)
-            ctx.exit(2)
+            words, status = str(error), 2
+        except MachineError as error:
+            words, status = str(error), 1
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # Nobody reads any more; click ends quietly.
+            words, status = os_words(error), 1
+            _drop_unwritten()
+        except KeyboardInterrupt:
+            words, status = "stopped", INTERRUPTED
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except MemoryError:
+            words, status = "memory ran out; take a smaller size or batch", 1
         except Exception as error:
             log.debug("%s", ctx.invoked_subcommand, exc_info=error)
-            click.echo(f"benchlib: {_unforeseen(error)}", err=True)
-            ctx.exit(1)
+            words = f"{type(error).__name__}: {first_line(error)}; benchlib -v says where"
+            status = 1
+        click.echo(f"benchlib: {words}", err=True)
+        ctx.exit(status)
 
 
-def _unforeseen(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "memory ran out; take a smaller size or batch"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'} could not be used: {error.strerror}"
-    return f"{type(error).__name__}: {first_line(error)}; benchlib -v says where"
+def _settle_streams() -> None:
+    """Let any text be printed anywhere: with ``?`` where the terminal's encoding lacks a letter.
+
+    A stream that was closed by the caller becomes the null device: else the next file that is
+    opened would take its number, and child processes would write into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(null, number)
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", encoding="utf-8"))
+        elif number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_unwritten() -> None:
+    """Forget output that could not be written, or Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,18 +128,34 @@ width_option = click.option("--width", type=click.IntRange(min=1), help="Pixels.
 
 
 def _emit(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Escapes say the same in any encoding; a replacement character would not.
+        text = json.dumps(value, indent=2, allow_nan=False, default=str)
+    click.echo(text)
 
 
-def _overrides(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Read ``-p NAME VALUE`` pairs; a VALUE that is no YAML is refused by name."""
+def _overrides(pairs: Sequence[tuple[str, str]], engine: str | None) -> dict[str, Any]:
+    """Read ``-p NAME VALUE`` pairs, and ``--engine`` as one of them.
+
+    A VALUE that is no YAML, and a name given twice, are refused by name.
+    """
+    from benchlib.sweep.parameters import read_yaml
+
     values: dict[str, Any] = {}
     for name, text in pairs:
+        if name in values:
+            raise InputError(name, "it is given twice; keep one of them")
         try:
-            values[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            problem = " ".join(str(error).split())
-            raise InputError(name, f"{text!r} is not YAML ({problem}); quote it") from error
+            values[name] = read_yaml(text)
+        except ValueError as error:
+            raise InputError(name, f"{text!r} is not YAML ({error}); quote it") from None
+    if engine is not None:
+        if "engine" in values:
+            raise InputError("engine", "it is given twice, as --engine and by -p; keep one of them")
+        values["engine"] = engine
     return values
 
 
@@ -143,7 +197,7 @@ def models(height: int | None, width: int | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("model")
-@click.option("--precision", default="fp32", show_default=True, help="fp32, fp16 or int8.")
+@click.option("--precision", help="fp32 (the default), fp16 or int8.")
 @click.option("--form", help="fp32, fp16, int8-qdq, int8-qdq-fp16 or int8-cpu, instead.")
 @click.option("--height", type=click.IntRange(min=1), default=480, show_default=True)
 @click.option("--width", type=click.IntRange(min=1), default=640, show_default=True)
@@ -157,7 +211,7 @@ def models(height: int | None, width: int | None, as_json: bool) -> None:
 @as_json
 def graph(
     model: str,
-    precision: str,
+    precision: str | None,
     form: str | None,
     height: int,
     width: int,
@@ -179,9 +233,14 @@ def graph(
     from benchlib.case import Int8Method
     from benchlib.graphs import make
 
+    asked = _form(precision, form)
+    if calibration_dir is not None and not asked.is_int8:
+        raise InputError("calibration-dir", f"a graph in the form {asked} is not calibrated")
+    if weights != "random" and model.startswith("onnx:"):
+        raise InputError("weights", f"{model} has its own; leave --weights out")
     made = make.make(
         model,
-        _form(precision, form),
+        asked,
         height=height,
         width=width,
         batch=batch,
@@ -216,13 +275,15 @@ def _copy(graph: Path, out: Path) -> None:
         raise InputError("out", f"{out} cannot be written ({error.strerror})") from None
 
 
-def _form(precision: str, form: str | None) -> Any:
+def _form(precision: str | None, form: str | None) -> Any:
     from benchlib.case import Precision
     from benchlib.graphs.form import GraphForm
 
     if form is not None:
+        if precision is not None:
+            raise InputError("form", "--precision is given beside it; keep one of the two")
         return GraphForm.read("form", form)
-    asked = Precision.read("precision", precision)
+    asked = Precision.read("precision", precision or Precision.FP32)
     forms = {
         Precision.FP32: GraphForm.FP32,
         Precision.TF32: GraphForm.FP32,
@@ -257,7 +318,7 @@ def plan(
     from benchlib.engines import flags
     from benchlib.engines.version import parse
 
-    planned = planning.plan(preset, _overrides(parameters), tensorrt=tensorrt, engine=engine)
+    planned = planning.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
     if tensorrt is not None and (words := flags.assumed(parse(tensorrt))):
         click.echo(f"benchlib: note: {words}", err=True)
     if as_json:
@@ -297,10 +358,7 @@ def run(
     """
     from benchlib import batch
 
-    overrides = _overrides(parameters)
-    if engine is not None:
-        overrides["engine"] = engine
-    ended = batch.main_job(preset, overrides, out, with_report=with_report)
+    ended = batch.main_job(preset, _overrides(parameters, engine), out, with_report=with_report)
     if as_json:
         _emit(ended.as_json())
     else:
@@ -327,7 +385,7 @@ def report(
     from benchlib import batch
     from benchlib.report import html
 
-    page = batch.report(sets, out or sets[0], figures)
+    page = batch.report(sets, out, figures)
     written = {"html": str(page)}
     if with_pdf:
         written["pdf"] = str(html.pdf(page, page.with_suffix(".pdf")))

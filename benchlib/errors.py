@@ -1,6 +1,12 @@
-"""The one error that users are meant to read."""
+"""The errors that users are meant to read."""
 
+from __future__ import annotations
+
+import errno
 import re
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system answers when there is no room: a full disk, a quota, a limit on file sizes."""
 
 _ADDED = re.compile(
     r"\x1b\[[0-9;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:"
@@ -33,3 +39,18 @@ def first_line(error: BaseException) -> str:
         error = error.__cause__
     lines = (line.strip() for line in _ADDED.sub("", str(error)).splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+class MachineError(Exception):
+    """The machine stops the work, and nothing that the user gave is wrong.
+
+    The message is one line; the command line prints it and exits with status 1. What was
+    measured before stays.
+    """
+
+
+def os_words(error: OSError) -> str:
+    """An error of the system in one line, with the file it is about."""
+    said = error.strerror or str(error) or type(error).__name__
+    told = f"there is no room left ({said})" if error.errno in FULL else said
+    return f"{error.filename}: {told}" if error.filename else told

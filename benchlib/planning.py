@@ -5,6 +5,7 @@ Runs nothing and looks at no hardware, so a TensorRT that is not installed can b
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,18 @@ import pandas as pd
 
 from benchlib.case import Case, Precision, ShapeMode
 from benchlib.engines import discovery, precision
-from benchlib.engines.command import CaseFiles, Command, commands, shell
+from benchlib.engines.command import HAVE_HALVES, CaseFiles, Command, commands, shell
 from benchlib.engines.program import Program
 from benchlib.sweep import matrix, preset, workshop
 from benchlib.sweep.parameters import Parameters
+
+log = logging.getLogger(__name__)
+
+#: Parameters that only the GPU programs take.
+_GPU_ONLY = (
+    *("tf32", "cuda_graph", "transfers", "spin_wait", "streams", "half_io"),
+    *("builder_optimization_level", "workspace_mib"),
+)
 
 #: Where the pasted commands leave their files, below the folder they are pasted in.
 FOLDER = Path("plan")
@@ -53,19 +62,65 @@ def plan(
     overrides: Mapping[str, Any],
     *,
     tensorrt: str | None = None,
-    engine: str | None = None,
 ) -> tuple[Step, ...]:
     """The steps of a preset with ``overrides``, for the machine at hand or for ``tensorrt``.
 
     Raises :class:`benchlib.errors.InputError` for a parameter, an engine or a version that does
     not exist, and for a size that a network cannot take.
     """
-    changes = dict(overrides)
-    if engine is not None:
-        changes["engine"] = engine
-    runs = preset.find(preset_name or "quick").with_values(changes).runs()
+    runs = preset.find(preset_name or "quick").with_values(overrides).runs()
     program = discovery.planned(runs[0].engine, tensorrt)
-    return tuple(step for parameters in runs for step in of(parameters, program))
+    return every(runs, program)
+
+
+def every(runs: Sequence[Parameters], program: Program) -> tuple[Step, ...]:
+    """The steps of all ``runs`` of a preset; logs what was set and has no effect in them."""
+    steps = tuple(step for parameters in runs for step in of(parameters, program))
+    for words in unused(runs, steps, program):
+        log.warning("note: %s", words)
+    return steps
+
+
+def unused(runs: Sequence[Parameters], steps: Sequence[Step], program: Program) -> tuple[str, ...]:
+    """What was set, differs from its default, and has no effect in ``runs``: a sentence each.
+
+    No error, because a preset over which another precision or engine is set may well hold such.
+    """
+    given, usual = runs[0], Parameters()
+    precisions = {parameters.precision for parameters in runs}
+    modes = set(given.shape_modes)
+    reasons: dict[str, str] = {}
+    if Precision.INT8 not in precisions:
+        reasons |= dict.fromkeys(("int8_methods", "calibration_dir"), "no precision is int8")
+    elif not any(_is_calibrated(step.case, program) for step in steps):
+        reasons["calibration_dir"] = "no INT8 graph is calibrated here"
+    if modes == {ShapeMode.STATIC}:
+        shapes = ("min_shape", "opt_shape", "max_shape")
+        reasons |= dict.fromkeys(shapes, "every engine has a static shape; set shape_modes")
+    elif ShapeMode.DYNAMIC not in modes:
+        reasons["opt_shape"] = "the blog's engines have no optimum; set shape_modes"
+    if all(model.startswith("onnx:") for model in given.models):
+        reasons["weights"] = "every network is a file with its own"
+    if not precisions & HAVE_HALVES:
+        reasons["half_io"] = "no precision has FP16"
+    if Precision.TF32 in precisions:
+        reasons["tf32"] = "precision tf32 has it on"
+    if program.on_cpu:
+        reasons |= dict.fromkeys(_GPU_ONLY, "a CPU measures")
+    else:
+        reasons["threads"] = "a GPU measures"
+    return tuple(
+        f"{name} is not used: {why}"
+        for name, why in reasons.items()
+        if getattr(given, name) != getattr(usual, name)
+    )
+
+
+def _is_calibrated(case: Case, program: Program) -> bool:
+    """Whether images set the ranges of the case's INT8 graph."""
+    if precision.unsupported(case, program) is not None:
+        return False
+    return precision.graph_form(case, program.release).is_int8
 
 
 def of(parameters: Parameters, program: Program) -> tuple[Step, ...]:
@@ -124,7 +179,7 @@ def _step(case: Case, parameters: Parameters, program: Program) -> Step:
         *("--weights", parameters.weights, "--seed", str(parameters.seed)),
         *(
             ["--calibration-dir", parameters.calibration_dir]
-            if _calibrates(case, parameters)
+            if form.is_int8 and parameters.calibration_dir is not None
             else []
         ),
         *("-o", str(graph)),
@@ -132,7 +187,3 @@ def _step(case: Case, parameters: Parameters, program: Program) -> Step:
     files = CaseFiles.within(FOLDER, case.key)
     done = commands(case, matrix.settings(parameters), program, graph, files, dynamic=dynamic)
     return Step(case, tuple(argv), done, None)
-
-
-def _calibrates(case: Case, parameters: Parameters) -> bool:
-    return case.precision is Precision.INT8 and parameters.calibration_dir is not None

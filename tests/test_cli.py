@@ -57,6 +57,15 @@ def test_every_command_has_help_with_an_example(command):
             ("plan", "--tensorrt", "11.1", "-p", "typing", "weak", "-p", "shape_modes", "[blgo]"),
             "blog",
         ),
+        (("plan", "-p", "models", "[resnet18]", "-p", "models", "[vgg11_bn]"), "given twice"),
+        (("plan", "--engine", "trtexec", "-p", "engine", "trtexec"), "given twice"),
+        (("plan", "-p", "out_dir", "x"), "use -o"),
+        (("run", "-p", "out_dir", "x"), "use -o"),
+        (("run", "-p", "preset", "x"), "use --preset"),
+        (("plan", "-p", "precision", "fp16", "-p", "precisions", "[fp32]"), "keep one of the two"),
+        (("graph", "resnet18", "--precision", "fp16", "--form", "fp32", "-o", "x"), "--precision"),
+        (("graph", "resnet18", "--calibration-dir", "x", "-o", "x"), "is not calibrated"),
+        (("graph", "onnx:a.onnx", "--weights", "imagenet", "-o", "x"), "has its own"),
         (("findings", "nowhere"), "no table.csv in nowhere"),
         (("run", "-p", "precisions", "[fp99]"), "precision"),
         (("graph", "onnx:missing.onnx", "-o", "x.onnx"), "missing.onnx"),
@@ -87,6 +96,39 @@ def test_no_traceback_reaches_a_user(monkeypatch, error, words):
     assert done.exit_code == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert words in done.stderr
+
+
+TRT = ("--tensorrt", "10.0")
+CPU = ("--engine", "onnxruntime_cpu")
+
+
+@pytest.mark.parametrize(
+    ("argv", "names"),
+    [
+        ((*TRT, "-p", "threads", "3"), ["threads"]),
+        ((*CPU, "-p", "streams", "2", "-p", "workspace_mib", "9"), ["streams", "workspace_mib"]),
+        ((*CPU, "-p", "threads", "3"), []),
+        ((*TRT, "-p", "min_shape", "[1, 64, 64]"), ["min_shape"]),
+        ((*TRT, "-p", "shape_modes", "[blog]", "-p", "opt_shape", "[1, 64, 64]"), ["opt_shape"]),
+        ((*TRT, "-p", "int8_methods", "[qdq]"), ["int8_methods"]),
+        ((*TRT, "-p", "precision", "int8", "-p", "int8_methods", "[qdq]"), []),
+        ((*TRT, "-p", "calibration_dir", "photos"), ["calibration_dir"]),
+        ((*TRT, "-p", "precision", "int8", "-p", "calibration_dir", "photos"), []),
+        (
+            ("--tensorrt", "8.6", "-p", "precision", "int8", "-p", "calibration_dir", "photos"),
+            ["calibration_dir"],
+        ),
+        ((*TRT, "-p", "half_io", "true"), ["half_io"]),
+        ((*TRT, "-p", "precision", "tf32", "-p", "tf32", "false"), ["tf32"]),
+        (TRT, []),
+    ],
+)
+def test_what_is_set_in_vain_is_said(argv, names, caplog):
+    fp32 = () if "precision" in argv else ("-p", "precision", "fp32")
+    done = benchlib("plan", "-p", "models", "[resnet18]", *fp32, *argv)
+    assert done.exit_code == 0, done.output
+    said = [message for message in caplog.messages if "is not used" in message]
+    assert [message.split()[1] for message in said] == names
 
 
 def test_a_preset_with_an_unknown_key_names_file_and_key(tmp_path):

@@ -20,6 +20,15 @@ LONGEST_CELL = 40  # lines; the parameters cell of benchmark.ipynb is the longes
 LONGEST_FUNCTION = 5  # lines; logic belongs to the package, where it is tested
 
 
+def after(*cells: str, brought: dict | None = None) -> dict:
+    """What a kernel's globals() hold after ``cells`` ran in a namespace with ``brought``."""
+    namespace: dict = {**(brought or {}), "In": ["", *cells]}
+    for cell in cells:
+        if not cell.startswith("!"):
+            exec(cell, namespace)
+    return namespace
+
+
 @pytest.fixture(params=NOTEBOOKS)
 def path(request: pytest.FixtureRequest, root: Path) -> Path:
     return root / "notebooks" / f"{request.param}.ipynb"
@@ -75,20 +84,31 @@ def test_benchmark_declares_exactly_the_parameters_of_the_package(root):
 
 
 def test_the_declared_defaults_are_the_packages(root):
-    namespace: dict = {}
-    exec(notebook.cell(), namespace)
-    assert notebook.read(namespace) == Parameters()
+    assert notebook.read(after(notebook.cell())) == Parameters()
 
 
-def test_a_misspelt_injected_parameter_is_refused_with_the_nearest(root):
-    namespace = {"precision": "fp32", "modles": ["resnet18"]}
+@pytest.mark.parametrize("declared", [notebook.cell(), ""])
+def test_a_misspelt_injected_parameter_is_refused_with_the_nearest(declared):
     with pytest.raises(InputError, match=r"modles.*did you mean models"):
-        notebook.read(namespace)
+        notebook.read(after(declared, '# Parameters\nmodles = ["resnet18"]\n'))
 
 
-def test_what_a_kernel_brings_along_is_no_parameter():
-    namespace = {"In": [], "Out": {}, "_": "x", "exit": "x", "Path": Path, "precisions": ["fp32"]}
-    assert notebook.read({**namespace, "seed": 3}).seed == 3
+def test_the_injected_value_goes_over_the_declared_one():
+    preset = "# Parameters\nseed = 3\nprecisions = ['fp32', 'int8']\n"
+    assert notebook.read(after(notebook.cell(), preset)).seed == 3
+
+
+def test_what_else_stands_in_the_namespace_is_no_parameter():
+    brought = {"Out": {}, "exit": "x", "Path": Path, "DATA_DIR": "/data", "N": 3, "modles": []}
+    own = "folder = 'x'\nimport json\nif True:\n    deep = 1\n"
+    read = notebook.read(after(notebook.cell(), own, "!ls", brought=brought))
+    assert read == Parameters()
+
+
+def test_a_value_that_is_not_plain_is_refused_and_not_passed_over():
+    changed = "from pathlib import Path\nseed = Path('x')\n"
+    with pytest.raises(InputError, match="seed"):
+        notebook.read(after(notebook.cell(), changed))
 
 
 def test_help_notebook_reads_well(root):

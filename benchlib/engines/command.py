@@ -43,7 +43,7 @@ __all__ = [
 _PROFILE_DURATION_S = 1
 
 # In these there are FP16 tensors for an FP16 input to meet; FP32 has none.
-_HAVE_HALVES = frozenset({Precision.FP16, Precision.INT8, Precision.FP8})
+HAVE_HALVES = frozenset({Precision.FP16, Precision.INT8, Precision.FP8})
 
 # The CUDA default of old stacks loads every kernel of the library at start (10 s against 1 s).
 _CUDA_ENV = {"CUDA_MODULE_LOADING": "LAZY"}
@@ -215,7 +215,7 @@ def _on_gpu(
     build += switches(case, program.release)
     if not tf32(case, settings):
         build.append("--noTF32")
-    if settings.half_io and case.precision in _HAVE_HALVES:
+    if settings.half_io and case.precision in HAVE_HALVES:
         build += ["--inputIOFormats=fp16:chw", "--outputIOFormats=fp16:chw"]
     # Of the shapes, only `--shapes` concerns the timing: it is not stored in the plan.
     build += [f"{name}={text}" for name, text in profile.items() if name != "--shapes"]

@@ -16,9 +16,9 @@ from typing import Any
 
 import onnx
 import platformdirs
-from filelock import FileLock
 
-from benchlib.errors import InputError
+from benchlib import locks
+from benchlib.errors import FULL, InputError, MachineError
 from benchlib.models.onnx_file import parts, sha256
 
 VARIABLE = "BENCHLIB_CACHE"
@@ -143,18 +143,32 @@ class Cache:
 
         ``name`` only makes the file name readable. ``make`` writes the file to the path it is
         given, its data perhaps to :func:`data_of` that, and returns the facts to keep beside it.
-        Raises :class:`InputError` when the cache
-        cannot be written.
+        Raises :class:`InputError` when the cache cannot be written or has no locks, and
+        :class:`MachineError` when there is no room in it.
         """
         stem = f"{name}-{self.key(parameters)}"
         path = self.folder / f"{stem}.onnx"
         manifest = self.folder / f"{stem}.json"
         self._prepare()
-        with FileLock(self.folder / f"{stem}.lock"):
-            facts = self._stored(path, manifest)
-            if facts is None:
-                facts = self._make(path, manifest, parameters, make)
+        try:
+            with locks.held(self.folder / f"{stem}.lock", VARIABLE):
+                facts = self._stored(path, manifest)
+                if facts is None:
+                    facts = self._make(path, manifest, parameters, make)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise MachineError(
+                f"there is no room left in the cache folder {self.folder} ({error.strerror}); free "
+                f"some, or set {VARIABLE} to another folder"
+            ) from error
         return Entry(path, facts)
+
+    def check(self) -> None:
+        """Raise :class:`InputError` when the cache cannot be written or has no locks."""
+        self._prepare()
+        with locks.held(self.folder / ".check.lock", VARIABLE):
+            pass
 
     def _prepare(self) -> None:
         try:

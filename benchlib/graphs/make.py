@@ -15,7 +15,7 @@ import onnxruntime
 from google.protobuf.message import EncodeError
 
 from benchlib.case import Int8Method
-from benchlib.errors import InputError, first_line
+from benchlib.errors import InputError, MachineError, first_line
 from benchlib.graphs import cache, calibration, conversion, fidelity, ranges, user_file
 from benchlib.graphs.calibration import Identity, ImageSet
 from benchlib.graphs.export import export, opset
@@ -202,7 +202,7 @@ def _told_in_one_line(request: _Request) -> Iterator[None]:
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
         yield
-    except (InputError, OSError, MemoryError):
+    except (InputError, MachineError, OSError, MemoryError):
         raise
     except Exception as error:
         log.debug("%s as %s", request.model, request.form, exc_info=error)

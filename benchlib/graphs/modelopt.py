@@ -77,7 +77,12 @@ def command(python: str, source: Path, target: Path, images: Path) -> list[str]:
 def _run(arguments: list[str]) -> None:
     try:
         done = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False
+            arguments,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIME_LIMIT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(

@@ -57,8 +57,12 @@ def export(notebook: str | Path, page: str | Path) -> Path:
         log.warning("%s is %.1f MB; fewer sets or sizes make it smaller", target.name, megabytes)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(target)
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     return target
 
 
@@ -131,7 +135,12 @@ def pdf(page: str | Path, out: str | Path) -> Path:
         ]
         try:
             ended = subprocess.run(
-                command, capture_output=True, text=True, timeout=_PRINT_LIMIT_S, check=False
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_PRINT_LIMIT_S,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise InputError(

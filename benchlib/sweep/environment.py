@@ -204,6 +204,7 @@ def _git(*arguments: str) -> str | None:
             ["git", "-C", str(_ROOT), *arguments],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=10,
             check=False,
         )

@@ -7,12 +7,11 @@ fault.
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import dataclass
 
 from benchlib.case import Failure
-from benchlib.errors import InputError
+from benchlib.errors import FULL, InputError
 from benchlib.sweep.process import Ended, ProgramMissingError
 
 MESSAGE_CHARACTERS = 300
@@ -21,7 +20,6 @@ MESSAGE_CHARACTERS = 300
 _MEMORY = re.compile(r"out of memory|MemoryError|bad_alloc|can't allocate memory", re.IGNORECASE)
 _TRACEBACK = "Traceback (most recent call last):"
 _FULL_DISK = re.compile(r"no space left on device|disk quota exceeded|file too large", re.I)
-_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ def of_error(error: BaseException) -> Fault:
     if isinstance(error, InputError):
         return Fault(_of_words(str(error)) or Failure.UNSUPPORTED, one_line(str(error)))
     if isinstance(error, OSError):
-        if error.errno in _FULL_ERRNOS:
+        if error.errno in FULL:
             return Fault(Failure.BAD_OUTPUT, f"the disk is full: {error.strerror}")
         return Fault(Failure.BAD_OUTPUT, one_line(f"a file could not be used: {error.strerror}"))
     return Fault(Failure.CRASH, one_line(f"{type(error).__name__}: {error}"))

@@ -6,6 +6,7 @@ The cell is written from the model, so name, type, default and help stand in one
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import sys
@@ -26,30 +27,45 @@ from benchlib.sweep.run import Outcome
 
 TAG = "parameters"
 
-#: What papermill can inject; anything else in a kernel's namespace is not a parameter.
-_PLAIN = (str, int, float, list, tuple, dict, type(None))
+#: What papermill writes over the cell that it injects.
+_INJECTED = "# Parameters"
 
-#: IPython puts these into every namespace, and ``precisions`` comes with a preset's file: it says
-#: which runs to make, and this notebook is one of them.
-_NOT_OURS = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "precisions"})
+#: Comes with a preset's file: it says which runs to make, and this notebook is one of them.
+_RUNS = "precisions"
 
 
 def read(namespace: Mapping[str, Any]) -> Parameters:
     """Return the parameters that a notebook's ``globals()`` hold.
 
-    papermill injects a misspelt ``-p modles …`` with a warning only; here it is refused with an
+    They are what the cell of parameters and the one that papermill injects have set, and nothing
+    that an IPython start-up file left in the namespace. papermill injects a misspelt
+    ``-p modles …`` with a warning only; here it is refused with an
     :class:`~benchlib.errors.InputError` that names the nearest right one.
     """
     if (Path.cwd() / "benchmark.ipynb").is_file():
         # JupyterLab starts a kernel in the notebook's folder, papermill in the caller's; the
         # relative paths among the parameters are meant from the project's top in both.
         os.chdir("..")
-    given = {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in _NOT_OURS and isinstance(value, _PLAIN)
-    }
-    return parameters.read(given)
+    names = [name for source in namespace.get("In", ()) for name in _parameters_of(source)]
+    return parameters.read({name: namespace[name] for name in names if name in namespace})
+
+
+def _parameters_of(source: str) -> list[str]:
+    """The names that a cell sets, if it is one of parameters: injected, or it sets a known one."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return []  # It set nothing.
+    targets = [
+        target
+        for node in body
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    if source.startswith(_INJECTED) or set(names) & set(parameters.names()):
+        return [name for name in names if name != _RUNS]
+    return []
 
 
 def tell() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -36,10 +37,45 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice: the first value would be lost."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            # Keys merged in by << may be set again: that is what they are for.
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key.value} stands twice; keep one of them",
+                        problem_mark=key.start_mark,
+                    )
+                seen.add(key.value)
+        return node
+
+
+def read_yaml(text: str | bytes) -> Any:
+    """The value that ``text`` is in YAML; raises ValueError with one line that names the place."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        problem = error.problem or error.context or "not YAML"
+        if "'\\t'" in problem:
+            problem = "a tab where YAML takes spaces only"
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark is not None else ""
+        raise ValueError(where + " ".join(problem.split())) from None
+    except yaml.reader.ReaderError as error:
+        raise ValueError(f"{error.reason} at character {error.position}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 class Parameters(BaseModel):
     """One run of the benchmark notebook: one precision over a matrix of networks and sizes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     precision: Precision = Field(
         Precision.FP32, description="fp32, tf32, fp16, bf16, int8 (with FP16 fallback) or fp8"
@@ -104,7 +140,7 @@ class Parameters(BaseModel):
     def _a_list(cls, value: Any) -> Any:
         """Take ``640x480`` and ``"[a, b]"`` for lists: the papermill command line sends text."""
         if isinstance(value, str):
-            value = yaml.safe_load(value) if value.lstrip().startswith("[") else [value]
+            value = read_yaml(value) if value.lstrip().startswith("[") else [value]
         if isinstance(value, int) and not isinstance(value, bool):
             value = [value]
         return value
@@ -169,8 +205,9 @@ def check_names(values: Mapping[str, Any], known: tuple[str, ...], source: str) 
     """Raise :class:`InputError` for the first name of ``values`` that is not in ``known``."""
     for name in values:
         if name not in known:
+            shown = _shown(name)
             raise InputError(
-                str(name), f"{_in(source)}no parameter has this name{_nearest(str(name), known)}"
+                shown, f"{said_in(source)}no parameter has this name{_nearest(shown, known)}"
             )
 
 
@@ -179,20 +216,32 @@ def _as_input_error(error: ValidationError, source: str) -> InputError:
     field = str(first["loc"][0])
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
-        return InputError(cause.field, _in(source) + cause.problem)
+        return InputError(cause.field, said_in(source) + cause.problem)
     if field in _WORDS:
         known = _WORDS[field]
-        hint = _nearest(str(first["input"]), known)
+        hint = _nearest(_shown(first["input"]), known)
         return InputError(
             field,
-            f"{_in(source)}{first['input']!r} is not one of {', '.join(known)}{hint}",
+            f"{said_in(source)}{_REPR.repr(first['input'])} is not one of {', '.join(known)}{hint}",
         )
     expected = Parameters.model_fields[field].description
     problem = first["msg"].removeprefix("Value error, ")
-    return InputError(field, f"{_in(source)}{first['input']!r}: {problem} ({expected})")
+    given = _REPR.repr(first["input"])
+    return InputError(field, f"{said_in(source)}{given}: {problem} ({expected})")
 
 
-def _in(source: str) -> str:
+_REPR = reprlib.Repr()
+"""A value in a message, shortened where it is long: a YAML list can even hold itself."""
+_REPR.maxstring = _REPR.maxother = 80
+
+
+def _shown(value: object) -> str:
+    """A name or word as the user wrote it, on one line of bounded length."""
+    return " ".join(value.split())[:80] if isinstance(value, str) else _REPR.repr(value)
+
+
+def said_in(source: str) -> str:
+    """The beginning of a problem that names the file it is in."""
     return "" if source == "parameters" else f"in {source}: "
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchlib.case import Precision
 from benchlib.errors import InputError
 from benchlib.sweep import parameters
@@ -22,6 +20,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "presets"
 
 _NO_CHANGE = frozenset({"out_dir", "precision", "preset"})
 """Parameters that do not make it another preset; the precisions are compared as a whole."""
+
+_ELSEWHERE = {"out_dir": "-o", "preset": "--preset"}
+"""Parameters of the notebook that the command line has options for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,21 @@ class Preset:
     def with_values(self, changes: Mapping[str, Any], source: str = "parameters") -> Preset:
         """This preset with ``changes`` (which may name ``precisions``) over it, checked.
 
-        ``precision`` alone stands for a list of one.
+        ``precision`` stands for a list of one; beside ``precisions`` it is refused, as are
+        ``out_dir`` and ``preset``, which a run takes from its options.
         """
         changes = dict(changes)
+        where = parameters.said_in(source)
+        for name, option in _ELSEWHERE.items():
+            if name in changes:
+                raise InputError(name, f"{where}it is not set here; use {option}")
         parameters.check_names(changes, known_names(), source)
         if "precision" in changes:
-            changes.setdefault("precisions", [changes.pop("precision")])
+            if "precisions" in changes:
+                raise InputError(
+                    "precision", f"{where}precisions is set beside it; keep one of the two"
+                )
+            changes["precisions"] = [changes.pop("precision")]
         precisions = _precisions(changes.pop("precisions", self.precisions), source)
         changed = Preset(self.name, precisions, {**self.values, **changes})
         changed.runs(source)
@@ -68,7 +78,7 @@ class Preset:
 
 def known_names() -> tuple[str, ...]:
     """What a preset and ``-p`` may set."""
-    return ("precisions", *parameters.names())
+    return ("precisions", *(name for name in parameters.names() if name not in _ELSEWHERE))
 
 
 def names(folder: Path = FOLDER) -> tuple[str, ...]:
@@ -88,21 +98,29 @@ def find(name: str, folder: Path = FOLDER) -> Preset:
 def read(path: Path) -> Preset:
     """Read and check a preset; :class:`InputError` names the file and the key."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        words = " ".join(str(error).split())
-        raise InputError("preset", f"{path.name} is not readable YAML: {words}") from None
-    if not isinstance(document, dict):
-        raise InputError("preset", f"{path.name} holds no 'name: value' lines")
+        document = parameters.read_yaml(path.read_bytes())
+    except OSError as error:
+        raise InputError("preset", f"{path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError("preset", f"{path.name}: {error}") from None
+    if not isinstance(document, dict) or not document:
+        held = {list: "a list", dict: "nothing", type(None): "nothing"}.get(type(document), "text")
+        raise InputError(
+            "preset", f"{path.name} holds {held}; write lines like 'models: [resnet18]'"
+        )
     empty = Preset(path.stem, (Precision.FP32,))
     return empty.with_values(document, path.name)
 
 
 def _precisions(given: Any, source: str) -> tuple[Precision, ...]:
     """Each precision once, in the order given."""
+    where = parameters.said_in(source)
     if isinstance(given, str):
-        given = yaml.safe_load(given) if given.lstrip().startswith("[") else [given]
+        try:
+            given = parameters.read_yaml(given) if given.lstrip().startswith("[") else [given]
+        except ValueError as error:
+            raise InputError("precisions", f"{where}{given!r} is not YAML ({error})") from None
     if not isinstance(given, Sequence) or not given:
-        raise InputError("precisions", f"{given!r} is not a list; write [fp32, int8]")
+        raise InputError("precisions", f"{where}{given!r} is not a list; write [fp32, int8]")
     checked = [parameters.read({"precision": word}, source).precision for word in given]
     return tuple(dict.fromkeys(checked))

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+SPEAK_UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Environment of our Python programs: their logs are read as UTF-8, whatever the terminal takes."""
+
 GRACE_S = 2.0
 """Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
 
@@ -108,7 +111,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **SPEAK_UTF8, **(env or {})},
                 start_new_session=True,
                 preexec_fn=dies_with_parent(),
             )

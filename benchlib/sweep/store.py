@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from benchlib import locks
 from benchlib.errors import InputError
 from benchlib.sweep import environment, schema
 from benchlib.sweep.environment import Environment
@@ -40,22 +39,19 @@ class StoreError(Exception):
 def only_one(directory: Path, name: str = ".lock") -> Iterator[None]:
     """Hold the set in ``directory`` against a second holder of the lock ``name``.
 
-    The system lets go of it when the process ends, however it does. Raises :class:`InputError`
-    when somebody else holds it and OSError when the folder cannot be written.
+    Raises :class:`InputError` when somebody else holds it or there are no locks, and OSError when
+    the folder cannot be written.
     """
-    lock = FileLock(directory / name, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            "out_dir",
-            f"another run is writing to {directory.name}; wait for it, or give this one "
-            "a folder of its own",
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.held(directory / name, "out_dir", wait_s=0))
+        except TimeoutError:
+            raise InputError(
+                "out_dir",
+                f"another run is writing to {directory.name}; wait for it, or give this one "
+                "a folder of its own",
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 class Store:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from benchlib.graphs.make import Graph
 from benchlib.models.card import Card
 from benchlib.sweep.failure import CaseError, of_export
 from benchlib.sweep.parameters import Parameters, Shape
-from benchlib.sweep.process import Ended, dies_with_parent, end_group
+from benchlib.sweep.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
 
 Answer = TypeVar("Answer")
 
@@ -195,6 +196,7 @@ class Exporter:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
+                env={**os.environ, **SPEAK_UTF8},
                 start_new_session=True,
                 preexec_fn=dies_with_parent(),
             )

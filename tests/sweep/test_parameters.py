@@ -95,12 +95,78 @@ def test_a_presets_unknown_key_is_refused_with_file_and_key(tmp_path: Path) -> N
         preset.find(str(path))
 
 
-@pytest.mark.parametrize("text", ["just words", "a: [1", "- 1\n- 2", ""])
-def test_a_file_that_is_no_preset_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("just words", "holds text"),
+        ("seed: [1", "line 1"),
+        ("- 1\n- 2", "holds a list"),
+        ("", "holds nothing"),
+        ("# only a comment\n", "holds nothing"),
+        ("{}", "holds nothing"),
+        ("models:\n\t- resnet18\n", "line 2: a tab where YAML takes spaces only"),
+        ("models: [resnet18]\nseed: 1\nmodels: [fast_scnn]\n", "line 3: models stands twice"),
+        ("models: [resnet18]\n'models': [fast_scnn]\n", "line 2: models stands twice"),
+        ("seed: {a: 1, b: {c: 1, c: 2}}\n", "line 1: c stands twice"),
+        ("models: *nets\n", "line 1: found undefined alias"),
+        ("--- {seed: 1}\n--- {seed: 2}\n", "another document"),
+        ("seed: 2024-13-45\n", "month"),
+        ("seed: " + "[" * 3000, "nested too deeply"),
+        ("seed: &self [*self]\n", "seed"),
+        ("a: &a [x, x]\nseed: [*a, *a]\n", "no parameter has this name"),
+        ("seed: a\0b\n", "special characters"),
+        ("precision: int8\nprecisions: [fp32]\n", "precisions is set beside it"),
+        ("out_dir: somewhere\n", "use -o"),
+        ("preset: blog\n", "use --preset"),
+        ("precisions: '[fp32'\n", "not YAML"),
+        ("1: 2\n", "no parameter has this name"),
+        ("duration_s: .inf\n", "finite"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"mine\.yaml"):
+    with pytest.raises(InputError) as raised:
         preset.find(str(path))
+    message = str(raised.value)
+    assert "mine.yaml" in message
+    assert words in message
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfmodels: [resnet18]\nseed: 3\n",
+        b"models: [resnet18]\r\nseed: 3\r\n",
+        "models: [resnet18]\nseed: 3\n".encode("utf-16"),
+        b"models: &nets [resnet18]\nseed: 3\n",
+    ],
+)
+def test_presets_of_other_editors_are_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    (given,) = preset.find(str(path)).runs()
+    assert (given.models, given.seed) == (("resnet18",), 3)
+
+
+def test_a_merged_key_may_be_set_again() -> None:
+    text = "base: &b {x: 1}\nmid: &m {<<: *b, x: 2}\ntop: {<<: *m, x: 3}\n"
+    assert parameters.read_yaml(text)["top"] == {"x": 3}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"out_dir": "x"}, "use -o"),
+        ({"preset": "x"}, "use --preset"),
+        ({"precision": "fp16", "precisions": ["fp32"]}, "keep one of the two"),
+    ],
+)
+def test_what_would_be_dropped_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        preset.find("quick").with_values(values)
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
@@ -127,7 +193,7 @@ def test_a_precision_that_is_none_is_refused() -> None:
 
 def test_a_changed_preset_is_not_called_by_its_name_alone() -> None:
     quick = preset.find("quick")
-    same = quick.with_values({"out_dir": "elsewhere", "seed": 0, "precisions": [*quick.precisions]})
+    same = quick.with_values({"seed": 0, "precisions": [*quick.precisions]})
     assert same.told_from(quick).runs()[0].preset == "quick"
     other = quick.with_values({"models": ["resnet18"], "duration_s": 9.0, "precisions": ["fp16"]})
     assert other.told_from(quick).runs()[0].preset == (

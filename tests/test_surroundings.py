@@ -1,0 +1,387 @@
+"""What surrounds a command: kernels, locks, disks, terminals, signals: one line each."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from benchlib import locks
+from benchlib.analysis import findings as claims
+from benchlib.analysis import measured
+from benchlib.cli import main
+from benchlib.errors import InputError
+from benchlib.graphs.cache import Cache
+from benchlib.sweep import process
+from benchlib.sweep.store import Store
+
+PATIENCE_S = 120
+TINY = (
+    *("-p", "models", "[resnet18]", "-p", "resolutions", "[64x64]", "-p", "precisions", "[fp32]"),
+    *("-p", "duration_s", "0.05", "-p", "retries", "0", "-p", "roofs", "false"),
+    *("--engine", "fake", "--no-report"),
+)
+
+
+def benchlib(
+    *argv: str | Path, limit: int | None = None, **env: str
+) -> subprocess.CompletedProcess:
+    """The command in a process; ``limit`` is the most bytes that a file may have."""
+
+    def before() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-m", "benchlib", *map(str, argv)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=PATIENCE_S,
+        preexec_fn=before,
+    )
+
+
+def complaint(stderr: str) -> str:
+    """The one line of complaint; what the log says of the work begins with the time of day."""
+    (line,) = [one for one in stderr.splitlines() if not re.match(r"\d\d:\d\d:\d\d ", one)]
+    return line
+
+
+# --- the kernel
+
+
+def test_the_kernel_is_this_interpreter_whatever_else_is_installed(tmp_path):
+    kernels = tmp_path / "jupyter" / "kernels" / "python3"
+    kernels.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "P", "language": "python"}
+    (kernels / "kernel.json").write_text(json.dumps(spec))
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-mine.py").write_text("DATA_DIR = '/data'\nmodles = []\nprecision = 'fp64'\n")
+    (startup.parent / "ipython_config.py").write_text(
+        "c.InteractiveShell.ast_node_interactivity = 'none'\n"
+    )
+    (tmp_path / "rc.py").write_text("raise SystemExit('ran')\n")
+    done = benchlib(
+        *("run", *TINY, "-o", tmp_path / "set"),
+        JUPYTER_PATH=str(tmp_path / "jupyter"),
+        IPYTHONDIR=str(tmp_path / "ipython"),
+        PYTHONSTARTUP=str(tmp_path / "rc.py"),
+        # A home that takes no files.
+        HOME=os.devnull,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_csv(tmp_path / "set" / "table.csv")["status"]) == {"ok"}
+    ran = nbformat.read(tmp_path / "set" / "benchmark_fp32.ipynb", as_version=4)
+    shown = [o for cell in ran.cells for o in cell.get("outputs", ()) if "data" in o]
+    assert shown, "the user's IPython settings hide what cells show"
+    assert not list(startup.parent.glob("*.sqlite")), "nothing is written into the user's folder"
+
+
+def test_a_papermill_of_the_users_own_passes_over_start_up_files(tmp_path, root):
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-mine.py").write_text("DATA_DIR = '/data'\nN = 3\n")
+    argv = [
+        *(sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb", tmp_path / "out.ipynb"),
+        *("-k", "python3", "-p", "engine", "fake", "-p", "duration_s", "0.05"),
+        *("-p", "out_dir", tmp_path / "set"),
+    ]
+    done = subprocess.run(
+        list(map(str, argv)),
+        cwd=root,
+        env={**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "set" / "table.csv")) == 1
+
+
+def test_the_papermill_line_of_the_readme_works_in_a_fresh_clone(tmp_path, root):
+    text = (root / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [
+        one.strip() for one in text.splitlines() if "papermill notebooks/" in one and "-p" in one
+    ]
+    for folder in ("notebooks", "presets"):
+        shutil.copytree(root / folder, tmp_path / folder)
+    program = tmp_path / ".venv" / "bin" / "papermill"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m papermill "$@"\n')
+    program.chmod(0o755)
+    small = "-p models '[resnet18]' -p resolutions '[64x64]' -p duration_s 0.05 -p engine fake"
+    done = subprocess.run(
+        f"{line} {small}",
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(tmp_path / "out" / "table.csv")) == 1
+
+
+# --- locks
+
+
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def no_locks(request, monkeypatch):
+    """A file system on which flock fails."""
+
+    def flock(_: int, operation: int) -> None:
+        if not operation & fcntl.LOCK_UN:
+            raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.usefixtures("no_locks")
+@pytest.mark.parametrize("left", [False, True], ids=["fresh", "with the lock file of a copied set"])
+def test_without_locks_nothing_waits_and_one_line_says_so(tmp_path, left):
+    if left:
+        for name in (".lock", "x.lock"):
+            (tmp_path / name).write_text("1234\n")
+    with (
+        pytest.raises(InputError, match=r"out_dir: no locks here.*local disk"),
+        Store(tmp_path).opened(),
+    ):
+        pass
+    with pytest.raises(InputError, match="BENCHLIB_CACHE: no locks here"):
+        Cache(tmp_path).obtain("net", {}, lambda path: {})
+    with pytest.raises(InputError, match="BENCHLIB_CACHE: no locks here"):
+        Cache(tmp_path).check()
+    with (
+        pytest.raises(InputError, match="field: no locks here"),
+        locks.held(tmp_path / "x.lock", "field"),
+    ):
+        pass
+
+
+def test_a_lock_is_held_against_others_and_let_go(tmp_path):
+    path = tmp_path / "one.lock"
+    with (
+        locks.held(path, "field"),
+        pytest.raises(TimeoutError),
+        locks.held(path, "field", wait_s=0),
+    ):
+        pass
+    with locks.held(path, "field", wait_s=0):
+        pass
+
+
+def test_a_run_without_locks_in_its_cache_ends_before_a_kernel_starts(tmp_path):
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    (shim / "sitecustomize.py").write_text(
+        "import errno, fcntl\n"
+        "def flock(fd, operation):\n"
+        "    if not operation & fcntl.LOCK_UN:\n"
+        "        raise OSError(errno.ENOLCK, 'No locks available')\n"
+        "fcntl.flock = flock\n"
+    )
+    path = os.pathsep.join(filter(None, [str(shim), os.environ.get("PYTHONPATH")]))
+    done = benchlib("run", *TINY, "-o", tmp_path / "set", PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "no locks here" in complaint(done.stderr)
+    assert not (tmp_path / "set").exists()
+
+
+# --- disks
+
+
+def test_a_notebook_that_cannot_be_saved_ends_the_run_in_one_line(tmp_path):
+    out = tmp_path / "set"
+    assert benchlib("run", *TINY, "-o", out).returncode == 0
+    before = {path.name: path.read_bytes() for path in (out / "rows").iterdir()}
+    done = benchlib("run", *TINY, "-o", out, limit=4096)
+    assert done.returncode == 1
+    assert "benchmark_fp32.ipynb: there is no room left" in complaint(done.stderr)
+    assert {path.name: path.read_bytes() for path in (out / "rows").iterdir()} == before
+
+
+def test_a_graph_that_finds_no_room_ends_in_one_line(tmp_path):
+    argv = ("graph", "fast_scnn", "--height", 64, "--width", 64, "-o", tmp_path / "net.onnx")
+    done = benchlib(*argv, limit=100_000, BENCHLIB_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 1
+    assert re.match(r"benchlib: there is no room left in the cache .*BENCHLIB_CACHE", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "net.onnx").exists()
+    left = [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+    assert not left, "half a file stays in the cache"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
+def test_output_that_finds_no_room_is_told_in_one_line(root):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchlib", "plan", "-p", "models", "[resnet18]"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "benchlib: there is no room left (No space left on device)"
+
+
+# --- terminals
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437"])
+def test_a_letter_that_a_terminal_lacks_is_replaced(root, encoding):
+    published = root / "results" / "rtx3090-published"
+    done = benchlib("findings", published, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "?" in done.stdout
+    told = benchlib("findings", published, "--json", PYTHONIOENCODING=encoding)
+    found = claims.findings(measured.load(published).frame)
+    assert [one["sentence"] for one in json.loads(told.stdout)] == [
+        one.as_json()["sentence"] for one in found
+    ], "JSON says the letter by an escape"
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+)
+@pytest.mark.parametrize("argv", [("doctor",), ("findings", "results/rtx3090-published")])
+def test_a_terminal_that_takes_ascii_only_gets_its_answer(root, env, argv):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchlib", *argv],
+        cwd=root,
+        env={**os.environ, **env},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"\n") > 3
+    assert not done.stderr
+
+
+def test_an_error_with_a_letter_that_a_terminal_lacks_is_one_line():
+    done = benchlib("plan", "--preset", "größe-ρ", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "e-?'" in done.stderr
+
+
+def test_logs_are_utf8_whatever_the_terminal_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    log = tmp_path / "log"
+    code = r"print('caf\u00e9 \u03c1 \udcff')"
+    ended = process.run([sys.executable, "-c", code], log=log, time_limit_s=PATIENCE_S)
+    assert ended.status == 0
+    assert log.read_text(encoding="utf-8") == "café ρ \\udcff\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_exit_status(closed):
+    for argv, status in (("plan -p models [resnet18]", 0), ("plan --preset nowhere", 2)):
+        line = f"{sys.executable} -m benchlib {argv} {closed}"
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback():
+    line = f"{sys.executable} -m benchlib plan --preset full --tensorrt 10.0 | head -1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout == "mkdir -p plan\n"
+    assert done.stderr == ""
+
+
+# --- the report's folders
+
+
+@pytest.fixture
+def published(root: Path) -> Path:
+    return root / "results" / "rtx3090-published"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["{tmp}/tpyo"], "no table.csv in"),
+        (["{tmp}/tpyo", "-o", "{tmp}/out"], "no table.csv in"),
+        (["{set}", "{tmp}/tpyo", "-o", "{tmp}/out"], "no table.csv in"),
+        (["{set}", "{set}", "-o", "{tmp}/out"], "two sets are called"),
+        (["{tmp}/file"], "not a readable CSV"),
+        (["{set}", "-o", "{tmp}/file"], "cannot be written"),
+        (["{set}", "-o", "{tmp}/file/below/it"], "cannot be written (Not a directory)"),
+        (["{set}", "-o", "{tmp}/out", "--figures", "{tmp}/file/x"], "figures: "),
+        (["{set}", "-o", "{tmp}/" + "x" * 300], "cannot be written (File name too long)"),
+    ],
+)
+def test_a_report_that_cannot_be_made_leaves_nothing_behind(tmp_path, published, argv, words):
+    (tmp_path / "file").write_text("")
+    argv = [one.format(tmp=tmp_path, set=published) for one in argv]
+    done = CliRunner().invoke(main, ["report", *argv])
+    assert done.exit_code == 2, done.output
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# --- Ctrl-C
+
+
+def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "benchlib", "report", str(published), "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while not (tmp_path / "out" / "report.ipynb").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130, errors
+    assert errors.strip() == "benchlib: stopped"
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_ctrl_c_while_the_kernel_starts_begins_no_case(tmp_path):
+    out = tmp_path / "set"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "benchlib", "run", *TINY, "-o", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE_S
+    while not (out / "benchmark_fp32.ipynb").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    _, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert not list(out.glob("rows/*"))
