@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import pandas as pd
 
 from benchlib.case import Engine, ShapeMode
 from benchlib.models import lineup
+from benchlib.report.section import Definitions
 from benchlib.report.view import REBUILT, View
 
 _SPANS = {
@@ -61,12 +60,9 @@ def lines(view: View) -> list[tuple[str, str]]:
     return said
 
 
-def html(view: View) -> str:
-    """The box as a description list."""
-    items = "".join(
-        f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in lines(view)
-    )
-    return f'<div class="definition"><strong>What the numbers hold</strong><dl>{items}</dl></div>'
+def box(view: View) -> Definitions:
+    """The box over or under a table of ``view``."""
+    return Definitions("What the numbers hold", tuple(lines(view)))
 
 
 def _ends(models: pd.Series) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from IPython.display import HTML
 
 from benchlib.analysis import layer_times, wording
 from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.case import Engine, Status
 from benchlib.errors import InputError
-from benchlib.report import definition, doubts, methods, show, theme
+from benchlib.report import definition, doubts, methods, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import (
     accuracy,
@@ -28,9 +25,11 @@ from benchlib.report.figures import (
 )
 from benchlib.report.findings import findings_section
 from benchlib.report.int8_section import int8_section
+from benchlib.report.section import Bullets, Files, Heading, Part, Section, Styles, Words
 from benchlib.report.sidebyside import side_by_side
 from benchlib.report.tables import environment, failures, grid, latency, precision
 from benchlib.report.tables import layertimes as layertimes_table
+from benchlib.report.tables.grid import Table
 from benchlib.report.view import View, on_cpu, slug, title, views
 
 Draw = Callable[[View], Drawing | Absent]
@@ -63,155 +62,153 @@ class Document:
     figures_dir: str = ""
     tables_dir: str = ""
 
-    def styles(self) -> HTML:
+    def styles(self) -> Styles:
         """The style of figures and tables; the first thing a notebook shows."""
-        return show.styles()
+        return Styles()
 
-    def findings(self) -> HTML:
+    def findings(self) -> Section:
         """The tested claims."""
-        return HTML(findings_section(self.sets))
+        return findings_section(self.sets)
 
-    def overview(self) -> HTML:
+    def overview(self) -> Section:
         """What was measured where, in words; a CPU run says that it is one."""
-        return HTML("".join(_overview(one) for one in self.sets))
+        return Section.of(part for one in self.sets for part in _overview(one))
 
-    def speed(self) -> HTML:
+    def speed(self) -> Section:
         """FPS against input size: every precision, then all on one scale."""
         return self._per_view("fps", _fps)
 
-    def grid_of_speeds(self) -> HTML:
+    def grid_of_speeds(self) -> Section:
         """The heat map of every view."""
         return self._per_view("heatmap", lambda view: [heatmap.draw(view)])
 
-    def speedups(self) -> HTML:
+    def speedups(self) -> Section:
         """Gains over FP32 of every view."""
         return self._per_view("speedup", lambda view: [speedup.draw(view)])
 
-    def accuracies(self) -> HTML:
+    def accuracies(self) -> Section:
         """Accuracy against latency, a figure per metric."""
         return self._per_view("accuracy", _accuracy)
 
-    def work(self) -> HTML:
+    def work(self) -> Section:
         """Latency against multiply-accumulates."""
         return self._per_view("work", lambda view: [work.draw(view)])
 
-    def roofline(self) -> HTML:
+    def roofline(self) -> Section:
         """What each network reaches of what the card could do."""
         return self._per_view("roofline", lambda view: [roofline.draw(view)])
 
-    def layer_times(self) -> HTML:
+    def layer_times(self) -> Section:
         """Where each engine's time goes, for the views whose layers were timed."""
-        parts = []
+        parts: list[Part | None] = []
         for one in self.sets:
             for view in views(one):
                 found = layer_times.breakdowns(view.usable, one)
                 names = view.drawable()
                 drawn = layertimes.draw(names, layer_times.breakdowns(names.usable, one))
                 if isinstance(drawn, Absent):
-                    parts.append(show.reason(drawn, view.label))
+                    parts.append(replace(drawn, label=view.label))
                     continue
                 parts += [
                     self._heading(view, "layertimes"),
-                    show.figure(drawn, self.figures_dir).data,
-                    grid.html(layertimes_table.build(view, found)),
+                    saved(drawn, self.figures_dir),
+                    layertimes_table.build(view, found),
                 ]
-        return HTML("".join(parts))
+        return Section.of(parts)
 
-    def latency_model(self) -> HTML:
+    def latency_model(self) -> Section:
         """A fixed cost and a cost per megapixel, network by network."""
         return self._per_view("model", lambda view: [latencymodel.draw(view)])
 
-    def spread(self) -> HTML:
+    def spread(self) -> Section:
         """Intervals and verdicts, cell by cell."""
         return self._per_view("spread", lambda view: [spread.draw(view)])
 
-    def latencies(self) -> HTML:
+    def latencies(self) -> Section:
         """The table of every view with the box that says what its numbers hold.
 
         With ``tables_dir`` each is written there as CSV and LaTeX too.
         """
-        parts = []
+        parts: list[Part | None] = []
         for view in self.views():
             table = latency.build(view)
-            parts += [self._heading(view, "table"), grid.html(table)]
+            parts += [self._heading(view, "table"), table]
             if self.tables_dir:
                 names = grid.save(table, Path(self.tables_dir))
-                said = " and ".join(f"<code>{escape(name)}</code>" for name in names)
-                parts.append(f'<p class="files">The same table, beside this page: {said}.</p>')
-            parts.append(definition.html(view))
-        return HTML("".join(parts))
+                parts.append(Files("The same table, beside this page:", names))
+            parts.append(definition.box(view))
+        return Section.of(parts)
 
-    def precisions(self) -> HTML:
+    def precisions(self) -> Section:
         """Asked against got, for the views that know it."""
-        parts = []
-        for one in self.sets:
-            for view in views(one):
-                built = precision.build(view, one)
-                parts.append(
-                    grid.html(built)
-                    if built
-                    else f'<p class="absent">{escape(view.label)}: the share of layers in each '
-                    "precision is not known.</p>"
-                )
-        return HTML("".join(parts))
+        unknown = "the share of layers in each precision is not known."
+        return Section.of(
+            precision.build(view, one) or Words(f"{view.label}: {unknown}", "absent")
+            for one in self.sets
+            for view in views(one)
+        )
 
-    def int8_methods(self) -> HTML:
+    def int8_methods(self) -> Section:
         """The ways in which INT8 was made, where a set has several."""
-        return HTML(int8_section(self.sets))
+        return int8_section(self.sets)
 
-    def failures(self) -> HTML:
+    def failures(self) -> Section:
         """Every row that failed, was skipped or is doubted, with its reason."""
-        parts = []
+        parts: list[Part | None] = []
         for one in self.sets:
             built = failures.build(title(one), one.frame)
-            parts.append(
-                grid.html(built, sortable=False) + doubts.legend(one)
-                if built.rows
-                else f"<p>{escape(title(one))}: no row failed, was skipped or is doubted.</p>"
-            )
-        return HTML("".join(parts))
+            none = Words(f"{title(one)}: no row failed, was skipped or is doubted.")
+            parts += [built, doubts.legend(one)] if built.rows else [none]
+        return Section.of(parts)
 
-    def environments(self) -> HTML:
+    def environments(self) -> Table:
         """The surroundings of all sets side by side."""
-        return HTML(grid.html(environment.build(self.sets), sortable=False))
+        return environment.build(self.sets)
 
-    def side_by_side(self) -> HTML:
+    def side_by_side(self) -> Section:
         """Sets against each other and beside published figures."""
-        return HTML(side_by_side(self.sets))
+        return side_by_side(self.sets)
 
-    def faults(self) -> HTML:
+    def faults(self) -> Table:
         """What the blog says, what was found, what is done here."""
-        return HTML(grid.html(methods.faults(), sortable=False))
+        return methods.faults()
 
-    def commands(self) -> HTML:
+    def commands(self) -> Section:
         """The commands really run, one good row per precision."""
-        return HTML("".join(methods.commands(one) for one in self.sets))
+        return Section.of(methods.commands(one) for one in self.sets)
 
-    def provenance(self) -> HTML:
+    def provenance(self) -> Bullets:
         """Which files this page was made from, and with what."""
-        return HTML(methods.provenance(self.sets))
+        return methods.provenance(self.sets)
 
     def views(self) -> Iterable[View]:
         """Every comparable part of every set, sets in the order given."""
         return [view for one in self.sets for view in views(one)]
 
-    def _per_view(self, section: str, draw: Callable[[View], list[Drawing | Absent]]) -> HTML:
-        parts = []
+    def _per_view(self, section: str, draw: Callable[[View], list[Drawing | Absent]]) -> Section:
+        parts: list[Part | None] = []
         for view in self.views():
             drawn = draw(view.drawable())
             heading = self._heading(view, section)
             if heading and all(isinstance(one, Absent) for one in drawn):
                 # A heading over nothing but the reason for it would only be in the way.
-                parts += [show.reason(one, view.label) for one in drawn]
+                parts += [replace(one, label=view.label) for one in drawn]
                 continue
             parts.append(heading)
-            parts += [show.figure(one, self.figures_dir).data for one in drawn]
-        return HTML("".join(parts))
+            parts += [saved(one, self.figures_dir) for one in drawn]
+        return Section.of(parts)
 
-    def _heading(self, view: View, section: str) -> str:
+    def _heading(self, view: View, section: str) -> Heading | None:
         if len(list(self.views())) == 1:
-            return ""
-        return f'<h3 class="minor" id="{section}-{view.slug}">{escape(view.label)}</h3>'
+            return None
+        return Heading(view.label, f"{section}-{view.slug}")
+
+
+def saved(drawn: Drawing | Absent, figures_dir: str) -> Drawing | Absent:
+    """``drawn``, its SVG and PNG written into ``figures_dir`` unless that is empty."""
+    if figures_dir and isinstance(drawn, Drawing):
+        drawn.save(Path(figures_dir))
+    return drawn
 
 
 def _fps(view: View) -> list[Drawing | Absent]:
@@ -226,7 +223,7 @@ def _accuracy(view: View) -> list[Drawing | Absent]:
     return [accuracy.draw(view, metric) for metric in metrics]
 
 
-def _overview(one: MeasuredSet) -> str:
+def _overview(one: MeasuredSet) -> list[Part | None]:
     frame = one.frame
     good = int((frame["status"] == Status.OK.value).sum())
     sizes = [wording.size(size) for size in frame["resolution"].cat.categories]
@@ -252,13 +249,14 @@ def _overview(one: MeasuredSet) -> str:
         kind = "Made-up times from the stand-in that tests this software. No number here is real."
     else:
         kind = f"Measured on {devices}."
-    notes = "".join(f"<li>{escape(str(note))}</li>" for note in one.environment.get("notes", ()))
-    listed = f"<ul>{notes}</ul>" if notes else ""
-    damaged = "".join(f'<p class="notice">{escape(sentence)}.</p>' for sentence in one.damaged)
-    return (
-        f'<h3 id="set-{slug(one.name)}">{escape(title(one))}</h3>'
-        f'<p class="notice">{escape(kind)}</p><p>{escape(facts)}</p>{listed}{damaged}'
-    )
+    notes = tuple(map(str, one.environment.get("notes", ())))
+    return [
+        Heading(title(one), f"set-{slug(one.name)}", minor=False),
+        Words(kind, "notice"),
+        Words(facts),
+        Bullets(notes) if notes else None,
+        *(Words(f"{sentence}.", "notice") for sentence in one.damaged),
+    ]
 
 
 def _cpu(one: MeasuredSet) -> str:

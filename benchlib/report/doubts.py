@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from html import escape
 
 from benchlib.analysis import wording
 from benchlib.analysis.measured import MeasuredSet, usable
 from benchlib.case import Verdict
+from benchlib.report.section import Definitions, Words
 
 _MANY = 0.5
 """Share of SUSPECT rows from which a reader is warned before anything else."""
@@ -31,28 +31,25 @@ def meanings(measured: MeasuredSet) -> dict[str, str]:
     return {code: said.get(code, "") for code, _ in counts.most_common()}
 
 
-def legend(measured: MeasuredSet) -> str:
-    """HTML: the reason codes, each with its meaning and remedy; empty when there is none."""
+def legend(measured: MeasuredSet) -> Definitions | None:
+    """The reason codes, each with its meaning and remedy; None when there is none."""
     found = meanings(measured)
     if not found:
-        return ""
-    items = "".join(
-        f"<dt><code>{escape(code)}</code></dt>"
-        f"<dd>{escape(sentence or 'its sentence was not kept with this set')}</dd>"
-        for code, sentence in found.items()
-    )
-    return (
-        '<div class="definition"><strong>What the reasons mean, by the example of one row '
-        f"each</strong><dl>{items}</dl></div>"
+        return None
+    unknown = "its sentence was not kept with this set"
+    return Definitions(
+        "What the reasons mean, by the example of one row each",
+        tuple((code, sentence or unknown) for code, sentence in found.items()),
+        codes=True,
     )
 
 
-def warning(measured: MeasuredSet) -> str:
-    """HTML: one sentence when half of the rows or more are SUSPECT, else empty."""
+def warning(measured: MeasuredSet) -> Words | None:
+    """One sentence when half of the rows or more are SUSPECT, else None."""
     rows = usable(measured.frame)
     doubted = rows[rows["verdict"] == Verdict.SUSPECT.value]
     if not len(doubted) or len(doubted) < _MANY * len(rows):
-        return ""
+        return None
     text = (
         f"{len(doubted)} of {wording.plural(len(rows), 'row')} are doubted; do not choose from "
         "this run."
@@ -61,4 +58,4 @@ def warning(measured: MeasuredSet) -> str:
     if code:
         text += f" The commonest reason is {code}"
         text += f"; of one row: {sentence}" if sentence else "."
-    return f'<p class="notice">{escape(text)}</p>'
+    return Words(text, "notice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchlib.report import theme
+from benchlib.report.section import Shown
+
+_LEAST_PIXELS_PER_INCH = 66
+"""Labels of 8 points are then some 7 pixels high: the least that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class Drawing(Shown):
     """A figure and the words that go with it.
 
     ``name`` is safe as a file name; ``alt`` says kind, axes and finding for those who cannot see
@@ -23,6 +28,16 @@ class Drawing:
     name: str
     alt: str
     caption: str
+
+    @property
+    def least_pixels(self) -> int:
+        """Width on the page below which the labels could not be read."""
+        return round(self.figure.get_figwidth() * _LEAST_PIXELS_PER_INCH)
+
+    @property
+    def data_url(self) -> str:
+        """The SVG as a ``data:`` URL."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg()).decode('ascii')}"
 
     def svg(self) -> bytes:
         """The figure as SVG: same figure, same bytes (no date, no random ids)."""
@@ -50,8 +65,12 @@ class Drawing:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
-    """No drawing, and why: shown in words where the figure would have stood."""
+class Absent(Shown):
+    """No drawing, and why: shown in words where the figure would have stood.
+
+    ``label`` names the rows where no heading does.
+    """
 
     name: str
     reason: str
+    label: str = ""

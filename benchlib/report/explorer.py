@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 
 import ipywidgets as widgets
 
 from benchlib.analysis import pareto, wording
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.errors import InputError
-from benchlib.report import picker, show, theme
+from benchlib.report import picker, theme
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import (
     accuracy,
@@ -23,6 +22,7 @@ from benchlib.report.figures import (
     spread,
     work,
 )
+from benchlib.report.section import Styles, Words
 from benchlib.report.view import View, views
 
 ALL = "all"
@@ -110,7 +110,7 @@ class Explorer:
         self._refresh()
         self.panel = widgets.VBox(
             [
-                widgets.HTML(show.styles().data),
+                widgets.HTML(Styles()._repr_html_()),
                 widgets.HBox(
                     [
                         widgets.VBox([self._set, self._figure, self._size, self._x, self._y]),
@@ -175,7 +175,7 @@ class Explorer:
         if self._quiet:
             return
         choice, view = self.choice, self.view
-        self.picture.value = show.markup(draw(view.drawable(), choice))
+        self.picture.value = draw(view.drawable(), choice)._repr_html_()
         # The picker needs one precision and one size; where all are shown it takes the first.
         precision = (view.precisions or [ALL])[0] if choice.precision == ALL else choice.precision
         size = (view.sizes or [ALL])[0] if choice.size == ALL else choice.size
@@ -186,10 +186,10 @@ class Explorer:
                 kept, most_ms=self._limit.value or None, least_accuracy=least, metric=metric
             )
         except InputError as error:  # an accuracy asked for, without saying of what
-            self.picks.value = f"<p>{escape(error.problem)}</p>"
+            self.picks.value = Words(error.problem)._repr_html_()
             return
         cut = pareto.passed_over(kept, least, metric)
-        self.picks.value = picker.html(picks, precision, size, cut)
+        self.picks.value = picker.section(picks, precision, size, cut)._repr_html_()
 
 
 def _one_or_all(view: View) -> Drawing | Absent:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from benchlib.analysis import wording
 from benchlib.analysis.findings import Answer, Finding, findings, headlines
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.report import doubts, numerals
-from benchlib.report.tables import grid
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.section import Folded, Heading, Part, Section, Words
+from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import on_cpu, slug, title
 
 _SYMBOLS = {
@@ -20,34 +19,35 @@ _SYMBOLS = {
     Answer.CANT_TELL: "?",
 }
 
-_CPU_NOTICE = (
-    '<p class="notice">A CPU run. The claims are about GPUs, so these verdicts speak of this CPU '
-    "only and neither support nor refute what the blog says of a GPU.</p>"
+_CPU_NOTICE = Words(
+    "A CPU run. The claims are about GPUs, so these verdicts speak of this CPU only and neither "
+    "support nor refute what the blog says of a GPU.",
+    "notice",
 )
 
 
-def findings_section(sets: Sequence[MeasuredSet]) -> str:
-    """HTML: per set a table of claims with verdict and sentence, and every test folded away."""
-    return "".join(_section(one) for one in sets)
+def findings_section(sets: Sequence[MeasuredSet]) -> Section:
+    """Per set a table of claims with verdict and sentence, and every test folded away."""
+    return Section.of(part for one in sets for part in _parts(one))
 
 
-def _section(measured: MeasuredSet) -> str:
+def _parts(measured: MeasuredSet) -> list[Part | None]:
     found = findings(measured.frame)
     name = slug(measured.name)
-    rest = grid.html(every_test(name, found), sortable=False)
-    return (
-        f'<h3 id="findings-{name}">{escape(title(measured))}</h3>'
-        f"{doubts.warning(measured)}{_CPU_NOTICE if on_cpu(measured) else ''}"
-        f"{grid.html(claims(name, found), sortable=False)}"
-        f"<details><summary>Every test behind these verdicts ({len(found)})</summary>{rest}"
-        "</details>"
-    )
+    return [
+        Heading(title(measured), f"findings-{name}", minor=False),
+        doubts.warning(measured),
+        _CPU_NOTICE if on_cpu(measured) else None,
+        claims(name, found),
+        Folded(f"Every test behind these verdicts ({len(found)})", (every_test(name, found),)),
+    ]
 
 
-def claims(name: str, found: Sequence[Finding]) -> Grid:
+def claims(name: str, found: Sequence[Finding]) -> Table:
     """One row per claim: its verdict, and the sentence of its headline test."""
     first = headlines(found)
-    return Grid(
+    return Table(
+        sortable=False,
         name=f"claims-{name}",
         caption="Each claim, whether the set's rows bear it out, and what they show.",
         corner="Claim",
@@ -59,9 +59,10 @@ def claims(name: str, found: Sequence[Finding]) -> Grid:
     )
 
 
-def every_test(name: str, found: Sequence[Finding]) -> Grid:
+def every_test(name: str, found: Sequence[Finding]) -> Table:
     """One row per test: claim, rows, quantity, estimate with its interval, count, verdict."""
-    return Grid(
+    return Table(
+        sortable=False,
         name=f"tests-{name}",
         caption="Estimates with 95 % intervals; n counts networks, or cells where the test says "
         "so.",

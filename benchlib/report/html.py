@@ -15,10 +15,10 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from benchlib.errors import InputError
+from benchlib.report.section import TEMPLATES
 
 log = logging.getLogger(__name__)
 
-TEMPLATES = Path(__file__).parent / "templates"
 COMFORTABLE_MB = 5.0
 """Decimal megabytes; above it a page is slow to mail and to open, so a warning is logged."""
 

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from benchlib.analysis import int8_methods, wording
 from benchlib.analysis.int8_methods import NAMES, Made, Part
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.case import Int8Method, Verdict
 from benchlib.report import numerals, theme
-from benchlib.report.tables import grid
+from benchlib.report.section import Heading, Section, Words
 from benchlib.report.tables.cells import only_size, share, sizes
-from benchlib.report.tables.grid import Cell, Column, Grid, Mark
+from benchlib.report.tables.grid import Cell, Column, Mark, Table
 from benchlib.report.view import slug, title
 from benchlib.sweep import digits
 
 _QDQ_FORMS = (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT)
 
 
-def int8_section(sets: Sequence[MeasuredSet]) -> str:
-    """HTML: a paragraph and a table for every set that has several methods."""
-    said = "".join(_part(one, part) for one in sets for part in int8_methods.made(one))
-    return said or '<p class="absent">No set here made INT8 in more than one way.</p>'
+def int8_section(sets: Sequence[MeasuredSet]) -> Section:
+    """A paragraph and a table for every set that has several methods."""
+    parts = [shown for one in sets for part in int8_methods.made(one) for shown in _part(one, part)]
+    return Section.of(parts or [Words("No set here made INT8 in more than one way.", "absent")])
 
 
-def _part(measured: MeasuredSet, part: Part) -> str:
+def _part(measured: MeasuredSet, part: Part) -> tuple[Heading, Words, Table]:
     label = ", ".join(filter(None, (title(measured), part.label)))
     name = slug(f"{measured.name} {part.label}")
     return (
-        f'<h3 class="minor" id="int8-{name}">{escape(label)}</h3>'
-        f"<p>{escape(' '.join(sentences(part)))}</p>{grid.html(table(part, label, name))}"
+        Heading(label, f"int8-{name}"),
+        Words(" ".join(sentences(part))),
+        table(part, label, name),
     )
 
 
@@ -46,7 +46,7 @@ def sentences(part: Part) -> list[str]:
     return [one for one in said if one]
 
 
-def table(part: Part, label: str, name: str) -> Grid:
+def table(part: Part, label: str, name: str) -> Table:
     """A row per network, size and method."""
     cells = part.cells
     resolutions = [one.resolution for one in cells]
@@ -57,7 +57,7 @@ def table(part: Part, label: str, name: str) -> Grid:
     if any(one.doubted for one in cells):
         footnotes.append("!: the row is SUSPECT")
     at = f" at {only}" if only else ""
-    return Grid(
+    return Table(
         name=f"int8-{name}",
         caption=(
             f"INT8 by the way it was made{at}; {label}. FP16 over INT8 above 1: INT8 is faster. "

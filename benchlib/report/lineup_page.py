@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from IPython.display import HTML
-
 from benchlib.case import resolution
 from benchlib.errors import InputError
 from benchlib.models.card import CLASSIFICATION, SEGMENTATION
-from benchlib.report import lineup_table, show
-from benchlib.report.document import Document
+from benchlib.report import lineup_table
+from benchlib.report.document import saved
+from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import lineup as figures
 from benchlib.report.lineup_table import Record
-from benchlib.report.tables import grid
+from benchlib.report.section import Section, Styles
+from benchlib.report.tables.grid import Table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,23 +27,23 @@ class LineUp:
     sizes: tuple[tuple[Record, ...], ...]
     figures_dir: str = ""
 
-    def table(self) -> HTML:
+    def table(self) -> Table:
         """Cost and published accuracy at the first size."""
-        return HTML(grid.html(lineup_table.costs(self.sizes[0])))
+        return lineup_table.costs(self.sizes[0])
 
-    def facts(self) -> HTML:
+    def facts(self) -> Table:
         """Where the graphs end, and whose the accuracies are."""
-        return HTML(grid.html(lineup_table.facts(self.sizes[0]), sortable=False))
+        return lineup_table.facts(self.sizes[0])
 
-    def work(self) -> HTML:
+    def work(self) -> Drawing | Absent:
         """GMACs against megapixels."""
         every = [row for rows in self.sizes for row in rows]
-        return show.figure(figures.work(every), self.figures_dir)
+        return saved(figures.work(every), self.figures_dir)
 
-    def accuracies(self) -> HTML:
+    def accuracies(self) -> Section:
         """Accuracy against parameters, a figure per task: their metrics do not compare."""
         drawn = [figures.accuracy(self.sizes[0], task) for task in (CLASSIFICATION, SEGMENTATION)]
-        return HTML("".join(show.figure(one, self.figures_dir).data for one in drawn))
+        return Section.of(saved(one, self.figures_dir) for one in drawn)
 
 
 def read(models: Sequence[str], resolutions: Sequence[str], figures_dir: str = "") -> LineUp:
@@ -60,6 +60,6 @@ def read(models: Sequence[str], resolutions: Sequence[str], figures_dir: str = "
     )
 
 
-def styles() -> HTML:
+def styles() -> Styles:
     """The style of tables and figures; the first thing the notebook shows."""
-    return Document(()).styles()
+    return Styles()

@@ -13,7 +13,7 @@ from typing import Any
 from benchlib.analysis import wording
 from benchlib.models import complexity, lineup
 from benchlib.report import numerals
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.tables.grid import Cell, Column, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,10 @@ def _millions(count: int | None) -> str:
     return wording.DASH if count is None else f"{count / 1e6:.2f}"
 
 
-def costs(rows: Sequence[Record]) -> Grid:
+def costs(rows: Sequence[Record]) -> Table:
     """What each network costs and what accuracy was published; ``rows`` are of one size."""
     metrics = dict.fromkeys(row.accuracy_metric for row in rows if row.accuracy_metric)
-    return Grid(
+    return Table(
         name="lineup",
         caption=(
             f"The line-up at {rows[0].width}×{rows[0].height}, one image. GMACs are 10⁹ "
@@ -165,9 +165,10 @@ def costs(rows: Sequence[Record]) -> Grid:
     )
 
 
-def facts(rows: Sequence[Record]) -> Grid:
+def facts(rows: Sequence[Record]) -> Table:
     """Where each timed graph ends, the source of its accuracy, and what else to know."""
-    return Grid(
+    return Table(
+        sortable=False,
         name="lineup-facts",
         caption="Where each timed graph ends, and whose numbers the accuracies are.",
         corner="Network",

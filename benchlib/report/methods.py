@@ -6,14 +6,14 @@ import hashlib
 import platform
 import shlex
 from collections.abc import Sequence
-from html import escape
 from importlib.metadata import version
 
 from benchlib import __version__
 from benchlib.analysis.measured import TABLE, MeasuredSet
 from benchlib.case import Status
 from benchlib.report import theme
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.section import Bullets, Command, Part, Section, Words
+from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import title
 
 _DRAWN_WITH = ("matplotlib", "numpy", "pandas", "seaborn")
@@ -84,10 +84,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
 """What the blog says, what was found, and what is done about it here."""
 
 
-def faults() -> Grid:
+def faults() -> Table:
     """The blog's faults as a table of words."""
     headings = ("What was found", "What is done here")
-    return Grid(
+    return Table(
+        sortable=False,
         name="faults",
         caption="The blog that this report reproduces: what it says, what was found in its code "
         "and its table, and what is done about it.",
@@ -100,25 +101,20 @@ def faults() -> Grid:
     )
 
 
-def commands(measured: MeasuredSet) -> str:
-    """HTML: the commands of one good row per precision, without folders; repeats are left out.
+def commands(measured: MeasuredSet) -> Section:
+    """The commands of one good row per precision, without folders; repeats are left out.
 
     The first row that ran most kinds of them: where an engine was found, none was built.
     """
     rows = measured.frame[measured.frame["status"] == Status.OK.value]
-    parts = []
+    parts: list[Part] = []
     for precision, some in rows.groupby("precision", observed=True):
         lines = max((_distinct(measured.commands(str(key))) for key in some["key"]), key=len)
         if lines:
-            said = escape("\n\n".join(shlex.join(argv) for argv in lines))
-            parts.append(
-                f"<p>{theme.precision_label(precision)}:</p>"
-                f'<pre class="command" tabindex="0">{said}</pre>'
-            )
-    heading = f"<p><strong>{escape(title(measured))}</strong></p>"
-    if parts:
-        return heading + "".join(parts)
-    return f"{heading}<p>The commands were not kept with this set.</p>"
+            parts.append(Words(f"{theme.precision_label(precision)}:"))
+            parts.append(Command("\n\n".join(shlex.join(argv) for argv in lines)))
+    missing = [Words("The commands were not kept with this set.")]
+    return Section.of([Words("", strong=title(measured)), *(parts or missing)])
 
 
 def _distinct(lines: Sequence[Sequence[str]]) -> list[Sequence[str]]:
@@ -129,14 +125,12 @@ def _distinct(lines: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return list(first.values())
 
 
-def provenance(sets: Sequence[MeasuredSet]) -> str:
-    """HTML: which files this page was made from and with what. No date: same input, same page."""
+def provenance(sets: Sequence[MeasuredSet]) -> Bullets:
+    """Which files this page was made from and with what. No date: same input, same page."""
     drawn = ", ".join(f"{name} {version(name)}" for name in _DRAWN_WITH)
-    items = "".join(f"<li>{escape(_origin(one))}</li>" for one in sets)
-    return (
-        f'<ul class="provenance"><li>benchlib {__version__}, Python '
-        f"{platform.python_version()}, {escape(drawn)}</li>{items}</ul>"
-    )
+    python = f"Python {platform.python_version()}"
+    origins = map(_origin, sets)
+    return Bullets((f"benchlib {__version__}, {python}, {drawn}", *origins), kind="provenance")
 
 
 def _origin(measured: MeasuredSet) -> str:

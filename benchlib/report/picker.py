@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from benchlib.analysis import wording
 from benchlib.analysis.pareto import Pick
 from benchlib.report import numerals, theme
+from benchlib.report.section import Bullets, Section, Words
 from benchlib.sweep import digits
 
 
-def html(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str] = ()) -> str:
+def section(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str] = ()) -> Section:
     """The picks, fastest first, as a sentence and a list.
 
     ``cut`` are networks that were passed over because the classifier of their accuracy was not
     timed.
     """
     where = f"{theme.precision_label(precision)} at {wording.size(size)}"
-    passed = (
-        f"<p>Left out: {escape(wording.listed(list(cut)))}, timed without the classifier that "
-        "the accuracy needs.</p>"
-        if cut
-        else ""
-    )
+    names = wording.listed(list(cut))
+    passed = Words(f"Left out: {names}, timed without the classifier that the accuracy needs.")
+    left_out = passed if cut else None
     if not picks:
-        return f"<p>No network meets these terms in {where}.</p>{passed}"
+        return Section.of([Words(f"No network meets these terms in {where}."), left_out])
     best = [one.model for one in picks if one.tied]
     verb = "is fastest" if len(best) == 1 else "are tied for fastest"
-    items = "".join(f"<li>{escape(_line(one))}</li>" for one in picks)
-    names = escape(wording.listed(best))
-    return f"<p><strong>{names}</strong> {verb} in {where}.</p><ol>{items}</ol>{passed}"
+    return Section.of(
+        [
+            Words(f" {verb} in {where}.", strong=wording.listed(best)),
+            Bullets(tuple(map(_line, picks)), ordered=True),
+            left_out,
+        ]
+    )
 
 
 def _line(one: Pick) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import pairwise
 
 from benchlib.analysis import literature, parts, wording
@@ -11,27 +10,30 @@ from benchlib.analysis.compare import Comparison, Outcome, compare
 from benchlib.analysis.literature import Beside
 from benchlib.analysis.measured import MeasuredSet
 from benchlib.report import numerals, theme
-from benchlib.report.tables import grid
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.section import Bullets, Folded, Heading, Part, Section, Words
+from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import shown, slug, title
 
+_NOTHING_SHARED = Words("The two sets share no case.")
 
-def side_by_side(sets: Sequence[MeasuredSet]) -> str:
-    """HTML: measured sets against each other in their order, and each beside published figures."""
+
+def side_by_side(sets: Sequence[MeasuredSet]) -> Section:
+    """Measured sets against each other in their order, and each beside published figures."""
     measured = [one for one in sets if not one.published]
     published = [one for one in sets if one.published]
-    parts = [_compared(first, second) for first, second in pairwise(measured)]
-    parts += [_beside(one, other) for one in measured for other in published]
-    if not parts:
-        return '<p class="absent">This report has no second set to lay beside the first.</p>'
-    return "".join(parts)
+    compared = [_compared(first, second) for first, second in pairwise(measured)]
+    compared += [_beside(one, other) for one in measured for other in published]
+    if not compared:
+        text = "This report has no second set to lay beside the first."
+        return Section((Words(text, "absent"),))
+    return Section.of(part for some in compared for part in some)
 
 
-def _compared(first: MeasuredSet, second: MeasuredSet) -> str:
+def _compared(first: MeasuredSet, second: MeasuredSet) -> list[Part | None]:
     found = compare(first, second)
     heading = _heading(f"{title(second)} against {title(first)}", second, first)
     if found.mean_ratio is None:
-        return f"{heading}<p>The two sets share no case.</p>"
+        return [heading, _NOTHING_SHARED]
     counted = ", ".join(f"{len(found.of(word))} {word.value}" for word in Outcome)
     mean = numerals.short(found.mean_ratio)
     low, high = numerals.short(found.low), numerals.short(found.high)
@@ -44,12 +46,12 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> str:
         f"Over {wording.plural(len(found.rows), 'case')} in both, {found.second} takes {mean} "
         f"times as long as {found.first} (geometric mean{bounds}); {counted}."
     )
-    return f"{heading}<p>{escape(said)}</p>{_folded('case', _cases(found))}{_surroundings(found)}"
+    return [heading, Words(said), _folded("case", _cases(found)), _surroundings(found)]
 
 
-def _cases(found: Comparison) -> Grid:
+def _cases(found: Comparison) -> Table:
     rows = found.rows
-    return Grid(
+    return Table(
         name=f"compare-{slug(found.first)}-{slug(found.second)}",
         caption=f"Times in ms of one batch; a ratio below 1: {found.second} is faster.",
         corner="Network",
@@ -77,10 +79,11 @@ def _cases(found: Comparison) -> Grid:
     )
 
 
-def _surroundings(found: Comparison) -> str:
+def _surroundings(found: Comparison) -> Table | None:
     if not found.differences:
-        return ""
-    table = Grid(
+        return None
+    return Table(
+        sortable=False,
         name=f"differences-{slug(found.first)}-{slug(found.second)}",
         caption="What else differs between the two sets.",
         corner="Fact",
@@ -90,14 +93,13 @@ def _surroundings(found: Comparison) -> str:
             Column("", found.second, tuple(_word(one.second) for one in found.differences)),
         ),
     )
-    return grid.html(table, sortable=False)
 
 
-def _beside(measured: MeasuredSet, published: MeasuredSet) -> str:
+def _beside(measured: MeasuredSet, published: MeasuredSet) -> list[Part | None]:
     found = literature.beside(measured, published)
     heading = _heading(f"{title(measured)} beside {title(published)}", measured, published)
     if not found:
-        return f"{heading}<p>The two sets share no case.</p>"
+        return [heading, _NOTHING_SHARED]
     ratios = sorted(one.ratio for one in found)
     reasons = list(dict.fromkeys(reason for one in found for reason in one.reasons))
     said = (
@@ -105,14 +107,13 @@ def _beside(measured: MeasuredSet, published: MeasuredSet) -> str:
         f"{numerals.short(ratios[-1])} times as long, {numerals.short(ratios[len(ratios) // 2])} "
         "in the median."
     )
-    because = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
-    listed = f"<p>Known differences:</p><ul>{because}</ul>" if because else ""
+    listed = [Words("Known differences:"), Bullets(reasons)] if reasons else []
     folded = _folded("cell", _cells(measured, published, found))
-    return f"{heading}<p>{escape(said)}</p>{listed}{folded}"
+    return [heading, Words(said), *listed, folded]
 
 
-def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside]) -> Grid:
-    return Grid(
+def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside]) -> Table:
+    return Table(
         name=f"beside-{slug(measured.name)}-{slug(published.name)}",
         caption="Times in ms of one batch, and ours over the published figure.",
         corner="Network",
@@ -132,14 +133,12 @@ def _cells(measured: MeasuredSet, published: MeasuredSet, found: Sequence[Beside
     )
 
 
-def _heading(text: str, *sets: MeasuredSet) -> str:
-    anchor = "-".join(slug(one.name) for one in sets)
-    return f'<h3 class="minor" id="beside-{anchor}">{escape(text)}</h3>'
+def _heading(text: str, *sets: MeasuredSet) -> Heading:
+    return Heading(text, f"beside-{'-'.join(slug(one.name) for one in sets)}")
 
 
-def _folded(noun: str, table: Grid) -> str:
-    summary = f"Every {noun} ({len(table.rows)})"
-    return f"<details><summary>{summary}</summary>{grid.html(table)}</details>"
+def _folded(noun: str, table: Table) -> Folded:
+    return Folded(f"Every {noun} ({len(table.rows)})", (table,))
 
 
 def _precision(word: str, method: str | None) -> Cell:

@@ -36,27 +36,27 @@ def test_reasons_are_explained_where_failures_are_listed(
 ) -> None:
     one = load(doubted(tmp_path / "mine", rows, write))
     assert doubts.meanings(one) == dict(zip(("throttled", "drift"), SENTENCES, strict=True))
-    page = Document((one,)).failures().data
+    page = Document((one,)).failures()._repr_html_()
     assert all(sentence in page for sentence in SENTENCES)
 
 
 def test_a_set_in_doubt_says_so_before_its_findings(
     tmp_path: Path, rows: pd.DataFrame, write: Write, invented_dir: Path
 ) -> None:
-    page = findings_section([load(doubted(tmp_path / "mine", rows, write))])
+    page = findings_section([load(doubted(tmp_path / "mine", rows, write))])._repr_html_()
     said = "70 of 70 rows are doubted; do not choose from this run."
     assert page.index(said) < page.index("<table")
     assert SENTENCES[0] in page
-    assert "do not choose" not in findings_section([load(invented_dir)])
+    assert "do not choose" not in findings_section([load(invented_dir)])._repr_html_()
 
 
 def test_a_cpu_set_answers_for_its_cpu_only(
     tmp_path: Path, rows: pd.DataFrame, write: Write, invented_dir: Path
 ) -> None:
     rows["engine"] = "onnxruntime_cpu"
-    page = findings_section([load(write(tmp_path / "mine", rows))])
+    page = findings_section([load(write(tmp_path / "mine", rows))])._repr_html_()
     assert page.index("verdicts speak of this CPU only") < page.index("<table")
-    assert "this CPU" not in findings_section([load(invented_dir)])
+    assert "this CPU" not in findings_section([load(invented_dir)])._repr_html_()
 
 
 def test_the_table_says_how_its_digits_are_cut(invented_view: View) -> None:

@@ -17,7 +17,7 @@ def test_every_claim_has_its_verdict_and_sentence(published_dir: Path) -> None:
 
 
 def test_sets_stand_under_their_own_headings(invented: MeasuredSet, published_dir: Path) -> None:
-    page = section.findings_section([load(published_dir), invented])
+    page = section.findings_section([load(published_dir), invented])._repr_html_()
     assert page.index('id="findings-rtx3090-published"') < page.index('id="findings-invented"')
     assert page.count("<details>") == 2
     assert "nan" not in page.lower().split()

@@ -42,7 +42,7 @@ def several(rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]) -> M
 
 
 def test_the_paragraph_says_what_the_cells_show(several: MeasuredSet) -> None:
-    said = unescape(int8_section([several]))
+    said = unescape(int8_section([several])._repr_html_())
     for sentence in (
         "By calibrated Q/DQ, INT8 against FP16 is faster for resnet50 (1.82 times as fast); "
         "no different for efficientnet_b0 (1.01 times as fast); "
@@ -61,13 +61,13 @@ def test_the_paragraph_says_what_the_cells_show(several: MeasuredSet) -> None:
 
 
 def test_a_set_with_one_method_has_no_paragraph(invented: MeasuredSet) -> None:
-    assert int8_section([invented]) == (
+    assert int8_section([invented])._repr_html_() == (
         '<p class="absent">No set here made INT8 in more than one way.</p>'
     )
 
 
 def test_the_measured_set_has_its_paragraph(root: Path) -> None:
-    said = unescape(int8_section([load(root / "results" / "h100-tensorrt-8.6")]))
+    said = unescape(int8_section([load(root / "results" / "h100-tensorrt-8.6")])._repr_html_())
     assert (
         "By calibrated Q/DQ, INT8 against FP16 is faster for mnasnet1_0, resnet18 and vgg11_bn "
         "(1.19 to 1.45 times as fast); no different for fast_scnn_blog (1.00 times as fast); "
@@ -92,7 +92,9 @@ def test_networks_at_several_sizes_are_named_with_their_size(
         for name in ("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"):
             one[name] = one[name] * factor
         made.append(one)
-    said = unescape(int8_section([load(write(tmp_path / "sizes", pd.concat([fp16, *made])))]))
+    said = unescape(
+        int8_section([load(write(tmp_path / "sizes", pd.concat([fp16, *made])))])._repr_html_()
+    )
     assert (
         "faster for resnet50 at 640×480 (2.00 times as fast); "
         "no different for resnet50 at 1024×768 (1.00 times as fast); "

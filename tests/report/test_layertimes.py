@@ -111,13 +111,15 @@ def test_a_set_without_a_profile_says_how_to_get_one(invented: MeasuredSet) -> N
     view = views(invented)[0]
     drawing = layertimes.draw(view, layer_times.breakdowns(view.usable, invented))
     assert isinstance(drawing, Absent)
-    said = Document((invented,)).layer_times().data
+    said = Document((invented,)).layer_times()._repr_html_()
     assert "-p profile true" in said
     assert "<figure" not in said
 
 
 def test_the_measured_set_shows_where_bisenetv2_loses_its_time(root: Path) -> None:
-    said = unescape(Document((load(root / "results" / "h100-tensorrt-8.6"),)).layer_times().data)
+    said = unescape(
+        Document((load(root / "results" / "h100-tensorrt-8.6"),)).layer_times()._repr_html_()
+    )
     assert "bisenetv2: 7 to 8 layers with 0.15 to 0.18 % of the multiply-accumulates" in said
     assert "shufflenet_v2_x1_5 (38 to 54 %)" in said
     assert "1.25 to 2.45 times the latency: it stops after every layer" in said

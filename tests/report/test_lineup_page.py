@@ -16,7 +16,6 @@ from benchlib.errors import InputError
 from benchlib.report import lineup_page, lineup_table
 from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.figures import lineup as figures
-from benchlib.report.tables import grid
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "lineup.ipynb"
 CLASS = "classification"
@@ -62,7 +61,7 @@ def test_accuracies_of_two_metrics_have_two_columns(rows) -> None:
 
 
 def test_tables_mark_the_reconstruction_and_say_where_graphs_end(rows) -> None:
-    page = grid.html(lineup_table.facts(rows))
+    page = lineup_table.facts(rows)._repr_html_()
     assert "dapspnet (reconstruction)" in page
     assert "per pixel of the input size" in page and "1/8 of the input size" in page
 

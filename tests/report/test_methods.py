@@ -20,7 +20,7 @@ def test_commands_are_shown_once_per_set_of_flags(
     key = rows.loc[rows["precision"] == "fp16", "key"].iloc[0]
     row = {"detail": {"commands": [build, *times]}}
     (folder / "rows" / f"{key}.json").write_text(json.dumps(row))
-    page = methods.commands(load(folder))
+    page = methods.commands(load(folder))._repr_html_()
     assert page.count("<pre") == 1
     assert "FP16" in page
     assert page.count("--useCudaGraph") == 1
@@ -28,11 +28,11 @@ def test_commands_are_shown_once_per_set_of_flags(
 
 
 def test_a_set_without_commands_says_so(published_dir: Path) -> None:
-    assert "not kept" in methods.commands(load(published_dir))
+    assert "not kept" in methods.commands(load(published_dir))._repr_html_()
 
 
 def test_provenance_names_the_table_by_its_hash(published_dir: Path) -> None:
-    said = methods.provenance([load(published_dir)])
+    said = methods.provenance([load(published_dir)])._repr_html_()
     assert "table.csv sha256" in said
     assert str(published_dir) not in said
 

@@ -6,19 +6,19 @@ from benchlib.report.sidebyside import side_by_side
 
 
 def test_one_set_has_nothing_beside_it(invented: MeasuredSet) -> None:
-    assert "no second set" in side_by_side([invented])
+    assert "no second set" in side_by_side([invented])._repr_html_()
 
 
 def test_two_measured_sets_are_compared_case_by_case(invented: MeasuredSet) -> None:
     frame = invented.frame.copy()
     times = ["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]
     frame[times] = frame[times] / 2
-    page = side_by_side([invented, replace(invented, name="half", frame=frame)])
+    page = side_by_side([invented, replace(invented, name="half", frame=frame)])._repr_html_()
     assert "takes 0.50 times as long" in page
     assert "69 faster, 0 slower, 0 same, 0 undecided" in page
 
 
 def test_published_figures_stand_beside_ours(invented: MeasuredSet, published_dir: Path) -> None:
-    page = side_by_side([invented, load(published_dir)])
+    page = side_by_side([invented, load(published_dir)])._repr_html_()
     assert "another GPU: Invented GPU, not NVIDIA GeForce RTX 3090" in page
     assert "published as" in page

@@ -2,31 +2,34 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from benchlib.analysis.measured import MeasuredSet, load
 from benchlib.report import definition
+from benchlib.report.document import Document
 from benchlib.report.tables import environment, failures, grid, latency, precision
-from benchlib.report.tables.grid import Cell, Column, Grid, Mark
+from benchlib.report.tables.grid import Cell, Column, Mark, Table
 from benchlib.report.view import View, views
 
 ViewOf = Callable[[pd.DataFrame], View]
 
 
 @pytest.fixture(scope="module")
-def table(invented_view: View) -> Grid:
+def table(invented_view: View) -> Table:
     return latency.build(invented_view)
 
 
-def cell(table: Grid, model: str, group: str, title: str) -> Cell:
+def cell(table: Table, model: str, group: str, title: str) -> Cell:
     column = next(one for one in table.columns if (one.group, one.title) == (group, title))
     return column.cells[table.rows.index(model)]
 
 
-def test_best_and_worst_of_a_column_are_marked(table: Grid, invented_view: View) -> None:
+def test_best_and_worst_of_a_column_are_marked(table: Table, invented_view: View) -> None:
     column = next(one for one in table.columns if (one.group, one.title) == ("640×480", "FP16"))
     by_mark = {one.mark: row for row, one in zip(table.rows, column.cells, strict=True)}
     rows = invented_view.at("fp16", "640x480").set_index("model")["latency_ms"]
@@ -44,19 +47,19 @@ def test_the_published_table_marks_what_the_blog_shows(published_view: View) -> 
     assert cell(table, "bisenetv2_blog", "Network", "Top-1 %").text == "–"
 
 
-def test_an_accuracy_is_ranked_within_its_metric(table: Grid) -> None:
+def test_an_accuracy_is_ranked_within_its_metric(table: Table) -> None:
     assert cell(table, "resnet50", "Network", "Top-1 %").mark is Mark.BEST
     assert cell(table, "ddrnet23_slim", "Network", "mIoU %").mark is Mark.BEST
     assert cell(table, "fast_scnn", "Network", "mIoU %").mark is Mark.WORST
     assert cell(table, "fast_scnn", "Network", "Top-1 %").value is None
 
 
-def test_more_is_worse_for_work_and_better_for_accuracy(table: Grid) -> None:
+def test_more_is_worse_for_work_and_better_for_accuracy(table: Table) -> None:
     assert cell(table, "vgg11_bn", "Network", "GMACs at 640×480").mark is Mark.WORST
     assert cell(table, "mobilenet_v3_small", "Network", "Top-1 %").mark is Mark.WORST
 
 
-def test_a_dash_has_its_reason(table: Grid) -> None:
+def test_a_dash_has_its_reason(table: Table) -> None:
     failed = cell(table, "vgg11_bn", "1920×1056", "INT8")
     assert (failed.text, failed.value) == ("–", None)
     assert failed.note == "failed (timeout): no end after 900 s"
@@ -72,7 +75,7 @@ def test_a_case_that_was_never_asked_for_says_so(rows: pd.DataFrame, view_of: Vi
     assert missing.note == "not in this run"
 
 
-def test_doubted_rows_carry_their_symbol_and_reasons(table: Grid) -> None:
+def test_doubted_rows_carry_their_symbol_and_reasons(table: Table) -> None:
     suspect = cell(table, "resnet18", "1024×768", "FP16")
     assert suspect.text.endswith(" !")
     assert "SUSPECT: throttled, drift" in suspect.note
@@ -102,8 +105,8 @@ def test_digits_follow_the_interval(rows: pd.DataFrame, view_of: ViewOf) -> None
     assert cell(table, "resnet18", "640×480", "FP32").text == "5.4"
 
 
-def test_html_says_all_of_it(table: Grid) -> None:
-    page = grid.html(table)
+def test_html_says_all_of_it(table: Table) -> None:
+    page = table._repr_html_()
     assert 'title="failed (timeout): no end after 900 s"' in page
     assert "no calibration images &lt;here&gt;" in page
     assert "<here>" not in page
@@ -113,7 +116,7 @@ def test_html_says_all_of_it(table: Grid) -> None:
     assert " id=" not in page.replace(' id="table-', "")
 
 
-def test_csv_holds_the_full_numbers(table: Grid, invented_view: View) -> None:
+def test_csv_holds_the_full_numbers(table: Table, invented_view: View) -> None:
     lines = list(csv.reader(io.StringIO(grid.comma_separated(table))))
     assert len(lines) == 1 + len(table.rows)
     at = lines[0].index("640×480 FP32")
@@ -122,7 +125,7 @@ def test_csv_holds_the_full_numbers(table: Grid, invented_view: View) -> None:
         assert float(line[at]) == pytest.approx(rows[line[0]])
 
 
-def test_latex_is_a_tabular_with_its_specials_escaped(table: Grid) -> None:
+def test_latex_is_a_tabular_with_its_specials_escaped(table: Table) -> None:
     text = grid.latex(table)
     assert text.startswith(r"\begin{tabular}{l")
     assert r"mobilenet\_v3\_small" in text
@@ -199,12 +202,12 @@ def test_the_definition_box_follows_the_columns(
 
 
 def test_a_grid_without_groups_has_one_line_of_headings() -> None:
-    one = Grid("x", "caption", "Row", ("a",), (Column("", "T", (Cell("1"),)),))
-    assert grid.html(one).count("<tr>") == 2
+    one = Table("x", "caption", "Row", ("a",), (Column("", "T", (Cell("1"),)),))
+    assert one._repr_html_().count("<tr>") == 2
     assert r"\multicolumn" not in grid.latex(one)
 
 
-def test_a_saved_table_is_its_csv_and_its_latex(table: Grid, tmp_path: Path) -> None:
+def test_a_saved_table_is_its_csv_and_its_latex(table: Table, tmp_path: Path) -> None:
     names = grid.save(table, tmp_path / "new")
     assert names == ("latency-invented.csv", "latency-invented.tex")
     texts = [(tmp_path / "new" / name).read_text(encoding="utf-8") for name in names]
@@ -236,10 +239,39 @@ def test_a_reconstruction_is_marked_wherever_its_rows_are_shown(
     shown = set(view.frame["model"])
     assert "dapspnet (reconstruction)" in shown
     assert "dapspnet" not in shown
-    assert "dapspnet (reconstruction)" in grid.html(latency.build(view))
+    assert "dapspnet (reconstruction)" in latency.build(view)._repr_html_()
 
 
 def test_the_definition_says_where_the_timed_graphs_end(published_view: View) -> None:
     ends = dict(definition.lines(published_view))["The graph ends at"]
     assert "per pixel of the input size; no argmax (fassdnet_l2)" in ends
     assert "at 1/8 of the input size; no last resize, no argmax (fast_scnn_blog)" in ends
+
+
+def test_a_cell_of_the_report_can_be_filtered(root: Path) -> None:
+    section = Document((load(root / "results" / "h200-tensorrt-8.6"),)).latencies()
+    frame = section.tables[0].frame
+    assert frame.index.name == "Network"
+    cell = frame.loc["resnet18", ("640×480", "FP16")]
+    rows = load(root / "results" / "h200-tensorrt-8.6").frame
+    row = rows[
+        (rows["model"] == "resnet18")
+        & (rows["resolution"] == "640x480")
+        & (rows["precision"] == "fp16")
+    ]
+    assert cell == row["latency_ms"].item()
+
+
+def test_a_figure_of_the_report_is_a_matplotlib_figure_with_its_words(root: Path) -> None:
+    section = Document((load(root / "results" / "h200-tensorrt-8.6"),)).roofline()
+    (drawing,) = section.figures
+    assert isinstance(drawing.figure, Figure)
+    assert drawing.caption in unescape(section._repr_html_())
+    assert drawing.alt
+
+
+def test_what_a_table_says_cannot_become_markup() -> None:
+    one = Table("x", "a <b>", "c", ("<i>&",), (Column("", "t", (Cell("<s>", note='"n"'),)),))
+    page = one._repr_html_()
+    assert "<s>" not in page and "<i>" not in page and "a <b>" not in page
+    assert unescape(page).count('"n"') == 1

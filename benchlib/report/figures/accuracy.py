@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from adjustText import adjust_text
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchlib.analysis import pareto, parts, wording
 from benchlib.report import theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import logaxis
+from benchlib.report.figures import labels, logaxis
 from benchlib.report.view import View, slug
 
 _PANEL = (6.4, 4.9)
@@ -23,10 +21,6 @@ _FEWEST = 2
 """Networks that make a front; one alone is neither better nor worse than another."""
 _CITYSCAPES_MEGAPIXELS = 2048 * 1024 / 1e6
 """Where Cityscapes accuracies are measured."""
-
-MOST_STEPS = 300
-"""Steps in which names are moved apart. adjustText stops after a second unless it is told a number,
-and what it reaches by then depends on the machine: the picture's bytes would too."""
 
 
 def metrics(view: View) -> list[str]:
@@ -70,7 +64,6 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
     looks = view.looks()
     with theme.style():
         figure = Figure(figsize=(_PANEL[0] * columns + 0.4, _PANEL[1] * lines))
-        FigureCanvasAgg(figure)  # adjustText measures text with the canvas's renderer
         grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
         for axes, precision in zip(grid, precisions, strict=False):
             _panel(axes, known[known["precision"] == precision], looks)
@@ -178,24 +171,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
 
 
 def _names(axes: Axes, rows: pd.DataFrame) -> None:
-    front = pareto.undominated(rows)
-    texts = [
-        axes.text(
-            row.latency_ms,
-            row.accuracy,
-            row.model,
-            fontsize=8,
-            weight="bold" if leads else "normal",
-            color="black" if leads else "#555555",
+    names = [
+        labels.Name(
+            row.latency_ms, row.accuracy, row.model, "black" if leads else "#555555", bold=leads
         )
-        for row, leads in zip(rows.itertuples(index=False), front, strict=True)
+        for row, leads in zip(rows.itertuples(index=False), pareto.undominated(rows), strict=True)
     ]
-    adjust_text(
-        texts,
-        x=list(rows["latency_ms"]),
-        y=list(rows["accuracy"]),
-        ax=axes,
-        expand=(1.15, 1.6),
-        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
-        iter_lim=MOST_STEPS,
-    )
+    labels.beside(axes, names)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from benchlib.analysis import wording
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import endlabels, logaxis
+from benchlib.report.figures import labels, logaxis
 from benchlib.report.view import View, slug
 
 REAL_TIME_FPS = 30
@@ -33,9 +33,7 @@ def draw(view: View, precision: str) -> Drawing | Absent:
     with theme.style():
         figure = Figure(figsize=(9.5, 6.4))
         axes = figure.subplots()
-        right = (
-            1 - endlabels.room(_texts(view, precision).values(), _POINTS) / figure.get_figwidth()
-        )
+        right = 1 - labels.room(_texts(view, precision).values(), _POINTS) / figure.get_figwidth()
         figure.subplots_adjust(left=0.085, right=right, bottom=0.1, top=0.93)
         _lines(axes, view, precision, _limits(rows))
         axes.set_ylabel("Frames per second (log)")
@@ -63,7 +61,7 @@ def panels(view: View) -> Drawing | Absent:
     limits = _limits(view.usable)
     with theme.style():
         texts = [text for word in precisions for text in _texts(view, word).values()]
-        beside = endlabels.room(texts, _SMALL_POINTS)
+        beside = labels.room(texts, _SMALL_POINTS)
         width = 0.8 + len(precisions) * _PANEL_INCHES + (len(precisions) - 1) * 0.45
         width += len(precisions) * beside
         figure = Figure(figsize=(width, 5.6))
@@ -133,7 +131,7 @@ def _lines(
     rows = view.at(precision)
     looks = view.looks()
     axes.set(xscale="log", yscale="log", ylim=limits)
-    labels = []
+    ends = []
     texts = _texts(view, precision)
     for model, points in rows.sort_values("megapixels").groupby("model", sort=True):
         look = looks[str(model)]
@@ -147,7 +145,7 @@ def _lines(
         _marks(axes, points, look, 4.0 if small else 5.5)
         last = points.iloc[-1]
         text = texts[str(model)]
-        labels.append(endlabels.EndLabel(last["megapixels"], last["fps"], text, look.text))
+        ends.append(labels.EndLabel(last["megapixels"], last["fps"], text, look.text))
     _size_ticks(axes, rows, small)
     logaxis.tidy(axes.yaxis)
     if limits[0] < REAL_TIME_FPS < limits[1]:
@@ -160,7 +158,7 @@ def _lines(
             fontsize=7.5,
             color="#555555",
         )
-    endlabels.draw(axes, labels, points=_SMALL_POINTS if small else _POINTS)
+    labels.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)
 
 
 def _marks(axes: Axes, points: pd.DataFrame, look: theme.Look, size: float) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchlib.analysis import wording
 from benchlib.report import numerals, theme
 from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import endlabels, marklabels
+from benchlib.report.figures import labels
 from benchlib.report.lineup_table import Record
 
 
@@ -24,7 +24,7 @@ def work(rows: Sequence[Record]) -> Drawing | Absent:
     if not counted:
         return Absent(name, "no network could be counted.")
     looks = _looks(rows)
-    labels = []
+    ends = []
     with theme.style():
         figure = Figure(figsize=(9.5, 8))
         axes = figure.subplots()
@@ -43,13 +43,13 @@ def work(rows: Sequence[Record]) -> Drawing | Absent:
             )
             last = points[-1]
             written = f"{last.label}  {numerals.short(last.gmacs)}"
-            labels.append(endlabels.EndLabel(last.megapixels, last.gmacs, written, look.text))
+            ends.append(labels.EndLabel(last.megapixels, last.gmacs, written, look.text))
         _size_ticks(axes, counted)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.set_ylabel("GMACs per image (log)")
         axes.set_xlabel("Input size, spaced by megapixels (log)")
         axes.set_title("Work by input size")
-        endlabels.draw(axes, labels)
+        labels.draw(axes, ends)
     said = _work_finding(counted)
     return Drawing(
         figure,
@@ -97,15 +97,11 @@ def accuracy(rows: Sequence[Record], task: str) -> Drawing | Absent:
         axes.set_xlabel("Parameters, millions (log)")
         axes.set_ylabel(f"{metric}, %")
         axes.set_title(f"Published accuracy by parameters, {task}")
-        marklabels.draw(
-            axes,
-            [
-                marklabels.MarkLabel(
-                    row.params / 1e6, row.accuracy, row.label, looks[row.name].text
-                )
-                for row in known
-            ],
-        )
+        names = [
+            labels.Name(row.params / 1e6, row.accuracy, row.label, looks[row.name].text)
+            for row in known
+        ]
+        labels.beside(axes, names)
     said = _accuracy_finding(known, task)
     hollow = (
         " Hollow: the accuracy belongs to the whole network with its classifier, the parameters "

@@ -7,17 +7,18 @@ from typing import Any
 
 from benchlib.analysis import wording
 from benchlib.analysis.measured import MeasuredSet
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.tables.grid import Cell, Column, Table
 
 _ELSEWHERE = ("notes", "title", "published", "parameters", "packages")
 """Told in the text, or too long for a table of surroundings."""
 
 
-def build(sets: Sequence[MeasuredSet]) -> Grid:
+def build(sets: Sequence[MeasuredSet]) -> Table:
     """One line per fact (``gpu name``, ``driver`` …), one column per set; a dash if unknown."""
     facts = [dict(flat(one.environment)) for one in sets]
     names = list(dict.fromkeys(name for known in facts for name in known))
-    return Grid(
+    return Table(
+        sortable=False,
         name="environment",
         caption="What each set was measured on. A dash: not recorded.",
         corner="Fact",

@@ -7,17 +7,18 @@ import pandas as pd
 from benchlib.analysis import wording
 from benchlib.case import Status, Verdict
 from benchlib.report import theme
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import shown, slug
 
 
-def build(name: str, frame: pd.DataFrame) -> Grid:
+def build(name: str, frame: pd.DataFrame) -> Table:
     """Failed, skipped, INVALID and SUSPECT rows of ``frame``; an empty grid when there is none."""
     bad = frame[
         (frame["status"] != Status.OK.value)
         | frame["verdict"].isin([Verdict.SUSPECT.value, Verdict.INVALID.value])
     ].sort_values(["status", "model", "precision", "resolution"])
-    return Grid(
+    return Table(
+        sortable=False,
         name=f"failures-{slug(name)}",
         caption=f"{len(bad)} of {len(frame)} rows of {name} failed, were skipped or are doubted.",
         corner="Network",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from html import escape
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
+
+import pandas as pd
+
+from benchlib.report.section import Shown
 
 _LATEX_SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -62,8 +64,11 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """``rows`` name the lines; every column has a cell for each."""
+class Table(Shown):
+    """``rows`` name the lines; every column has a cell for each.
+
+    Headings of a ``sortable`` one become buttons on the page; any other is a table of words.
+    """
 
     name: str
     caption: str
@@ -71,113 +76,81 @@ class Grid:
     rows: tuple[str, ...]
     columns: tuple[Column, ...]
     footnotes: tuple[str, ...] = ()
+    sortable: bool = True
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table as a DataFrame: full values where a cell has one, else its text.
+
+        The index holds ``rows``; the columns are pairs of group and title, or the titles alone
+        where no column has a group.
+        """
+        values = [
+            [cell.text if cell.value is None else cell.value for cell in one.cells]
+            for one in self.columns
+        ]
+        frame = pd.DataFrame(dict(enumerate(values)), index=pd.Index(self.rows, name=self.corner))
+        titles = [one.title for one in self.columns]
+        frame.columns = (
+            pd.MultiIndex.from_tuples([(one.group, one.title) for one in self.columns])
+            if self.is_grouped
+            else pd.Index(titles)
+        )
+        return frame
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """The headings above the titles, each with the number of its columns."""
+        return [
+            (name, len(list(some))) for name, some in groupby(self.columns, lambda one: one.group)
+        ]
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether any column stands under such a heading."""
+        return any(one.group for one in self.columns)
+
+    @property
+    def firsts(self) -> set[int]:
+        """The columns that begin a group."""
+        return set(accumulate((n for _, n in self.groups[:-1]), initial=0))
 
 
-def html(grid: Grid, *, sortable: bool = True) -> str:
-    """The grid as a ``<figure>`` with a scrolling table.
-
-    Headings of a ``sortable`` one become buttons on the page; any other is a table of words.
-    """
-    kind = "bench sortable" if sortable else "bench words"
-    notes = "".join(f"<li>{escape(note)}</li>" for note in grid.footnotes)
-    listed = f'<ul class="footnotes">{notes}</ul>' if notes else ""
-    label = escape(f"Table {grid.name}", quote=True)
-    return (
-        f'<figure class="table" id="table-{grid.name}">'
-        f"<figcaption>{escape(grid.caption)}</figcaption>"
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{label}">'
-        f'<table class="{kind}"><thead>{_heads(grid)}</thead>'
-        f"<tbody>{''.join(_line(grid, row) for row in range(len(grid.rows)))}</tbody></table></div>"
-        f"{listed}</figure>"
-    )
-
-
-def comma_separated(grid: Grid) -> str:
-    """The grid as CSV: one header line ``GROUP TITLE``, full values where a cell has one."""
+def comma_separated(table: Table) -> str:
+    """The table as CSV: one header line ``GROUP TITLE``, full values where a cell has one."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow([grid.corner, *(f"{one.group} {one.title}".strip() for one in grid.columns)])
-    for index, row in enumerate(grid.rows):
-        writer.writerow([row, *(_plain(one.cells[index]) for one in grid.columns)])
+    writer.writerow([table.corner, *(f"{one.group} {one.title}".strip() for one in table.columns)])
+    for index, row in enumerate(table.rows):
+        writer.writerow([row, *(_plain(one.cells[index]) for one in table.columns)])
     return sink.getvalue()
 
 
-def latex(grid: Grid) -> str:
-    """The grid as a LaTeX ``tabular`` in the manner of booktabs; best cells bold."""
-    groups = _groups(grid.columns)
-    heads = ["", *(rf"\multicolumn{{{n}}}{{c}}{{{_tex(name)}}}" for name, n in groups)]
-    titles = [_tex(grid.corner), *(_tex(one.title) for one in grid.columns)]
+def latex(table: Table) -> str:
+    """The table as a LaTeX ``tabular`` in the manner of booktabs; best cells bold."""
+    heads = ["", *(rf"\multicolumn{{{n}}}{{c}}{{{_tex(name)}}}" for name, n in table.groups)]
+    titles = [_tex(table.corner), *(_tex(one.title) for one in table.columns)]
     lines = [
-        rf"\begin{{tabular}}{{l{'r' * len(grid.columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
-        *([" & ".join(heads) + r" \\"] if any(name for name, _ in groups) else []),
+        *([" & ".join(heads) + r" \\"] if table.is_grouped else []),
         " & ".join(titles) + r" \\",
         r"\midrule",
     ]
-    for index, row in enumerate(grid.rows):
-        cells = [_tex_cell(one.cells[index]) for one in grid.columns]
+    for index, row in enumerate(table.rows):
+        cells = [_tex_cell(one.cells[index]) for one in table.columns]
         lines.append(" & ".join([_tex(row), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
 
-def save(grid: Grid, folder: Path) -> tuple[str, str]:
-    """Write the grid as ``NAME.csv`` and ``NAME.tex`` into ``folder``; the names of the files."""
+def save(table: Table, folder: Path) -> tuple[str, str]:
+    """Write the table as ``NAME.csv`` and ``NAME.tex`` into ``folder``; the names of the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = {f"{grid.name}.csv": comma_separated(grid), f"{grid.name}.tex": latex(grid)}
+    written = {f"{table.name}.csv": comma_separated(table), f"{table.name}.tex": latex(table)}
     for name, text in written.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return f"{grid.name}.csv", f"{grid.name}.tex"
-
-
-def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
-    return [(name, len(list(members))) for name, members in groupby(columns, lambda one: one.group)]
-
-
-def _heads(grid: Grid) -> str:
-    groups = _groups(grid.columns)
-    upper = ""
-    corner = f'<th scope="col" class="name">{escape(grid.corner)}</th>'
-    if any(name for name, _ in groups):
-        spans = "".join(
-            f'<th scope="colgroup" colspan="{n}" class="first">{escape(name)}</th>'
-            for name, n in groups
-        )
-        upper = f'<tr><td class="name"></td>{spans}</tr>'
-    firsts = _firsts(grid)
-    lower = "".join(
-        f'<th scope="col"{_class("first" if index in firsts else "")}>{escape(one.title)}</th>'
-        for index, one in enumerate(grid.columns)
-    )
-    return f"{upper}<tr>{corner}{lower}</tr>"
-
-
-def _firsts(grid: Grid) -> set[int]:
-    starts, at = set(), 0
-    for _, members in _groups(grid.columns):
-        starts.add(at)
-        at += members
-    return starts
-
-
-def _line(grid: Grid, row: int) -> str:
-    firsts = _firsts(grid)
-    cells = "".join(
-        _cell(one.cells[row], first=index in firsts) for index, one in enumerate(grid.columns)
-    )
-    return f'<tr><th scope="row" class="name">{escape(grid.rows[row])}</th>{cells}</tr>'
-
-
-def _cell(cell: Cell, *, first: bool) -> str:
-    classes = " ".join(word for word in (cell.mark.value, "first" if first else "") if word)
-    sort = "" if cell.value is None else f' data-value="{cell.value:.9g}"'
-    title = f' title="{escape(cell.note, quote=True)}"' if cell.note else ""
-    reference = f"<sup>{escape(cell.reference)}</sup>" if cell.reference else ""
-    return f"<td{_class(classes)}{sort}{title}>{escape(cell.text)}{reference}</td>"
-
-
-def _class(words: str) -> str:
-    return f' class="{words}"' if words else ""
+    return f"{table.name}.csv", f"{table.name}.tex"
 
 
 def _plain(cell: Cell) -> str:

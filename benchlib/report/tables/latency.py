@@ -10,7 +10,7 @@ import pandas as pd
 from benchlib.analysis import wording
 from benchlib.case import Status, Verdict
 from benchlib.report import numerals, theme
-from benchlib.report.tables.grid import Cell, Column, Grid, Mark
+from benchlib.report.tables.grid import Cell, Column, Mark, Table
 from benchlib.report.view import View
 from benchlib.sweep import digits
 
@@ -18,7 +18,7 @@ _NOT_RUN = "not in this run"
 _METRIC_TITLES = {"ImageNet top-1": "Top-1 %", "Cityscapes mIoU": "mIoU %"}
 
 
-def build(view: View) -> Grid:
+def build(view: View) -> Table:
     """Median latency in ms per batch, beside what is known of each network.
 
     Best and worst of a column are marked among usable rows. ImageNet and Cityscapes accuracies
@@ -42,7 +42,7 @@ def build(view: View) -> Grid:
             cells = tuple(_latency(row, footnotes, view.published) for row in rows)
             title = theme.precision_label(precision)
             columns.append(Column(wording.size(size), title, _marked(cells, low_is_best=True)))
-    return Grid(
+    return Table(
         name=f"latency-{view.slug}",
         caption=_caption(view, columns),
         corner="Network",

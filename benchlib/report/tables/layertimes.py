@@ -10,19 +10,19 @@ from benchlib.analysis.layer_times import Breakdown, Kind, LayerTime
 from benchlib.engines.layers import JOINTS
 from benchlib.report import theme
 from benchlib.report.tables import cells
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import View
 
 _LONGEST = 32
 _AUXILIARY = re.compile(r"^onnx::|_(?:quantised|dequantised)_node$|(?:Quantize|Dequantize)Linear")
 
 
-def build(view: View, found: Sequence[Breakdown]) -> Grid:
+def build(view: View, found: Sequence[Breakdown]) -> Table:
     """A row for each of the view's breakdowns, one or more."""
     resolutions = [one.resolution for one in found]
     only = cells.only_size(resolutions)
     at = f" at {only}" if only else ""
-    return Grid(
+    return Table(
         name=f"layertimes-{view.slug}",
         caption=(
             f"Each engine's profiled time{at}, {view.label}. Out of proportion: layers that take "

@@ -12,7 +12,7 @@ from benchlib.case import Precision
 from benchlib.engines import layers
 from benchlib.report import theme
 from benchlib.report.tables.cells import share
-from benchlib.report.tables.grid import Cell, Column, Grid
+from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import View
 
 _LOW = {precision.value for precision in Precision} - {Precision.FP32.value, Precision.TF32.value}
@@ -24,7 +24,7 @@ _OF_TIME = (
 )
 
 
-def build(view: View, measured: MeasuredSet) -> Grid | None:
+def build(view: View, measured: MeasuredSet) -> Table | None:
     """Lowest shares over the sizes per network and low precision; None when none is known.
 
     ``measured`` is the set of the view, whose rows hold the shares of work and time.
@@ -44,7 +44,7 @@ def build(view: View, measured: MeasuredSet) -> Grid | None:
             columns.append(Column(theme.precision_label(precision), _TITLES[kind], cells))
     if not any(parts.base(word)[1] for word in view.precisions):
         columns.append(_methods(rows, models))
-    return Grid(
+    return Table(
         name=f"precision-{view.slug}",
         caption=(
             f"Asked and got: the share of the engine's {wording.listed(_words(known))} in the "

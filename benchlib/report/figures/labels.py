@@ -1,20 +1,40 @@
-"""Names at the right end of lines, pushed apart so that none covers another."""
+"""Names at the right end of lines and beside marks, none over another."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from adjustText import adjust_text
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import blended_transform_factory
+from matplotlib.transforms import Bbox, blended_transform_factory
 
 _POINTS_PER_INCH = 72
 _LEADING = 1.3
 """Height of a line of type over its size."""
 _LEADER_INCHES = 0.26
+
+
+_MARK_POINTS = 9
+"""Room for a mark, a little more than the largest that is drawn."""
+_MOST_STEPS = 300
+"""Steps in which names are moved apart. adjustText stops after a second unless it is told a number,
+and what it reaches by then depends on the machine: the picture's bytes would too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """``text`` for the mark at ``x``, ``y`` (data units)."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+    bold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +45,48 @@ class EndLabel:
     y: float
     text: str
     color: str
+
+
+def beside(axes: Axes, names: Sequence[Name]) -> None:
+    """Write ``names`` near their marks, moved until none covers another name or a mark.
+
+    Marks, limits and scales of ``axes`` must be final.
+    """
+    axes.autoscale_view()  # which matplotlib otherwise puts off, and the transform with it
+    FigureCanvasAgg(axes.figure)  # adjustText measures text with the canvas's renderer
+    texts = [
+        axes.text(
+            one.x,
+            one.y,
+            one.text,
+            fontsize=8,
+            ha="center",
+            va="bottom",
+            weight="bold" if one.bold else "normal",
+            color=one.color,
+        )
+        for one in names
+    ]
+    adjust_text(
+        texts,
+        x=[one.x for one in names],
+        y=[one.y for one in names],
+        ax=axes,
+        objects=_marks(axes, names),
+        expand=(1.15, 1.6),
+        force_static=(0.1, 0.5),
+        force_explode=(0.05, 1.0),
+        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
+        iter_lim=_MOST_STEPS,
+    )
+
+
+def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
+    """Boxes around the marks, in data units, as adjustText takes them."""
+    half = _MARK_POINTS / 2 * axes.figure.dpi / _POINTS_PER_INCH
+    centers = axes.transData.transform([(one.x, one.y) for one in names])
+    to_data = axes.transData.inverted().transform
+    return [Bbox(to_data([(x - half, y - half), (x + half, y + half)])) for x, y in centers]
 
 
 def room(texts: Iterable[str], points: float) -> float:
