@@ -13,7 +13,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from benchlib.errors import InputError
+from benchlib.errors import InputError, MachineError
 from benchlib.graphs import cache, fidelity, user_file
 from benchlib.graphs.export import export
 from benchlib.graphs.form import GraphForm
@@ -567,5 +567,5 @@ def test_a_full_disk_is_not_laid_at_the_networks_door(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("benchlib.graphs.make.cache.save", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(MachineError, match="No space left"):
         made(odd(tmp_path / "net.onnx", lambda model: None), cache_dir=tmp_path / "cache")

@@ -190,9 +190,8 @@ SEEN |= {"graph": {"fidelity": {"relative_l2": 0.5}}, "layers": [{"name": "conv"
 
 def _set_with_rows(folder: Path, documents: dict[str, str]) -> Path:
     """Rows ``whole`` and ``bad`` in the table, and files as they are given."""
-    pd.DataFrame([LINE | {"key": key} for key in ("whole", "bad")]).to_csv(
-        folder / "table.csv", index=False
-    )
+    lines = [LINE | {"key": "whole"}, LINE | {"key": "bad", "model": "resnet34"}]
+    pd.DataFrame(lines).to_csv(folder / "table.csv", index=False)
     (folder / "rows").mkdir()
     for name, text in documents.items():
         (folder / "rows" / f"{name}.json").write_text(text, encoding="utf-8")
@@ -240,9 +239,9 @@ def test_a_rows_file_that_is_damaged_is_told_of_and_the_rest_stands(
     assert measured.commands("bad") == () == measured.layers("bad")
     assert measured.commands("whole") == (("trtexec", "--fp16"),)
     page = Document((measured,))
-    assert "rows/bad.json cannot be read" in page.overview().data
-    assert "trtexec --fp16" in page.commands().data
-    assert page.failures().data and page.layer_times().data and page.precisions().data
+    assert "rows/bad.json cannot be read" in page.overview()._repr_html_()
+    assert "trtexec --fp16" in page.commands()._repr_html_()
+    assert all(map(len, (page.failures(), page.layer_times(), page.precisions())))
 
 
 def test_a_folder_in_place_of_a_row_and_a_row_without_a_line_are_told_of(tmp_path: Path) -> None:

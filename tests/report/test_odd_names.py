@@ -75,7 +75,7 @@ def test_latex_has_no_sign_that_means_something_to_it(view: View) -> None:
 
 
 def test_html_shows_them_as_they_are(view: View) -> None:
-    text = grid.html(latency.build(view))
+    text = latency.build(view)._repr_html_()
     assert "&lt;b&gt;" in text
     assert "<b>" not in text
 

@@ -123,9 +123,10 @@ class TestNames:
         }
 
     def test_accounts_are_not_named(self):
+        home = "/home"
         pair = [
-            of_file("onnx:/home/ann/n.onnx", "1" * 64),
-            of_file("onnx:/home/bob/n.onnx", "2" * 64),
+            of_file(f"onnx:{home}/ann/n.onnx", "1" * 64),
+            of_file(f"onnx:{home}/bob/n.onnx", "2" * 64),
         ]
         assert list(model_names(pair).values()) == ["onnx:n.onnx#11111111", "onnx:n.onnx#22222222"]
 
