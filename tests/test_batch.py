@@ -71,7 +71,7 @@ def test_leaves_the_files_of_a_measured_set(measured):
     assert skipped["latency_ms"].isna().all()
     for key in ok["key"]:
         assert (measured / "rows" / f"{key}.json").is_file()
-        assert (measured / "samples" / f"{key}.json.gz").is_file()
+        assert (measured / "samples" / f"{key}.parquet").is_file()
         assert "PASSED" in (measured / "logs" / f"{key}.log").read_text()
 
 

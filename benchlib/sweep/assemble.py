@@ -174,6 +174,7 @@ class Assembler:
                     "process": run.process,
                     "n": len(run.queries),
                     "wall_s": run.wall_s,
+                    "span_s": run.span_s,
                     "stopped_by": run.stopped_by(evidence.settings),
                     "warnings": list(run.log.warnings),
                 }

@@ -16,6 +16,7 @@ from benchlib.engines.settings import Settings
 from benchlib.graphs.make import Graph
 from benchlib.sweep.plans import BuiltEngine
 from benchlib.sweep.readings import Reading
+from benchlib.sweep.series import Samples
 from benchlib.sweep.warmup import Trial
 from benchlib.sweep.workshop import Network
 
@@ -43,6 +44,15 @@ class TimingRun:
     def enqueue_ms(self) -> NDArray[np.float64]:
         """Shape [n], milliseconds of host time per enqueue."""
         return np.array([query.enqueue_ms for query in self.queries])
+
+    @property
+    def samples(self) -> Samples:
+        """The queries as they are kept on disk."""
+        copies = (
+            np.array([getattr(query, name) for query in self.queries])
+            for name in ("h2d_ms", "d2h_ms")
+        )
+        return Samples(self.compute_ms, self.enqueue_ms, *copies)
 
     @property
     def has_transfers(self) -> bool:

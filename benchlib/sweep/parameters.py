@@ -121,6 +121,7 @@ class Parameters(BaseModel):
     workspace_mib: int | None = Field(None, ge=1, description="limit of TensorRT's workspace")
     half_io: bool = Field(False, description="FP16 inputs and outputs instead of FP32")
     profile: bool = Field(False, description="a further run that times each layer")
+    keep_raw: bool = Field(False, description="keep every run's exportTimes as JSON too")
     roofs: bool = Field(True, description="measure the device's roofs once per set")
     extra_flags: tuple[str, ...] = Field((), description="further flags for the engine program")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: the engine's choice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import itertools
 import json
@@ -27,8 +28,8 @@ from benchlib.sweep import (
     matrix,
     nvml,
     plans,
-    readings,
     roofs,
+    series,
 )
 from benchlib.sweep.assemble import Assembler
 from benchlib.sweep.attempts import Ending
@@ -272,19 +273,26 @@ class _Run:
             return self._assembler.failed(evidence, fault, kept, fingerprint), False
 
     def _save_samples(self, evidence: Evidence) -> list[str]:
-        """Keep the raw exportTimes, the first run's under the case's own name."""
+        """Keep what every query took and what the GPU did meanwhile; the paths within the set.
+
+        The runs that were set aside because they began cold follow those that count. Where it is
+        asked for, each run's exportTimes is kept as well.
+        """
         key = evidence.case.key
-        names = [
-            f"{key}.b{run.build}.p{run.process}" if index else key
-            for index, run in enumerate(evidence.runs)
+        runs = (*evidence.runs, *evidence.set_aside)
+        files = [
+            self._store.save_series(
+                f"samples/{key}.parquet", series.dump_samples([one.samples for one in runs])
+            )
         ]
-        names += [f"{key}.cold{index}" for index in range(len(evidence.set_aside))]
-        files = []
-        for name, run in zip(names, (*evidence.runs, *evidence.set_aside), strict=True):
-            files.append(self._store.save_samples(f"{name}.json", exporttimes.dumps(run.queries)))
-            if run.readings:
-                series = "".join(f"{readings.dumps(reading)}\n" for reading in run.readings)
-                files.append(self._store.save_samples(f"{name}.telemetry.jsonl", series))
+        if any(run.readings for run in runs):
+            telemetry = series.dump_telemetry([run.readings for run in runs])
+            files.append(self._store.save_series(f"telemetry/{key}.parquet", telemetry))
+        if self._parameters.keep_raw:
+            for number, run in enumerate(runs):
+                raw = gzip.compress(exporttimes.dumps(run.queries).encode(), mtime=0)
+                name = f"samples/{key}.run{number}.json.gz"
+                files.append(self._store.save_series(name, raw))
         return files
 
     def _save_log(self, evidence: Evidence, ending: str = "") -> str | None:

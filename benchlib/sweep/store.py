@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import itertools
 import json
@@ -26,6 +25,8 @@ log = logging.getLogger(__name__)
 _PART = ".part"
 """Ending of a file that is being written; one found at the start is left from a killed run."""
 
+
+_FOLDERS = ("rows", "samples", "telemetry", "logs")
 
 _DAMAGED = ".damaged"
 """Added to the name of a file that cannot be read before another takes its place."""
@@ -78,7 +79,7 @@ class Store:
         """
         with ExitStack() as held:
             try:
-                for folder in ("rows", "samples", "logs"):
+                for folder in _FOLDERS:
                     (self.directory / folder).mkdir(parents=True, exist_ok=True)
                 held.enter_context(only_one(self.directory))
             except OSError as error:
@@ -95,7 +96,7 @@ class Store:
         """Remove what a killed run left half done."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
-        for folder in (self.directory, *(self.directory / n for n in ("rows", "samples", "logs"))):
+        for folder in (self.directory, *(self.directory / n for n in _FOLDERS)):
             for leftover in folder.glob(f".*{_PART}"):
                 leftover.unlink()
 
@@ -122,11 +123,9 @@ class Store:
         """All rows, in the order of the table: by key."""
         return tuple(self._rows[key] for key in sorted(self._rows))
 
-    def save_samples(self, name: str, text: str) -> str:
-        """Keep a raw series compressed as ``samples/NAME.gz``; return the path within the set."""
-        path = f"samples/{name}.gz"
-        # No time stamp inside: the same samples give the same bytes.
-        self._write(path, gzip.compress(text.encode(), mtime=0))
+    def save_series(self, path: str, content: bytes) -> str:
+        """Keep a series under ``path`` within the set, and return that."""
+        self._write(path, content)
         return path
 
     def save_log(self, key: str, text: str) -> str:

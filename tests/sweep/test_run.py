@@ -14,6 +14,7 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchlib.case import Engine, Failure, Status, Verdict
@@ -21,7 +22,7 @@ from benchlib.engines import exporttimes
 from benchlib.engines import log as engine_log
 from benchlib.engines.program import Program
 from benchlib.errors import InputError
-from benchlib.sweep import environment, run
+from benchlib.sweep import environment, run, series
 from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.parameters import Parameters
 from benchlib.sweep.progress import Lines
@@ -50,7 +51,9 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         assert row.latency_ci_low_ms < row.latency_ms < row.latency_ci_high_ms
         assert row.throughput_img_s == pytest.approx(500, rel=0.01)
         assert (row.family, row.build_s, row.engine_layers) != (None, None, None)
-        assert len(exporttimes.read(folder / f"samples/{row.key}.json.gz")) == row.n_samples
+        (samples,) = series.load_samples(folder / f"samples/{row.key}.parquet")
+        assert len(samples.compute_ms) == row.n_samples
+        assert np.median(samples.compute_ms) == pytest.approx(row.latency_ms, rel=1e-6)
         assert "PASSED" in (folder / row.log).read_text()
         build, timing = row.detail["commands"]
         assert any(flag.startswith("--saveEngine=") for flag in build)
@@ -181,9 +184,18 @@ def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_p
     replication = row.detail["replication"]
     assert (replication["builds"], replication["processes"]) == (2, 6)
     assert row.n_samples == sum(run["n"] for run in row.detail["runs"])
-    assert len(row.detail["samples"]) == 6
-    for name in row.detail["samples"]:
-        assert (tmp_path / "set" / name).is_file()
+    (name,) = row.detail["samples"]
+    kept = series.load_samples(tmp_path / "set" / name)
+    assert [len(one.compute_ms) for one in kept] == [run["n"] for run in row.detail["runs"]]
+
+
+def test_raw_times_are_kept_where_they_are_asked_for(fake_run: Run, tmp_path: Path) -> None:
+    (row,) = fake_run(processes=2, keep_raw=True).rows
+    samples, *raw = row.detail["samples"]
+    kept = series.load_samples(tmp_path / "set" / samples)
+    for name, one in zip(raw, kept, strict=True):
+        queries = exporttimes.read(tmp_path / "set" / name)
+        assert [query.compute_ms for query in queries] == pytest.approx(one.compute_ms, rel=1e-6)
 
 
 def test_a_suspect_row_is_retried_with_a_longer_warm_up(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import gzip
-import json
 import os
 import shutil
 import subprocess
@@ -15,12 +13,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchlib.errors import InputError
 from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.progress import Lines
 from benchlib.sweep.row import COLUMNS, Row
+from benchlib.sweep.series import Samples, dump_samples
 from benchlib.sweep.store import Store, StoreError
 
 
@@ -199,12 +199,11 @@ def test_a_run_leaves_a_newer_row_alone_and_measures_a_torn_one_again(
 
 def test_samples_have_the_same_bytes_each_time(tmp_path: Path) -> None:
     with Store(tmp_path).opened() as store:
-        path = tmp_path / store.save_samples("a.json", "[1, 2]")
+        runs = [Samples(np.array([1.5, 2.5]), np.array([0.25, 0.5]))]
+        path = tmp_path / store.save_series("samples/a.parquet", dump_samples(runs))
         first = path.read_bytes()
-        store.save_samples("a.json", "[1, 2]")
-    assert path == tmp_path / "samples" / "a.json.gz"
+        store.save_series("samples/a.parquet", dump_samples(runs))
     assert path.read_bytes() == first
-    assert json.loads(gzip.decompress(first)) == [1, 2]
 
 
 def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:

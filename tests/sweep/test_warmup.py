@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from benchlib.case import Verdict
-from benchlib.engines import exporttimes
-from benchlib.sweep import warmup
+from benchlib.sweep import series, warmup
 from benchlib.sweep.outcome import Outcome
 from benchlib.sweep.readings import Reading
 from benchlib.sweep.warmup import CEILING_MS, Ending, Trial
@@ -114,9 +113,9 @@ def test_a_cold_process_is_set_aside_kept_and_timed_again(
     assert [one["ended_by"] for one in row.detail["warm_up"]] == [None, "steady", "steady"]
     assert len(row.detail["runs"]) == 2
     assert row.latency_mean_ms == pytest.approx(2.0, rel=0.005)
-    kept = tmp_path / "set" / f"samples/{row.key}.cold0.json.gz"
-    assert f"samples/{row.key}.cold0.json.gz" in row.detail["samples"]
-    assert max(query.compute_ms for query in exporttimes.read(kept)) > 2.3
+    *counted, cold = series.load_samples(tmp_path / "set" / f"samples/{row.key}.parquet")
+    assert len(counted) == 2
+    assert max(cold.compute_ms) > 2.3
 
 
 def test_what_never_warms_up_ends_at_the_ceiling_and_says_so(fake_run: Run, script: Script) -> None:

@@ -1,0 +1,99 @@
+"""Turn a measured set's raw series (gzipped exportTimes and JSON lines) into Parquet.
+
+    python tools/pack_samples.py SET...
+
+No number of a row is touched: the row names the new files, and each of its runs gets ``span_s``,
+the time from its first query's start to its last one's end, which the stamps told and the new
+files do not hold. A note in environment.json says so. A row whose series do not agree with its
+own count and median is left as it is and named; the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchlib.engines import exporttimes
+from benchlib.sweep import readings, series
+from benchlib.sweep.series import Samples
+
+NOTE = (
+    "The samples and the telemetry were packed into Parquet afterwards (tools/pack_samples.py): "
+    "times as float32, without the start and end stamps of each query. No number of a row changed."
+)
+
+
+def pack(folder: Path) -> list[str]:
+    """Pack the set in ``folder``; the problems found, one line each."""
+    problems, packed = [], False
+    for path in sorted((folder / "rows").glob("*.json")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        old = [name for name in (row["detail"] or {}).get("samples", ()) if name.endswith(".gz")]
+        if not old:
+            continue
+        problem = _pack_row(folder, row, old)
+        if problem:
+            problems.append(f"{path.name}: {problem}")
+            continue
+        path.write_text(json.dumps(row, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        for name in old:
+            (folder / name).unlink()
+        packed = True
+    if packed:
+        _tell(folder / "environment.json")
+    return problems
+
+
+def _pack_row(folder: Path, row: dict[str, Any], old: list[str]) -> str | None:
+    """Write the row's new files and name them in ``row``; why not, where that cannot be."""
+    key, runs = row["key"], row["detail"]["runs"]
+    raw = [name for name in old if ".telemetry." not in name]
+    times = [exporttimes.read(folder / name) for name in raw]
+    if [len(one) for one in times[: len(runs)]] != [run["n"] for run in runs]:
+        return "its series have other counts than its runs"
+    samples = [_samples(queries) for queries in times]
+    middle = float(np.median(np.concatenate([one.compute_ms for one in samples[: len(runs)]])))
+    spread = abs(middle / row["latency_ms"] - 1)
+    # The headline is the middle of the runs' medians, near the median of all but not the same.
+    if spread > 0.02:
+        return f"the median of its samples is {middle:.6g} ms, not {row['latency_ms']:.6g}"
+    for run, queries in zip(runs, times, strict=False):
+        run["span_s"] = round((queries[-1].end_d2h_ms - queries[0].start_h2d_ms) / 1000, 6)
+    files = {f"samples/{key}.parquet": series.dump_samples(samples)}
+    watched = [name.replace(".json.gz", ".telemetry.jsonl.gz") for name in raw]
+    if any(name in old for name in watched):
+        told = [_readings(folder / name) if name in old else () for name in watched]
+        files[f"telemetry/{key}.parquet"] = series.dump_telemetry(told)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    row["detail"]["samples"] = list(files)
+    return None
+
+
+def _samples(queries: tuple[exporttimes.Query, ...]) -> Samples:
+    columns = ("compute_ms", "enqueue_ms", "h2d_ms", "d2h_ms")
+    return Samples(*(np.array([getattr(one, name) for one in queries]) for name in columns))
+
+
+def _readings(path: Path) -> tuple[readings.Reading, ...]:
+    return readings.loads(gzip.decompress(path.read_bytes()).decode().splitlines())
+
+
+def _tell(path: Path) -> None:
+    environment = json.loads(path.read_text(encoding="utf-8"))
+    notes = environment.setdefault("notes", [])
+    if NOTE not in notes:
+        notes.append(NOTE)
+    path.write_text(json.dumps(environment, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    found = [line for name in sys.argv[1:] for line in pack(Path(name))]
+    print("\n".join(found) or "every series is packed")
+    sys.exit(bool(found))
