@@ -59,7 +59,9 @@ format: setup
 
 # The pictures in README.md and figures/: drawn again from the committed sets, byte for byte.
 figures: setup
-	$(BIN)/python -m benchlib report results/rtx3090-published results/h100-tensorrt-8.6 results/h200-tensorrt-8.6 -o build/report --figures figures
+	$(BIN)/python -m benchlib report $(addprefix results/,rtx3090-published h100-tensorrt-8.6 h200-tensorrt-8.6 h100-trtexec-8.6) -o build/report --figures build/figures
+	rm -f figures/*
+	cp $(foreach name,fps-panels fps-fp16 fps-int8* heatmap speedup pareto-imagenet-top-1,$(foreach set,rtx3090-published h100-tensorrt-8-6,build/figures/$(name)-$(set).svg)) figures/
 	$(BIN)/python -m benchlib.report.readme
 
 schema: setup

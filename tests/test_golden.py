@@ -161,10 +161,11 @@ def test_the_page_falls_into_sections_and_words() -> None:
 
 def test_a_picture_of_the_page_is_known_by_its_file() -> None:
     page = (
-        '<img src="data:image/svg+xml;base64,PHN2Zy8+"><img src="data:image/svg+xml;base64,AAAA">'
+        '<img src="data:image/svg+xml,%3Csvg a=&#39;1&#39;/%3E">'
+        '<img src="data:image/svg+xml,%3Csvg/%3E">'
     )
-    named = golden.with_names(page, {"report/figures/fps.svg": b"<svg/>"})
-    assert named == '<img src="report/figures/fps.svg"><img src="data:image/svg+xml;base64,AAAA">'
+    named = golden.with_names(page, {"report/figures/fps.svg": b'<svg\na="1"/>'})
+    assert named == '<img src="report/figures/fps.svg"><img src="data:image/svg+xml,%3Csvg/%3E">'
 
 
 def test_a_command_that_fails_is_told_and_the_others_go_on(

@@ -32,7 +32,6 @@ Folder, home, cache, time zone, hash seed, number of threads and commit change n
 from __future__ import annotations
 
 import argparse
-import base64
 import difflib
 import hashlib
 import json
@@ -44,10 +43,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from html import unescape
 from html.parser import HTMLParser
 from importlib.metadata import PackageNotFoundError, version
 from itertools import zip_longest
 from pathlib import Path
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = ROOT / "tests" / "golden"
@@ -80,7 +81,7 @@ DRAWN_WITH = (
 
 _LONG_NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
 _VERSIONS = re.compile(r'(<ul class="provenance"><li>)benchlib [^<]*')
-_PICTURE = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
+_PICTURE = re.compile(r'data:image/svg\+xml,([^"]+)')
 _SECTION = re.compile(r'(?=<h2\b[^>]*\bid=")')
 _SECTION_NAME = re.compile(r'<h2\b[^>]*\bid="([^"]+)"')
 
@@ -180,8 +181,13 @@ def with_names(page: str, files: Mapping[str, bytes]) -> str:
 
     So a picture that changed is one difference, and markup that differs is not taken for it.
     """
-    names = {base64.b64encode(content).decode(): path for path, content in files.items()}
-    return _PICTURE.sub(lambda found: names.get(found[1], found[0]), page)
+    names = {_told(content.decode()): path for path, content in files.items() if b"<svg" in content}
+    return _PICTURE.sub(lambda found: names.get(_told(unquote(unescape(found[1]))), found[0]), page)
+
+
+def _told(svg: str) -> str:
+    """A picture as it is compared: in a ``data:`` URL it has other quotes and blanks."""
+    return " ".join(svg.replace('"', "'").split())
 
 
 def sections(page: str) -> dict[str, str]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
 from benchlib.report import theme
 from benchlib.report.section import Shown
+
+_DECIMALS = re.compile(rb"(?<![\w.#])(\d*[1-9]\d*\.\d\d)\d+")
+"""Places beyond a hundredth of a point, which nobody sees and which are an eighth of a file.
+Numbers below 1 stay: among them are the scales of letters."""
+
+_SAFE = " !'()*+,-./:;=?@[]_$&~"
+"""What may stand in a ``data:`` URL as it is."""
 
 _LEAST_PIXELS_PER_INCH = 66
 """Labels of 8 points are then some 7 pixels high: the least that can be read."""
@@ -36,12 +44,14 @@ class Drawing(Shown):
 
     @property
     def data_url(self) -> str:
-        """The SVG as a ``data:`` URL."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg()).decode('ascii')}"
+        """The SVG as a ``data:`` URL, in text: a quarter shorter than in base64."""
+        text = self.svg().decode("utf-8").replace('"', "'")
+        return f"data:image/svg+xml,{quote(' '.join(text.split()), safe=_SAFE)}"
 
     def svg(self) -> bytes:
         """The figure as SVG: same figure, same bytes (no date, no random ids)."""
-        return self._saved("svg", {"Date": None, "Creator": None})
+        content = self._saved("svg", {"Date": None, "Creator": None})
+        return _DECIMALS.sub(rb"\1", content)
 
     def png(self) -> bytes:
         """The figure as PNG at 150 dots per inch: same figure, same bytes."""

@@ -96,28 +96,41 @@ def _over_made_up(part: Part) -> str:
 def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
     """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
     is_one_size = only_size([one.resolution for one in cells]) is not None
-    gains = {
-        one.model if is_one_size else f"{one.model} at {wording.size(one.resolution)}": one.gain
+    known = [
+        one
         for one in cells
         if one.method is method and not one.same_as_qdq and one.gain is not None
-    }
+    ]
     groups = (
-        ("faster", [model for model, gain in gains.items() if gain.faster]),
-        (
-            "no different",
-            [model for model, gain in gains.items() if not (gain.faster or gain.slower)],
-        ),
-        ("slower", [model for model, gain in gains.items() if gain.slower]),
+        ("faster", [one for one in known if one.gain.faster]),
+        ("no different", [one for one in known if not (one.gain.faster or one.gain.slower)]),
+        ("slower", [one for one in known if one.gain.slower]),
     )
     told = []
-    for word, models in groups:
-        if models:
-            ratios = [gains[model].ratio for model in models]
+    for word, some in groups:
+        if some:
+            ratios = [one.gain.ratio for one in some]
             speed = f" ({_ratios(min(ratios), max(ratios))} as fast)"
-            told.append(f"{word} for {wording.listed(models)}{speed}")
+            told.append(f"{word} for {wording.listed(_named(some, known, is_one_size))}{speed}")
     if not told:
         return ""
     return f"By {NAMES[method]}, INT8 against FP16 is {'; '.join(told)}."
+
+
+def _named(some: Sequence[Made], known: Sequence[Made], is_one_size: bool) -> list[str]:
+    """The networks of ``some``, those that have all their cells there with the number of sizes."""
+    sizes: dict[str, list[str]] = {}
+    for one in some:
+        sizes.setdefault(one.model, []).append(wording.size(one.resolution))
+    names = []
+    for model, mine in sizes.items():
+        if is_one_size:
+            names.append(model)
+        elif len(mine) > 1 and len(mine) == sum(one.model == model for one in known):
+            names.append(f"{model} at {len(mine)} sizes")
+        else:
+            names.append(f"{model} at {wording.listed(mine)}")
+    return names
 
 
 def _off_fp32(cells: Sequence[Made]) -> str:

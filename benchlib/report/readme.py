@@ -41,6 +41,7 @@ TABLES = (
     Table(
         "results/h100-tensorrt-8.6",
         (
+            ("FP32 (TF32 on)", Precision.FP32, None),
             ("FP16", Precision.FP16, None),
             ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
             ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
