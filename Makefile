@@ -62,10 +62,10 @@ figures: setup
 	$(BIN)/python -m benchlib report $(addprefix results/,rtx3090-published h100-tensorrt-8.6 h200-tensorrt-8.6 h100-trtexec-8.6) -o build/report --figures build/figures
 	rm -f figures/*
 	cp $(foreach name,fps-panels fps-fp16 fps-int8* heatmap speedup pareto-imagenet-top-1,$(foreach set,rtx3090-published h100-tensorrt-8-6,build/figures/$(name)-$(set).svg)) figures/
-	$(BIN)/python -m benchlib.report.readme
+	$(BIN)/python tools/readme_tables.py
 
 schema: setup
-	$(BIN)/python -m benchlib.sweep.schema
+	$(BIN)/python -m benchlib.measure.record
 
 lock: setup
 	$(BIN)/python -m pip install --quiet uv

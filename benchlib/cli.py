@@ -142,7 +142,7 @@ def _overrides(pairs: Sequence[tuple[str, str]], engine: str | None) -> dict[str
 
     A VALUE that is no YAML, and a name given twice, are refused by name.
     """
-    from benchlib.sweep.parameters import read_yaml
+    from benchlib.config import read_yaml
 
     values: dict[str, Any] = {}
     for name, text in pairs:
@@ -166,7 +166,7 @@ def doctor(as_json: bool) -> None:
 
     Example: benchlib doctor
     """
-    from benchlib.engines.doctor import examine
+    from benchlib.doctor import examine
 
     found = examine()
     if as_json:
@@ -186,7 +186,7 @@ def models(height: int | None, width: int | None, as_json: bool) -> None:
 
     Example: benchlib models --height 1056 --width 1920
     """
-    from benchlib.report.lineup_table import records, text
+    from benchlib.report.tables.lineup import records, text
 
     rows = records(height=height or 480, width=width or 640)
     if as_json:
@@ -231,14 +231,14 @@ def graph(
     Example: benchlib graph resnet18 --precision fp16 --height 480 --width 640 -o resnet18.onnx
     """
     from benchlib.case import Int8Method
-    from benchlib.graphs import make
+    from benchlib.export import build
 
     asked = _form(precision, form)
     if calibration_dir is not None and not asked.is_int8:
         raise InputError("calibration-dir", f"a graph in the form {asked} is not calibrated")
     if weights != "random" and model.startswith("onnx:"):
         raise InputError("weights", f"{model} has its own; leave --weights out")
-    made = make.make(
+    made = build.make(
         model,
         asked,
         height=height,
@@ -261,7 +261,7 @@ def graph(
 
 def _copy(graph: Path, out: Path) -> None:
     """Copy by rename, so that nobody meets half a file under the asked name."""
-    from benchlib.graphs import cache
+    from benchlib.export import cache
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -277,7 +277,7 @@ def _copy(graph: Path, out: Path) -> None:
 
 def _form(precision: str | None, form: str | None) -> Any:
     from benchlib.case import Precision
-    from benchlib.graphs.form import GraphForm
+    from benchlib.export.form import GraphForm
 
     if form is not None:
         if precision is not None:
@@ -314,17 +314,17 @@ def plan(
 
     Example: benchlib plan --preset blog --tensorrt 10.0 -p models '[resnet18]'
     """
-    from benchlib import planning
-    from benchlib.engines import flags
-    from benchlib.engines.version import parse
+    from benchlib import dry_run
+    from benchlib.trtexec import flags
+    from benchlib.trtexec.flags import parse_version
 
-    planned = planning.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
-    if tensorrt is not None and (words := flags.assumed(parse(tensorrt))):
+    planned = dry_run.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
+    if tensorrt is not None and (words := flags.assumed(parse_version(tensorrt))):
         click.echo(f"benchlib: note: {words}", err=True)
     if as_json:
         _emit([step.as_json() for step in planned])
     else:
-        click.echo("\n".join(planning.script(planned)))
+        click.echo("\n".join(dry_run.script(planned)))
 
 
 @main.command()
@@ -356,9 +356,9 @@ def run(
 
     Example: benchlib run --preset quick -p models '[resnet18, fast_scnn]' -o results/local
     """
-    from benchlib import batch
+    from benchlib import pipeline
 
-    ended = batch.main_job(preset, _overrides(parameters, engine), out, with_report=with_report)
+    ended = pipeline.main_job(preset, _overrides(parameters, engine), out, with_report=with_report)
     if as_json:
         _emit(ended.as_json())
     else:
@@ -382,10 +382,10 @@ def report(
 
     Example: benchlib report results/local results/rtx3090-published -o build/report
     """
-    from benchlib import batch
+    from benchlib import pipeline
     from benchlib.report import html
 
-    page = batch.report(sets, out, figures)
+    page = pipeline.report(sets, out, figures)
     written = {"html": str(page)}
     if with_pdf:
         written["pdf"] = str(html.pdf(page, page.with_suffix(".pdf")))
@@ -403,14 +403,14 @@ def findings(measured: Path, as_json: bool) -> None:
 
     Example: benchlib findings results/rtx3090-published
     """
-    from benchlib.analysis import findings as claims
-    from benchlib.analysis.measured import load
+    from benchlib.analysis.claims import findings as claims_findings
+    from benchlib.analysis.results import load
 
-    found = claims.findings(load(measured).frame)
+    found = claims_findings.findings(load(measured).frame)
     if as_json:
         _emit([finding.as_json() for finding in found])
     else:
-        click.echo("\n".join(claims.lines(found)))
+        click.echo("\n".join(claims_findings.lines(found)))
 
 
 @main.command()
@@ -432,10 +432,10 @@ def compare(
 
     Example: benchlib compare results/before results/after --fail-on-slower
     """
-    from benchlib.analysis import compare as comparison
-    from benchlib.analysis.measured import load
+    from benchlib.analysis import compare as analysis_compare
+    from benchlib.analysis.results import load
 
-    result = comparison.compare(load(first), load(second), threshold=threshold)
+    result = analysis_compare.compare(load(first), load(second), threshold=threshold)
     if fail_on_slower and not result.rows:
         raise InputError("B", f"no case of {second} is in {first} too; give sets of one matrix")
     if as_json:
@@ -478,9 +478,9 @@ def accuracy(
 
     Example: benchlib accuracy results/local --images imagenet/val --limit 5000
     """
-    from benchlib.sweep import accuracy as scoring
+    from benchlib.evaluate import accuracy as evaluate_accuracy
 
-    found = scoring.measure(measured, images, keys, limit, calibration_dir)
+    found = evaluate_accuracy.measure(measured, images, keys, limit, calibration_dir)
     if as_json:
         _emit(found.as_json())
     else:

@@ -18,9 +18,9 @@ import onnxruntime
 import torch
 
 from benchlib.case import resolution
-from benchlib.graphs.export import export
-from benchlib.graphs.shape import Shape
-from benchlib.models import lineup, weights
+from benchlib.export.form import Shape
+from benchlib.export.torch_onnx import export
+from benchlib.models import registry, torch_network
 
 BLOG_SIZES = ("640x480", "1024x768", "1920x1056", "3840x2144")
 TRACED = "640x480"
@@ -45,8 +45,8 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{'network':20} " + " ".join(f"{size:>10}" for size in given.sizes), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name in given.names or lineup.names():
-            network = weights.build(name)
+        for name in given.names or registry.names():
+            network = torch_network.build(name)
             cells = []
             for index, size in enumerate(given.sizes):
                 height, width = resolution(size)

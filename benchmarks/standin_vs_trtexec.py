@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from benchlib.engines import exporttimes
+from benchlib.trtexec import exports
 
 STANDIN, TRTEXEC, BARE = "stand-in", "trtexec", "bare loop"
 WARM_UP_S = 0.2
@@ -71,7 +71,7 @@ def by_exported_times(command: Sequence[str], engine: Path, duration_s: float) -
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if not times.exists():
             raise SystemExit(f"{' '.join(argv)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return statistics.median(query.compute_ms for query in exporttimes.read(times))
+        return statistics.median(query.compute_ms for query in exports.read_times(times))
 
 
 def by_bare_loop(python: str, engine: Path, duration_s: float) -> float:
@@ -146,7 +146,7 @@ def compare(
     engine: Path, python: str, trtexec: str | None, args: argparse.Namespace
 ) -> list[Timed]:
     """Time one engine by every program in turn, ``args.processes`` times each."""
-    standin = (python, "-m", "benchlib.engines.tensorrt_python")
+    standin = (python, "-m", "benchlib.trtexec.standin.tensorrt_python")
     medians: dict[str, list[float]] = {STANDIN: [], BARE: []}
     if trtexec:
         medians[TRTEXEC] = []

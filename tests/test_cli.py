@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchlib.cli import main
-from benchlib.engines import flags
-from benchlib.engines.version import parse
+from benchlib.trtexec import flags
+from benchlib.trtexec.flags import parse_version
 
 COMMANDS = ("doctor", "models", "graph", "plan", "run", "report", "findings", "compare", "accuracy")
 PLAN_KEYS = "key model precision batch height width shape_mode typing engine".split()  # noqa: SIM905
@@ -91,7 +91,7 @@ def test_no_traceback_reaches_a_user(monkeypatch, error, words):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("benchlib.graphs.make.make", fail)
+    monkeypatch.setattr("benchlib.export.build.make", fail)
     done = benchlib("graph", "resnet18", "-o", "x.onnx")
     assert done.exit_code == 1
     assert len(done.stderr.strip().splitlines()) == 1
@@ -151,7 +151,7 @@ def test_a_truncated_onnx_file_is_named(tmp_path):
 @pytest.mark.parametrize("version", ["8.6", "10.0", "10.16", "11.1"])
 def test_plan_prints_commands_that_the_version_takes(version):
     steps = plan("--preset", "blog", "--tensorrt", version, "-p", "models", "[resnet18]")
-    table = flags.table(parse(version))
+    table = flags.table(parse_version(version))
     assert len(steps) == 3 * 4
     for step in steps:
         assert set(PLAN_KEYS) <= set(step)

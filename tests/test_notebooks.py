@@ -11,9 +11,9 @@ import nbformat
 import papermill
 import pytest
 
+from benchlib import notebook
+from benchlib.config import Parameters
 from benchlib.errors import InputError
-from benchlib.sweep import notebook
-from benchlib.sweep.parameters import Parameters
 
 NOTEBOOKS = ("lineup", "benchmark", "report", "explore")
 LONGEST_CELL = 40  # lines; the parameters cell of benchmark.ipynb is the longest
@@ -80,7 +80,7 @@ def test_every_parameter_has_a_type_and_a_help_text(path):
 def test_benchmark_declares_exactly_the_parameters_of_the_package(root):
     source = nbformat.read(root / "notebooks" / "benchmark.ipynb", as_version=4)
     (cell,) = (one for one in source.cells if "parameters" in one.metadata.get("tags", ()))
-    assert cell.source == notebook.cell(), "run: python -m benchlib.sweep.notebook"
+    assert cell.source == notebook.cell(), "run: python -m benchlib.notebook"
 
 
 def test_the_declared_defaults_are_the_packages(root):

@@ -20,14 +20,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from benchlib import locks
-from benchlib.analysis import findings as claims
-from benchlib.analysis import measured
+from benchlib import process
+from benchlib.analysis import results
+from benchlib.analysis.claims import findings
 from benchlib.cli import main
 from benchlib.errors import InputError
-from benchlib.graphs.cache import Cache
-from benchlib.sweep import process
-from benchlib.sweep.store import Store
+from benchlib.export.cache import Cache
+from benchlib.measure.store import Store
 
 PATIENCE_S = 120
 TINY = (
@@ -174,7 +173,7 @@ def test_without_locks_nothing_waits_and_one_line_says_so(tmp_path, left):
         Cache(tmp_path).check()
     with (
         pytest.raises(InputError, match="field: no locks here"),
-        locks.held(tmp_path / "x.lock", "field"),
+        process.lock_held(tmp_path / "x.lock", "field"),
     ):
         pass
 
@@ -182,12 +181,12 @@ def test_without_locks_nothing_waits_and_one_line_says_so(tmp_path, left):
 def test_a_lock_is_held_against_others_and_let_go(tmp_path):
     path = tmp_path / "one.lock"
     with (
-        locks.held(path, "field"),
+        process.lock_held(path, "field"),
         pytest.raises(TimeoutError),
-        locks.held(path, "field", wait_s=0),
+        process.lock_held(path, "field", wait_s=0),
     ):
         pass
-    with locks.held(path, "field", wait_s=0):
+    with process.lock_held(path, "field", wait_s=0):
         pass
 
 
@@ -256,7 +255,7 @@ def test_a_letter_that_a_terminal_lacks_is_replaced(root, encoding):
     assert done.returncode == 0, done.stderr
     assert "?" in done.stdout
     told = benchlib("findings", published, "--json", PYTHONIOENCODING=encoding)
-    found = claims.findings(measured.load(published).frame)
+    found = findings.findings(results.load(published).frame)
     assert [one["sentence"] for one in json.loads(told.stdout)] == [
         one.as_json()["sentence"] for one in found
     ], "JSON says the letter by an escape"

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from benchlib.engines import log as engine_log
 from benchlib.errors import InputError
+from benchlib.trtexec import exit_check
 
 NOTE = (
     "The rows listed each build and profile command once per timing process although it ran once, "
@@ -46,7 +46,7 @@ def agreed(listed: Sequence[Sequence[str]], log: str) -> list[list[str]]:
     """
     rest = [list(argv) for argv in listed]
     ran = []
-    for arguments in engine_log.started(log):
+    for arguments in exit_check.started(log):
         place = next((n for n, argv in enumerate(rest) if _same(_arguments(argv), arguments)), None)
         if place is None:
             raise MendError(f"its log has a run that it does not list: {' '.join(arguments)}")

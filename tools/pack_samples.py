@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from benchlib.engines import exporttimes
-from benchlib.sweep import readings, series
-from benchlib.sweep.series import Samples
+from benchlib.gpu import telemetry
+from benchlib.measure import series
+from benchlib.measure.series import Samples
+from benchlib.trtexec import exports
 
 NOTE = (
     "The samples and the telemetry were packed into Parquet afterwards (tools/pack_samples.py): "
@@ -53,7 +54,7 @@ def _pack_row(folder: Path, row: dict[str, Any], old: list[str]) -> str | None:
     """Write the row's new files and name them in ``row``; why not, where that cannot be."""
     key, runs = row["key"], row["detail"]["runs"]
     raw = [name for name in old if ".telemetry." not in name]
-    times = [exporttimes.read(folder / name) for name in raw]
+    times = [exports.read_times(folder / name) for name in raw]
     if [len(one) for one in times[: len(runs)]] != [run["n"] for run in runs]:
         return "its series have other counts than its runs"
     samples = [_samples(queries) for queries in times]
@@ -76,13 +77,13 @@ def _pack_row(folder: Path, row: dict[str, Any], old: list[str]) -> str | None:
     return None
 
 
-def _samples(queries: tuple[exporttimes.Query, ...]) -> Samples:
+def _samples(queries: tuple[exports.Query, ...]) -> Samples:
     columns = ("compute_ms", "enqueue_ms", "h2d_ms", "d2h_ms")
     return Samples(*(np.array([getattr(one, name) for one in queries]) for name in columns))
 
 
-def _readings(path: Path) -> tuple[readings.Reading, ...]:
-    return readings.loads(gzip.decompress(path.read_bytes()).decode().splitlines())
+def _readings(path: Path) -> tuple[telemetry.TelemetrySample, ...]:
+    return telemetry.load_samples(gzip.decompress(path.read_bytes()).decode().splitlines())
 
 
 def _tell(path: Path) -> None:

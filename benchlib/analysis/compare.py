@@ -1,19 +1,142 @@
-"""Two measured sets side by side: faster, slower, same or undecided, case by case."""
+"""Two measured sets side by side, case by case; and a set beside the published figures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchlib.analysis import order, parts, resampling
-from benchlib.analysis.measured import MeasuredSet, files, usable
+from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis.results import MeasuredSet, files, usable
 from benchlib.analysis.wording import plural
-from benchlib.case import Word, partition
+from benchlib.case import Engine, Int8Method, Precision, ShapeMode, Word, partition
 from benchlib.errors import InputError
+
+# Our row beside the published figure: the ratio, and why it need not be 1.
+
+
+VARIANTS = {
+    "bisenetv2": "bisenetv2_blog",
+    "fast_scnn": "fast_scnn_blog",
+    "fassdnet": "fassdnet_l2",
+    "fassdnet_l1": "fassdnet_l2",
+}
+"""Networks of the papers, and the variant that the blog timed."""
+
+_CASE = ("model", "precision", "batch", "height", "width")
+_APART = ("engine", "typing", "shape_mode")
+"""What sets our rows of one case apart, besides the INT8 method."""
+
+
+@dataclass(frozen=True, slots=True)
+class BesidePublished:
+    """One case of ours with the published figure, ms of one batch.
+
+    ``int8_method`` is how our INT8 was made. ``ratio`` is ours over theirs. ``reasons`` are the
+    known differences that may explain it; no reason means that none is known, not that there is
+    none.
+    """
+
+    model: str
+    published_model: str
+    precision: str
+    int8_method: str | None
+    resolution: str
+    batch: int
+    ours_ms: float
+    published_ms: float
+    ratio: float
+    reasons: tuple[str, ...]
+
+
+def beside_published(measured: MeasuredSet, published: MeasuredSet) -> tuple[BesidePublished, ...]:
+    """The rows of ``measured`` that ``published`` has a figure for, in the order of the former.
+
+    Matched by network, precision, size and batch. A network of :data:`VARIANTS` stands beside its
+    variant only where the variant itself was not measured. Of several INT8 methods the published
+    one is taken, or the first in the order of the enum.
+    """
+    ours, theirs = usable(measured.frame), usable(published.frame)
+    own, figures = (_by_case(frame) for frame in (ours, theirs))
+    found = []
+    for (name, *rest), rows in ours.groupby(
+        [*_CASE, *_APART], sort=False, observed=True, dropna=False
+    ):
+        case = tuple(rest[: len(_CASE) - 1])
+        variant = VARIANTS.get(str(name))
+        for model in (name, None if (variant, *case) in own else variant):
+            if (model, *case) in figures:
+                figure = figures[(model, *case)]
+                found.append(_beside(_of_methods(rows, figure), figure))
+                break
+    return tuple(found)
+
+
+def _by_case(frame: pd.DataFrame) -> dict[tuple[Any, ...], pd.Series]:
+    return {tuple(row[name] for name in _CASE): row for _, row in frame.iterrows()}
+
+
+def _of_methods(rows: pd.DataFrame, theirs: pd.Series) -> pd.Series:
+    """The row of one case whose INT8 was made as the published one, else by the first method."""
+    made = comparable_groups.methods(rows)
+    if not made:
+        return rows.iloc[0]
+    method = theirs["int8_method"] if theirs["int8_method"] in made else made[0]
+    return rows[rows["int8_method"] == method].iloc[0]
+
+
+def _beside(ours: pd.Series, theirs: pd.Series) -> BesidePublished:
+    return BesidePublished(
+        model=str(ours["model"]),
+        published_model=str(theirs["model"]),
+        precision=str(ours["precision"]),
+        int8_method=None if pd.isna(ours["int8_method"]) else str(ours["int8_method"]),
+        resolution=str(ours["resolution"]),
+        batch=int(ours["batch"]),
+        ours_ms=float(ours["latency_ms"]),
+        published_ms=float(theirs["latency_ms"]),
+        ratio=float(ours["latency_ms"] / theirs["latency_ms"]),
+        reasons=tuple(_reasons(ours, theirs)),
+    )
+
+
+def _reasons(ours: pd.Series, theirs: pd.Series) -> Iterator[str]:
+    if ours["engine"] == Engine.FAKE.value:
+        yield "made-up times: no program measured"
+    if ours["engine"] == Engine.ONNXRUNTIME_CPU.value:
+        yield "a CPU, and ONNX Runtime in place of TensorRT"
+    elif _differ(ours, theirs, "device"):
+        yield f"another GPU: {ours['device']}, not {theirs['device']}"
+    if ours["engine"] != Engine.ONNXRUNTIME_CPU.value and _differ(ours, theirs, "engine_version"):
+        yield f"TensorRT {ours['engine_version']}, not {theirs['engine_version']}"
+    if ours["model"] != theirs["model"]:
+        yield f"another network: the published figure is of {theirs['model']}"
+    if _differ(ours, theirs, "shape_mode") and theirs["shape_mode"] == ShapeMode.BLOG.value:
+        yield "the published engine was tuned for its largest size, 3840x2144"
+    if _differ(ours, theirs, "cuda_graph"):
+        yield "the published run had no CUDA graph" if ours["cuda_graph"] else "no CUDA graph here"
+    if _differ(ours, theirs, "transfers"):
+        yield "transfers between host and device are in one of the two times"
+    if ours["precision"] == Precision.FP32.value and _differ(ours, theirs, "tf32"):
+        yield "TF32 was on in the published run" if theirs["tf32"] else "TF32 is on here"
+    if ours["precision"] == Precision.INT8.value and _differ(ours, theirs, "int8_method"):
+        made_up = theirs["int8_method"] == Int8Method.MADE_UP_RANGES.value
+        yield f"INT8 by {ours['int8_method']}" + (", not with made-up ranges" if made_up else "")
+
+
+def _differ(ours: pd.Series, theirs: pd.Series, name: str) -> bool:
+    """Whether both know ``name`` and it is not the same."""
+    if pd.isna(ours[name]) or pd.isna(theirs[name]):
+        return False
+    return bool(ours[name] != theirs[name])
+
+
+# Two measured sets side by side: faster, slower, same or undecided, case by case.
+
 
 CASE = ("network", "precision", "batch", "height", "width", "shape_mode")
 """What has to be the same for two rows to be of one case."""
@@ -165,7 +288,7 @@ class Comparison:
 
 
 def compare(
-    first: MeasuredSet, second: MeasuredSet, threshold: float = order.PRACTICAL
+    first: MeasuredSet, second: MeasuredSet, threshold: float = significance.PRACTICAL
 ) -> Comparison:
     """Compare ``second`` with ``first``; a smaller relative difference than ``threshold`` is none.
 
@@ -181,7 +304,7 @@ def compare(
             row = twice.iloc[0]
             cells = frame[[*keys, *IF_KNOWN]].astype(object).fillna("")
             same = frame[(cells == cells.loc[row.name]).all(axis=1)]
-            rows_named = [parts.name_of(each) for _, each in same.head(2).iterrows()]
+            rows_named = [comparable_groups.name_of(each) for _, each in same.head(2).iterrows()]
             raise InputError(
                 one.name,
                 f"{' and '.join(rows_named)} are both {row['model']} at {row['precision']}, "
@@ -306,9 +429,9 @@ def _mean(rows: tuple[Row, ...]) -> tuple[float | None, float | None, float | No
     sums = np.bincount(codes, logs)
     counts = np.bincount(codes)
     low = high = None
-    if len(names) >= resampling.FEWEST:
-        picked = resampling.draws(len(names))
-        ends = resampling.interval(sums[picked].sum(axis=1) / counts[picked].sum(axis=1))
+    if len(names) >= significance.FEWEST:
+        picked = significance.draws(len(names))
+        ends = significance.interval(sums[picked].sum(axis=1) / counts[picked].sum(axis=1))
         if ends is not None:
             low, high = (float(np.exp(end)) for end in ends)
     return float(np.exp(logs.mean())), low, high

@@ -1,4 +1,4 @@
-"""Which network is fastest, ties named as ties, and whether the order changes with size."""
+"""Which network to take: the fastest with ties named, and the Pareto front with accuracy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from benchlib.analysis import order, parts, resampling
+from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis.results import known
+from benchlib.errors import InputError
+
+# Which network is fastest, ties named as ties, and whether the order changes with size.
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,11 @@ class Swaps:
 
 def fastest(frame: pd.DataFrame, precision: str, size: str) -> Fastest | None:
     """The fastest of ``frame`` (one part) at ``precision`` and ``size``; None without rows."""
-    rows = parts.at(frame, precision, size).sort_values(["latency_ms", "model"])
+    rows = comparable_groups.at(frame, precision, size).sort_values(["latency_ms", "model"])
     if rows.empty:
         return None
     first = rows.iloc[0]
-    tied = ~order.beaten(rows)[0]
+    tied = ~significance.significantly_faster_pairs(rows)[0]
     behind = rows.loc[~tied, "latency_ms"]
     return Fastest(
         precision=precision,
@@ -68,8 +72,8 @@ def table(frame: pd.DataFrame) -> tuple[Fastest, ...]:
     """Which network to pick: :func:`fastest` for every precision and size of ``frame``."""
     found = (
         fastest(frame, precision, size)
-        for precision in parts.precisions(frame)
-        for size in parts.sizes(parts.at(frame, precision))
+        for precision in comparable_groups.precisions(frame)
+        for size in comparable_groups.sizes(comparable_groups.at(frame, precision))
     )
     return tuple(one for one in found if one is not None)
 
@@ -79,8 +83,8 @@ def swaps(frame: pd.DataFrame, precision: str) -> Swaps | None:
 
     Only networks that have both sizes are compared.
     """
-    rows = parts.at(frame, precision)
-    sizes = parts.sizes(rows)
+    rows = comparable_groups.at(frame, precision)
+    sizes = comparable_groups.sizes(rows)
     if len(sizes) < 2:
         return None
     small, large = (rows[rows["resolution"] == size].set_index("model") for size in _ends(sizes))
@@ -89,9 +93,9 @@ def swaps(frame: pd.DataFrame, precision: str) -> Swaps | None:
     turned = [pair for pair in combinations(range(len(models)), 2) if product[pair] < 0]
     certain = int(np.count_nonzero(np.triu(product)))
     low = high = None
-    if len(models) >= resampling.FEWEST:
-        picked = resampling.draws(len(models))
-        ends = resampling.interval(
+    if len(models) >= significance.FEWEST:
+        picked = significance.draws(len(models))
+        ends = significance.interval(
             np.array([_share(product[np.ix_(some, some)]) for some in picked])
         )
         low, high = ends or (None, None)
@@ -112,12 +116,128 @@ def _ends(sizes: list[str]) -> tuple[str, str]:
     return sizes[0], sizes[-1]
 
 
-def _signs(rows: pd.DataFrame) -> resampling.Array:
+def _signs(rows: pd.DataFrame) -> significance.Array:
     """-1 where row i beats row j for certain, 1 where j beats i, 0 for a tie."""
-    wins = order.beaten(rows)
+    wins = significance.significantly_faster_pairs(rows)
     return wins.T.astype(float) - wins
 
 
-def _share(product: resampling.Array) -> float:
+def _share(product: significance.Array) -> float:
     certain = np.count_nonzero(product)
     return float(np.count_nonzero(product < 0) / certain) if certain else float("nan")
+
+
+# Accuracy against latency: who is beaten by nobody, and whom to take under given terms.
+#
+# Dominance is called only when intervals part. Accuracies are the literature's and two metrics
+# are never ranked together.
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A network that meets the terms; ``tied`` says that nothing parts it from the fastest.
+
+    ``low_ms`` and ``high_ms`` bound ``latency_ms`` and are None when not known, ``accuracy``
+    (percent) likewise.
+    """
+
+    model: str
+    latency_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    accuracy: float | None
+    tied: bool
+
+
+def front(frame: pd.DataFrame, task: str) -> tuple[str, ...]:
+    """Networks of ``task`` that no other beats for certain, fastest first.
+
+    ``frame`` holds one row per network, thus one part at one precision and size; networks
+    without an accuracy are left out. Raises :class:`InputError` when a network stands in it
+    twice or the task's accuracies are of several metrics.
+    """
+    rows = frame[(frame["task"] == task) & frame["accuracy"].notna()]
+    rows = rows[rows["latency_ms"].notna()]
+    _check(rows, metrics=1)
+    leading = rows[undominated(rows)].sort_values(["latency_ms", "model"])
+    return tuple(leading["model"])
+
+
+def undominated(rows: pd.DataFrame) -> pd.Series:
+    """True for rows that no other beats: is at least as accurate and certainly faster.
+
+    Two networks of one accuracy and tied times are both kept. One timed without its classifier
+    neither leads nor beats another: its accuracy takes more time than its row says.
+    """
+    accuracy = rows["accuracy"].to_numpy(float)
+    whole = ~comparable_groups.without_classifier(rows["model"]).to_numpy(bool)
+    beaten = (
+        significance.significantly_faster_pairs(rows, threshold=0.0)
+        & (accuracy[:, None] >= accuracy)
+        & whole[:, None]
+    )
+    return pd.Series(whole & ~beaten.any(axis=0), index=rows.index, dtype=bool)
+
+
+def choose(
+    rows: pd.DataFrame,
+    *,
+    most_ms: float | None = None,
+    least_accuracy: float | None = None,
+    metric: str | None = None,
+) -> tuple[Pick, ...]:
+    """Networks of ``rows`` (one per network) that meet the terms, fastest first.
+
+    ``most_ms`` bounds the median latency of a batch. ``least_accuracy`` is in percent; with it
+    or with ``metric``, networks without such an accuracy are left out, and those of
+    :func:`passed_over`. Raises :class:`InputError` for an accuracy asked for without a metric
+    where there are several.
+    """
+    _check(rows, metrics=None)
+    some = rows.dropna(subset=["latency_ms"])
+    some = some[~some["model"].isin(passed_over(some, least_accuracy, metric))]
+    if metric is not None:
+        some = some[some["accuracy_metric"] == metric]
+    if least_accuracy is not None:
+        some = some[some["accuracy"] >= least_accuracy]
+        _check(some, metrics=1)
+    if most_ms is not None:
+        some = some[some["latency_ms"] <= most_ms]
+    some = some.sort_values(["latency_ms", "model"])
+    tied = ~significance.significantly_faster_pairs(some)[0] if len(some) else []
+    return tuple(
+        Pick(
+            model=str(row["model"]),
+            latency_ms=float(row["latency_ms"]),
+            low_ms=known(row["latency_ci_low_ms"]),
+            high_ms=known(row["latency_ci_high_ms"]),
+            accuracy=known(row["accuracy"]),
+            tied=bool(level),
+        )
+        for (_, row), level in zip(some.iterrows(), tied, strict=True)
+    )
+
+
+def passed_over(
+    rows: pd.DataFrame, least_accuracy: float | None, metric: str | None
+) -> tuple[str, ...]:
+    """Networks of ``rows`` that no accuracy can be asked of: its classifier was not timed.
+
+    None where none is asked for.
+    """
+    if least_accuracy is None and metric is None:
+        return ()
+    return tuple(
+        sorted(rows.loc[comparable_groups.without_classifier(rows["model"]), "model"].unique())
+    )
+
+
+def _check(rows: pd.DataFrame, metrics: int | None) -> None:
+    twice = rows.loc[rows["model"].duplicated(), "model"]
+    if len(twice):
+        raise InputError(
+            "results", f"{twice.iloc[0]} stands in the rows twice; take one precision and size"
+        )
+    several = sorted(rows["accuracy_metric"].dropna().unique())
+    if metrics is not None and len(several) > metrics:
+        raise InputError("metric", f"{' and '.join(several)} cannot be ranked together; name one")

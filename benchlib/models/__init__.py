@@ -1,1 +1,1 @@
-"""What is measured: the line-up, one file per paper, and what each network costs."""
+"""What is measured: the line-up, what each network costs, a user's own file."""

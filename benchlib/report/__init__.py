@@ -1,1 +1,1 @@
-"""How it is shown: theme, figures, tables, HTML."""
+"""How it is shown: figures, tables, the page."""

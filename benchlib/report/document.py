@@ -1,4 +1,4 @@
-"""The report's sections: what ``report.ipynb`` calls, one line per cell."""
+"""What the notebooks call, one line per cell: the report's sections and the line-up's."""
 
 from __future__ import annotations
 
@@ -6,31 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchlib.analysis import layer_times, wording
-from benchlib.analysis.measured import MeasuredSet, load
-from benchlib.case import Engine, Status
+from benchlib.analysis import roofline, wording
+from benchlib.analysis.results import MeasuredSet, load
+from benchlib.case import Engine, Status, resolution
 from benchlib.errors import InputError
-from benchlib.report import definition, doubts, methods, theme
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import (
-    accuracy,
-    fps,
-    heatmap,
-    latencymodel,
-    layertimes,
-    roofline,
-    speedup,
-    spread,
-    work,
-)
-from benchlib.report.findings import findings_section
-from benchlib.report.int8_section import int8_section
-from benchlib.report.section import Bullets, Files, Heading, Part, Section, Styles, Words
-from benchlib.report.sidebyside import side_by_side
-from benchlib.report.tables import environment, failures, grid, latency, precision
-from benchlib.report.tables import layertimes as layertimes_table
+from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
+from benchlib.report import methods, sections, style
+from benchlib.report.figures import accuracy, fps, layer_times, scatter, tiles
+from benchlib.report.parts import Bullets, Files, Heading, Part, Section, Styles, Words
+from benchlib.report.sections import findings_section, int8_section, side_by_side
+from benchlib.report.style import Absent, Drawing
+from benchlib.report.tables import grid, latency, lineup
 from benchlib.report.tables.grid import Table
+from benchlib.report.tables.lineup import Record
 from benchlib.report.view import View, on_cpu, slug, title, views
+
+# The report's sections: what ``report.ipynb`` calls, one line per cell.
+
 
 Draw = Callable[[View], Drawing | Absent]
 
@@ -80,11 +72,11 @@ class Document:
 
     def grid_of_speeds(self) -> Section:
         """The heat map of every view."""
-        return self._per_view("heatmap", lambda view: [heatmap.draw(view)])
+        return self._per_view("heatmap", lambda view: [tiles.draw_fps(view)])
 
     def speedups(self) -> Section:
         """Gains over FP32 of every view."""
-        return self._per_view("speedup", lambda view: [speedup.draw(view)])
+        return self._per_view("speedup", lambda view: [fps.speedup_draw(view)])
 
     def accuracies(self) -> Section:
         """Accuracy against latency, a figure per metric."""
@@ -92,37 +84,37 @@ class Document:
 
     def work(self) -> Section:
         """Latency against multiply-accumulates."""
-        return self._per_view("work", lambda view: [work.draw(view)])
+        return self._per_view("work", lambda view: [scatter.draw_work(view)])
 
     def roofline(self) -> Section:
         """What each network reaches of what the card could do."""
-        return self._per_view("roofline", lambda view: [roofline.draw(view)])
+        return self._per_view("roofline", lambda view: [scatter.draw_roofline(view)])
 
     def layer_times(self) -> Section:
         """Where each engine's time goes, for the views whose layers were timed."""
         parts: list[Part | None] = []
         for one in self.sets:
             for view in views(one):
-                found = layer_times.breakdowns(view.usable, one)
+                found = roofline.breakdowns(view.usable, one)
                 names = view.drawable()
-                drawn = layertimes.draw(names, layer_times.breakdowns(names.usable, one))
+                drawn = layer_times.draw(names, roofline.breakdowns(names.usable, one))
                 if isinstance(drawn, Absent):
                     parts.append(replace(drawn, label=view.label))
                     continue
                 parts += [
                     self._heading(view, "layertimes"),
                     saved(drawn, self.figures_dir),
-                    layertimes_table.build(view, found),
+                    latency.build_layer_times(view, found),
                 ]
         return Section.of(parts)
 
     def latency_model(self) -> Section:
         """A fixed cost and a cost per megapixel, network by network."""
-        return self._per_view("model", lambda view: [latencymodel.draw(view)])
+        return self._per_view("model", lambda view: [scatter.draw_latency_model(view)])
 
     def spread(self) -> Section:
         """Intervals and verdicts, cell by cell."""
-        return self._per_view("spread", lambda view: [spread.draw(view)])
+        return self._per_view("spread", lambda view: [tiles.draw_spread(view)])
 
     def latencies(self) -> Section:
         """The table of every view with the box that says what its numbers hold.
@@ -136,14 +128,14 @@ class Document:
             if self.tables_dir:
                 names = grid.save(table, Path(self.tables_dir))
                 parts.append(Files("The same table, beside this page:", names))
-            parts.append(definition.box(view))
+            parts.append(methods.box(view))
         return Section.of(parts)
 
     def precisions(self) -> Section:
         """Asked against got, for the views that know it."""
         unknown = "the share of layers in each precision is not known."
         return Section.of(
-            precision.build(view, one) or Words(f"{view.label}: {unknown}", "absent")
+            latency.build_precision(view, one) or Words(f"{view.label}: {unknown}", "absent")
             for one in self.sets
             for view in views(one)
         )
@@ -156,14 +148,14 @@ class Document:
         """Every row that failed, was skipped or is doubted, with its reason."""
         parts: list[Part | None] = []
         for one in self.sets:
-            built = failures.build(title(one), one.frame)
+            built = latency.build_failures(title(one), one.frame)
             none = Words(f"{title(one)}: no row failed, was skipped or is doubted.")
-            parts += [built, doubts.legend(one)] if built.rows else [none]
+            parts += [built, sections.legend(one)] if built.rows else [none]
         return Section.of(parts)
 
     def environments(self) -> Table:
         """The surroundings of all sets side by side."""
-        return environment.build(self.sets)
+        return sections.environment_table(self.sets)
 
     def side_by_side(self) -> Section:
         """Sets against each other and beside published figures."""
@@ -212,7 +204,7 @@ def saved(drawn: Drawing | Absent, figures_dir: str) -> Drawing | Absent:
 
 
 def _fps(view: View) -> list[Drawing | Absent]:
-    each = [fps.draw(view, word) for word in view.precisions]
+    each = [fps.fps_draw(view, word) for word in view.precisions]
     return each if len(each) == 1 else [*each, fps.panels(view)]
 
 
@@ -227,7 +219,7 @@ def _overview(one: MeasuredSet) -> list[Part | None]:
     frame = one.frame
     good = int((frame["status"] == Status.OK.value).sum())
     sizes = [wording.size(size) for size in frame["resolution"].cat.categories]
-    words = [theme.precision_label(word) for word in views(one)[0].precisions] if good else []
+    words = [style.precision_label(word) for word in views(one)[0].precisions] if good else []
     devices = wording.listed(sorted(set(frame["device"].dropna()))) or "a device not recorded"
     facts = (
         f"{wording.plural(frame['model'].nunique(), 'network')}, "
@@ -263,3 +255,54 @@ def _cpu(one: MeasuredSet) -> str:
     name = one.environment.get("cpu") or "a CPU not recorded"
     cores = one.environment.get("cpu_cores")
     return f"{name}, {wording.plural(int(cores), 'core')}" if cores else str(name)
+
+
+# The sections of the line-up page: what ``lineup.ipynb`` calls, one line per cell.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LineUp:
+    """The networks at several sizes, one sequence of records per size.
+
+    ``figures_dir`` is where figures are saved as well; nowhere when it is empty.
+    """
+
+    sizes: tuple[tuple[Record, ...], ...]
+    figures_dir: str = ""
+
+    def table(self) -> Table:
+        """Cost and published accuracy at the first size."""
+        return lineup.costs(self.sizes[0])
+
+    def facts(self) -> Table:
+        """Where the graphs end, and whose the accuracies are."""
+        return lineup.facts(self.sizes[0])
+
+    def work(self) -> Drawing | Absent:
+        """GMACs against megapixels."""
+        every = [row for rows in self.sizes for row in rows]
+        return saved(accuracy.work(every), self.figures_dir)
+
+    def accuracies(self) -> Section:
+        """Accuracy against parameters, a figure per task: their metrics do not compare."""
+        drawn = [accuracy.accuracy(self.sizes[0], task) for task in (CLASSIFICATION, SEGMENTATION)]
+        return Section.of(saved(one, self.figures_dir) for one in drawn)
+
+
+def read_lineup(models: Sequence[str], resolutions: Sequence[str], figures_dir: str = "") -> LineUp:
+    """Count ``models`` (all of the line-up when empty) at each ``WIDTHxHEIGHT``.
+
+    Raises :class:`InputError` for an unknown network or size, or when no size is given.
+    """
+    if not resolutions:
+        raise InputError("resolutions", "no size was given; give at least one, like 640x480")
+    sizes = (resolution(size) for size in resolutions)
+    return LineUp(
+        tuple(lineup.read_all(models, height, width) for height, width in sizes),
+        figures_dir,
+    )
+
+
+def lineup_styles() -> Styles:
+    """The style of tables and figures; the first thing the notebook shows."""
+    return Styles()

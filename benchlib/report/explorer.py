@@ -1,4 +1,4 @@
-"""The controls of ``explore.ipynb``: choose rows, see the report's own figures of them."""
+"""Which network to take, in words: what :func:`benchlib.analysis.ranking.choose` found."""
 
 from __future__ import annotations
 
@@ -7,23 +7,50 @@ from dataclasses import dataclass, replace
 
 import ipywidgets as widgets
 
-from benchlib.analysis import pareto, wording
-from benchlib.analysis.measured import MeasuredSet
+from benchlib.analysis import ranking, wording
+from benchlib.analysis.ranking import Pick
+from benchlib.analysis.results import MeasuredSet
 from benchlib.errors import InputError
-from benchlib.report import picker, theme
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import (
-    accuracy,
-    fps,
-    heatmap,
-    latencymodel,
-    scatter,
-    speedup,
-    spread,
-    work,
-)
-from benchlib.report.section import Styles, Words
+from benchlib.report import style
+from benchlib.report.figures import accuracy, fps, scatter, tiles
+from benchlib.report.parts import Bullets, Section, Styles, Words
+from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, views
+from benchlib.stats import rounding
+
+# Which network to take, in words: what :func:`benchlib.analysis.ranking.choose` found.
+
+
+def section(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str] = ()) -> Section:
+    """The picks, fastest first, as a sentence and a list.
+
+    ``cut`` are networks that were passed over because the classifier of their accuracy was not
+    timed.
+    """
+    where = f"{style.precision_label(precision)} at {wording.size(size)}"
+    names = wording.listed(list(cut))
+    passed = Words(f"Left out: {names}, timed without the classifier that the accuracy needs.")
+    left_out = passed if cut else None
+    if not picks:
+        return Section.of([Words(f"No network meets these terms in {where}."), left_out])
+    best = [one.model for one in picks if one.tied]
+    verb = "is fastest" if len(best) == 1 else "are tied for fastest"
+    return Section.of(
+        [
+            Words(f" {verb} in {where}.", strong=wording.listed(best)),
+            Bullets(tuple(map(_line, picks)), ordered=True),
+            left_out,
+        ]
+    )
+
+
+def _line(one: Pick) -> str:
+    accuracy = "" if one.accuracy is None else f", accuracy {wording.short(one.accuracy)} %"
+    return f"{one.model}: {rounding.interval(one.latency_ms, one.low_ms, one.high_ms)} ms{accuracy}"
+
+
+# The controls of ``explore.ipynb``: choose rows, see the report's own figures of them.
+
 
 ALL = "all"
 _LAYOUT = {"width": "32em"}
@@ -44,12 +71,12 @@ class Choice:
 
 FIGURES: Mapping[str, Callable[[View, Choice], Drawing | Absent]] = {
     "FPS against size": lambda view, _: _one_or_all(view),
-    "Heat map of FPS": lambda view, _: heatmap.draw(view),
+    "Heat map of FPS": lambda view, _: tiles.draw_fps(view),
     "Accuracy against latency": lambda view, _: _accuracy(view),
-    "Speed-up against FP32": lambda view, _: speedup.draw(view),
-    "Latency against GMACs": lambda view, _: work.draw(view),
-    "Fixed cost and cost per megapixel": lambda view, _: latencymodel.draw(view),
-    "Intervals and verdicts": lambda view, _: spread.draw(view),
+    "Speed-up against FP32": lambda view, _: fps.speedup_draw(view),
+    "Latency against GMACs": lambda view, _: scatter.draw_work(view),
+    "Fixed cost and cost per megapixel": lambda view, _: scatter.draw_latency_model(view),
+    "Intervals and verdicts": lambda view, _: tiles.draw_spread(view),
     "Two columns of your choice": lambda view, choice: scatter.draw(view, choice.x, choice.y),
 }
 
@@ -58,7 +85,7 @@ def narrowed(view: View, choice: Choice) -> View:
     """The rows of ``view`` that ``choice`` keeps; FP32 stays where a speed-up needs it."""
     frame = view.frame
     if choice.families:
-        named = frame["family"].where(frame["family"].isin(theme.FAMILIES), theme.OTHER)
+        named = frame["family"].where(frame["family"].isin(style.FAMILIES), style.OTHER)
         frame = frame[named.isin(choice.families)]
     if choice.precision != ALL:
         keep = frame["precision"] == choice.precision
@@ -155,7 +182,7 @@ class Explorer:
         """Give the controls what the chosen set has."""
         view = self.view
         self._quiet = True
-        words = [(theme.precision_label(word), word) for word in view.precisions]
+        words = [(style.precision_label(word), word) for word in view.precisions]
         self._precision.options = [("All", ALL), *words]
         self._precision.value = ALL
         sizes = [(wording.size(size), size) for size in view.sizes]
@@ -182,18 +209,18 @@ class Explorer:
         kept = narrowed(view, replace(choice, precision=ALL, size=ALL)).at(precision, size)
         least, metric = self._least.value or None, self._metric.value
         try:
-            picks = pareto.choose(
+            picks = ranking.choose(
                 kept, most_ms=self._limit.value or None, least_accuracy=least, metric=metric
             )
         except InputError as error:  # an accuracy asked for, without saying of what
             self.picks.value = Words(error.problem)._repr_html_()
             return
-        cut = pareto.passed_over(kept, least, metric)
-        self.picks.value = picker.section(picks, precision, size, cut)._repr_html_()
+        cut = ranking.passed_over(kept, least, metric)
+        self.picks.value = section(picks, precision, size, cut)._repr_html_()
 
 
 def _one_or_all(view: View) -> Drawing | Absent:
-    return fps.draw(view, view.precisions[0]) if len(view.precisions) == 1 else fps.panels(view)
+    return fps.fps_draw(view, view.precisions[0]) if len(view.precisions) == 1 else fps.panels(view)
 
 
 def _accuracy(view: View) -> Drawing | Absent:

@@ -15,7 +15,7 @@ import nbformat
 from nbconvert import HTMLExporter
 
 from benchlib.errors import InputError
-from benchlib.report.section import TEMPLATES
+from benchlib.report.parts import TEMPLATES
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """A view: the rows of one measured set that may stand in one figure or table.
 
-What may be compared is :mod:`benchlib.analysis.parts`' to say; each part is drawn by itself,
-with INT8 methods beside each other.
+What may be compared is :mod:`benchlib.analysis.comparable_groups`' to say; each part is drawn by
+itself, with INT8 methods beside each other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchlib.analysis import parts, wording
-from benchlib.analysis.measured import MeasuredSet, usable
+from benchlib.analysis import comparable_groups, wording
+from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Engine, Status, Verdict
-from benchlib.report import theme
+from benchlib.report import style
 
 REBUILT = " (reconstruction)"
 
@@ -51,12 +51,12 @@ class View:
     @property
     def precisions(self) -> list[str]:
         """The precisions with a usable row, in order."""
-        return parts.precisions(self.usable)
+        return comparable_groups.precisions(self.usable)
 
     @property
     def sizes(self) -> list[str]:
         """The image sizes with a usable row, ``WIDTHxHEIGHT``, smallest first."""
-        return parts.sizes(self.usable)
+        return comparable_groups.sizes(self.usable)
 
     @property
     def batch(self) -> int:
@@ -74,14 +74,14 @@ class View:
 
     def at_plain(self, precision: str) -> MeasuredSet:
         """The usable rows at one precision as a set where ``int8/qdq`` is plain ``int8`` again."""
-        rows = self.at(precision).assign(precision=parts.base(precision)[0])
+        rows = self.at(precision).assign(precision=comparable_groups.base(precision)[0])
         return MeasuredSet(self.label, rows, self.environment, self.published)
 
     def drawable(self) -> View:
         """This view with names that the figures' fonts can draw and that fit beside the axes."""
         names: dict[str, str] = {}
         for model in sorted(set(self.frame["model"])):
-            name = theme.drawable(model)
+            name = style.drawable(model)
             if len(name) > _LONGEST_DRAWN:
                 name = f"{name[: _LONGEST_DRAWN // 2]}…{name[-(_LONGEST_DRAWN // 2) :]}"
             if name in names.values():
@@ -89,9 +89,9 @@ class View:
             names[model] = name
         return replace(self, frame=self.frame.assign(model=self.frame["model"].map(names)))
 
-    def looks(self) -> dict[str, theme.Look]:
+    def looks(self) -> dict[str, style.Look]:
         """How to draw each network; the same in every figure of this view."""
-        return theme.looks(self.frame)
+        return style.looks(self.frame)
 
     def remarks(self, precision: str | None = None, *, hollow: bool = False) -> str:
         """What a reader of a figure has to know of the rows behind it, as sentences.
@@ -125,7 +125,7 @@ class View:
 
 def views(measured: MeasuredSet) -> tuple[View, ...]:
     """The parts of ``measured`` to draw by themselves, largest first; none for no rows."""
-    return tuple(_view(measured, part) for part in parts.side_by_side(measured.frame))
+    return tuple(_view(measured, part) for part in comparable_groups.side_by_side(measured.frame))
 
 
 def on_cpu(measured: MeasuredSet | View) -> bool:
@@ -148,7 +148,7 @@ def title(measured: MeasuredSet) -> str:
 
 def shown(model: str) -> str:
     """The network's name, with a word behind it where the network is rebuilt from guesses."""
-    rebuilt = str(model).removesuffix("@stride") in parts.reconstructions()
+    rebuilt = str(model).removesuffix("@stride") in comparable_groups.reconstructions()
     return f"{model}{REBUILT}" if rebuilt else model
 
 
@@ -168,7 +168,7 @@ def _is(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def _view(measured: MeasuredSet, part: parts.Part) -> View:
+def _view(measured: MeasuredSet, part: comparable_groups.Part) -> View:
     batch = f"batch {part.frame['batch'].iloc[0]:.0f}"
     said = part.label or batch
     return View(

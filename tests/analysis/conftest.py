@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchlib.analysis.finding import Finding
-from benchlib.analysis.measured import MeasuredSet, complete, load
+from benchlib.analysis.claims.catalogue import Finding
+from benchlib.analysis.results import MeasuredSet, complete, load
 
 Rows = list[dict[str, Any]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchlib.analysis import claims, findings
-from benchlib.analysis.findings import Answer
+from benchlib.analysis.claims import catalogue, findings
+from benchlib.analysis.claims.catalogue import Answer
 
 MODELS = [f"net{index:03}" for index in range(12)]
 GAIN = {"fp32": 1.0, "fp16": 2.0, "int8": 4.0}
@@ -31,7 +31,7 @@ def _with_work(index, megapixels):
 class TestWork:
     def test_refuted_when_time_follows_work(self, grid, headline):
         frame = grid(MODELS, lambda i, p, mp: (1 + i) * mp / GAIN[p], extra=_with_work)
-        one = headline(findings.findings(frame), claims.WORK)
+        one = headline(findings.findings(frame), catalogue.WORK)
         assert (one.verdict, one.n) == (Answer.REFUTED, 12)
         assert one.estimate == pytest.approx(1.0)
 
@@ -43,7 +43,7 @@ class TestWork:
             sizes=ONE_SIZE,
             extra=_with_work,
         )
-        assert _answer(headline, frame, claims.WORK) is Answer.SUPPORTED
+        assert _answer(headline, frame, catalogue.WORK) is Answer.SUPPORTED
 
     def test_partly_when_it_holds_at_one_precision_only(self, grid, headline):
         frame = grid(
@@ -53,11 +53,11 @@ class TestWork:
             sizes=ONE_SIZE,
             extra=_with_work,
         )
-        assert _answer(headline, frame, claims.WORK) is Answer.PARTLY
+        assert _answer(headline, frame, catalogue.WORK) is Answer.PARTLY
 
     def test_cant_tell_from_seven_networks(self, grid, headline):
         frame = grid(MODELS[:7], lambda i, p, mp: (1 + i) * mp, extra=_with_work)
-        one = headline(findings.findings(frame), claims.WORK)
+        one = headline(findings.findings(frame), catalogue.WORK)
         assert (one.verdict, one.estimate) == (Answer.CANT_TELL, None)
         assert "7 networks" in one.sentence and "8 or more" in one.sentence
 
@@ -65,17 +65,17 @@ class TestWork:
 class TestOrder:
     def test_supported_when_another_is_fastest_on_the_large_image(self, grid, headline):
         frame = grid(["a", "b", "c"], lambda i, p, mp: 1 + mp if i else 0.5 + 2 * mp)
-        one = headline(findings.findings(frame), claims.ORDER)
+        one = headline(findings.findings(frame), catalogue.ORDER)
         assert one.verdict is Answer.SUPPORTED
         assert "a at 640×480, b and c at 3840×2144" in one.sentence
 
     def test_partly_when_only_those_behind_change_places(self, grid, headline):
         frame = grid(["a", "b", "c"], lambda i, p, mp: [0.1, 1 + mp, 0.5 + 2 * mp][i])
-        assert _answer(headline, frame, claims.ORDER) is Answer.PARTLY
+        assert _answer(headline, frame, catalogue.ORDER) is Answer.PARTLY
 
     def test_refuted_when_nothing_changes(self, grid, headline):
         frame = grid(["a", "b", "c"], lambda i, p, mp: (1 + i) * mp)
-        assert _answer(headline, frame, claims.ORDER) is Answer.REFUTED
+        assert _answer(headline, frame, catalogue.ORDER) is Answer.REFUTED
 
     def test_a_change_within_the_intervals_is_none_and_refutes_nothing(self, grid, headline):
         frame = grid(
@@ -83,15 +83,15 @@ class TestOrder:
             lambda i, p, mp: [1.0, 1.1, 3.0][i] if mp < 1 else [1.1, 1.0, 3.0][i],
             extra=lambda index, megapixels: {"half": 0.06},
         )
-        one = headline(findings.findings(frame), claims.ORDER)
+        one = headline(findings.findings(frame), catalogue.ORDER)
         assert one.verdict is Answer.CANT_TELL
         assert "only 2 of 3 pairs of networks differ for certain" in one.sentence
 
     def test_cant_tell_from_one_size_or_two_networks(self, grid, headline):
         one_size = grid(["a", "b", "c"], lambda i, p, mp: 1.0 + i, sizes=ONE_SIZE)
         two = grid(["a", "b"], lambda i, p, mp: 1.0 + i)
-        assert _answer(headline, one_size, claims.ORDER) is Answer.CANT_TELL
-        assert _answer(headline, two, claims.ORDER) is Answer.CANT_TELL
+        assert _answer(headline, one_size, catalogue.ORDER) is Answer.CANT_TELL
+        assert _answer(headline, two, catalogue.ORDER) is Answer.CANT_TELL
 
 
 class TestPick:
@@ -107,11 +107,11 @@ class TestPick:
     )
     def test_by_who_is_fastest(self, grid, headline, times, answer):
         frame = grid(self.NAMES, lambda i, p, mp: float(times[p][i]), precisions=list(times))
-        assert _answer(headline, frame, claims.PICK) is answer
+        assert _answer(headline, frame, catalogue.PICK) is answer
 
     def test_cant_tell_when_they_were_not_measured(self, grid, headline):
         frame = grid(["a", "b", "c"], lambda i, p, mp: 1.0 + i)
-        assert _answer(headline, frame, claims.PICK) is Answer.CANT_TELL
+        assert _answer(headline, frame, catalogue.PICK) is Answer.CANT_TELL
 
 
 class TestGain:
@@ -123,34 +123,34 @@ class TestGain:
         frame = grid(
             MODELS, lambda i, p, mp: mp / (1 if p == "fp32" else 4.0 if i < inside else 1.2)
         )
-        assert _answer(headline, frame, claims.INT8) is answer
+        assert _answer(headline, frame, catalogue.INT8) is answer
 
     def test_cant_tell_from_five_networks_or_without_fp32(self, grid, headline):
         few = grid(MODELS[:5], lambda i, p, mp: mp / GAIN[p])
         no_base = grid(MODELS, lambda i, p, mp: mp / GAIN[p], precisions=["fp16", "int8"])
-        assert _answer(headline, few, claims.INT8) is Answer.CANT_TELL
-        assert _answer(headline, no_base, claims.FP16) is Answer.CANT_TELL
+        assert _answer(headline, few, catalogue.INT8) is Answer.CANT_TELL
+        assert _answer(headline, no_base, catalogue.FP16) is Answer.CANT_TELL
 
 
 class TestCurve:
     def test_refuted_by_a_line(self, grid, headline):
         frame = grid(MODELS, lambda i, p, mp: 0.5 + (1 + i) * mp)
-        one = headline(findings.findings(frame), claims.CURVE)
+        one = headline(findings.findings(frame), catalogue.CURVE)
         assert one.verdict is Answer.REFUTED
         assert one.estimate == pytest.approx(0, abs=1e-9)
 
     def test_supported_by_what_no_line_fits(self, grid, headline):
         steps = {0.3072: 1.0, 0.786432: 1.0, 2.02752: 9.0, 8.23296: 9.0}
         frame = grid(MODELS, lambda i, p, mp: steps[round(mp, 6)])
-        assert _answer(headline, frame, claims.CURVE) is Answer.SUPPORTED
+        assert _answer(headline, frame, catalogue.CURVE) is Answer.SUPPORTED
 
     def test_partly_when_half_the_networks_follow_a_line(self, grid, headline):
         frame = grid(MODELS, lambda i, p, mp: 1 + mp if i % 2 else (1.0 if mp < 1 else 9.0))
-        assert _answer(headline, frame, claims.CURVE) is Answer.PARTLY
+        assert _answer(headline, frame, catalogue.CURVE) is Answer.PARTLY
 
     def test_cant_tell_from_two_sizes(self, grid, headline):
         frame = grid(MODELS, lambda i, p, mp: 1 + mp, sizes=((480, 640), (768, 1024)))
-        assert _answer(headline, frame, claims.CURVE) is Answer.CANT_TELL
+        assert _answer(headline, frame, catalogue.CURVE) is Answer.CANT_TELL
 
 
 class TestWhatTheBlogDidNotAsk:
@@ -160,12 +160,12 @@ class TestWhatTheBlogDidNotAsk:
     )
     def test_int8_against_fp16(self, grid, headline, slow, answer):
         frame = grid(MODELS, lambda i, p, mp: 1.5 if p == "int8" and i < slow else 1.0)
-        assert _answer(headline, frame, claims.INT8_FP16) is answer
+        assert _answer(headline, frame, catalogue.INT8_FP16) is answer
 
     @pytest.mark.parametrize(("fixed", "answer"), [(2.0, Answer.SUPPORTED), (0.01, Answer.REFUTED)])
     def test_fixed_cost(self, grid, headline, fixed, answer):
         frame = grid(MODELS, lambda i, p, mp: fixed + mp)
-        assert _answer(headline, frame, claims.FIXED) is answer
+        assert _answer(headline, frame, catalogue.FIXED) is answer
 
     @pytest.mark.parametrize(("slow", "answer"), [(9, Answer.REFUTED), (1, Answer.SUPPORTED)])
     def test_rate_of_families(self, grid, headline, slow, answer):
@@ -174,7 +174,7 @@ class TestWhatTheBlogDidNotAsk:
             lambda i, p, mp: mp * (slow if i % 3 == 0 else 1),
             extra=lambda i, mp: {"family": "ABC"[i % 3], "gmacs": mp},
         )
-        assert _answer(headline, frame, claims.RATE) is answer
+        assert _answer(headline, frame, catalogue.RATE) is answer
 
     def test_activations(self, grid, headline):
         order = [7, 2, 11, 0, 9, 4, 1, 10, 5, 8, 3, 6]
@@ -183,7 +183,7 @@ class TestWhatTheBlogDidNotAsk:
             lambda i, p, mp: (1 + order[i]) * mp,
             extra=lambda i, mp: {"gmacs": (1 + i) * mp, "mactivations": (1 + order[i]) * mp},
         )
-        assert _answer(headline, frame, claims.ACTIVATIONS) is Answer.SUPPORTED
+        assert _answer(headline, frame, catalogue.ACTIVATIONS) is Answer.SUPPORTED
 
     def test_nothing_is_told_of_a_count_that_does_not_vary(self, grid, headline):
         frame = grid(
@@ -191,15 +191,15 @@ class TestWhatTheBlogDidNotAsk:
             lambda i, p, mp: (1 + i) * mp,
             extra=lambda i, mp: {"gmacs": (1 + i) * mp, "mactivations": mp},
         )
-        one = headline(findings.findings(frame), claims.ACTIVATIONS)
+        one = headline(findings.findings(frame), catalogue.ACTIVATIONS)
         assert one.verdict is Answer.CANT_TELL
         assert "nan" not in one.sentence
 
     def test_energy_is_spoken_of_only_where_there_is_any(self, grid, headline):
         plain = grid(MODELS, lambda i, p, mp: 1.0 + i)
-        assert all(one.claim != claims.ENERGY for one in findings.findings(plain))
+        assert all(one.claim != catalogue.ENERGY for one in findings.findings(plain))
         frame = grid(MODELS, lambda i, p, mp: 1.0 + i, extra=lambda i, mp: {"energy_mj": 5.0 + i})
-        assert _answer(headline, frame, claims.ENERGY) is Answer.SUPPORTED
+        assert _answer(headline, frame, catalogue.ENERGY) is Answer.SUPPORTED
 
     def test_suspect_rows_are_used_counted_and_explained(self, grid, headline):
         frame = grid(
@@ -207,7 +207,7 @@ class TestWhatTheBlogDidNotAsk:
             lambda i, p, mp: 1.0 + i,
             extra=lambda i, mp: {"verdict": "SUSPECT", "reasons": "drift;spread"} if i < 3 else {},
         )
-        one = headline(findings.findings(frame), claims.DOUBT)
+        one = headline(findings.findings(frame), catalogue.DOUBT)
         assert (one.verdict, one.estimate, one.n) == (Answer.PARTLY, 0.25, 144)
         assert "drift 36×" in one.sentence
 
@@ -215,7 +215,7 @@ class TestWhatTheBlogDidNotAsk:
 def test_a_set_without_a_good_row_gets_an_answer_for_every_claim(grid):
     frame = grid(["a"], lambda i, p, mp: 1.0, extra=lambda i, mp: {"verdict": "INVALID"})
     found = findings.findings(frame)
-    assert {one.claim for one in found} == set(claims.BLOG)
+    assert {one.claim for one in found} == set(catalogue.BLOG)
     assert {one.verdict for one in found} == {Answer.CANT_TELL}
     assert findings.lines(found)
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from benchlib.analysis import literature, parts
+from benchlib.analysis import comparable_groups
+from benchlib.analysis import compare as analysis_compare
 from benchlib.analysis.compare import Outcome, compare
 from benchlib.errors import InputError
 
@@ -135,7 +136,7 @@ class TestLiterature:
             **{"device": "NVIDIA H200", "engine_version": "10.16.1", "cuda_graph": True},
             **{"transfers": False, "tf32": False},
         )
-        (found,) = literature.beside(measured([ours]), published)
+        (found,) = analysis_compare.beside_published(measured([ours]), published)
         assert (found.published_model, found.published_ms) == ("fast_scnn_blog", 1.03)
         assert found.ratio == pytest.approx(0.2)
         assert found.reasons == (
@@ -154,10 +155,10 @@ class TestLiterature:
             return row("resnet18", ms, precision="int8", int8_method=method)
 
         rows = [made(0.2, "qdq"), made(0.1, "made-up ranges"), made(0.3, "qdq-no-depthwise")]
-        (found,) = literature.beside(measured(rows), published)
+        (found,) = analysis_compare.beside_published(measured(rows), published)
         assert (found.int8_method, found.ours_ms) == ("made-up ranges", 0.1)
         assert not any("INT8 by" in reason for reason in found.reasons)
-        (found,) = literature.beside(measured([rows[2], rows[0]]), published)
+        (found,) = analysis_compare.beside_published(measured([rows[2], rows[0]]), published)
         assert (found.int8_method, found.ours_ms) == ("qdq", 0.2)
         assert "INT8 by qdq, not with made-up ranges" in found.reasons
 
@@ -165,15 +166,15 @@ class TestLiterature:
         self, measured, row, published
     ):
         rows = [row("fast_scnn", 0.5), row("fast_scnn_blog", 0.4)]
-        (found,) = literature.beside(measured(rows), published)
+        (found,) = analysis_compare.beside_published(measured(rows), published)
         assert (found.model, found.published_model) == ("fast_scnn_blog", "fast_scnn_blog")
 
     def test_shape_modes_stand_each_by_itself(self, measured, row, published):
         rows = [row("resnet18", 1.0, shape_mode=mode) for mode in ("static", "blog")]
-        assert len(literature.beside(measured(rows), published)) == 2
+        assert len(analysis_compare.beside_published(measured(rows), published)) == 2
 
     def test_the_blogs_own_rows_have_no_reason(self, published):
-        found = literature.beside(published, published)
+        found = analysis_compare.beside_published(published, published)
         assert len(found) == 192
         assert {one.ratio for one in found} == {1.0} and {one.reasons for one in found} == {()}
 
@@ -186,7 +187,7 @@ class TestLiterature:
             row("ddrnet23_slim", 1.0),
             row("resnet18", 1, batch=8),
         ]
-        (found,) = literature.beside(measured(rows), published)
+        (found,) = analysis_compare.beside_published(measured(rows), published)
         assert found.ratio == pytest.approx(20)
         assert found.reasons[0] == "a CPU, and ONNX Runtime in place of TensorRT"
 
@@ -216,9 +217,9 @@ def test_a_part_of_a_card_is_compared_with_the_same_part_only(
 def test_rows_of_a_card_and_of_a_part_of_it_are_never_mixed_in_a_set(table, row):
     names = ("NVIDIA H100", "NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 (green context sm:16)")
     frame = table([row("a", 1.0 + place, device=name) for place, name in enumerate(names)])
-    split = parts.parts(frame)
+    split = comparable_groups.parts(frame)
     assert {one.label: list(one.frame["latency_ms"]) for one in split} == {
         name: [1.0 + place] for place, name in enumerate(names)
     }
-    assert [one.label for one in parts.parts(frame[:1])] == [""]
-    assert len(parts.side_by_side(frame)) == 3
+    assert [one.label for one in comparable_groups.parts(frame[:1])] == [""]
+    assert len(comparable_groups.side_by_side(frame)) == 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchlib.analysis import claims, int8_methods
-from benchlib.analysis.finding import Answer
-from benchlib.analysis.findings import findings
+from benchlib.analysis.claims import catalogue, observations
+from benchlib.analysis.claims.catalogue import Answer
+from benchlib.analysis.claims.findings import findings
 from benchlib.case import Int8Method
 
 MADE_UP, QDQ, SPARED = "made-up ranges", "qdq", "qdq-no-depthwise"
@@ -29,25 +29,25 @@ def network(row, name: str, fp16: float, nodes: dict[str, int] | None = None, **
 
 
 def answers(found) -> dict[str, tuple]:
-    ours = (claims.CALIBRATED, claims.DEPTHWISE)
+    ours = (catalogue.CALIBRATED, catalogue.DEPTHWISE)
     return {one.claim: (one.verdict, one.estimate, one.n) for one in found if one.claim in ours}
 
 
 def test_every_method_has_a_name_in_words():
-    assert set(int8_methods.NAMES) == set(Int8Method)
+    assert set(observations.NAMES) == set(Int8Method)
 
 
 def test_a_set_with_one_method_says_nothing_of_methods(table, measured, row):
     rows = network(row, "a", 1.0, qdq=0.8) + network(row, "b", 1.0, qdq=0.8)
     assert answers(findings(table(rows))) == {}
-    assert int8_methods.made(measured(rows)) == ()
+    assert observations.made(measured(rows)) == ()
 
 
 def test_slower_cells_are_counted_and_named(table, row):
     rows = network(row, "a", 1.0, made_up=0.50, qdq=0.60)
     rows += network(row, "b", 1.0, made_up=0.50, qdq=0.55)
     rows += network(row, "c", 1.0, made_up=0.50, qdq=0.50)
-    found = {one.claim: one for one in findings(table(rows))}[claims.CALIBRATED]
+    found = {one.claim: one for one in findings(table(rows))}[catalogue.CALIBRATED]
     assert (found.verdict, found.n) == (Answer.REFUTED, 3)
     assert abs(found.estimate - 1.1) < 1e-9
     assert "slower in 2 of 3 cells: a at 640×480 and b at 640×480" in found.sentence
@@ -57,14 +57,14 @@ def test_slower_cells_are_counted_and_named(table, row):
 def test_what_lies_within_two_percent_or_the_intervals_is_not_slower(table, row):
     rows = network(row, "a", 1.0, made_up=0.500, qdq=0.508)
     rows += network(row, "b", 1.0, made_up=0.500, qdq=0.490)
-    assert answers(findings(table(rows)))[claims.CALIBRATED][0] is Answer.SUPPORTED
+    assert answers(findings(table(rows)))[catalogue.CALIBRATED][0] is Answer.SUPPORTED
     rows += network(row, "c", 1.0, made_up=0.500, qdq=0.600)
-    assert answers(findings(table(rows)))[claims.CALIBRATED][0] is Answer.PARTLY
+    assert answers(findings(table(rows)))[catalogue.CALIBRATED][0] is Answer.PARTLY
 
 
 def test_one_network_is_too_few(table, row):
     rows = network(row, "a", 1.0, made_up=0.50, qdq=0.60)
-    assert answers(findings(table(rows)))[claims.CALIBRATED] == (Answer.CANT_TELL, None, 1)
+    assert answers(findings(table(rows)))[catalogue.CALIBRATED] == (Answer.CANT_TELL, None, 1)
 
 
 def test_networks_with_nothing_to_leave_out_do_not_count(table, measured, row):
@@ -72,10 +72,10 @@ def test_networks_with_nothing_to_leave_out_do_not_count(table, measured, row):
     rows = network(row, "plain", 1.0, qdq=0.5, spared=0.9)  # as many nodes: the same graph
     rows += network(row, "a", 1.0, fewer, qdq=0.5, spared=0.75)
     rows += network(row, "b", 1.0, fewer, qdq=0.5, spared=0.70)
-    verdict, estimate, n = answers(findings(table(rows)))[claims.DEPTHWISE]
+    verdict, estimate, n = answers(findings(table(rows)))[catalogue.DEPTHWISE]
     assert (verdict, n) == (Answer.REFUTED, 2)
     assert abs(estimate - 1.45) < 1e-9
-    (part,) = int8_methods.made(measured(rows))
+    (part,) = observations.made(measured(rows))
     same = {(one.model, one.method) for one in part.cells if one.same_as_qdq}
     assert same == {("plain", Int8Method.QDQ_NO_DEPTHWISE)}
     assert {one.model for one in part.over_qdq} == {"a", "b"}
@@ -88,12 +88,12 @@ def test_a_reconstruction_and_an_invalid_row_are_left_out(table, row):
         for line in network(row, name, 1.0, made_up=0.5, qdq=0.9)
     ]
     rows[-1]["verdict"] = "INVALID"
-    assert answers(findings(table(rows)))[claims.CALIBRATED] == (Answer.CANT_TELL, None, 1)
+    assert answers(findings(table(rows)))[catalogue.CALIBRATED] == (Answer.CANT_TELL, None, 1)
 
 
 def test_cells_hold_gain_and_build(measured, row):
     rows = network(row, "a", 1.0, made_up=0.5, qdq=1.25) + network(row, "b", 1.0, made_up=1.0)
-    (part,) = int8_methods.made(measured(rows))
+    (part,) = observations.made(measured(rows))
     by = {(one.model, one.method): one for one in part.cells}
     slow = by["a", Int8Method.QDQ]
     assert (slow.gain.ratio, slow.gain.slower, slow.gain.faster) == (0.8, True, False)
@@ -105,14 +105,14 @@ def test_cells_hold_gain_and_build(measured, row):
 
 
 def test_the_measured_set_says_what_it_was_measured_for(root, headline):
-    from benchlib.analysis.measured import load
+    from benchlib.analysis.results import load
 
     one = load(root / "results" / "h100-tensorrt-8.6")
     found = findings(one.frame)
-    assert headline(found, claims.CALIBRATED).verdict is Answer.REFUTED
-    left_out = headline(found, claims.DEPTHWISE)
+    assert headline(found, catalogue.CALIBRATED).verdict is Answer.REFUTED
+    left_out = headline(found, catalogue.DEPTHWISE)
     assert (left_out.verdict, left_out.n) == (Answer.REFUTED, 5)
-    (part,) = int8_methods.made(one)
+    (part,) = observations.made(one)
     spared = [cell for cell in part.cells if cell.method is Int8Method.QDQ_NO_DEPTHWISE]
     # What was left out of INT8 ran in FP32 although FP16 was allowed: the engines' own words.
     assert all(cell.fp32 >= 0.3 for cell in spared if not cell.same_as_qdq)
@@ -129,7 +129,7 @@ def test_never_falls_with_one_cell_and_holds_with_many(table, row, headline):
                 row(f"n{index}", ms, precision="int8", int8_method=QDQ),
             )
         ]
-        return headline(findings(table(rows)), claims.INT8_FP16).verdict
+        return headline(findings(table(rows)), catalogue.INT8_FP16).verdict
 
     assert verdict(0.5, 0.5) is Answer.CANT_TELL
     assert verdict(0.5, 1.5) is Answer.PARTLY

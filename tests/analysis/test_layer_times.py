@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchlib.analysis import layer_times
-from benchlib.analysis.layer_times import Breakdown, Kind
-from benchlib.analysis.measured import MeasuredSet, load
+from benchlib.analysis import roofline
+from benchlib.analysis.results import MeasuredSet, load
+from benchlib.analysis.roofline import Breakdown, Kind
 
 LAYERS = (
     # name, type, precision, macs, ms
@@ -42,7 +42,7 @@ def parted(tmp_path: Path) -> Parted:
         (tmp_path / "rows" / "k.json").write_text(json.dumps({"detail": detail}))
         row = {"key": "k", "model": "m", "precision": "fp16", "resolution": "8x8"}
         measured = MeasuredSet("mine", None, {}, published=False, folder=tmp_path)
-        return layer_times.breakdown(row | {"latency_ms": 0.5}, measured)
+        return roofline.breakdown(row | {"latency_ms": 0.5}, measured)
 
     return of
 
@@ -104,7 +104,7 @@ def test_a_layer_told_of_twice_counts_once(parted: Parted) -> None:
 def test_bisenetv2_is_held_back_by_eight_convolutions(root: Path) -> None:
     measured = load(root / "results" / "h100-tensorrt-8.6")
     rows = measured.frame[measured.frame["model"] == "bisenetv2"]
-    found = {str(one.precision): one for one in layer_times.breakdowns(rows, measured)}
+    found = {str(one.precision): one for one in roofline.breakdowns(rows, measured)}
     half = found["fp16"]
     assert len(half.costly) == 8
     assert all("main/main.1/main.1.0/Conv" in layer.name for layer in half.costly)
@@ -116,4 +116,4 @@ def test_bisenetv2_is_held_back_by_eight_convolutions(root: Path) -> None:
 
 def test_a_set_that_was_not_profiled_has_none(root: Path) -> None:
     measured = load(root / "results" / "h200-tensorrt-8.6")
-    assert layer_times.breakdowns(measured.frame, measured) == ()
+    assert roofline.breakdowns(measured.frame, measured) == ()

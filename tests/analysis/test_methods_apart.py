@@ -1,7 +1,7 @@
 """A set with several INT8 methods: never mixed, and what they share is told once."""
 
-from benchlib.analysis.finding import Finding
-from benchlib.analysis.findings import findings
+from benchlib.analysis.claims.catalogue import Finding
+from benchlib.analysis.claims.findings import findings
 
 
 def told(table, row, *methods: str) -> tuple[Finding, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchlib.analysis import measured, parts, speedup
+from benchlib.analysis import comparable_groups, results, significance
 from benchlib.analysis.compare import compare
 from benchlib.errors import InputError
 
@@ -34,11 +34,11 @@ def line(key: str, model: str, digest: str | None, precision: str, ms: float, **
     }
 
 
-def load(tmp_path: Path, *rows: dict, name: str = "set") -> measured.MeasuredSet:
+def load(tmp_path: Path, *rows: dict, name: str = "set") -> results.MeasuredSet:
     folder = tmp_path / name
     folder.mkdir()
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
-    return measured.load(folder)
+    return results.load(folder)
 
 
 def test_int8_is_paired_with_fp32_of_the_same_content(tmp_path):
@@ -49,8 +49,8 @@ def test_int8_is_paired_with_fp32_of_the_same_content(tmp_path):
         line("3", "onnx:n.onnx", X, "int8", 1.0),
         line("4", "onnx:n.onnx", Y, "int8", 20.0),
     )
-    (part,) = parts.parts(found.frame)
-    assert {(one.model, one.ratio) for one in speedup.gains(part.frame, "int8")} == {
+    (part,) = comparable_groups.parts(found.frame)
+    assert {(one.model, one.ratio) for one in significance.gains(part.frame, "int8")} == {
         ("onnx:n.onnx#11111111", 2.0),
         ("onnx:n.onnx#22222222", 4.0),
     }
@@ -80,7 +80,7 @@ def test_a_cell_twice_is_an_error_that_names_both_rows(tmp_path, method):
         line("k2", "resnet18", None, "int8", 3.0, int8_method=method),
     )
     words = r"k1 \(line 2 of table.csv\) and k2 \(line 3 of table.csv\) are both resnet18 at int8"
-    for split in (parts.parts, parts.side_by_side):
+    for split in (comparable_groups.parts, comparable_groups.side_by_side):
         with pytest.raises(InputError, match=words):
             split(found.frame)
 
@@ -92,9 +92,9 @@ def test_int8_of_unknown_making_is_kept_beside_the_methods(tmp_path):
         line("2", "resnet18", None, "int8", 3.0, int8_method="modelopt"),
         line("3", "resnet18", None, "int8", 4.0, int8_method=None),
     )
-    split = parts.parts(found.frame)
+    split = comparable_groups.parts(found.frame)
     assert sorted(key for part in split for key in part.frame["key"]) == ["1", "2", "3"]
-    (whole,) = parts.side_by_side(found.frame)
+    (whole,) = comparable_groups.side_by_side(found.frame)
     assert len(whole.frame) == 3
 
 

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from benchlib.analysis import claims, findings, scaling, speedup
-from benchlib.analysis.findings import Answer
+from benchlib.analysis import latency_model, significance
+from benchlib.analysis.claims import catalogue, findings
+from benchlib.analysis.claims.catalogue import Answer
 
 PRINTED = "the GFLOPs that the blog printed"
 # Smallest to largest image, as the project's requirements state them
@@ -55,7 +56,7 @@ def test_rank_correlations_with_work_counted_at_the_size(found):
 
 
 def test_int8_is_slower_than_fp16_in_four_named_cells(found, headline):
-    one = headline(found, claims.INT8_FP16)
+    one = headline(found, catalogue.INT8_FP16)
     assert (one.estimate, one.n, one.verdict) == (4 / 64, 64, Answer.PARTLY)
     assert "4 of 64 cells" in one.sentence
     for cell in (
@@ -68,15 +69,15 @@ def test_int8_is_slower_than_fp16_in_four_named_cells(found, headline):
 
 
 def test_the_range_of_speed_ups(published, found, headline):
-    int8 = speedup.summary(speedup.gains(published.frame, "int8"))
-    fp16 = speedup.summary(speedup.gains(published.frame, "fp16"))
+    int8 = significance.summary(significance.gains(published.frame, "int8"))
+    fp16 = significance.summary(significance.gains(published.frame, "fp16"))
     assert (round(int8.least, 2), round(int8.most, 2), int8.cells) == (1.01, 7.19, 64)
     assert (round(fp16.least, 2), round(fp16.most, 2), fp16.cells) == (1.27, 3.37, 64)
-    assert "1.01× to 7.19×" in headline(found, claims.INT8).sentence
+    assert "1.01× to 7.19×" in headline(found, catalogue.INT8).sentence
 
 
 def test_the_line_through_the_sizes(published):
-    fits = scaling.fit(published.frame)
+    fits = latency_model.fit(published.frame)
     assert len(fits) == 48
     assert max(one.largest_error for one in fits) == pytest.approx(0.066, abs=5e-4)
     assert max(one.held_out_error for one in fits) == pytest.approx(0.099, abs=5e-4)
@@ -86,17 +87,17 @@ def test_the_line_through_the_sizes(published):
 def test_the_answers(found):
     answers = {one.claim: one.verdict for one in findings.headlines(found)}
     assert answers == {
-        claims.WORK: Answer.REFUTED,
-        claims.ORDER: Answer.PARTLY,
-        claims.PICK: Answer.PARTLY,
-        claims.FP16: Answer.PARTLY,
-        claims.INT8: Answer.PARTLY,
-        claims.CURVE: Answer.REFUTED,
-        claims.INT8_FP16: Answer.PARTLY,
-        claims.FIXED: Answer.SUPPORTED,
-        claims.RATE: Answer.REFUTED,
-        claims.ACTIVATIONS: Answer.CANT_TELL,
-        claims.DOUBT: Answer.CANT_TELL,
+        catalogue.WORK: Answer.REFUTED,
+        catalogue.ORDER: Answer.PARTLY,
+        catalogue.PICK: Answer.PARTLY,
+        catalogue.FP16: Answer.PARTLY,
+        catalogue.INT8: Answer.PARTLY,
+        catalogue.CURVE: Answer.REFUTED,
+        catalogue.INT8_FP16: Answer.PARTLY,
+        catalogue.FIXED: Answer.SUPPORTED,
+        catalogue.RATE: Answer.REFUTED,
+        catalogue.ACTIVATIONS: Answer.CANT_TELL,
+        catalogue.DOUBT: Answer.CANT_TELL,
     }
 
 
@@ -117,10 +118,10 @@ def test_json_has_the_nine_fields_and_nothing_that_is_no_number(found):
 def test_the_lines_name_every_claim_its_answer_and_every_subset_that_tells(found):
     said = findings.lines(found)
     text = "\n".join(said)
-    assert all(claim in said for claim in (*claims.BLOG, claims.FIXED))
+    assert all(claim in said for claim in (*catalogue.BLOG, catalogue.FIXED))
     assert "REFUTED. In 11 of 12 cells" in text
     printed = [one for one in found if PRINTED in one.test]
-    told = [one for one in printed if one.verdict is not findings.Answer.CANT_TELL]
+    told = [one for one in printed if one.verdict is not catalogue.Answer.CANT_TELL]
     assert len(printed) == 12
     assert 0 < len(told) < len(printed)
     assert text.count(PRINTED) == len(told)
@@ -134,4 +135,4 @@ def test_the_printed_gflops_are_those_of_the_table(root):
             for line in csv.DictReader(stream)
             if line["gflops_224"]
         }
-    assert printed == claims.GFLOPS_224
+    assert printed == catalogue.GFLOPS_224

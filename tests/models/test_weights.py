@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchlib.errors import InputError
-from benchlib.models import lineup, weights
+from benchlib.models import registry, torch_network
 
 # Two that output nothing of use as torch initialises them, one with PReLU, one with a batch norm
 # on a pooled vector.
@@ -23,7 +23,7 @@ def _images() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_random_networks_tell_images_apart(name: str) -> None:
-    network = weights.build(name)
+    network = torch_network.build(name)
     assert not network.training
     with torch.no_grad():
         one, other = network(_images())
@@ -35,14 +35,16 @@ def test_random_networks_tell_images_apart(name: str) -> None:
 
 def test_as_they_come_some_networks_are_degenerate() -> None:
     """Why the statistics are set at all; if torch ever changes this, that step can go."""
-    network = lineup.card("mobilenet_v3_small").build().eval()
+    network = registry.card("mobilenet_v3_small").build().eval()
     with torch.no_grad():
         one, other = network(_images())
     assert (one - other).norm() < 1e-3 * one.norm() or one.std() < 1e-3
 
 
 def test_a_seed_gives_the_same_network_and_another_seed_another() -> None:
-    first, again, other = (weights.build("mobilenet_v3_small", seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        torch_network.build("mobilenet_v3_small", seed=seed) for seed in (1, 1, 2)
+    )
     pairs = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
     assert not torch.equal(first.classifier[0].weight, other.classifier[0].weight)
@@ -52,7 +54,7 @@ def test_building_leaves_the_random_state_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    weights.build("fast_scnn_blog")
+    torch_network.build("fast_scnn_blog")
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -61,7 +63,7 @@ def test_statistics_are_of_what_reaches_each_layer() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.PReLU(8), nn.Flatten(), nn.BatchNorm1d(8 * 36)
     ).eval()
-    weights.set_statistics(network, 5 + 3 * torch.randn(256, 3, 8, 8))
+    torch_network.set_statistics(network, 5 + 3 * torch.randn(256, 3, 8, 8))
     images = 5 + 3 * torch.randn(256, 3, 8, 8)
     with torch.no_grad():
         normalised = network[1](network[0](images))
@@ -76,7 +78,7 @@ def test_a_dead_channel_is_not_blown_up() -> None:
     norm = nn.BatchNorm2d(2).eval()
     images = torch.randn(8, 2, 4, 4)
     images[:, 0] = 7.0
-    weights.set_statistics(norm, images)
+    torch_network.set_statistics(norm, images)
     assert norm.running_var[0] == pytest.approx(float(norm.running_var.max()) / 200, rel=0.02)
 
 
@@ -95,7 +97,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_imagenet_weights_that_cannot_be_reached(no_network: Path) -> None:
     with pytest.raises(InputError, match=r"MobileNet_V3_Small_Weights.*weights=random"):
-        weights.build("mobilenet_v3_small", "imagenet")
+        torch_network.build("mobilenet_v3_small", "imagenet")
 
 
 def test_imagenet_weights_come_from_the_cache(no_network: Path) -> None:
@@ -106,7 +108,7 @@ def test_imagenet_weights_come_from_the_cache(no_network: Path) -> None:
     no_network.mkdir(parents=True)
     address = models.MobileNet_V3_Small_Weights.DEFAULT.url
     torch.save(stored.state_dict(), no_network / address.rsplit("/", 1)[1])
-    network = weights.build("mobilenet_v3_small", "imagenet")
+    network = torch_network.build("mobilenet_v3_small", "imagenet")
     assert torch.equal(network.classifier[3].weight, stored.classifier[3].weight)
     assert torch.equal(network.features[0][1].running_mean, torch.zeros(16))  # left as stored
     assert not network.training
@@ -121,4 +123,4 @@ def test_imagenet_weights_come_from_the_cache(no_network: Path) -> None:
 )
 def test_weights_that_do_not_exist(name: str, source: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        weights.build(name, source)
+        torch_network.build(name, source)

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from benchlib.analysis.measured import MeasuredSet, load
+from benchlib.analysis.results import MeasuredSet, load
+from benchlib.measure.record import COLUMNS
 from benchlib.report import html
 from benchlib.report.view import View, views
-from benchlib.sweep.row import COLUMNS
 
 NETWORKS = {
     # model: family, task, GMACs per megapixel, fixed ms, accuracy, metric

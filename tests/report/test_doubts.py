@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchlib.analysis.measured import load
+from benchlib.analysis.results import load
 from benchlib.errors import InputError
-from benchlib.report import doubts, html
+from benchlib.report import parts, sections
 from benchlib.report.document import Document
-from benchlib.report.figures import speedup
-from benchlib.report.findings import findings_section
+from benchlib.report.figures import fps
+from benchlib.report.sections import findings_section
 from benchlib.report.tables import latency
 from benchlib.report.view import View
 
@@ -35,7 +35,7 @@ def test_reasons_are_explained_where_failures_are_listed(
     tmp_path: Path, rows: pd.DataFrame, write: Write
 ) -> None:
     one = load(doubted(tmp_path / "mine", rows, write))
-    assert doubts.meanings(one) == dict(zip(("throttled", "drift"), SENTENCES, strict=True))
+    assert sections.meanings(one) == dict(zip(("throttled", "drift"), SENTENCES, strict=True))
     page = Document((one,)).failures()._repr_html_()
     assert all(sentence in page for sentence in SENTENCES)
 
@@ -78,8 +78,8 @@ def test_speedups_show_whole_intervals_and_two_digits(
         *(slow, slow / 20, slow * 4),
     ]
     view = view_of(rows)
-    axes = speedup.draw(view).figure.axes[0]
-    gains = speedup.ratios(view).query("resolution == '640x480'")
+    axes = fps.speedup_draw(view).figure.axes[0]
+    gains = fps.ratios(view).query("resolution == '640x480'")
     low, high = axes.get_xlim()
     assert low < gains["low"].min()
     assert gains["high"].max() < high
@@ -94,7 +94,7 @@ def test_a_broken_table_is_refused_in_one_line_with_a_remedy(tmp_path: Path) -> 
 
 
 def test_narrow_screens_are_told_to_scroll() -> None:
-    css = (html.TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
+    css = (parts.TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
     narrow = css.partition("@media screen and (max-width: 700px)")[2]
     assert 'content: "scroll →"' in narrow
 

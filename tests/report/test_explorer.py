@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from benchlib.analysis import pareto
-from benchlib.report import explorer, picker
+from benchlib.analysis import ranking
+from benchlib.report import explorer
 from benchlib.report.document import load_sets
-from benchlib.report.drawing import Absent, Drawing
 from benchlib.report.explorer import Choice, Explorer
+from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View
 
 
@@ -84,6 +84,6 @@ def test_an_accuracy_of_what_is_asked_back(panel: Explorer, invented_view: View)
 
 
 def test_a_tie_is_called_a_tie(published_view: View) -> None:
-    picks = pareto.choose(published_view.at("int8", "640x480"))
-    page = picker.section(picks, "int8", "640x480")._repr_html_()
+    picks = ranking.choose(published_view.at("int8", "640x480"))
+    page = explorer.section(picks, "int8", "640x480")._repr_html_()
     assert "<strong>fast_scnn_blog and resnet18</strong> are tied for fastest" in page

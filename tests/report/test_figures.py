@@ -10,35 +10,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from benchlib.analysis import pareto
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import (
-    accuracy,
-    fps,
-    heatmap,
-    latencymodel,
-    logaxis,
-    roofline,
-    scatter,
-    speedup,
-    spread,
-    work,
-)
+from benchlib.analysis import ranking
+from benchlib.report import style
+from benchlib.report.figures import accuracy, fps, scatter, tiles
+from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View
 
 ViewOf = Callable[[pd.DataFrame], View]
 
 DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
-    "fps": lambda view: fps.draw(view, "fp16"),
+    "fps": lambda view: fps.fps_draw(view, "fp16"),
     "fps panels": fps.panels,
-    "heat map": heatmap.draw,
+    "heat map": tiles.draw_fps,
     "imagenet": lambda view: accuracy.draw(view, "ImageNet top-1"),
     "cityscapes": lambda view: accuracy.draw(view, "Cityscapes mIoU"),
-    "speed-up": speedup.draw,
-    "work": work.draw,
-    "latency model": latencymodel.draw,
-    "roofline": roofline.draw,
-    "spread": spread.draw,
+    "speed-up": fps.speedup_draw,
+    "work": scatter.draw_work,
+    "latency model": scatter.draw_latency_model,
+    "roofline": scatter.draw_roofline,
+    "spread": tiles.draw_spread,
     "scatter": lambda view: scatter.draw(view, "gmacs", "fps"),
 }
 
@@ -81,7 +71,7 @@ def test_figures_leave_no_state_behind(invented_view: View) -> None:
 
 
 def test_fps_states_the_fastest_and_the_slowest(published_view: View) -> None:
-    drawing = fps.draw(published_view, "fp16")
+    drawing = fps.fps_draw(published_view, "fp16")
     assert isinstance(drawing, Drawing)
     assert "At 3840×2144 and FP16 fast_scnn_blog is fastest with 336 FPS" in drawing.alt
     assert "vgg16_bn slowest with 20.3; 14 of 16 reach 30 FPS" in drawing.alt
@@ -106,7 +96,7 @@ def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
     ]
     assert [len(line.get_xdata()) for line in hollow] == [1]
     assert "Hollow marks are SUSPECT rows" in drawing.caption
-    assert "Hollow" not in fps.draw(invented_view, "fp32").caption
+    assert "Hollow" not in fps.fps_draw(invented_view, "fp32").caption
 
 
 def test_hollow_marks_are_spoken_of_only_where_they_are_drawn(invented_view: View) -> None:
@@ -129,7 +119,7 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
     long = rows["model"].replace({"resnet18": "onnx:WWWWMMMM_of_one_size.onnx"})
     rows = rows.assign(model=long)
     view = view_of(rows[(rows["model"] != long.iloc[0]) | (rows["width"] == 640)])
-    drawing = fps.panels(view) if small else fps.draw(view, "fp16")
+    drawing = fps.panels(view) if small else fps.fps_draw(view, "fp16")
     assert isinstance(drawing, Drawing)
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     texts = [text for axes in drawing.figure.axes for text in axes.texts]
@@ -141,7 +131,7 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
 
 def test_a_single_point_is_said_and_not_drawn(rows: pd.DataFrame, view_of: ViewOf) -> None:
     alone = view_of(rows[(rows["model"] == "resnet18") & (rows["width"] == 640)])
-    absent = fps.draw(alone, "fp16")
+    absent = fps.fps_draw(alone, "fp16")
     assert isinstance(absent, Absent)
     assert "At 640×480 and FP16 resnet18 runs at" in absent.reason
     front = accuracy.draw(alone, "ImageNet top-1")
@@ -161,7 +151,7 @@ def test_methods_of_int8_are_told_apart_in_every_figure(
         words = [text.get_text() for text in figure.findobj(Text)]
         for name in ("qdq", "made-up ranges"):
             assert any(f"({name})" in word for word in words), (kind, name)
-    gains = speedup.ratios(view).pivot(
+    gains = fps.ratios(view).pivot(
         index=["model", "resolution"], columns="precision", values="ratio"
     )
     both = gains.dropna()
@@ -184,7 +174,7 @@ def test_what_was_not_measured_has_no_panel_and_a_short_word(
 def test_a_logarithmic_axis_has_ticks_that_can_be_read(low: float, high: float) -> None:
     axes = Figure().subplots()
     axes.set(yscale="log", ylim=(low, high))
-    logaxis.tidy(axes.yaxis)
+    style.tidy_log_axis(axes.yaxis)
     bottom, top = axes.get_ylim()
     assert bottom <= low
     assert top >= high
@@ -207,14 +197,14 @@ def test_heat_map_has_a_cell_for_everything(invented_view: View) -> None:
 
 
 def test_speed_ups_are_ratios_of_the_same_network_and_size(published_view: View) -> None:
-    gains = speedup.ratios(published_view)
+    gains = fps.ratios(published_view)
     int8 = gains[gains["precision"] == "int8"]["ratio"]
     assert (round(int8.min(), 2), round(int8.max(), 2)) == (1.01, 7.19)
-    assert "INT8 is 1.01× to 7.19× as fast as FP32, median" in speedup.draw(published_view).alt
+    assert "INT8 is 1.01× to 7.19× as fast as FP32, median" in fps.speedup_draw(published_view).alt
 
 
 def test_speed_up_intervals_hold_the_ratio(invented_view: View) -> None:
-    gains = speedup.ratios(invented_view)
+    gains = fps.ratios(invented_view)
     assert ((gains["low"] < gains["ratio"]) & (gains["ratio"] < gains["high"])).all()
     assert not ((gains["model"] == "efficientnet_b0") & (gains["resolution"] == "1024x768")).any()
 
@@ -229,7 +219,7 @@ def test_a_latency_model_says_how_far_it_misses(published_view: View) -> None:
     alt = draw("latency model", published_view).alt
     assert "FP16: fixed cost 0.17 to 3.31 ms; the line misses a time by 3 %" in alt
     few = replace(published_view, frame=published_view.frame[published_view.frame["width"] < 1500])
-    assert isinstance(latencymodel.draw(few), Absent)
+    assert isinstance(scatter.draw_latency_model(few), Absent)
 
 
 def test_the_front_is_bold_and_named(invented_view: View) -> None:
@@ -238,7 +228,7 @@ def test_the_front_is_bold_and_named(invented_view: View) -> None:
     bold = {text.get_text() for text in texts if text.get_weight() == "bold"}
     rows = invented_view.at("fp32", "640x480")
     rows = rows[rows["accuracy_metric"] == "ImageNet top-1"]
-    assert bold == set(rows.loc[pareto.undominated(rows), "model"])
+    assert bold == set(rows.loc[ranking.undominated(rows), "model"])
     assert all(name in drawing.alt.split("FP16:")[0] for name in bold)
 
 

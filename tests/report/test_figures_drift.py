@@ -7,11 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import readme_tables
 
-from benchlib.analysis.measured import load
-from benchlib.report import readme
-from benchlib.report.drawing import Drawing
+from benchlib.analysis.results import load
 from benchlib.report.figures import fps
+from benchlib.report.style import Drawing
 from benchlib.report.view import views
 
 DRAWERS = {"fps-panels": fps.panels}
@@ -45,8 +45,8 @@ def test_the_pictures_of_the_readme_are_what_their_set_gives(root: Path) -> None
 
 def test_the_tables_of_the_readme_are_what_their_sets_give(root: Path) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
-    assert readme.rewritten(text, root) == text, "run: python -m benchlib.report.readme"
-    for one in readme.TABLES:
+    assert readme_tables.rewritten(text, root) == text, "run: python tools/readme_tables.py"
+    for one in readme_tables.TABLES:
         broken = text.replace(one.begin, "")
         with pytest.raises(ValueError, match=one.folder):
-            readme.rewritten(broken, root)
+            readme_tables.rewritten(broken, root)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchlib.analysis.measured import MeasuredSet, load
-from benchlib.report.int8_section import int8_section
+from benchlib.analysis.results import MeasuredSet, load
+from benchlib.report.sections import int8_section
 
 BASES = {"resnet50": 0.5, "fast_scnn": 2.0, "efficientnet_b0": 0.9}
 GRAPH_NODES = {"made-up ranges": 50, "qdq": 100, "qdq-no-depthwise": 80}

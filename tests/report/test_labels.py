@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from benchlib.report.figures.labels import EndLabel, draw, spaced
+from benchlib.report.style import EndLabel, draw, spaced
 
 positions = st.lists(st.floats(-5, 5), max_size=24).map(sorted)
 

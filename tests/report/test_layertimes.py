@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchlib.analysis import layer_times
-from benchlib.analysis.measured import MeasuredSet, load
+from benchlib.analysis import roofline
+from benchlib.analysis.results import MeasuredSet, load
 from benchlib.report.document import Document
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import layertimes
-from benchlib.report.tables import layertimes as table
+from benchlib.report.figures import layer_times
+from benchlib.report.style import Absent, Drawing
+from benchlib.report.tables import latency
 from benchlib.report.view import View, views
 
 
@@ -57,7 +57,7 @@ def view(profiled: MeasuredSet) -> View:
 def test_the_words_name_what_stands_out_at_the_size_with_most(
     view: View, profiled: MeasuredSet
 ) -> None:
-    drawing = layertimes.draw(view, layer_times.breakdowns(view.usable, profiled))
+    drawing = layer_times.draw(view, roofline.breakdowns(view.usable, profiled))
     assert isinstance(drawing, Drawing)
     for words in (
         "Where the time goes at 1024×768",
@@ -70,20 +70,18 @@ def test_the_words_name_what_stands_out_at_the_size_with_most(
         assert words in drawing.caption
     assert "vgg11_bn:" not in drawing.caption  # its work is not known
     assert "Layers without multiply-accumulates" not in drawing.caption
-    assert (
-        drawing.svg() == layertimes.draw(view, layer_times.breakdowns(view.usable, profiled)).svg()
-    )
+    assert drawing.svg() == layer_times.draw(view, roofline.breakdowns(view.usable, profiled)).svg()
 
 
 def test_the_largest_of_sizes_with_as_many_rows_is_drawn(view: View, profiled: MeasuredSet) -> None:
     half = replace(view, frame=view.frame[view.frame["precision"] == "fp16"])
-    drawing = layertimes.draw(half, layer_times.breakdowns(half.usable, profiled))
+    drawing = layer_times.draw(half, roofline.breakdowns(half.usable, profiled))
     assert isinstance(drawing, Drawing)
     assert "Where the time goes at 1024×768" in drawing.caption
 
 
 def test_the_table_has_a_line_per_profiled_row(view: View, profiled: MeasuredSet) -> None:
-    built = table.build(view, layer_times.breakdowns(view.usable, profiled))
+    built = latency.build_layer_times(view, roofline.breakdowns(view.usable, profiled))
     lines = {
         (name, *(column.cells[index].text for column in built.columns[:2])): {
             f"{column.group} {column.title}".strip(): column.cells[index]
@@ -109,7 +107,7 @@ def test_the_table_has_a_line_per_profiled_row(view: View, profiled: MeasuredSet
 
 def test_a_set_without_a_profile_says_how_to_get_one(invented: MeasuredSet) -> None:
     view = views(invented)[0]
-    drawing = layertimes.draw(view, layer_times.breakdowns(view.usable, invented))
+    drawing = layer_times.draw(view, roofline.breakdowns(view.usable, invented))
     assert isinstance(drawing, Absent)
     said = Document((invented,)).layer_times()._repr_html_()
     assert "-p profile true" in said

@@ -13,9 +13,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchlib.errors import InputError
-from benchlib.report import lineup_page, lineup_table
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import lineup as figures
+from benchlib.models import registry
+from benchlib.report import document
+from benchlib.report.figures import accuracy
+from benchlib.report.style import Absent, Drawing
+from benchlib.report.tables import lineup
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "lineup.ipynb"
 CLASS = "classification"
@@ -23,52 +25,52 @@ SOME = ("mobilenet_v3_small", "fast_scnn", "fast_scnn_blog", "dapspnet")
 
 
 @pytest.fixture(scope="module")
-def rows() -> tuple[lineup_table.Record, ...]:
-    return lineup_table.read_all(SOME, 480, 640)
+def rows() -> tuple[lineup.Record, ...]:
+    return lineup.read_all(SOME, 480, 640)
 
 
 @pytest.fixture
-def features(rows: tuple[lineup_table.Record, ...]) -> lineup_table.Record:
+def features(rows: tuple[lineup.Record, ...]) -> lineup.Record:
     return replace(rows[0], name="vgg_like", features_only=True, accuracy=80.0)
 
 
-def test_records_are_json(rows: tuple[lineup_table.Record, ...], monkeypatch) -> None:
-    monkeypatch.setattr(lineup_table.lineup, "names", lambda: SOME)
-    documents = lineup_table.records(height=480, width=640)
+def test_records_are_json(rows: tuple[lineup.Record, ...], monkeypatch) -> None:
+    monkeypatch.setattr(registry, "names", lambda: SOME)
+    documents = lineup.records(height=480, width=640)
     back = json.loads(json.dumps(documents, allow_nan=False))
     assert [one["name"] for one in back] == list(SOME)
     assert back[1]["gmacs"] == pytest.approx(0.983, abs=5e-4)
     assert back[2]["accuracy"] is None
-    said = lineup_table.text(back)
+    said = lineup.text(back)
     assert "At 640x480" in said and "dapspnet (reconstruction)" in said
     assert "IMAGENET1K_V1" in said
 
 
 def test_a_failed_count_is_a_dash_with_its_reason() -> None:
-    rows = lineup_table.read_all(("fast_scnn",), 480, 650)
-    said = lineup_table.text([lineup_table.asdict(row) for row in rows])
+    rows = lineup.read_all(("fast_scnn",), 480, 650)
+    said = lineup.text([lineup.asdict(row) for row in rows])
     assert "multiples of 32" in said
-    cells = {column.title: column.cells[0] for column in lineup_table.costs(rows).columns}
+    cells = {column.title: column.cells[0] for column in lineup.costs(rows).columns}
     assert cells["GMACs"].text == "–" and "multiples of 32" in cells["GMACs"].note
     assert cells["Params, M"].text == "1.14"
-    assert isinstance(figures.work(rows), Absent)
+    assert isinstance(accuracy.work(rows), Absent)
 
 
 def test_accuracies_of_two_metrics_have_two_columns(rows) -> None:
-    columns = {column.title: column for column in lineup_table.costs(rows).columns}
+    columns = {column.title: column for column in lineup.costs(rows).columns}
     assert [cell.text for cell in columns["ImageNet top-1"].cells] == ["67.7", "–", "–", "–"]
     assert [cell.text for cell in columns["Cityscapes mIoU"].cells] == ["–", "68.6", "–", "–"]
 
 
 def test_tables_mark_the_reconstruction_and_say_where_graphs_end(rows) -> None:
-    page = lineup_table.facts(rows)._repr_html_()
+    page = lineup.facts(rows)._repr_html_()
     assert "dapspnet (reconstruction)" in page
     assert "per pixel of the input size" in page and "1/8 of the input size" in page
 
 
 def test_work_says_least_and_most(rows) -> None:
-    large = lineup_table.read_all(SOME, 768, 1024)
-    drawing = figures.work([*rows, *large])
+    large = lineup.read_all(SOME, 768, 1024)
+    drawing = accuracy.work([*rows, *large])
     assert isinstance(drawing, Drawing)
     assert "mobilenet_v3_small takes least with 0.86" in drawing.alt
     assert "dapspnet most with 13.6" in drawing.alt
@@ -77,11 +79,11 @@ def test_work_says_least_and_most(rows) -> None:
 
 
 def test_accuracy_is_drawn_per_task(rows, features) -> None:
-    drawing = figures.accuracy([*rows, features], CLASS)
+    drawing = accuracy.accuracy([*rows, features], CLASS)
     assert "ImageNet top-1" in drawing.alt and "fast_scnn" not in drawing.alt
     assert "vgg_like has the highest with 80.0 %" in drawing.alt
     assert "Hollow" in drawing.caption
-    assert isinstance(figures.accuracy(rows[:1], "segmentation"), Absent)
+    assert isinstance(accuracy.accuracy(rows[:1], "segmentation"), Absent)
 
 
 def test_names_of_crowded_marks_do_not_overlap(rows) -> None:
@@ -89,7 +91,7 @@ def test_names_of_crowded_marks_do_not_overlap(rows) -> None:
         replace(rows[0], name=f"network_{n}", accuracy=70 + n / 4, params=2_000_000 + n * 1000)
         for n in range(5)
     ]
-    figure = figures.accuracy([*near, replace(rows[0], name="far", accuracy=80.0)], CLASS).figure
+    figure = accuracy.accuracy([*near, replace(rows[0], name="far", accuracy=80.0)], CLASS).figure
     axes = figure.axes[0]
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts]
@@ -100,9 +102,9 @@ def test_names_of_crowded_marks_do_not_overlap(rows) -> None:
 
 def test_a_page_needs_a_size_and_known_names() -> None:
     with pytest.raises(InputError, match="resolutions"):
-        lineup_page.read([], [])
+        document.read_lineup([], [])
     with pytest.raises(InputError, match="did you mean resnet18"):
-        lineup_page.read(["resnet81"], ["640x480"])
+        document.read_lineup(["resnet81"], ["640x480"])
 
 
 def test_the_notebook_runs_under_papermill(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import published_set
 import pytest
 
-from benchlib.analysis import published
-from benchlib.analysis.measured import MeasuredSet, load, usable
+from benchlib.analysis.results import MeasuredSet, load, usable
 from benchlib.errors import InputError
-from benchlib.models import lineup
+from benchlib.measure.record import COLUMNS
+from benchlib.models import registry
 from benchlib.report.document import Document
 from benchlib.report.view import View, views
-from benchlib.sweep.row import COLUMNS
 
 Write = Callable[..., Path]
 
@@ -294,7 +294,7 @@ def test_a_cpu_run_says_so_wherever_it_is_named(
 
 @pytest.fixture(scope="module")
 def converted(published_dir: Path) -> list[dict]:
-    return published.rows(published_dir / "source.csv")
+    return published_set.rows(published_dir / "source.csv")
 
 
 def test_the_published_table_is_what_its_source_says(
@@ -303,7 +303,7 @@ def test_the_published_table_is_what_its_source_says(
     measured = load(published_dir)
     assert measured.published
     assert len(measured.frame) == 192
-    assert set(measured.frame["model"]) == set(lineup.BLOG)
+    assert set(measured.frame["model"]) == set(registry.BLOG)
     source = pd.read_csv(published_dir / "source.csv")
     assert measured.frame["latency_ms"].tolist() == source["latency_ms"].tolist()
     again = pd.DataFrame(converted).reindex(columns=list(COLUMNS))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchlib.analysis.measured import load
+from benchlib.analysis.results import load
 from benchlib.report import methods
 
 Write = Callable[..., Path]

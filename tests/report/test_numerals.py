@@ -3,7 +3,6 @@
 import pytest
 
 from benchlib.analysis import wording
-from benchlib.report import numerals
 
 
 @pytest.mark.parametrize(
@@ -32,5 +31,5 @@ def test_a_table_rounds_below_ten_to_whole_percents() -> None:
 
 
 def test_a_span_of_one_value_is_that_value() -> None:
-    assert numerals.span(1.051, 1.12, ".2f") == "1.05 to 1.12"
-    assert numerals.span(1.051, 1.049, ".2f") == "1.05"
+    assert wording.span(1.051, 1.12, ".2f") == "1.05 to 1.12"
+    assert wording.span(1.051, 1.049, ".2f") == "1.05"

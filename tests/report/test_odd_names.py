@@ -11,11 +11,11 @@ import pytest
 from matplotlib.text import Text
 from papermill.parameterize import parameterize_path
 
-from benchlib import batch
+from benchlib import pipeline
 from benchlib.errors import InputError
-from benchlib.report import theme
+from benchlib.report import style
 from benchlib.report.document import load_sets
-from benchlib.report.figures import fps, heatmap, speedup
+from benchlib.report.figures import fps, tiles
 from benchlib.report.tables import grid, latency
 from benchlib.report.view import View, slug
 
@@ -36,7 +36,9 @@ def view(rows: pd.DataFrame, view_of: Callable[[pd.DataFrame], View]) -> View:
     return view_of(rows.assign(model=rows["model"].map(ODD)))
 
 
-@pytest.mark.parametrize("draw", [lambda v: fps.draw(v, "fp16"), heatmap.draw, speedup.draw])
+@pytest.mark.parametrize(
+    "draw", [lambda v: fps.fps_draw(v, "fp16"), tiles.draw_fps, fps.speedup_draw]
+)
 def test_figures_draw_them_as_they_are_and_apart(view: View, draw) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -55,14 +57,14 @@ def test_drawn_names_are_short_and_no_two_are_alike(view: View) -> None:
 
 
 def test_signs_without_a_glyph_are_written_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(theme, "_FALLBACKS", ())
-    theme._fonts.cache_clear()
-    theme._faces.cache_clear()
+    monkeypatch.setattr(style, "_FALLBACKS", ())
+    style._fonts.cache_clear()
+    style._faces.cache_clear()
     try:
-        assert theme.drawable("模_ü$\n") == "\\u6a21_ü$\\n"
+        assert style.drawable("模_ü$\n") == "\\u6a21_ü$\\n"
     finally:
-        theme._fonts.cache_clear()
-        theme._faces.cache_clear()
+        style._fonts.cache_clear()
+        style._faces.cache_clear()
 
 
 def test_latex_has_no_sign_that_means_something_to_it(view: View) -> None:
@@ -100,4 +102,4 @@ def test_sets_whose_files_would_have_one_name_are_refused(rows, write, tmp_path:
 
 @pytest.mark.parametrize("path", ["out/my{card}/b.ipynb", "a{{b}}/{0}/{", "}x", "plain/b.ipynb"])
 def test_papermill_leaves_braces_in_paths_alone(path: str) -> None:
-    assert parameterize_path(batch._literal(Path(path)), {"card": "h100"}) == path
+    assert parameterize_path(pipeline._literal(Path(path)), {"card": "h100"}) == path

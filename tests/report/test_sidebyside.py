@@ -1,8 +1,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from benchlib.analysis.measured import MeasuredSet, load
-from benchlib.report.sidebyside import side_by_side
+from benchlib.analysis.results import MeasuredSet, load
+from benchlib.report.sections import side_by_side
 
 
 def test_one_set_has_nothing_beside_it(invented: MeasuredSet) -> None:

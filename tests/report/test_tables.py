@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from benchlib.analysis.measured import MeasuredSet, load
-from benchlib.report import definition
+from benchlib.analysis.results import MeasuredSet, load
+from benchlib.report import methods, sections
 from benchlib.report.document import Document
-from benchlib.report.tables import environment, failures, grid, latency, precision
+from benchlib.report.tables import grid, latency
 from benchlib.report.tables.grid import Cell, Column, Mark, Table
 from benchlib.report.view import View, views
 
@@ -136,7 +136,7 @@ def test_latex_is_a_tabular_with_its_specials_escaped(table: Table) -> None:
 
 
 def test_failures_list_every_doubted_row(invented: MeasuredSet) -> None:
-    built = failures.build("Invented", invented.frame)
+    built = latency.build_failures("Invented", invented.frame)
     assert len(built.rows) == 4
     reasons = [one.text for one in next(c for c in built.columns if c.title == "Reason").cells]
     assert "timeout: no end after 900 s" in reasons
@@ -152,7 +152,7 @@ def test_asked_and_got_takes_the_lowest_share(
     keep_shares(folder, "resnet50-int8-640x480", {"int8": 0.75, "fp16": 0.25}, None)
     keep_shares(folder, "resnet50-int8-1024x768", {"int8": 0.9}, {"int8": 0.5, "moving": 0.5})
     measured = load(folder)
-    built = precision.build(views(measured)[0], measured)
+    built = latency.build_precision(views(measured)[0], measured)
     assert built is not None
     assert cell(built, "resnet18", "INT8", "layers").text == "25 %"
     assert cell(built, "resnet50", "INT8", "layers").text == "91 %"
@@ -171,18 +171,18 @@ def keep_shares(folder: Path, key: str, macs: object, time: object) -> None:
 def test_asked_and_got_leaves_out_what_no_row_knows(
     invented: MeasuredSet, invented_view: View
 ) -> None:
-    built = precision.build(invented_view, invented)
+    built = latency.build_precision(invented_view, invented)
     assert built is not None
     assert {one.title for one in built.columns} == {"layers", "made by"}
 
 
 def test_asked_and_got_is_left_out_where_unknown(published_dir: Path) -> None:
     published = load(published_dir)
-    assert precision.build(views(published)[0], published) is None
+    assert latency.build_precision(views(published)[0], published) is None
 
 
 def test_environment_lays_sets_side_by_side(invented: MeasuredSet) -> None:
-    built = environment.build([invented])
+    built = sections.environment_table([invented])
     assert dict(zip(built.rows, built.columns[0].cells, strict=True))["gpu name"] == Cell(
         "Invented GPU"
     )
@@ -191,12 +191,14 @@ def test_environment_lays_sets_side_by_side(invented: MeasuredSet) -> None:
 def test_the_definition_box_follows_the_columns(
     invented_view: View, published_view: View, rows: pd.DataFrame, view_of: ViewOf
 ) -> None:
-    said = dict(definition.lines(invented_view))
+    said = dict(methods.definition_lines(invented_view))
     assert said["Copies to and from the device"] == "left out."
     assert said["CUDA graph"] == "used."
     assert said["Latency"] == "the median of 400 timed queries, for a batch of 1."
-    assert "does not say which statistic" in dict(definition.lines(published_view))["Latency"]
-    cpu = dict(definition.lines(view_of(rows.assign(engine="onnxruntime_cpu"))))
+    assert (
+        "does not say which statistic" in dict(methods.definition_lines(published_view))["Latency"]
+    )
+    cpu = dict(methods.definition_lines(view_of(rows.assign(engine="onnxruntime_cpu"))))
     assert "ONNX Runtime on the CPU" in cpu["Inside the timed span"]
     assert "CUDA graph" not in cpu
 
@@ -225,7 +227,7 @@ def test_methods_of_int8_are_columns_and_nothing_is_a_column_of_dashes(
     assert ("640×480", "INT8 (modelopt)") in titles
     assert ("1024×768", "INT8 (qdq)") in titles
     assert ("1024×768", "INT8 (modelopt)") not in titles
-    built = precision.build(view, measured)
+    built = latency.build_precision(view, measured)
     assert built is not None
     assert [one.group for one in built.columns] == ["FP16", "INT8 (qdq)", "INT8 (modelopt)"]
 
@@ -243,7 +245,7 @@ def test_a_reconstruction_is_marked_wherever_its_rows_are_shown(
 
 
 def test_the_definition_says_where_the_timed_graphs_end(published_view: View) -> None:
-    ends = dict(definition.lines(published_view))["The graph ends at"]
+    ends = dict(methods.definition_lines(published_view))["The graph ends at"]
     assert "per pixel of the input size; no argmax (fassdnet_l2)" in ends
     assert "at 1/8 of the input size; no last resize, no argmax (fast_scnn_blog)" in ends
 

@@ -3,8 +3,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from benchlib.case import Precision, Verdict
-from benchlib.models import lineup
-from benchlib.report import theme
+from benchlib.models import registry
+from benchlib.report import style
 
 
 def contrast_on_white(color: str) -> float:
@@ -14,37 +14,37 @@ def contrast_on_white(color: str) -> float:
 
 
 def test_lines_and_text_stand_out_from_white() -> None:
-    for swatch in [*theme.FAMILIES.values(), theme.swatch("nobody's family")]:
+    for swatch in [*style.FAMILIES.values(), style.swatch("nobody's family")]:
         assert contrast_on_white(swatch.line) >= 3.0
         assert contrast_on_white(swatch.text) >= 4.5
 
 
 def test_a_colour_means_one_family_and_no_precision() -> None:
-    lines = [swatch.line for swatch in theme.FAMILIES.values()]
+    lines = [swatch.line for swatch in style.FAMILIES.values()]
     assert len(set(lines)) == len(lines) == 8
-    assert not set(lines) & set(theme.PRECISION_COLORS.values())
+    assert not set(lines) & set(style.PRECISION_COLORS.values())
 
 
 def test_every_family_of_the_lineup_has_a_colour() -> None:
-    families = {lineup.card(name).family for name in lineup.names()}
-    assert families <= set(theme.FAMILIES)
+    families = {registry.card(name).family for name in registry.names()}
+    assert families <= set(style.FAMILIES)
 
 
 def test_every_precision_and_verdict_has_a_mark() -> None:
-    assert set(theme.PRECISION_MARKERS) == {precision.value for precision in Precision}
-    assert len(set(theme.PRECISION_MARKERS.values())) == len(Precision)
-    assert set(theme.VERDICT_SYMBOLS) == {verdict.value for verdict in Verdict}
+    assert set(style.PRECISION_MARKERS) == {precision.value for precision in Precision}
+    assert len(set(style.PRECISION_MARKERS.values())) == len(Precision)
+    assert set(style.VERDICT_SYMBOLS) == {verdict.value for verdict in Verdict}
 
 
 def test_members_of_a_family_differ_by_mark() -> None:
     frame = pd.DataFrame({"model": ["b", "a", "c"], "family": ["VGG", "VGG", "unheard of"]})
-    looks = theme.looks(frame)
-    assert looks["a"].color == looks["b"].color == theme.FAMILIES["VGG"].line
+    looks = style.looks(frame)
+    assert looks["a"].color == looks["b"].color == style.FAMILIES["VGG"].line
     assert looks["a"].marker != looks["b"].marker
-    assert looks["c"].family == theme.OTHER
+    assert looks["c"].family == style.OTHER
 
 
 @pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])
 def test_a_look_does_not_depend_on_the_order_of_rows(order: list[str]) -> None:
-    looks = theme.looks(pd.DataFrame({"model": order, "family": ["ResNet", "ResNet"]}))
-    assert looks["a"].marker == theme.MARKERS[0]
+    looks = style.looks(pd.DataFrame({"model": order, "family": ["ResNet", "ResNet"]}))
+    assert looks["a"].marker == style.MARKERS[0]

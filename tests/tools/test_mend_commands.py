@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from benchlib.engines import log as engine_log
+from benchlib.trtexec import exit_check
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGGED = sorted((ROOT / "results").glob("*/rows"))
@@ -27,7 +27,7 @@ def mend_commands() -> ModuleType:
 
 def ran(folder: Path, row: dict) -> list[list[str]]:
     log = (folder / row["log"]).read_text(encoding="utf-8")
-    return [list(arguments) for arguments in engine_log.started(log)]
+    return [list(arguments) for arguments in exit_check.started(log)]
 
 
 @pytest.mark.parametrize("rows", LOGGED, ids=lambda path: path.parent.name)

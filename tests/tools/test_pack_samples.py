@@ -12,10 +12,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchlib.engines import exporttimes
-from benchlib.engines.exporttimes import Query
-from benchlib.sweep import series
-from benchlib.sweep.readings import Reading, dumps
+from benchlib.gpu.telemetry import TelemetrySample, dump_samples
+from benchlib.measure import series
+from benchlib.trtexec import exports
+from benchlib.trtexec.exports import Query
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ("h100-tensorrt-8.6", "h200-tensorrt-8.6")
@@ -46,8 +46,8 @@ def old_set(tmp_path: Path) -> Path:
     names = ["k.json.gz", "k.b0.p1.json.gz", "k.cold0.json.gz"]
     for name, queries in zip(names, runs, strict=True):
         path = tmp_path / "samples" / name
-        path.write_bytes(gzip.compress(exporttimes.dumps(queries).encode()))
-    told = gzip.compress(f"{dumps(Reading(1.0, 1980, power_w=391.5))}\n".encode())
+        path.write_bytes(gzip.compress(exports.dump_times(queries).encode()))
+    told = gzip.compress(f"{dump_samples(TelemetrySample(1.0, 1980, power_w=391.5))}\n".encode())
     (tmp_path / "samples" / "k.b0.p1.telemetry.jsonl.gz").write_bytes(told)
     row = {
         "key": "k",

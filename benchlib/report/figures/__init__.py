@@ -1,1 +1,1 @@
-"""One figure a module: a view in, a drawing with its words out."""
+"""One family of figures a module: a view in, a drawing with its words out."""

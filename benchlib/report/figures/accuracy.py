@@ -1,19 +1,188 @@
-"""Accuracy against latency with the Pareto front; one figure per accuracy metric."""
+"""Accuracy against latency, and the line-up drawn."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import groupby
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.analysis import pareto, parts, wording
-from benchlib.report import theme
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import labels, logaxis
+from benchlib.analysis import comparable_groups, ranking, wording
+from benchlib.report import style
+from benchlib.report.style import Absent, Drawing
+from benchlib.report.tables.lineup import Record
 from benchlib.report.view import View, slug
+
+# The line-up drawn: work against input size, and accuracy against parameters.
+
+
+def work(rows: Sequence[Record]) -> Drawing | Absent:
+    """GMACs against megapixels, both logarithmic; a line joins the sizes of one network."""
+    name = "lineup-work"
+    counted = sorted((row for row in rows if row.gmacs), key=lambda row: (row.name, row.megapixels))
+    if not counted:
+        return Absent(name, "no network could be counted.")
+    looks = _looks(rows)
+    ends = []
+    with style.style():
+        figure = Figure(figsize=(9.5, 8))
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.085, right=0.76, bottom=0.085, top=0.94)
+        axes.set(xscale="log", yscale="log")
+        for model, group in groupby(counted, key=lambda row: row.name):
+            points, look = list(group), looks[model]
+            axes.plot(
+                [row.megapixels for row in points],
+                [row.gmacs for row in points],
+                color=look.color,
+                linestyle=look.dash,
+                marker=look.marker,
+                markersize=5.5,
+                linewidth=1.9,
+            )
+            last = points[-1]
+            written = f"{last.label}  {wording.short(last.gmacs)}"
+            ends.append(style.EndLabel(last.megapixels, last.gmacs, written, look.text))
+        _size_ticks(axes, counted)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.set_ylabel("GMACs per image (log)")
+        axes.set_xlabel("Input size, spaced by megapixels (log)")
+        axes.set_title("Work by input size")
+        style.draw(axes, ends)
+    said = _work_finding(counted)
+    return Drawing(
+        figure,
+        name,
+        alt=(
+            "Line chart, billions of multiply-adds per image against input megapixels, both axes "
+            f"logarithmic, one line per network. {said} The numbers are in the line-up table."
+        ),
+        caption=(
+            f"Multiply-adds by input size; {said} {_slopes(counted)}Colour is the model family."
+        ),
+    )
+
+
+def accuracy(rows: Sequence[Record], task: str) -> Drawing | Absent:
+    """Published accuracy against parameters for the networks of ``task``, at any one size."""
+    name = f"lineup-accuracy-{task}"
+    known = list({row.name: row for row in rows if _has_both(row) and row.task == task}.values())
+    if not known:
+        return Absent(name, f"no accuracy is known for {task}.")
+    looks = _looks(rows)
+    metric = known[0].accuracy_metric
+    with style.style():
+        figure = Figure(figsize=(8.5, 5.2))
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.09, right=0.97, bottom=0.11, top=0.92)
+        axes.set_xscale("log")
+        for row in known:
+            look = looks[row.name]
+            axes.plot(
+                row.params / 1e6,
+                row.accuracy,
+                linestyle="none",
+                marker=look.marker,
+                markersize=8,
+                markerfacecolor="white" if row.features_only else look.color,
+                markeredgecolor=look.color,
+            )
+        axes.margins(0.16, 0.12)
+        axes.tick_params(which="both", pad=5)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.xaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""
+        )
+        axes.set_xlabel("Parameters, millions (log)")
+        axes.set_ylabel(f"{metric}, %")
+        axes.set_title(f"Published accuracy by parameters, {task}")
+        names = [
+            style.Name(row.params / 1e6, row.accuracy, row.label, looks[row.name].text)
+            for row in known
+        ]
+        style.beside(axes, names)
+    said = _accuracy_finding(known, task)
+    hollow = (
+        " Hollow: the accuracy belongs to the whole network with its classifier, the parameters "
+        "are those of the timed features alone."
+        if any(row.features_only for row in known)
+        else ""
+    )
+    return Drawing(
+        figure,
+        name,
+        alt=(
+            f"Scatter chart, {metric} in percent against parameters in millions, logarithmic, "
+            f"{task}. {said} The numbers are in the line-up table."
+        ),
+        caption=(
+            f"{metric} as published against parameters. {said}{hollow} Training recipes and test "
+            "sizes differ between publications, so small differences mean nothing."
+        ),
+    )
+
+
+def _has_both(row: Record) -> bool:
+    return row.accuracy is not None and row.params is not None
+
+
+def _looks(rows: Sequence[Record]) -> dict[str, style.Look]:
+    return style.looks(
+        pd.DataFrame({"model": [r.name for r in rows], "family": [r.family for r in rows]})
+    )
+
+
+def _size_ticks(axes: Axes, rows: Sequence[Record]) -> None:
+    sizes = sorted({(row.megapixels, f"{row.width}x{row.height}") for row in rows})
+    axes.set_xticks(
+        [megapixels for megapixels, _ in sizes], [wording.size(size) for _, size in sizes]
+    )
+    axes.minorticks_off()
+
+
+def _work_finding(counted: Sequence[Record]) -> str:
+    most = max(row.megapixels for row in counted)
+    there = sorted((row for row in counted if row.megapixels == most), key=lambda row: row.gmacs)
+    size = wording.size(f"{there[0].width}x{there[0].height}")
+    least, largest = there[0], there[-1]
+    if least is largest:
+        return f"at {size} {least.name} takes {wording.short(least.gmacs)} GMACs."
+    return (
+        f"at {size} {least.name} takes least with {wording.short(least.gmacs)} GMACs, "
+        f"{largest.name} most with {wording.short(largest.gmacs)}."
+    )
+
+
+def _slopes(counted: Sequence[Record]) -> str:
+    """How steep the lines are, between the smallest and the largest size of each network."""
+    slopes = []
+    for _, group in groupby(counted, key=lambda row: row.name):
+        points = list(group)
+        if points[-1].megapixels > points[0].megapixels:
+            pixels = math.log(points[-1].megapixels / points[0].megapixels)
+            slopes.append(math.log(points[-1].gmacs / points[0].gmacs) / pixels)
+    if not slopes:
+        return ""
+    least, most = (f"{10**slope:.1f}" for slope in (min(slopes), max(slopes)))
+    cost = least if least == most else f"{least} to {most}"
+    return f"Ten times the pixels cost {cost} times the work. "
+
+
+def _accuracy_finding(known: Sequence[Record], task: str) -> str:
+    best = max(known, key=lambda row: row.accuracy)
+    return (
+        f"{best.name} has the highest with {best.accuracy:.1f} % at "
+        f"{wording.short(best.params / 1e6)} million parameters; "
+        f"{wording.plural(len(known), 'network')} of {task} have a published one."
+    )
+
+
+# Accuracy against latency with the Pareto front; one figure per accuracy metric.
+
 
 _PANEL = (6.4, 4.9)
 """Inches."""
@@ -53,7 +222,9 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         return Absent(name, f"no usable row with {metric}.")
     size = size or size_for(view, metric)
     known = known[known["resolution"] == size]
-    counts = known.loc[~parts.without_classifier(known["model"]), "precision"].value_counts()
+    counts = known.loc[
+        ~comparable_groups.without_classifier(known["model"]), "precision"
+    ].value_counts()
     precisions = [word for word in view.precisions if counts.get(word, 0) >= _FEWEST]
     if not precisions:
         few = f"fewer than {_FEWEST} networks with {metric} at {wording.size(size)}"
@@ -62,12 +233,12 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
     columns = min(2, len(precisions))
     lines = math.ceil(len(precisions) / columns)
     looks = view.looks()
-    with theme.style():
+    with style.style():
         figure = Figure(figsize=(_PANEL[0] * columns + 0.4, _PANEL[1] * lines))
         grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
         for axes, precision in zip(grid, precisions, strict=False):
             _panel(axes, known[known["precision"] == precision], looks)
-            axes.set_title(f"{theme.precision_label(precision)}, {wording.size(size)}")
+            axes.set_title(f"{style.precision_label(precision)}, {wording.size(size)}")
             axes.set_xlabel("Latency, ms per batch (log); left is faster")
             axes.set_ylabel(f"{metric}, %")
         for axes in grid[len(precisions) :]:
@@ -101,7 +272,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
 
 def _hollow(rows: pd.DataFrame) -> str:
     """What a hollow mark means, where there is one."""
-    cut = sorted(set(rows.loc[parts.without_classifier(rows["model"]), "model"]))
+    cut = sorted(set(rows.loc[comparable_groups.without_classifier(rows["model"]), "model"]))
     if not cut:
         return ""
     return (
@@ -111,19 +282,19 @@ def _hollow(rows: pd.DataFrame) -> str:
 
 
 def _finding(rows: pd.DataFrame, precision: str) -> str:
-    front = rows[pareto.undominated(rows)].sort_values("latency_ms")
+    front = rows[ranking.undominated(rows)].sort_values("latency_ms")
     names = wording.listed(list(front["model"]), most=12)
-    return f"{theme.precision_label(precision)}: {names} on the front."
+    return f"{style.precision_label(precision)}: {names} on the front."
 
 
 def _dot(family: str) -> Line2D:
-    color = theme.swatch(family).line
+    color = style.swatch(family).line
     return Line2D([], [], linestyle="none", marker="o", color=color, label=family)
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     axes.set_xscale("log")
-    cut = parts.without_classifier(rows["model"])
+    cut = comparable_groups.without_classifier(rows["model"])
     strict = rows[~cut].sort_values(["latency_ms", "accuracy"], ascending=[True, False])
     strict = strict[strict["accuracy"] > strict["accuracy"].cummax().shift(fill_value=-1.0)]
     axes.plot(
@@ -142,7 +313,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
         linewidth=1.2,
         zorder=1,
     )
-    front = pareto.undominated(rows)
+    front = ranking.undominated(rows)
     for row, leads, is_cut in zip(rows.itertuples(index=False), front, cut, strict=True):
         look = looks[row.model]
         axes.plot(
@@ -156,7 +327,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
             markeredgewidth=1.1 if leads or is_cut else 0.6,
             linestyle="none",
         )
-    low, high = logaxis.widened(rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6)
+    low, high = style.widened_limits(
+        rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6
+    )
     axes.set_xlim(low, high)
     ticks = [
         digit * 10.0**power
@@ -172,9 +345,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, theme.Look]) -> None
 
 def _names(axes: Axes, rows: pd.DataFrame) -> None:
     names = [
-        labels.Name(
+        style.Name(
             row.latency_ms, row.accuracy, row.model, "black" if leads else "#555555", bold=leads
         )
-        for row, leads in zip(rows.itertuples(index=False), pareto.undominated(rows), strict=True)
+        for row, leads in zip(rows.itertuples(index=False), ranking.undominated(rows), strict=True)
     ]
-    labels.beside(axes, names)
+    style.beside(axes, names)

@@ -1,19 +1,170 @@
-"""Frames per second against input size: one figure per precision, and all side by side."""
+"""Frames per second against input size, and speed-up over FP32."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import asdict, fields
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from benchlib.analysis import wording
-from benchlib.report import numerals, theme
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import labels, logaxis
+from benchlib.analysis import comparable_groups, wording
+from benchlib.analysis.significance import Gain
+from benchlib.analysis.significance import gains as gains_over
+from benchlib.case import Precision
+from benchlib.report import style
+from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, slug
+
+# Speed-up of each precision against FP32 of the same network and size.
+
+
+def ratios(view: View) -> pd.DataFrame:
+    """Every :class:`benchlib.analysis.significance.Gain` over FP32 of ``view`` as a row."""
+    found = [
+        asdict(gain)
+        for precision in view.precisions
+        if precision != Precision.FP32.value
+        for gain in gains_over(view.usable, precision)
+    ]
+    return pd.DataFrame(found, columns=[field.name for field in fields(Gain)])
+
+
+def speedup_draw(view: View) -> Drawing | Absent:
+    """A dot per network and precision, one panel per size, networks by their best median gain."""
+    name = f"speedup-{view.slug}"
+    gains = ratios(view)
+    if gains.empty:
+        return Absent(name, "no cell has both FP32 and another precision.")
+    sizes = [size for size in view.sizes if (gains["resolution"] == size).any()]
+    models = list(gains.groupby("model")["ratio"].median().sort_values().index)
+    precisions = [word for word in view.precisions if (gains["precision"] == word).any()]
+    with style.style():
+        width = 2.0 + max(2.6 * len(sizes), 4.5)
+        height = 0.34 * len(models) + 1.7
+        figure = Figure(figsize=(width, height))
+        grid = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+        for axes, size in zip(grid, sizes, strict=True):
+            _panel(axes, gains[gains["resolution"] == size], models, precisions)
+            axes.set_title(wording.size(size))
+        grid[0].set_yticks(range(len(models)), models)
+        grid[0].set_ylim(-0.6, len(models) - 0.3)
+        figure.supxlabel("Speed-up against FP32 of the same network (×, log)", fontsize=10)
+        figure.legend(
+            handles=[_handle(precision) for precision in precisions],
+            loc="upper right",
+            ncols=len(precisions),
+        )
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
+    said = " ".join(_sentence(gains, precision) for precision in precisions)
+    alt = (
+        "Dot plot of the speed-up against FP32, one row per network, one panel per input size; "
+        f"{view.label}. {said}"
+    )
+    remark = view.remarks().replace("of the median", "of the ratio, from both medians' intervals")
+    caption = f"Speed-up against FP32, {view.label}. {said} {remark}"
+    return Drawing(figure, name, alt, caption)
+
+
+def _sentence(gains: pd.DataFrame, precision: str) -> str:
+    part = gains.loc[gains["precision"] == precision, "ratio"]
+    slower = int((part < 1).sum())
+    tail = f"; slower than FP32 in {slower} of {len(part)} cells" if slower else ""
+    return (
+        f"{style.precision_label(precision)} is {part.min():.2f}× to {part.max():.2f}× as fast as "
+        f"FP32, median {part.median():.2f}×{tail}."
+    )
+
+
+def _handle(precision: str) -> Line2D:
+    color, mark = style.precision_look(precision)
+    label = style.precision_label(precision)
+    return Line2D([], [], linestyle="none", color=color, marker=mark, label=label)
+
+
+def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
+    axes.set_xscale("log")
+    axes.axvline(1, color="#444444", linewidth=1)
+    place = {model: index for index, model in enumerate(models)}
+    for model, dots in gains.groupby("model"):
+        far = max(dots["ratio"], key=lambda ratio: abs(np.log(ratio)))
+        axes.plot([1, far], [place[model]] * 2, color="#c4c4c4", linewidth=2, zorder=1)
+    for precision in precisions:
+        dots = gains[gains["precision"] == precision]
+        color, mark = style.precision_look(precision)
+        heights = dots["model"].map(place)
+        axes.hlines(heights, dots["low"], dots["high"], color=color, linewidth=1.2)
+        axes.plot(
+            dots["ratio"],
+            heights,
+            linestyle="none",
+            marker=mark,
+            markersize=5.5,
+            color=color,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+        )
+        for ratio, height in zip(dots["ratio"], heights, strict=True):
+            axes.annotate(
+                _two_digits(ratio),
+                (ratio, height),
+                # Every second precision below its dot: two dots close together stay readable.
+                xytext=(0, -4.5 if precisions.index(precision) % 2 else 4.5),
+                textcoords="offset points",
+                ha="center",
+                va="top" if precisions.index(precision) % 2 else "bottom",
+                fontsize=6.5,
+                color="#333333",
+            )
+    _missing(axes, gains, models, precisions)
+    low = min(0.9, gains["ratio"].min() / 1.15, gains["low"].min() / 1.03)
+    high = max(1.3, gains["ratio"].max() * 1.18, gains["high"].max() * 1.03)
+    axes.set_xlim(low, high)
+    ticks = [tick for tick in (0.25, 0.5, 1, 2, 3, 4, 6, 8, 12, 16) if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _two_digits(ratio: float) -> str:
+    """Two significant digits at every size: 0.47, 1.2, 12."""
+    return f"{ratio:.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
+
+
+def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
+    """Say in words which dots a network lacks, right of those it has."""
+    for height, model in enumerate(models):
+        dots = gains[gains["model"] == model]
+        absent = [word for word in precisions if word not in set(dots["precision"])]
+        if absent:
+            axes.annotate(
+                _without(absent, precisions),
+                (max([1.0, *dots["ratio"]]), height),
+                xytext=(8, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=6.5,
+                color="#555555",
+            )
+
+
+def _without(absent: list[str], precisions: list[str]) -> str:
+    """``no INT8`` rather than every method of it, where all of them are absent."""
+    if absent == precisions:
+        return "not measured"
+    words = []
+    for word in absent:
+        base, _ = comparable_groups.base(word)
+        family = [one for one in precisions if comparable_groups.base(one)[0] == base]
+        words.append(base if set(family) <= set(absent) else word)
+    return f"no {', '.join(map(style.precision_label, dict.fromkeys(words)))}"
+
+
+# Frames per second against input size: one figure per precision, and all side by side.
+
 
 REAL_TIME_FPS = 30
 """Frames per second of ordinary video, the line most readers look for."""
@@ -22,30 +173,30 @@ _SMALL_POINTS = 7.0
 _PANEL_INCHES = 2.3
 
 
-def draw(view: View, precision: str) -> Drawing | Absent:
+def fps_draw(view: View, precision: str) -> Drawing | Absent:
     """FPS against megapixels at ``precision``, both axes logarithmic, one line per network."""
     name = f"fps-{slug(precision)}-{view.slug}"
     rows = view.at(precision)
     if rows.empty:
-        return Absent(name, f"no usable row at {theme.precision_label(precision)}.")
+        return Absent(name, f"no usable row at {style.precision_label(precision)}.")
     if len(rows) == 1:
         return Absent(name, f"one point makes no chart. {finding(view, precision)}")
-    with theme.style():
+    with style.style():
         figure = Figure(figsize=(9.5, 6.4))
         axes = figure.subplots()
-        right = 1 - labels.room(_texts(view, precision).values(), _POINTS) / figure.get_figwidth()
+        right = 1 - style.room(_texts(view, precision).values(), _POINTS) / figure.get_figwidth()
         figure.subplots_adjust(left=0.085, right=right, bottom=0.1, top=0.93)
         _lines(axes, view, precision, _limits(rows))
         axes.set_ylabel("Frames per second (log)")
         axes.set_xlabel("Input size, spaced by megapixels (log)")
-        axes.set_title(f"FPS by input size, {theme.precision_label(precision)}, batch {view.batch}")
+        axes.set_title(f"FPS by input size, {style.precision_label(precision)}, batch {view.batch}")
     alt = (
         "Line chart, frames per second against input megapixels, both axes logarithmic, "
-        f"{theme.precision_label(precision)}, {view.label}. {finding(view, precision)} "
+        f"{style.precision_label(precision)}, {view.label}. {finding(view, precision)} "
         "The numbers are in the latency table."
     )
     caption = (
-        f"FPS by input size at {theme.precision_label(precision)}; {view.label}. "
+        f"FPS by input size at {style.precision_label(precision)}; {view.label}. "
         f"{finding(view, precision)} FPS is 1000 × batch / median latency in ms. "
         f"Colour is the model family. {view.remarks(precision, hollow=True)}"
     )
@@ -59,9 +210,9 @@ def panels(view: View) -> Drawing | Absent:
     if not precisions:
         return Absent(name, "no usable row.")
     limits = _limits(view.usable)
-    with theme.style():
+    with style.style():
         texts = [text for word in precisions for text in _texts(view, word).values()]
-        beside = labels.room(texts, _SMALL_POINTS)
+        beside = style.room(texts, _SMALL_POINTS)
         width = 0.8 + len(precisions) * _PANEL_INCHES + (len(precisions) - 1) * 0.45
         width += len(precisions) * beside
         figure = Figure(figsize=(width, 5.6))
@@ -75,7 +226,7 @@ def panels(view: View) -> Drawing | Absent:
         )
         for axes, precision in zip(grid, precisions, strict=True):
             _lines(axes, view, precision, limits, small=True)
-            axes.set_title(theme.precision_label(precision))
+            axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Input size (log megapixels)")
         grid[0].set_ylabel("Frames per second (log)")
     said = " ".join(finding(view, precision) for precision in precisions)
@@ -95,13 +246,13 @@ def finding(view: View, precision: str) -> str:
     size = str(rows["resolution"].max())
     there = rows[rows["resolution"] == size]
     best, worst = there.loc[there["fps"].idxmax()], there.loc[there["fps"].idxmin()]
-    where = f"At {wording.size(size)} and {theme.precision_label(precision)}"
+    where = f"At {wording.size(size)} and {style.precision_label(precision)}"
     if len(there) == 1:
-        return f"{where} {best['model']} runs at {numerals.short(best['fps'])} FPS."
+        return f"{where} {best['model']} runs at {wording.short(best['fps'])} FPS."
     enough = int((there["fps"] >= REAL_TIME_FPS).sum())
     return (
-        f"{where} {best['model']} is fastest with {numerals.short(best['fps'])} FPS, "
-        f"{worst['model']} slowest with {numerals.short(worst['fps'])}; "
+        f"{where} {best['model']} is fastest with {wording.short(best['fps'])} FPS, "
+        f"{worst['model']} slowest with {wording.short(worst['fps'])}; "
         f"{enough} of {len(there)} reach {REAL_TIME_FPS} FPS."
     )
 
@@ -111,7 +262,7 @@ def _texts(view: View, precision: str) -> dict[str, str]:
     texts = {}
     for model, points in view.at(precision).sort_values("megapixels").groupby("model"):
         only = ", one size" if len(points) == 1 and len(view.sizes) > 1 else ""
-        texts[str(model)] = f"{model}  {numerals.short(points['fps'].iloc[-1])}{only}"
+        texts[str(model)] = f"{model}  {wording.short(points['fps'].iloc[-1])}{only}"
     return texts
 
 
@@ -145,9 +296,9 @@ def _lines(
         _marks(axes, points, look, 4.0 if small else 5.5)
         last = points.iloc[-1]
         text = texts[str(model)]
-        ends.append(labels.EndLabel(last["megapixels"], last["fps"], text, look.text))
+        ends.append(style.EndLabel(last["megapixels"], last["fps"], text, look.text))
     _size_ticks(axes, rows, small)
-    logaxis.tidy(axes.yaxis)
+    style.tidy_log_axis(axes.yaxis)
     if limits[0] < REAL_TIME_FPS < limits[1]:
         axes.axhline(REAL_TIME_FPS, color="#777777", linestyle=":", linewidth=1.1)
         axes.annotate(
@@ -158,10 +309,10 @@ def _lines(
             fontsize=7.5,
             color="#555555",
         )
-    labels.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)
+    style.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)
 
 
-def _marks(axes: Axes, points: pd.DataFrame, look: theme.Look, size: float) -> None:
+def _marks(axes: Axes, points: pd.DataFrame, look: style.Look, size: float) -> None:
     known = points[points["fps_low"].notna() & points["fps_high"].notna()]
     axes.vlines(known["megapixels"], known["fps_low"], known["fps_high"], color=look.color, lw=1.2)
     for suspect, some in points.groupby(points["verdict"] == "SUSPECT"):

@@ -1,14 +1,328 @@
-"""Any two columns against each other: the free figure of the explore notebook."""
+"""Latency against size, work and what the card could do; any two columns against each other."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchlib.report import theme
-from benchlib.report.drawing import Absent, Drawing
-from benchlib.report.figures import logaxis
+from benchlib.analysis import comparable_groups, latency_model, roofline, wording
+from benchlib.analysis.roofline import Point, Roofs
+from benchlib.report import style
+from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View
+
+# Latency against the arithmetic a network does: is time explained by GMACs?
+
+
+def draw_work(view: View) -> Drawing | Absent:
+    """Small multiples: precisions down, sizes across, ms against GMACs, both logarithmic."""
+    name = f"work-{view.slug}"
+    rows = view.usable.dropna(subset=["gmacs"])
+    if rows.empty:
+        return Absent(name, "no usable row with a count of multiply-accumulates.")
+    precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
+    sizes = [size for size in view.sizes if (rows["resolution"] == size).any()]
+    looks = view.looks()
+    found = {
+        (one.precision, one.resolution): one for one in latency_model.dependences(rows, "gmacs")
+    }
+    with style.style():
+        width, height = max(6.0, 2.9 * len(sizes) + 0.6), 2.5 * len(precisions) + 1.3
+        figure = Figure(figsize=(width, height))
+        grid = figure.subplots(len(precisions), len(sizes), squeeze=False, sharey="row")
+        for line, precision in zip(grid, precisions, strict=True):
+            for axes, size in zip(line, sizes, strict=True):
+                part = rows[(rows["precision"] == precision) & (rows["resolution"] == size)]
+                if part.empty:
+                    axes.set_visible(False)
+                    continue
+                _work_panel(axes, part, looks)
+                told = _rho(found.get((precision, size)))
+                # A title with a method's name in it is too long for one line.
+                between = "\n" if comparable_groups.base(precision)[1] else " "
+                label = style.precision_label(precision)
+                axes.set_title(f"{label}{between}{wording.size(size)}{told}")
+                axes.title.set_fontsize(9)
+        for axes in filter(Axes.get_visible, grid.flat):
+            style.tidy_log_axis(axes.xaxis)
+            style.tidy_log_axis(axes.yaxis)
+        figure.supxlabel("GMACs per image at that size (log)", fontsize=10, y=0.5 / height)
+        figure.supylabel("Median latency, ms per batch (log)", fontsize=10)
+        families = sorted({looks[model].family for model in rows["model"]})
+        figure.legend(
+            handles=[_work_dot(family) for family in families],
+            loc="lower center",
+            ncols=min(len(families), max(3, int(width / 1.45))),
+            fontsize=8.5,
+        )
+        figure.tight_layout(rect=(0.005, 0.45 / height, 1, 1))
+    said = " ".join(
+        _work_finding(precision, [found[key] for key in found if key[0] == precision])
+        for precision in precisions
+    )
+    alt = (
+        "Scatter plots of latency in ms against GMACs, both logarithmic, precisions down and input "
+        f"sizes across, a dot per network coloured by family; {view.label}. {said}"
+    )
+    caption = (
+        f"Latency against multiply-accumulates at each size; {view.label}. ρ is Spearman's rank "
+        f"correlation over a panel's networks, with a 95 % interval over networks. {said} "
+        f"{view.remarks()}"
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _rho(one: latency_model.Dependence | None) -> str:
+    return "" if one is None or one.rho is None else f"  ρ = {one.rho:.2f}"
+
+
+def _work_finding(precision: str, found: list[latency_model.Dependence]) -> str:
+    told = [
+        f"{one.rho:.2f}" + (f" ({one.low:.2f} to {one.high:.2f})" if one.low is not None else "")
+        for one in found
+        if one.rho is not None
+    ]
+    if not told:
+        return f"{style.precision_label(precision)}: too few networks for a rank correlation."
+    where = " from the smallest to the largest size" if len(told) > 1 else ""
+    return f"{style.precision_label(precision)}: ρ = {', '.join(told)}{where}."
+
+
+def _work_dot(family: str) -> Line2D:
+    color = style.swatch(family).line
+    return Line2D([], [], linestyle="none", marker="o", color=color, label=family)
+
+
+def _work_panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    axes.set(xscale="log", yscale="log")
+    for row in rows.itertuples(index=False):
+        look = looks[row.model]
+        axes.vlines(
+            row.gmacs, row.latency_ci_low_ms, row.latency_ci_high_ms, color=look.color, lw=1.1
+        )
+        axes.plot(
+            row.gmacs,
+            row.latency_ms,
+            linestyle="none",
+            marker=look.marker,
+            markersize=5.5,
+            color=look.color,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )
+
+
+# Latency as a fixed cost plus a cost per megapixel, network by network.
+
+
+def draw_latency_model(view: View) -> Drawing | Absent:
+    """Two panels with a row per network: the fixed cost, and the cost per megapixel."""
+    name = f"latency-model-{view.slug}"
+    lines = pd.DataFrame([asdict(one) for one in latency_model.fit(view.usable)])
+    if lines.empty:
+        return Absent(name, "no network has three sizes, so no line can be tested.")
+    slopes = lines.groupby("model")["ms_per_megapixel"].min()
+    models = list(slopes.sort_values(ascending=False).index)
+    precisions = [word for word in view.precisions if (lines["precision"] == word).any()]
+    with style.style():
+        height = 0.3 * len(models) + 1.6
+        figure = Figure(figsize=(10.5, height))
+        left, right = figure.subplots(1, 2, sharey=True)
+        _latencymodel_panel(left, lines, models, precisions, "fixed_ms")
+        _latencymodel_panel(right, lines, models, precisions, "ms_per_megapixel")
+        left.axvline(0, color="#444444", linewidth=1)
+        left.set_xlabel("Fixed cost, ms per batch")
+        right.set_xscale("log")
+        right.set_xlabel("Cost of a megapixel, ms (log)")
+        style.tidy_log_axis(right.xaxis)
+        left.set_yticks(range(len(models)), models)
+        left.set_ylim(-0.6, len(models) - 0.4)
+        figure.legend(
+            handles=[_latencymodel_dot(word) for word in precisions],
+            loc="upper right",
+            ncols=len(precisions),
+        )
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
+    said = " ".join(
+        _latencymodel_finding(lines[lines["precision"] == word], word) for word in precisions
+    )
+    alt = (
+        "Dot plot with a row per network: left the fixed part of the latency in ms, right the "
+        f"part per megapixel, logarithmic; {view.label}. {said}"
+    )
+    caption = (
+        "A line through each network's latencies over the sizes, by least relative error: "
+        f"ms = fixed + slope × megapixels; {view.label}. {said} Neither part can be below zero."
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _latencymodel_finding(lines: pd.DataFrame, precision: str) -> str:
+    worst = lines.loc[lines["largest_error"].idxmax()]
+    return (
+        f"{style.precision_label(precision)}: fixed cost {wording.short(lines['fixed_ms'].min())} "
+        f"to {wording.short(lines['fixed_ms'].max())} ms; the line misses a time by "
+        f"{100 * lines['largest_error'].median():.0f} % in the median network, "
+        f"{100 * worst['largest_error']:.0f} % in the worst ({worst['model']})."
+    )
+
+
+def _latencymodel_dot(precision: str) -> Line2D:
+    color, mark = style.precision_look(precision)
+    label = style.precision_label(precision)
+    return Line2D([], [], linestyle="none", color=color, marker=mark, label=label)
+
+
+def _latencymodel_panel(
+    axes: Axes, lines: pd.DataFrame, models: list[str], precisions: list[str], column: str
+) -> None:
+    place = {model: index for index, model in enumerate(models)}
+    for precision in precisions:
+        dots = lines[lines["precision"] == precision]
+        color, mark = style.precision_look(precision)
+        axes.plot(
+            dots[column],
+            dots["model"].map(place),
+            linestyle="none",
+            marker=mark,
+            color=color,
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+        )
+
+
+# What each network reaches of what the card could do.
+
+
+_MOST_ACROSS = 3
+"""Panels in a row; more make labels too small to read on a page."""
+
+
+def draw_roofline(view: View) -> Drawing | Absent:
+    """A panel per precision: rate reached against operations per byte, under the roof if known."""
+    name = f"roofline-{view.slug}"
+    points = _points(view)
+    if not points:
+        return Absent(name, "no row has counts of work, activations and weights.")
+    precisions = [word for word in view.precisions if any(p.precision == word for p in points)]
+    roofs = {
+        word: roofline.roofs(view.at_plain(word), comparable_groups.base(word)[0])
+        for word in precisions
+    }
+    looks = view.looks()
+    sizes = [size for size in view.sizes if any(p.resolution == size for p in points)]
+    with style.style():
+        columns = min(len(precisions), _MOST_ACROSS)
+        lines = math.ceil(len(precisions) / columns)
+        width, height = max(6.5, 4.4 * columns), 4.4 * lines + 0.8
+        figure = Figure(figsize=(width, height))
+        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        for spare in grid.flat[len(precisions) :]:
+            spare.set_visible(False)
+        panels = list(grid.flat)[: len(precisions)]
+        for axes, precision in zip(panels, precisions, strict=True):
+            mine = [point for point in points if point.precision == precision]
+            _roofline_panel(axes, mine, roofs[precision], looks, sizes)
+            axes.set_title(style.precision_label(precision))
+            axes.set_xlabel("Operations per byte (log)")
+        for axes in panels:
+            style.tidy_log_axis(axes.xaxis)
+            style.tidy_log_axis(axes.yaxis)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("Reached, 10¹² operations per second (log)")
+        families = sorted({looks[point.model].family for point in points})
+        handles = [_roofline_dot(style.swatch(family).line, 6, family) for family in families]
+        handles += [
+            _roofline_dot("#777777", _size(index), wording.size(size))
+            for index, size in enumerate(sizes)
+        ]
+        figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
+        figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
+    said = " ".join(_roofline_finding(points, word, roofs[word]) for word in precisions)
+    alt = (
+        "Roofline, one panel per precision: rate reached against operations per byte, both "
+        f"logarithmic, a dot per network and size, larger for larger images; {view.label}. {said}"
+    )
+    how = {_source(one) for one in roofs.values() if one is not None}
+    caption = (
+        f"Rate reached against arithmetic per byte; {view.label}. {said} "
+        f"{' '.join(sorted(how)) or 'No roof is known for this device.'} Bytes are counted as if "
+        "every activation were written and read once; fused layers move less, so a dot may lie "
+        "above the sloping roof. A multiply-accumulate is two operations."
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _points(view: View) -> tuple[Point, ...]:
+    """All points, each under the precision of the view, which may name an INT8 method."""
+    return tuple(
+        replace(point, precision=word)
+        for word in view.precisions
+        for point in roofline.points(view.at_plain(word))
+    )
+
+
+def _roofline_panel(
+    axes: Axes,
+    points: list[Point],
+    roof: Roofs | None,
+    looks: dict[str, style.Look],
+    sizes: list[str],
+) -> None:
+    axes.set(xscale="log", yscale="log")
+    for point in points:
+        axes.plot(
+            point.intensity,
+            point.tera_ops,
+            linestyle="none",
+            marker=looks[point.model].marker,
+            color=looks[point.model].color,
+            markersize=_size(sizes.index(point.resolution)),
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )
+    if roof is not None:
+        reach = [point.intensity for point in points] + [roof.ridge]
+        x = np.geomspace(min(reach) / 2, max(reach) * 2, 60)
+        style = "-" if roof.measured else "--"
+        axes.plot(x, [roof.at(at) for at in x], color="#333333", linestyle=style, linewidth=1.4)
+
+
+def _size(index: int) -> float:
+    return 4.0 + 1.5 * index
+
+
+def _roofline_dot(color: str, size: float, label: str) -> Line2D:
+    return Line2D([], [], linestyle="none", marker="o", color=color, markersize=size, label=label)
+
+
+def _source(roof: Roofs) -> str:
+    kind = "Solid roof: measured" if roof.measured else "Dashed roof: not measured, taken from the"
+    return f"{kind} ({roof.how})." if roof.measured else f"{kind} {roof.how}."
+
+
+def _roofline_finding(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> str:
+    mine = [point for point in points if point.precision == precision]
+    best = max(mine, key=lambda point: point.tera_ops)
+    said = (
+        f"{style.precision_label(precision)}: {best.model} at {wording.size(best.resolution)} "
+        f"reaches most, {wording.short(best.tera_ops)} × 10¹² operations per second"
+    )
+    shares = [point.share for point in mine if point.share is not None]
+    if roof is None or not shares:
+        return f"{said}."
+    return f"{said}; the median row reaches {100 * float(np.median(shares)):.0f} % of its roof."
+
+
+# Any two columns against each other: the free figure of the explore notebook.
+
 
 AXES: dict[str, str] = {
     "gmacs": "GMACs per image (log)",
@@ -36,7 +350,7 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
         return Absent(name, f"no usable row has both {x} and {y}.")
     looks = view.looks()
     precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
-    with theme.style():
+    with style.style():
         figure = Figure(figsize=(9.5, 5.6))
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.73, bottom=0.12, top=0.95)
@@ -45,7 +359,7 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
                 dots[x],
                 dots[y],
                 linestyle="none",
-                marker=theme.precision_look(str(precision))[1],
+                marker=style.precision_look(str(precision))[1],
                 color=looks[str(model)].color,
                 markersize=6.5,
                 markeredgecolor="white",
@@ -57,12 +371,12 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
         ):
             if "(log)" in AXES[column] and (rows[column] > 0).all():
                 scale("log")
-                logaxis.tidy(axis)
+                style.tidy_log_axis(axis)
         axes.set(xlabel=AXES[x], ylabel=AXES[y])
         families = sorted({looks[model].family for model in rows["model"]})
-        handles = [_dot("o", theme.swatch(family).line, family) for family in families]
+        handles = [_scatter_dot("o", style.swatch(family).line, family) for family in families]
         handles += [
-            _dot(theme.precision_look(word)[1], "#777777", theme.precision_label(word))
+            _scatter_dot(style.precision_look(word)[1], "#777777", style.precision_label(word))
             for word in precisions
         ]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
@@ -71,5 +385,5 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
     return Drawing(figure, name, alt, f"{AXES[y]} against {AXES[x]}; {view.label}. {said}")
 
 
-def _dot(marker: str, color: str, label: str) -> Line2D:
+def _scatter_dot(marker: str, color: str, label: str) -> Line2D:
     return Line2D([], [], linestyle="none", marker=marker, color=color, label=label)

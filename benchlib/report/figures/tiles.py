@@ -1,4 +1,4 @@
-"""A grid of coloured cells with a word in each: networks down, size and precision across."""
+"""Grids of coloured cells: frames per second, and how sure each number is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchlib.analysis import parts, wording
-from benchlib.report import theme
+from benchlib.analysis import comparable_groups, wording
+from benchlib.case import Status, Verdict
+from benchlib.report import style
+from benchlib.report.style import Absent, Drawing
+from benchlib.report.view import View, on_cpu
+
+# A grid of coloured cells with a word in each: networks down, size and precision across.
+
 
 _GAP = 0.12
 """Room between two sizes, in widths of a cell."""
@@ -20,7 +26,7 @@ _EVEN = 0.18
 _EMPTY = "#ffffff"
 
 
-def draw(
+def draw_tiles(
     values: pd.DataFrame,
     words: pd.DataFrame,
     colors: str,
@@ -37,7 +43,7 @@ def draw(
     height = 0.32 * len(values) + 1.15
     # A size with one column under it needs that column to be as wide as its own name, a method
     # of INT8 that stands in a heading as wide as that.
-    methods = any(parts.base(str(word))[1] for _, word in values.columns)
+    methods = any(comparable_groups.base(str(word))[1] for _, word in values.columns)
     single = len(edges) == len(set(values.columns.get_level_values(0)))
     each = 0.98 if single or methods else 0.72
     width = max(5.5, each * len(edges) + 2.9)
@@ -80,9 +86,9 @@ def draw(
 
 
 def _heads(axes: Axes, edges: list[float], columns: pd.MultiIndex) -> None:
-    above = -1.75 if any(parts.base(str(word))[1] for _, word in columns) else -1.35
+    above = -1.75 if any(comparable_groups.base(str(word))[1] for _, word in columns) else -1.35
     for edge, (_, precision) in zip(edges, columns, strict=True):
-        label = theme.precision_label(precision, "\n")
+        label = style.precision_label(precision, "\n")
         axes.text(edge + 0.5, -0.68, label, ha="center", va="bottom", fontsize=_head_points(label))
     for size in dict.fromkeys(columns.get_level_values(0)):
         same = [edge for edge, (other, _) in zip(edges, columns, strict=True) if other == size]
@@ -117,3 +123,117 @@ def _luminance(color: str | tuple[float, ...]) -> float:
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3]
     ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+# Frames per second of every network, size and precision in one grid of coloured cells.
+
+
+def draw_fps(view: View) -> Drawing | Absent:
+    """Heat map of FPS: networks by mean rank, then size and precision; a dash where none is."""
+    name = f"heatmap-{view.slug}"
+    rows = view.usable
+    if rows.empty:
+        return Absent(name, "no usable row.")
+    speeds = rows.pivot(index="model", columns=["resolution", "precision"], values="fps")
+    speeds = speeds.sort_index(axis=1)
+    ranked = list(speeds.rank(ascending=False).mean(axis=1).sort_values().index)
+    # Networks that never ran stay in, as rows of dashes: a gap is a result too.
+    speeds = speeds.reindex([*ranked, *sorted(set(view.frame["model"]) - set(ranked))])
+    with style.style():
+        figure = draw_tiles(speeds, speeds.map(wording.short), "YlGnBu", "FPS (log)")
+    best, worst = rows.loc[rows["fps"].idxmax()], rows.loc[rows["fps"].idxmin()]
+    said = (
+        f"From {wording.short(worst['fps'])} FPS ({_cell(worst)}) "
+        f"to {wording.short(best['fps'])} ({_cell(best)}); "
+        f"over all cells {ranked[0]} ranks first."
+    )
+    alt = (
+        "Heat map of frames per second, networks down, input size and precision across, darker "
+        f"is faster, the number in every cell; {view.label}. {said} "
+        "The same cells in ms are in the latency table."
+    )
+    caption = (
+        f"FPS in every cell, {view.label}. Networks by mean rank; a dash where there is no usable "
+        f"row. {said}"
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _cell(row: pd.Series) -> str:
+    size = wording.size(row["resolution"])
+    return f"{row['model']}, {size}, {style.precision_label(row['precision'])}"
+
+
+# How sure each number is: half-width of its interval and its verdict, cell by cell.
+
+
+_FLOOR_PERCENT = 0.01
+"""An interval of no width (all samples equal to the clock's step) is drawn as this wide."""
+
+
+_SCALE_PERCENT = (0.1, 10.0)
+"""The same colours in every report: pale is good everywhere."""
+
+
+def draw_spread(view: View) -> Drawing | Absent:
+    """Half-width of the median's 95 % interval in percent of the median, with verdict symbols."""
+    name = f"spread-{view.slug}"
+    rows = view.frame[view.frame["status"] == Status.OK.value]
+    half = 50 * (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / rows["latency_ms"]
+    rows = rows.assign(percent=half.clip(lower=_FLOOR_PERCENT))
+    if rows["percent"].notna().sum() == 0 and rows["verdict"].isna().all():
+        return Absent(name, "neither an interval nor a verdict is known.")
+    keys = {"index": "model", "columns": ["resolution", "precision"]}
+    words = rows.assign(word=[_word(row) for row in rows.itertuples(index=False)])
+    percents = rows.pivot(**keys, values="percent").sort_index(axis=1)
+    said = words.pivot(**keys, values="word").sort_index(axis=1).reindex_like(percents)
+    with style.style():
+        figure = draw_tiles(
+            percents,
+            said.fillna(wording.DASH),
+            "Oranges",
+            "± % (log)",
+            _SCALE_PERCENT,
+        )
+    finding = _finding(rows)
+    alt = (
+        "Grid of cells, networks down, input size and precision across: half-width of the 95 % "
+        f"interval in percent of the median, darker is less sure; {view.label}. {finding}"
+    )
+    caption = (
+        f"How sure each median is, {view.label}: half its 95 % interval in percent. "
+        f"{style.VERDICT_SYMBOLS[Verdict.SUSPECT.value]} SUSPECT, "
+        f"{style.VERDICT_SYMBOLS[Verdict.INVALID.value]} INVALID, a dash where there is no number. "
+        f"{finding}{_builds(view)}"
+    )
+    return Drawing(figure, name, alt, caption)
+
+
+def _builds(view: View) -> str:
+    """That every engine was built once, where that is known."""
+    asked = (view.environment.get("parameters") or {}).values()
+    if on_cpu(view) or not asked or any(one.get("builds", 1) > 1 for one in asked):
+        return ""
+    return " Every engine was built once; the interval does not speak of other builds."
+
+
+def _word(row: object) -> str:
+    number = "?" if pd.isna(row.percent) else f"{row.percent:.1f}"
+    return f"{number} {style.VERDICT_SYMBOLS.get(row.verdict or '', '')}".strip()
+
+
+def _finding(rows: pd.DataFrame) -> str:
+    parts = []
+    known = rows["percent"].dropna()
+    if len(known):
+        worst = rows.loc[known.idxmax()]
+        parts.append(
+            f"Half of the cells are within ±{known.median():.2f} % of their median; the least sure "
+            f"is {worst['model']} at {wording.size(worst['resolution'])}, "
+            f"{style.precision_label(worst['precision'])}, with ±{worst['percent']:.1f} %."
+        )
+    counts = rows["verdict"].value_counts()
+    if len(counts):
+        judged = [f"{counts.get(word.value, 0)} {word.value}" for word in Verdict]
+        parts.append(f"Verdicts: {', '.join(judged)}.")
+    return " ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate, groupby
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchlib.report.section import Shown
+from benchlib.analysis import wording
+from benchlib.report.parts import Shown
+
+# A table before it is written down: named rows, grouped columns, cells with their reasons.
+
 
 _LATEX_SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -165,3 +170,25 @@ def _tex_cell(cell: Cell) -> str:
     text = _tex(cell.text)
     reference = f"$^{{{_tex(cell.reference)}}}$" if cell.reference else ""
     return rf"\textbf{{{text}}}{reference}" if cell.mark is Mark.BEST else text + reference
+
+
+# Cells and columns that several tables have.
+
+
+def share(value: float | None) -> Cell:
+    """A share (0 to 1) in percent, a dash where it is not known."""
+    if value is None or pd.isna(value):
+        return Cell(wording.DASH, note="not known")
+    return Cell(wording.percent(value, tenths=False), float(value))
+
+
+def only_size(resolutions: Sequence[str]) -> str | None:
+    """The size that all rows of a table share, ``640×480``; None where they differ."""
+    return wording.size(resolutions[0]) if len(set(resolutions)) == 1 else None
+
+
+def sizes(resolutions: Sequence[str]) -> tuple[Column, ...]:
+    """The column of sizes, or none where :func:`only_size` says it all."""
+    if only_size(resolutions) is not None:
+        return ()
+    return (Column("", "Size", tuple(Cell(wording.size(one)) for one in resolutions)),)

@@ -1,18 +1,216 @@
-"""The table of the blog: networks down, size and precision across, ms in the cells."""
+"""The table of the blog, what did not run, and tables of what engines are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
-from benchlib.analysis import wording
-from benchlib.case import Status, Verdict
-from benchlib.report import numerals, theme
-from benchlib.report.tables.grid import Cell, Column, Mark, Table
-from benchlib.report.view import View
-from benchlib.sweep import digits
+from benchlib.analysis import comparable_groups, roofline, wording
+from benchlib.analysis.results import MeasuredSet
+from benchlib.analysis.roofline import Breakdown, Kind, LayerTime
+from benchlib.case import Precision, Status, Verdict
+from benchlib.report import style
+from benchlib.report.tables import grid
+from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
+from benchlib.report.view import View, shown, slug
+from benchlib.stats import rounding
+from benchlib.trtexec import exports
+from benchlib.trtexec.exports import JOINTS
+
+# The precision that was asked for beside the share of the engine that got it.
+
+
+_LOW = {precision.value for precision in Precision} - {Precision.FP32.value, Precision.TF32.value}
+_TITLES = {"layers": "layers", "macs": "MACs", "time": "time"}
+_WORDS = {"layers": "layers", "macs": "multiply-accumulates (MACs)", "time": "time"}
+_OF_TIME = (
+    "The time is that of a profiled run apart, in which moving and converting data counts as not "
+    "got either. "
+)
+
+
+def build_precision(view: View, measured: MeasuredSet) -> Table | None:
+    """Lowest shares over the sizes per network and low precision; None when none is known.
+
+    ``measured`` is the set of the view, whose rows hold the shares of work and time.
+    """
+    rows = view.usable.dropna(subset=["low_precision_share"])
+    rows = rows[[comparable_groups.base(str(word))[0] in _LOW for word in rows["precision"]]]
+    if rows.empty:
+        return None
+    got = pd.DataFrame([_got(row, measured) for row in rows.to_dict("records")], index=rows.index)
+    shares = got.groupby([rows["model"], rows["precision"]], observed=True).min()
+    models = sorted(set(rows["model"]))
+    known = [kind for kind in _TITLES if shares[kind].notna().any()]
+    columns = []
+    for precision in [word for word in view.precisions if word in set(rows["precision"])]:
+        for kind in [kind for kind in known if shares.xs(precision, level=1)[kind].notna().any()]:
+            cells = tuple(share(shares[kind].get((model, precision))) for model in models)
+            columns.append(Column(style.precision_label(precision), _TITLES[kind], cells))
+    if not any(comparable_groups.base(word)[1] for word in view.precisions):
+        columns.append(_methods(rows, models))
+    return Table(
+        name=f"precision-{view.slug}",
+        caption=(
+            "Asked and got: the share of the engine's "
+            f"{wording.listed(_precision_words(known))} in the precision asked for or a lower one, "
+            "the least over the sizes; "
+            f"{view.label}. {_OF_TIME if 'time' in known else ''}What is missing "
+            "went to a higher precision."
+        ),
+        corner="Network",
+        rows=tuple(models),
+        columns=tuple(columns),
+    )
+
+
+def _precision_words(kinds: list[str]) -> list[str]:
+    return [_WORDS[kind] for kind in kinds]
+
+
+def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | None]:
+    precision = Precision(comparable_groups.base(str(row["precision"]))[0])
+    known = measured.shares(str(row["key"]))
+    found = {kind: exports.low(known.get(kind), precision) for kind in ("macs", "time")}
+    return {"layers": row["low_precision_share"], **found}
+
+
+def _methods(rows: pd.DataFrame, models: list[str]) -> Column:
+    methods = rows.dropna(subset=["int8_method"]).groupby("model")["int8_method"].first()
+    cells = tuple(Cell(str(methods.get(model, wording.DASH))) for model in models)
+    return Column("INT8", "made by", cells)
+
+
+# Where the time goes, row by row, with each engine's slowest layer.
+
+
+_LONGEST = 32
+_AUXILIARY = re.compile(r"^onnx::|_(?:quantised|dequantised)_node$|(?:Quantize|Dequantize)Linear")
+
+
+def build_layer_times(view: View, found: Sequence[Breakdown]) -> Table:
+    """A row for each of the view's breakdowns, one or more."""
+    resolutions = [one.resolution for one in found]
+    only = grid.only_size(resolutions)
+    at = f" at {only}" if only else ""
+    return Table(
+        name=f"layertimes-{view.slug}",
+        caption=(
+            f"Each engine's profiled time{at}, {view.label}. Out of proportion: layers that take "
+            f"{100 * roofline.NOTICED:.0f} % of the time or more and at least "
+            f"{roofline.COSTLY:.0f} times their share of the multiply-accumulates (MACs)."
+        ),
+        corner="Network",
+        rows=tuple(one.model for one in found),
+        columns=(
+            *grid.sizes(resolutions),
+            _column("", "Precision", [Cell(style.precision_label(one.precision)) for one in found]),
+            _column("Layers", "timed", [_count(len(one.layers)) for one in found]),
+            _column("Layers", "that take half", [_count(one.half) for one in found]),
+            _column("Out of proportion", "layers", [_costly(one) for one in found]),
+            _column("Out of proportion", "MACs", [_costly_work(one) for one in found]),
+            _column("Out of proportion", "time", [_costly_time(one) for one in found]),
+            _column("Time", "without MACs", [_share(one, Kind.OTHER) for one in found]),
+            _column("Time", "moving", [_share(one, Kind.MOVING) for one in found]),
+            _column("Slowest layer", "time", [grid.share(one.layers[0].share) for one in found]),
+            _column("Slowest layer", "type", [_type(one.layers[0]) for one in found]),
+            _column("Slowest layer", "name", [_name(one.layers[0]) for one in found]),
+        ),
+    )
+
+
+def _column(group: str, title: str, some: list[Cell]) -> Column:
+    return Column(group, title, tuple(some))
+
+
+def _count(number: int) -> Cell:
+    return Cell(str(number), float(number))
+
+
+def _share(one: Breakdown, kind: Kind) -> Cell:
+    is_split = kind is Kind.MOVING or not one.share(Kind.COMPUTING)
+    return grid.share(one.share(kind) if is_split else None)
+
+
+def _costly(one: Breakdown) -> Cell:
+    if one.share(Kind.COMPUTING):
+        return Cell(wording.DASH, note="the layers' work is not known")
+    names = "; ".join(layer.name for layer in one.costly)
+    return Cell(str(len(one.costly)), float(len(one.costly)), note=names)
+
+
+def _costly_work(one: Breakdown) -> Cell:
+    return grid.share(sum(layer.work or 0.0 for layer in one.costly) if one.costly else None)
+
+
+def _costly_time(one: Breakdown) -> Cell:
+    return grid.share(one.share(Kind.COSTLY) if one.costly else None)
+
+
+def _name(layer: LayerTime) -> Cell:
+    """The first of the nodes that the layer was made from, cut from the left; all in the note.
+
+    Weights and Q/DQ nodes, which the builder names too, are passed over where there is another.
+    """
+    nodes = JOINTS.split(layer.name)
+    first = next((node for node in nodes if not _AUXILIARY.search(node)), nodes[0])
+    short = first if len(first) <= _LONGEST else f"…{first[1 - _LONGEST :]}"
+    return Cell(short, note="" if short == layer.name else layer.name)
+
+
+def _type(layer: LayerTime) -> Cell:
+    if layer.kind is Kind.MOVING:
+        return Cell("moving")
+    return Cell(layer.precision.upper() if layer.precision else wording.DASH)
+
+
+# What did not run, or ran and is not believed: one line per row with its reason.
+
+
+def build_failures(name: str, frame: pd.DataFrame) -> Table:
+    """Failed, skipped, INVALID and SUSPECT rows of ``frame``; an empty grid when there is none."""
+    bad = frame[
+        (frame["status"] != Status.OK.value)
+        | frame["verdict"].isin([Verdict.SUSPECT.value, Verdict.INVALID.value])
+    ].sort_values(["status", "model", "precision", "resolution"])
+    return Table(
+        sortable=False,
+        name=f"failures-{slug(name)}",
+        caption=f"{len(bad)} of {len(frame)} rows of {name} failed, were skipped or are doubted.",
+        corner="Network",
+        rows=tuple(shown(model) for model in bad["model"]),
+        columns=(
+            _failures_words("Size", [wording.size(size) for size in bad["resolution"]]),
+            _failures_words(
+                "Precision", [style.precision_label(word) for word in bad["precision"]]
+            ),
+            _failures_words("Batch", [f"{batch:.0f}" for batch in bad["batch"]]),
+            _failures_words("Outcome", [_outcome(row) for row in bad.itertuples(index=False)]),
+            _failures_words("Reason", [_reason(row) for row in bad.itertuples(index=False)]),
+            _failures_words("Log", [log or "" for log in bad["log"]]),
+        ),
+    )
+
+
+def _failures_words(title: str, words: list[str]) -> Column:
+    return Column("", title, tuple(Cell(word) for word in words))
+
+
+def _outcome(row: object) -> str:
+    return str(row.verdict if row.status == Status.OK.value else row.status)
+
+
+def _reason(row: object) -> str:
+    if row.status == Status.OK.value:
+        return (row.reasons or "").replace(";", ", ")
+    return ": ".join(part for part in (row.failure, row.message) if part) or "no reason recorded"
+
+
+# The table of the blog: networks down, size and precision across, ms in the cells.
+
 
 _NOT_RUN = "not in this run"
 _METRIC_TITLES = {"ImageNet top-1": "Top-1 %", "Cityscapes mIoU": "mIoU %"}
@@ -40,7 +238,7 @@ def build(view: View) -> Table:
             if not any(rows):
                 continue
             cells = tuple(_latency(row, footnotes, view.published) for row in rows)
-            title = theme.precision_label(precision)
+            title = style.precision_label(precision)
             columns.append(Column(wording.size(size), title, _marked(cells, low_is_best=True)))
     return Table(
         name=f"latency-{view.slug}",
@@ -70,13 +268,13 @@ def _caption(view: View, columns: list[Column]) -> str:
         (Verdict.INVALID, "marks INVALID rows, which are not ranked"),
     ):
         if (view.frame["verdict"] == verdict.value).any():
-            parts.append(f"{theme.VERDICT_SYMBOLS[verdict.value]} {meaning}.")
+            parts.append(f"{style.VERDICT_SYMBOLS[verdict.value]} {meaning}.")
     return " ".join([*parts, "Press a heading to sort."])
 
 
 def _by_family(frame: pd.DataFrame) -> list[str]:
     """Families in the palette's order, networks of one family by name."""
-    order = {family: index for index, family in enumerate(theme.FAMILIES)}
+    order = {family: index for index, family in enumerate(style.FAMILIES)}
     pairs = frame[["model", "family"]].drop_duplicates("model")
     ranked = sorted(
         (order.get(family, len(order)), str(family), model)
@@ -127,7 +325,7 @@ def _fact(
             continue
         value = float(values.at[model, name])
         source = values.at[model, "accuracy_source"] if name == "accuracy" else None
-        cells.append(Cell(numerals.short(value), value, note=source or ""))
+        cells.append(Cell(wording.short(value), value, note=source or ""))
     return Column("Network", title, _marked(tuple(cells), low_is_best=low_is_best))
 
 
@@ -142,12 +340,12 @@ def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell
     low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
     interval = ""
     if pd.notna(low) and pd.notna(high):
-        text = digits.text(value, low, high)
+        text = rounding.text(value, low, high)
         interval = f"median {value:.6g} ms, 95 % interval {low:.6g} to {high:.6g} ms"
     else:
         # A publication's digits are its own; ours are cut where nothing bears them.
-        text = numerals.short(value) if published else digits.text(value)
-    symbol = theme.VERDICT_SYMBOLS.get(row.verdict or "", "")
+        text = wording.short(value) if published else rounding.text(value)
+    symbol = style.VERDICT_SYMBOLS.get(row.verdict or "", "")
     if not symbol:
         return Cell(text, value, note=interval)
     mark = Mark.REJECTED if row.verdict == Verdict.INVALID.value else Mark.DOUBTED

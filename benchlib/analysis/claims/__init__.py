@@ -1,0 +1,1 @@
+"""Claims about a measured set, each tested."""

@@ -1,0 +1,346 @@
+"""The blog's claims, tested on one part of a measured set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from benchlib.analysis import comparable_groups, latency_model, ranking, significance
+from benchlib.analysis.claims import catalogue
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.latency_model import Dependence
+from benchlib.analysis.wording import listed, percent, plural, size, times, word
+
+# The claim that compute time does not depend on work or size, tested on one part of a set.
+
+
+NEGLIGIBLE_RHO = 0.3
+"""Below it, work would explain less than a tenth of the order of times (ρ² = 0.09)."""
+
+_FEWEST = f"{latency_model.FEWEST_NETWORKS} or more"
+
+
+def work(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Spearman's ρ of ms against work and size: over all cells, then cell by cell."""
+    for predictor in ("gmacs", "params_m"):
+        cells = latency_model.dependences(frame, predictor)
+        yield _work_headline(latency_model.mean(frame, predictor), cells)
+    yield from _printed(frame)
+    for predictor in latency_model.PREDICTORS:
+        yield from map(_work_cell, latency_model.dependences(frame, predictor))
+
+
+def _answer_of_rho(low: float, high: float) -> Answer:
+    if low > -NEGLIGIBLE_RHO and high < NEGLIGIBLE_RHO:
+        return Answer.PARTLY if low > 0 or high < 0 else Answer.SUPPORTED
+    return Answer.REFUTED if low > 0 or high < 0 else Answer.CANT_TELL
+
+
+def _work_cell(cell: Dependence, against: str = "", subset: str = "", note: str = "") -> Finding:
+    against = against or latency_model.PREDICTORS[cell.predictor]
+    test = f"Spearman's ρ of ms against {against}"
+    subset = subset or f"{word(cell.precision)} {size(cell.resolution)}"
+    if cell.rho is None or cell.low is None or cell.high is None:
+        reason = f"Not to be told from {plural(cell.n, 'network')} with a figure"
+        return cant_tell(catalogue.WORK, subset, test, cell.n, f"{reason}; it takes {_FEWEST}.")
+    answer = _answer_of_rho(cell.low, cell.high)
+    said = {
+        Answer.REFUTED: f"Time rises with {against}"
+        if cell.rho > 0
+        else f"Time falls with {against}",
+        Answer.PARTLY: f"Time goes with {against}, but weakly",
+        Answer.SUPPORTED: f"Time does not go with {against}",
+        Answer.CANT_TELL: f"The interval leaves open whether time goes with {against}",
+    }[answer]
+    return Finding(
+        *(catalogue.WORK, subset, test, cell.rho, cell.low, cell.high, cell.n, answer),
+        f"{said} (ρ = {cell.rho:.2f}).{note}",
+    )
+
+
+def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
+    against = latency_model.PREDICTORS[mean.predictor]
+    test = f"Spearman's ρ of ms against {against}, mean over precisions and sizes"
+    told = [_work_cell(cell) for cell in cells]
+    tested = [one for one in told if one.estimate is not None]
+    if mean.rho is None or mean.low is None or mean.high is None:
+        reason = f"Not to be told: {plural(mean.n, 'network')} with a figure in every cell"
+        return cant_tell(catalogue.WORK, ALL, test, mean.n, f"{reason}; it takes {_FEWEST}.")
+    answer = _answer_of_rho(mean.low, mean.high)
+    against_it = [one for one in tested if one.verdict is Answer.REFUTED]
+    if answer is Answer.CANT_TELL and against_it:
+        answer = Answer.PARTLY
+    if answer is Answer.REFUTED and any(one.verdict is Answer.SUPPORTED for one in tested):
+        answer = Answer.PARTLY
+    rest = [one.subset for one in tested if one.verdict is not Answer.REFUTED]
+    but = f"; not for certain at {listed(rest)}" if rest and against_it else ""
+    return Finding(
+        *(catalogue.WORK, ALL, test, mean.rho, mean.low, mean.high, mean.n, answer),
+        f"In {len(against_it)} of {len(tested)} cells time goes with {against} "
+        f"(mean ρ = {mean.rho:.2f}){but}.",
+    )
+
+
+def _printed(frame: pd.DataFrame) -> Iterator[Finding]:
+    """ρ against the GFLOPs that the blog printed, computed as its faults were counted.
+
+    Its times are rounded to 0.01 ms, so some are equal; these are ranked by name. With mean
+    ranks, as Spearman's ρ is defined, two of the twelve figures differ, and the sentence says so.
+    """
+    known = frame[frame["model"].isin(catalogue.GFLOPS_224)]
+    known = known.assign(printed=known["model"].map(catalogue.GFLOPS_224).astype(float))
+    if known["model"].nunique() < latency_model.FEWEST_NETWORKS:
+        return
+    for precision in comparable_groups.precisions(known):
+        for name in comparable_groups.sizes(comparable_groups.at(known, precision)):
+            rows = comparable_groups.at(known, precision, name)
+            cell = latency_model.one(rows, "printed", precision, name, ties="ordinal")
+            mean = latency_model.one(rows, "printed", precision, name)
+            note = ""
+            if cell.rho is not None and mean.rho is not None and abs(cell.rho - mean.rho) > 5e-4:
+                note = f" Equal times are ranked by name; with mean ranks ρ = {mean.rho:.2f}."
+            subset = f"{word(precision)} {size(name)}, networks with a figure in the blog"
+            yield _work_cell(cell, "the GFLOPs that the blog printed", subset, note)
+
+
+# The blog's claims, tested on one part of a measured set.
+#
+# Each function gives the headline finding of its claim first, then one for every subset.
+
+
+FEWEST_TO_PICK = 3
+"""Networks. With fewer there is hardly a choice to make."""
+
+PREDICTABLE = 0.10
+"""Relative error within which a time counts as predicted: less than the gap between networks."""
+
+MOST_PAIRS = 0.9
+"""Share of pairs whose order has to be certain before "none changes" means something."""
+
+MOSTLY = 0.9
+"""Share of fits that have to be good (or bad) for an answer about all."""
+
+
+def order_of_networks(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Who is fastest on the smallest and on the largest image, and which pairs turn round."""
+    found = [
+        _order(frame, swap)
+        for precision in comparable_groups.precisions(frame)
+        if (swap := ranking.swaps(frame, precision)) is not None
+    ]
+    test = "share of pairs of networks that change order from the smallest to the largest image"
+    answers = {one.verdict for one in found} - {Answer.CANT_TELL}
+    if not answers:
+        reason = f"fewer than two sizes, or fewer than {FEWEST_TO_PICK} networks at both"
+        said = found[0].sentence if found else f"Not to be told: {reason}."
+        yield cant_tell(catalogue.ORDER, ALL, test, 0, said)
+        return
+    told = [one for one in found if one.verdict is not Answer.CANT_TELL]
+    # "Need not be" is true when it happens once
+    best = next(a for a in (Answer.SUPPORTED, Answer.PARTLY, Answer.REFUTED) if a in answers)
+    leading = next(one for one in told if one.verdict is best)
+    said = {
+        Answer.SUPPORTED: "It happens here.",
+        Answer.PARTLY: "The fastest network stays the fastest or tied in every precision; only "
+        "networks behind it change places.",
+        Answer.REFUTED: "No two networks change places for certain.",
+    }[best]
+    yield Finding(
+        catalogue.ORDER,
+        ALL,
+        f"{test} ({leading.subset})",
+        *(leading.estimate, leading.ci_low, leading.ci_high, leading.n),
+        best,
+        f"{said} {leading.sentence}",
+    )
+    yield from found
+
+
+def picks(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Are the networks that the blog recommends the fastest at every size?"""
+    found = [
+        _pick(frame, precision, groups)
+        for precision, groups in catalogue.PICKS.items()
+        if precision in comparable_groups.precisions(frame)
+    ]
+    test = "time of the recommended network over that of the fastest, mean over sizes"
+    told = [one for one in found if one.verdict is not Answer.CANT_TELL]
+    if not told:
+        reason = "the recommended networks were not measured beside enough others"
+        yield cant_tell(catalogue.PICK, ALL, test, 0, f"Not to be told: {reason}.")
+        return
+    answers = {one.verdict for one in told}
+    worst = max(told, key=lambda one: one.estimate or 0)
+    yield Finding(
+        catalogue.PICK,
+        ALL,
+        f"{test} (worst precision)",
+        *(worst.estimate, worst.ci_low, worst.ci_high, sum(one.n for one in told)),
+        answers.pop() if len(answers) == 1 else Answer.PARTLY,
+        " ".join(one.sentence for one in told),
+    )
+    yield from found
+
+
+def gain(frame: pd.DataFrame, claim: str, precision: str) -> Iterator[Finding]:
+    """Speed-up of ``precision`` over FP32 against the blog's range, over all and by size."""
+    found = significance.gains(frame, precision)
+    yield _gain(claim, precision, ALL, found)
+    for name in comparable_groups.sizes(frame):
+        some = tuple(one for one in found if one.resolution == name)
+        if some:
+            yield _gain(claim, precision, size(name), some)
+
+
+def curve(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Does a fixed time plus a time per megapixel predict the milliseconds?"""
+    yield _curve(ALL, latency_model.fit(frame))
+    for precision in comparable_groups.precisions(frame):
+        yield _curve(word(precision), latency_model.fit(comparable_groups.at(frame, precision)))
+
+
+def _order(frame: pd.DataFrame, swap: ranking.Swaps) -> Finding:
+    test = "share of pairs of networks that change order"
+    subset = f"{word(swap.precision)}, {size(swap.small)} against {size(swap.large)}"
+    rows = comparable_groups.at(frame, swap.precision)
+    both = set(comparable_groups.at(rows, swap.precision, swap.small)["model"])
+    both &= set(comparable_groups.at(rows, swap.precision, swap.large)["model"])
+    rows = rows[rows["model"].isin(both)]
+    ends = [ranking.fastest(rows, swap.precision, name) for name in (swap.small, swap.large)]
+    small, large = ends
+    if swap.networks < FEWEST_TO_PICK or small is None or large is None or swap.share is None:
+        reason = f"Not to be told from {plural(swap.networks, 'network')} at both sizes."
+        return cant_tell(catalogue.ORDER, subset, test, swap.networks, reason)
+    changed = not set(small.models) & set(large.models)
+    if changed:
+        answer = Answer.SUPPORTED
+        said = f"{listed(small.models)} at {size(swap.small)}, {listed(large.models)} at "
+        said += f"{size(swap.large)}"
+    else:
+        pairs = swap.networks * (swap.networks - 1) // 2
+        if not swap.pairs and swap.certain < MOST_PAIRS * pairs:
+            # No change seen where few orders are certain is no evidence that there is none.
+            return cant_tell(
+                *(catalogue.ORDER, subset, test, swap.networks),
+                f"Not to be told: only {swap.certain} of {plural(pairs, 'pair')} of networks "
+                "differ for certain at both sizes, and none of those changes order.",
+            )
+        answer = Answer.PARTLY if swap.pairs else Answer.REFUTED
+        stays = [name for name in small.models if name in large.models]
+        said = f"{listed(stays)} at both sizes"
+    return Finding(
+        *(catalogue.ORDER, subset, test, swap.share, swap.low, swap.high, swap.networks, answer),
+        f"{word(swap.precision)}: fastest is {said}; {len(swap.pairs)} of "
+        f"{plural(swap.certain, 'pair')} change order.",
+    )
+
+
+def _pick(frame: pd.DataFrame, precision: str, groups: Sequence[Sequence[str]]) -> Finding:
+    test = "time of the recommended network over that of the fastest, mean over sizes"
+    label = word(precision)
+    rows = comparable_groups.at(frame, precision)
+    present = set(rows["model"])
+    names = [next((name for name in group if name in present), None) for group in groups]
+    networks = rows["model"].nunique()
+    if None in names or networks < FEWEST_TO_PICK:
+        what = f"{plural(networks, 'network')} at {label}"
+        missing = [group[0] for group, name in zip(groups, names, strict=True) if name is None]
+        why = f", without {listed(missing)}" if missing else ""
+        return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")
+    told, ratios, wins = [], {}, {}
+    for name in map(str, names):
+        mine = _behind(rows, precision, name)
+        if not mine:
+            return cant_tell(catalogue.PICK, label, test, networks, f"{name} has no usable row.")
+        ratios[name] = float(np.exp(np.mean(np.log([ratio for ratio, _ in mine]))))
+        wins[name] = sum(tied for _, tied in mine)
+        worst = max(ratio for ratio, _ in mine)
+        told.append(
+            f"{name} is fastest or tied at {wins[name]} of {plural(len(mine), 'size')}"
+            + ("" if wins[name] == len(mine) else f" and takes up to {times(worst)} as long")
+        )
+    sizes = len(comparable_groups.sizes(rows))
+    if all(count == sizes for count in wins.values()):
+        answer = Answer.SUPPORTED
+    else:
+        answer = Answer.PARTLY if any(wins.values()) else Answer.REFUTED
+    return Finding(
+        *(catalogue.PICK, label, test, max(ratios.values()), None, None, sizes, answer),
+        f"{label}: {'; '.join(told)}.",
+    )
+
+
+def _behind(rows: pd.DataFrame, precision: str, model: str) -> list[tuple[float, bool]]:
+    """Per size: time of ``model`` over the fastest's, and whether it is the fastest or tied."""
+    found = []
+    for name in comparable_groups.sizes(rows):
+        some = comparable_groups.at(rows, precision, name)
+        mine = some[some["model"] == model]
+        if len(mine):
+            first = some.sort_values("latency_ms").iloc[0]
+            ratio = float(mine["latency_ms"].iloc[0] / first["latency_ms"])
+            found.append((ratio, not significance.significantly_faster(first, mine.iloc[0])))
+    return found
+
+
+def _gain(claim: str, precision: str, subset: str, found: tuple[significance.Gain, ...]) -> Finding:
+    test = f"median of FP32 ms over {word(precision)} ms"
+    whole = significance.summary(found)
+    if whole is None or whole.networks < significance.FEWEST:
+        count = 0 if whole is None else whole.networks
+        reason = (
+            f"Not to be told from {plural(count, 'network')} at FP32 and {word(precision)}; it "
+            f"takes {significance.FEWEST}."
+        )
+        return cant_tell(claim, subset, test, count, reason)
+    inside = [
+        sum(one.high >= reading.low and one.low <= reading.high for one in found)
+        for reading in catalogue.READINGS[claim]
+    ]
+    best = int(np.argmax(inside))
+    share = inside[best] / whole.cells
+    answer = Answer.SUPPORTED if share == 1 else Answer.PARTLY if share >= 0.5 else Answer.REFUTED
+    counted = "; ".join(
+        f"{count} of {whole.cells} cells are {reading.words}"
+        for count, reading in zip(inside, catalogue.READINGS[claim], strict=True)
+    )
+    return Finding(
+        *(claim, subset, f"{test}, n counts cells"),
+        *(whole.median, whole.low, whole.high, whole.cells, answer),
+        f"{word(precision)} is {times(whole.least)} to {times(whole.most)} as fast as FP32, "
+        f"median {times(whole.median)}; {counted}.",
+    )
+
+
+def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
+    test = "median over networks and precisions of the largest relative error of the fit"
+    networks = len({one.model for one in fits})
+    if networks < FEWEST_TO_PICK:
+        reason = (
+            f"Not to be told: {plural(networks, 'network')} with {latency_model.FEWEST_SIZES} "
+            f"sizes or more; it takes {FEWEST_TO_PICK}."
+        )
+        return cant_tell(catalogue.CURVE, subset, test, networks, reason)
+    errors = [one.largest_error for one in fits]
+    median, low, high = significance.over_networks(
+        latency_model.by_network(fits, lambda fit: fit.largest_error), np.nanmedian
+    )
+    held = [one.held_out_error for one in fits if one.held_out_error is not None]
+    judged = held if len(held) == len(fits) else errors
+    share = float(np.mean(np.array(judged) <= PREDICTABLE))
+    if share >= MOSTLY:
+        answer = Answer.REFUTED
+    else:
+        answer = Answer.SUPPORTED if share <= 1 - MOSTLY else Answer.PARTLY
+    left_out = f", and a size left out is met within {percent(max(held))}" if held else ""
+    return Finding(
+        *(catalogue.CURVE, subset, f"{test}, n counts fits", median, low, high, len(fits), answer),
+        f"ms = fixed + per megapixel holds within {percent(max(errors))} in "
+        f"{plural(len(fits), 'fit')} (R² from {min(one.r2 for one in fits):.3f}){left_out}: FPS "
+        "curves only because it is a reciprocal."
+        if answer is Answer.REFUTED
+        else f"ms = fixed + per megapixel predicts within {percent(PREDICTABLE)} in "
+        f"{percent(share)} of {plural(len(fits), 'fit')}; the worst is {percent(max(judged))} off.",
+    )

@@ -1,0 +1,131 @@
+"""What the blog claims and what we ask besides; and what a finding on it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchlib.case import Word
+
+# What the blog claims, in our words, with the figures it printed; and what we ask besides.
+#
+# The blog is the backbone benchmark of 4 May 2024 on an RTX 3090 with TensorRT 10.0.1,
+# https://willbrennan.github.io/blog/2024/05/04/backbone-benchmark.html.
+
+
+WORK = "Compute time does not depend on model size or GFLOPs."
+ORDER = "The fastest network on a small image need not be the fastest on a large one."
+PICK = "MobileNetV3-small is the one to pick at FP32, and ResNet-18 or Fast-SCNN at FP16 and INT8."
+FP16 = "FP16 is 35 to 300 % faster than FP32."
+INT8 = "INT8 is 200 to 700 % faster than FP32."
+CURVE = "Speed is not linear in image size, so compute time is hard to predict unmeasured."
+
+BLOG = (WORK, ORDER, PICK, FP16, INT8, CURVE)
+"""The blog's five findings and, last, what it says of its curves."""
+
+INT8_FP16 = "INT8 is never slower than FP16."
+CALIBRATED = "Calibrated INT8 is no slower than INT8 with made-up ranges."
+DEPTHWISE = "Leaving depth-wise convolutions out of INT8 costs no time."
+FIXED = "On the smallest image, time is mostly a fixed cost and not pixels."
+RATE = "A multiply-accumulate takes about as long in every model family."
+ACTIVATIONS = "Activations tell compute time better than multiply-accumulates do."
+ENERGY = "The faster network also takes less energy per image."
+DOUBT = "No row behind these findings is doubted."
+
+OURS = (INT8_FP16, CALIBRATED, DEPTHWISE, FIXED, RATE, ACTIVATIONS, ENERGY, DOUBT)
+"""What the blog did not ask of its data."""
+
+GFLOPS_224 = {
+    "efficientnet_b0": 0.39,
+    "mnasnet1_0": 0.31,
+    "mnasnet1_3": 0.53,
+    "mobilenet_v3_large": 0.22,
+    "mobilenet_v3_small": 0.06,
+    "regnet_y_400mf": 0.40,
+    "resnet18": 1.81,
+    "resnet34": 3.66,
+    "resnet50": 4.09,
+    "vgg11_bn": 7.61,
+    "vgg13_bn": 11.31,
+    "vgg16_bn": 15.47,
+    "shufflenet_v2_x1_5": 0.30,
+}
+"""The GFLOPs that the blog printed, for 13 of its 16 networks, at 224x224 (they are 10^9
+multiply-accumulates). VGG's are the whole network's, though only its features were timed."""
+
+PICKS = {
+    "fp32": (("mobilenet_v3_small",),),
+    "fp16": (("resnet18",), ("fast_scnn_blog", "fast_scnn")),
+    "int8": (("resnet18",), ("fast_scnn_blog", "fast_scnn")),
+}
+"""The blog's picks per precision; each is the names it may have in a set, the blog's own first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A way to read "x % faster": times as fast, from ``low`` to ``high``."""
+
+    words: str
+    low: float
+    high: float
+
+
+READINGS = {
+    FP16: (Reading("1.35 to 4 times as fast", 1.35, 4.0),),
+    INT8: (
+        Reading("2 to 7 times as fast", 2.0, 7.0),
+        Reading("3 to 8 times as fast, the words taken literally", 3.0, 8.0),
+    ),
+}
+"""Readings of a range in percent; the one that fits best decides. "35 %" has one that makes
+sense, "200~700 %" has two."""
+
+
+# A finding: a claim, how it was tested, and what came of it.
+
+
+ALL = "all"
+"""The subset of a headline: every row of the set, or of its part."""
+
+
+class Answer(Word):
+    """What a test says of a claim. ``CANT_TELL`` is an answer: the data do not bear another."""
+
+    SUPPORTED = "supported"
+    PARTLY = "partly"
+    REFUTED = "refuted"
+    CANT_TELL = "can't tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test of one claim on one subset of rows.
+
+    ``test`` names the quantity that ``estimate`` is, ``ci_low`` and ``ci_high`` bound it with
+    95 % confidence (None where nothing could be computed), ``n`` counts what was tested:
+    networks, or cells (one network at one size and precision) where ``test`` says so.
+    """
+
+    claim: str
+    subset: str
+    test: str
+    estimate: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    verdict: Answer
+    sentence: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The nine fields under their names; a number that is not finite is None."""
+        fields = asdict(self)
+        for name in ("estimate", "ci_low", "ci_high"):
+            value = fields[name]
+            fields[name] = None if value is None or not math.isfinite(value) else float(value)
+        return {**fields, "verdict": self.verdict.value}
+
+
+def cant_tell(claim: str, subset: str, test: str, n: int, reason: str) -> Finding:
+    """The finding of a test that could not be done, with the reason."""
+    return Finding(claim, subset, test, None, None, None, n, Answer.CANT_TELL, reason)

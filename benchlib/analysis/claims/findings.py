@@ -1,0 +1,114 @@
+"""The findings of a measured set: the blog's claims tested, and what it did not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from benchlib.analysis import comparable_groups
+from benchlib.analysis.claims import blog, catalogue, observations
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.case import Precision
+
+Test = Callable[[pd.DataFrame], Iterator[Finding]]
+
+TESTS: tuple[Test, ...] = (
+    blog.work,
+    blog.order_of_networks,
+    blog.picks,
+    lambda frame: blog.gain(frame, catalogue.FP16, Precision.FP16.value),
+    lambda frame: blog.gain(frame, catalogue.INT8, Precision.INT8.value),
+    blog.curve,
+    observations.int8_against_fp16,
+    observations.fixed_cost,
+    observations.rate,
+    observations.activations,
+    observations.energy,
+    observations.doubt,
+)
+
+
+def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
+    """Test every claim on ``frame``, with the columns of ``MeasuredSet.frame``.
+
+    Claims stand together in the order of :mod:`benchlib.analysis.claims.catalogue`; the first
+    finding of a claim is its headline. INVALID rows and networks rebuilt from guesses are left out,
+    SUSPECT rows are in and counted. A set with several engines, batches, shape modes, typings or
+    INT8 methods is tested part by part, and ``subset`` names the part. What comes out the same with
+    every INT8 method (all of FP32 and FP16) is told once, without one. Deterministic.
+    """
+    split = comparable_groups.parts(comparable_groups.sound(frame))
+    if not split:
+        reason = "Not to be told: the set has no usable row."
+        return tuple(cant_tell(claim, ALL, "none", 0, reason) for claim in catalogue.BLOG)
+    beside = comparable_groups.side_by_side(comparable_groups.sound(frame))
+    found = [
+        *(found for test in TESTS for found in _tested(test, split)),
+        *_tested(observations.tests, beside),
+    ]
+    order = [*catalogue.BLOG, *catalogue.OURS]
+    return tuple(sorted(found, key=lambda one: order.index(one.claim)))
+
+
+def _tested(test: Test, split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
+    each = [(part, tuple(test(part.frame))) for part in split]
+    for part, found in each:
+        alike = [theirs for other, theirs in each if other.surroundings == part.surroundings]
+        for one in found:
+            shared = all(_said(one, theirs) for theirs in alike)
+            if shared and found is not alike[0]:
+                continue
+            label = part.surroundings if shared else part.label
+            subset = f"{label}: {one.subset}" if label else one.subset
+            method = "" if shared else part.method
+            yield replace(one, subset=subset, sentence=_by(method, one.sentence))
+
+
+def _by(method: str, sentence: str) -> str:
+    """``sentence`` with the INT8 method that it speaks of, where there are several."""
+    return f"With {method}: {sentence}" if method else sentence
+
+
+def _said(one: Finding, found: Sequence[Finding]) -> bool:
+    """Whether ``one`` is among ``found``; compared as JSON, where an unknown equals an unknown."""
+    return one.as_json() in [other.as_json() for other in found]
+
+
+def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The first finding of each claim: of all rows, or of the largest part."""
+    first: dict[str, Finding] = {}
+    for one in found:
+        first.setdefault(one.claim, one)
+    return tuple(first.values())
+
+
+def lines(found: Sequence[Finding]) -> list[str]:
+    """``found`` as text: per claim its verdict and sentence, then every subset on a line.
+
+    Subsets that nothing can be told of are only counted; the JSON holds them all.
+    """
+    said: list[str] = []
+    for headline in headlines(found):
+        said += [
+            f"{headline.claim}",
+            f"  {headline.verdict.value.upper()}. {headline.sentence}",
+        ]
+        each = [one for one in found if one.claim == headline.claim]
+        told = [one for one in each if one.verdict is not Answer.CANT_TELL]
+        said += [f"    {_line(one)}" for one in told]
+        if told and len(told) < len(each):
+            said.append(f"    and {len(each) - len(told)} subsets too small to tell")
+        said.append("")
+    return said[:-1]
+
+
+def _line(one: Finding) -> str:
+    bounds = "" if one.ci_low is None else f" [{_number(one.ci_low)}, {_number(one.ci_high)}]"
+    figure = "–" if one.estimate is None else f"{_number(one.estimate)}{bounds}"
+    return f"{one.subset}: {one.test} = {figure}, n = {one.n}: {one.verdict.value}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"

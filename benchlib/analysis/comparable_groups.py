@@ -1,0 +1,218 @@
+"""Parts of a table whose rows may be compared with each other.
+
+Rows are comparable when engine, batch, shape mode, device (a slice of a card is another device
+than the card), typing and INT8 method agree. A set that
+varies one of these is tested part by part, never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchlib.analysis.results import TABLE, usable
+from benchlib.case import Int8Method, Precision
+from benchlib.errors import InputError
+from benchlib.models import registry
+
+_CELL = ["model", "precision", "resolution"]
+_SHARED = ["engine", "batch", "shape_mode", "device"]
+_UNKNOWN = "an unknown method"
+_WORDS = len(_SHARED) + 2
+_BY = "/"
+"""Between a precision and the method it was made by."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """``frame`` has at most one row per model, precision and size; ``label`` names only what
+    sets it apart from the other parts of its table, so it is empty for an only one.
+    ``surroundings`` is the label without the INT8 method: parts that share it share all rows of
+    the other precisions. ``method`` is that method in words, empty where there is only one."""
+
+    label: str
+    frame: pd.DataFrame
+    surroundings: str = ""
+    method: str = ""
+
+
+def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
+    """The comparable parts of ``frame``, the one with most rows first; none for no rows.
+
+    Raises :class:`InputError` when two rows of a part are of one network, precision and size.
+    """
+    return _labelled(
+        ((*shared, method), rows)
+        for shared, together in _surroundings(frame)
+        for method, rows in _methods(together)
+    )
+
+
+def side_by_side(frame: pd.DataFrame) -> tuple[Part, ...]:
+    """As :func:`parts`, but INT8 methods stand beside each other instead of apart.
+
+    Where there are several, each is a precision of its own, ``int8/METHOD``, so that what they
+    share is there once and nothing that goes by precision can mix them.
+    """
+    return _labelled(
+        ((*shared, ""), _told_apart(together)) for shared, together in _surroundings(frame)
+    )
+
+
+def sound(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that findings rest on: usable, and no network rebuilt from guesses.
+
+    SUSPECT rows are among them; who reports on them says how many.
+    """
+    good = usable(frame)
+    return good[~_among(good["model"], reconstructions())]
+
+
+def reconstructions() -> frozenset[str]:
+    """Networks of the line-up that were rebuilt from an incomplete description."""
+    return frozenset(name for name in registry.names() if registry.card(name).reconstruction)
+
+
+def without_classifier(models: pd.Series) -> pd.Series:
+    """Whether each network was timed without the classifier that its accuracy is of."""
+    cut = frozenset(name for name in registry.names() if registry.card(name).features_only)
+    return _among(models, cut)
+
+
+def _among(models: pd.Series, names: frozenset[str]) -> pd.Series:
+    """Whether each network, at whatever stride, is one of the line-up's ``names``."""
+    return models.astype(str).str.removesuffix("@stride").isin(names)
+
+
+def precisions(frame: pd.DataFrame) -> list[str]:
+    """The precisions that occur in ``frame``, in their order."""
+    return [str(word) for word in _present(frame["precision"])]
+
+
+def methods(frame: pd.DataFrame) -> list[str]:
+    """The ways in which the INT8 rows of ``frame`` were made, in the order of their enum."""
+    made = set(frame.loc[frame["precision"] == Precision.INT8.value, "int8_method"].dropna())
+    order = [one.value for one in Int8Method]
+    return sorted(made, key=lambda one: (order.index(one) if one in order else len(order), one))
+
+
+def by_method(precision: str, method: str) -> str:
+    """``int8`` and ``qdq`` as the ``int8/qdq`` of :func:`side_by_side`."""
+    return f"{precision}{_BY}{method}"
+
+
+def base(precision: str) -> tuple[str, str]:
+    """``int8/qdq`` of :func:`side_by_side` as ``int8`` and ``qdq``; no method for any other."""
+    word, _, method = precision.partition(_BY)
+    return word, method
+
+
+def sizes(frame: pd.DataFrame) -> list[str]:
+    """The image sizes that occur in ``frame``, ``WIDTHxHEIGHT``, smallest first."""
+    return [str(word) for word in _present(frame["resolution"])]
+
+
+def at(frame: pd.DataFrame, precision: str, size: str | None = None) -> pd.DataFrame:
+    """The rows of ``frame`` at one precision and, when given, one size."""
+    rows = frame[frame["precision"] == precision]
+    return rows if size is None else rows[rows["resolution"] == size]
+
+
+def _present(column: pd.Series) -> list[object]:
+    return list(column.cat.remove_unused_categories().cat.categories)
+
+
+def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Part, ...]:
+    """``found`` as parts: the words that set each apart (the INT8 method last), and its rows."""
+    # Stable: methods of equal size stay in the order of their enum, the calibrated one first.
+    split = sorted(found, key=lambda one: (-len(one[1]), one[0][:-1]))
+    kinds = [len({words[place] for words, _ in split}) for place in range(_WORDS)]
+
+    def label(words: tuple[str, ...]) -> str:
+        return ", ".join(
+            word for word, many in zip(words, kinds, strict=False) if many > 1 and word
+        )
+
+    return tuple(
+        Part(label(words), rows.sort_values(_CELL, kind="stable"), label(words[:-1]), words[-1])
+        for words, rows in split
+    )
+
+
+def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Rows that agree in all but INT8 method, with engine, batch, shapes, device and typing."""
+    for (engine, batch, shapes, device), rows in frame.groupby(_SHARED, dropna=False, sort=True):
+        shared = (_word(engine), f"batch {batch:.0f}", _word(shapes), _word(device))
+        typings = list(rows["typing"].dropna().unique())
+        if not rows.duplicated(_CELL).any() or not typings:
+            yield (*shared, ""), rows
+            continue
+        for typing in typings:
+            mine = (rows["typing"] == typing) | rows["typing"].isna()
+            yield (*shared, f"{typing} typing" if len(typings) > 1 else ""), rows[mine]
+
+
+def _methods(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """``rows`` once per INT8 method, each with all rows of the other precisions."""
+    found = _kinds(rows)
+    if len(found) < 2:
+        yield "", _once(rows)
+        return
+    int8 = rows["precision"] == Precision.INT8.value
+    for method in found:
+        mine = rows[~int8 | (rows["int8_method"].fillna(_UNKNOWN) == method)]
+        yield f"INT8 by {method}", _once(mine)
+
+
+def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    found = _kinds(rows)
+    if len(found) > 1:
+        int8 = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].notna()
+        words = rows["precision"].astype(object)
+        words[int8] = words[int8] + _BY + rows.loc[int8, "int8_method"].astype(str)
+        order = []
+        for word in rows["precision"].cat.categories:
+            several = word == Precision.INT8.value
+            order += [word, *(by_method(word, one) for one in methods(rows) if several)]
+        rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
+    return _once(rows)
+
+
+def _kinds(rows: pd.DataFrame) -> list[str]:
+    """The INT8 methods of ``rows``; where one is not told, that is one more if its rows would
+    otherwise be missing or stand for the same cell as another's."""
+    found = methods(rows)
+    untold = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
+    if found and untold.any() and (len(found) > 1 or rows.duplicated(_CELL).any()):
+        return [*found, _UNKNOWN]
+    return found
+
+
+def _once(rows: pd.DataFrame) -> pd.DataFrame:
+    """``rows`` as they are; raises :class:`InputError` when two are of one cell."""
+    twice = rows[rows.duplicated(_CELL, keep=False)]
+    if len(twice):
+        cells = twice[_CELL].astype(object)
+        cell = cells.iloc[0]
+        same = twice[(cells == cell).all(axis=1)]
+        first, second = (name_of(row) for _, row in same.head(2).iterrows())
+        raise InputError(
+            "results",
+            f"{first} and {second} are both {cell['model']} at {cell['precision']}, "
+            f"{cell['resolution']}, batch {same['batch'].iloc[0]:.0f}; keep one of them, or give "
+            "each a set of its own",
+        )
+    return rows
+
+
+def name_of(row: pd.Series) -> str:
+    """What to call a row of a table in a message: its key, where it has one, and its line."""
+    # The table's first line holds the names of its columns.
+    line = f"line {int(row.name) + 2} of {TABLE}"
+    return line if pd.isna(row["key"]) else f"{row['key']} ({line})"
+
+
+def _word(value: object) -> str:
+    return "" if pd.isna(value) else str(value)

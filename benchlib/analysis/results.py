@@ -1,0 +1,444 @@
+"""A measured set: the rows one run left in a folder, read back for analysis and report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic.fields import FieldInfo
+from typing_extensions import TypedDict
+
+from benchlib.case import ONNX_PREFIX, Case, Precision, Status, Verdict, file_name, with_digest
+from benchlib.errors import InputError
+from benchlib.measure.record import COLUMNS, Row
+
+log = logging.getLogger(__name__)
+
+TABLE = "table.csv"
+ENVIRONMENT = "environment.json"
+
+_NEEDED = ("model", "precision", "height", "width", "status", "latency_ms")
+_NEVER_EMPTY = ("model", "precision", "height", "width", "status")
+_CASE = ("key", *(field.name for field in fields(Case)))
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""As programs write numbers: no thousands separator, no decimal comma, no ``nan`` or ``inf``."""
+
+_YES_NO = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+def _kind(field: FieldInfo) -> type:
+    """What a column holds: its type in :class:`Row`, None apart."""
+    known = [one for one in get_args(field.annotation) if one is not type(None)]
+    kind = known[0] if type(None) in get_args(field.annotation) else field.annotation
+    return kind if isinstance(kind, type) else str
+
+
+_KINDS = {name: _kind(Row.model_fields[name]) for name in COLUMNS}
+_NUMBERS = tuple(name for name, kind in _KINDS.items() if kind in (int, float))
+_SWITCHES = tuple(name for name, kind in _KINDS.items() if kind is bool)
+_TEXT = tuple(name for name in COLUMNS if name not in (*_NUMBERS, *_SWITCHES))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredSet:
+    """One run's rows and surroundings.
+
+    ``frame`` has the columns of ``table.csv`` (a missing one is there and empty), where a
+    ``model`` is one network: two files of one name are told apart. Four more are made from
+    them: ``resolution`` (``WIDTHxHEIGHT``, ordered by pixels), ``megapixels`` of one image,
+    and ``fps`` with ``fps_low`` and ``fps_high``: images per second at the median latency and at
+    the ends of its interval. ``precision`` is an ordered categorical. ``published`` says that the
+    numbers were copied from a publication and measured by nobody here. ``folder`` is where the
+    set lies, for what the table does not hold; it must not reach a page. ``damaged`` has a
+    sentence for each file of ``rows/`` that cannot be read; what only that file holds is missing.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    environment: dict[str, Any]
+    published: bool
+    folder: Path | None = None
+    damaged: tuple[str, ...] = ()
+
+    def commands(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """The argv lists that row ``key`` was made with, build first; empty when not kept."""
+        return self._detail(key).commands or ()
+
+    def doubts(self, key: str) -> tuple[str, ...]:
+        """A sentence for each reason code of row ``key``, in their order; empty when not kept."""
+        return self._detail(key).reasons or ()
+
+    def shares(self, key: str) -> dict[str, dict[str, float] | None]:
+        """Shares (0 to 1) of ``layers``, ``macs`` and ``time`` by type in the engine of row
+        ``key``; a kind that is not known is None or missing."""
+        return self._detail(key).shares or {}
+
+    def off_fp32(self, key: str) -> float | None:
+        """Relative L2 distance of the graph's output of row ``key`` from FP32's, on real images;
+        None where it was not measured, as with ranges that the builder makes up."""
+        graph = self._detail(key).graph
+        return None if graph is None or graph.fidelity is None else graph.fidelity.relative_l2
+
+    def layers(self, key: str) -> tuple[dict[str, Any], ...]:
+        """The engine's layers of row ``key``, each with ``name``, ``type``, ``precision``,
+        ``macs`` and ``time_ms`` (None: not known); empty when not kept."""
+        return self._detail(key).layers or ()
+
+    def _detail(self, key: str) -> _Detail:
+        try:
+            path = None if self.folder is None else self.folder / "rows" / f"{key}.json"
+            return _Detail() if path is None else _read_detail(path)
+        except ValueError:  # none was kept, or load() has told of it
+            return _Detail()
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+
+class _Fidelity(_Checked):
+    relative_l2: FiniteFloat | None = None
+
+
+class _Graph(_Checked):
+    fidelity: _Fidelity | None = None
+
+
+class _Layer(TypedDict, total=False):
+    name: str
+    type: str | None
+    precision: str | None
+    macs: int | FiniteFloat | None
+    time_ms: FiniteFloat | None
+
+
+class _Detail(_Checked):
+    """The part of a row's evidence that a report shows; anything else in it is passed over."""
+
+    commands: tuple[tuple[str, ...], ...] | None = None
+    reasons: tuple[str, ...] | None = None
+    shares: dict[str, dict[str, FiniteFloat] | None] | None = None
+    graph: _Graph | None = None
+    layers: tuple[_Layer, ...] | None = None
+
+
+class _File(_Checked):
+    """``rows/KEY.json``, of whatever version."""
+
+    key: str | None = None
+    detail: _Detail | None = None
+
+
+def _read_detail(path: Path) -> _Detail:
+    """The evidence in ``path``; raises ValueError, with one line, where it cannot be read."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = _File.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from None
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not whole JSON: {error}") from None
+    if found.key not in (None, path.stem):
+        raise ValueError(f"it is the row of {found.key}")
+    return found.detail or _Detail()
+
+
+def _damaged(folder: Path, keys: Sequence[str]) -> tuple[str, ...]:
+    """A sentence for each file of ``rows/`` that cannot be read or that the table lacks."""
+    known, found = set(keys), []
+    for path in sorted((folder / "rows").glob("*.json")):
+        try:
+            _read_detail(path)
+            problem = ""
+        except ValueError as error:
+            problem = f"rows/{path.name} cannot be read ({error})"
+        if path.stem in known:
+            if problem:
+                found.append(
+                    f"{problem}; its commands, layers and shares are left out, and its numbers are "
+                    f"those of {TABLE}"
+                )
+        elif problem:
+            found.append(f"{problem}; its row is left out")
+        else:
+            found.append(
+                f"rows/{path.name} has no line in {TABLE}; its row is left out until benchlib run "
+                "writes the table again"
+            )
+    return tuple(found)
+
+
+def known(value: float) -> float | None:
+    """A number of a frame, None where it is empty."""
+    return None if pd.isna(value) else float(value)
+
+
+def load(path: str | Path) -> MeasuredSet:
+    """Read the set in folder ``path`` (or with table ``path``).
+
+    Raises :class:`InputError` when there is no table, or one that cannot be read, that lacks a
+    column without which nothing can be said, or that has a cell which its column cannot hold. A
+    row's own file that cannot be read is told of, and the rest is taken.
+    """
+    given = Path(path)
+    table = given / TABLE if given.is_dir() else given
+    folder = table.parent
+    if not table.is_file():
+        raise InputError("results", f"no {TABLE} in {path}; give the folder of a measured set")
+    environment = _environment(folder / ENVIRONMENT)
+    frame = _frame(table)
+    damaged = _damaged(folder, [str(key) for key in frame["key"].dropna()])
+    for sentence in damaged:
+        log.warning("%s: %s", folder.resolve().name, sentence)
+    return MeasuredSet(
+        name=str(environment.get("name") or folder.resolve().name),
+        frame=frame,
+        environment=environment,
+        published=bool(environment.get("published", False)),
+        folder=folder,
+        damaged=damaged,
+    )
+
+
+def usable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a latency to draw or to reckon with: status ok and not INVALID."""
+    good = (frame["status"] == Status.OK.value) & frame["latency_ms"].notna()
+    return frame[good & (frame["verdict"] != Verdict.INVALID.value)]
+
+
+def complete(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with every column of :class:`MeasuredSet` and their types; rows as they stand."""
+    columns: dict[str, pd.Series] = {}
+    for name in _TEXT:
+        words = [None if pd.isna(word) or word == "" else word for word in _column(frame, name)]
+        columns[name] = pd.Series(words, index=frame.index, dtype=object)
+    for name in _NUMBERS:
+        columns[name] = pd.to_numeric(_column(frame, name)).astype(float)
+    for name in _SWITCHES:
+        columns[name] = _column(frame, name).map(_switch).astype("boolean")
+    rest = {name: frame[name] for name in frame.columns if name not in columns}
+    whole = pd.DataFrame({**columns, **rest})
+    whole["batch"] = whole["batch"].fillna(1.0)
+    whole["model"] = _told_apart(whole["model"], whole["model_digest"])
+    order = [precision.value for precision in Precision]
+    whole["precision"] = pd.Categorical(whole["precision"], categories=order, ordered=True)
+    whole["megapixels"] = whole["height"] * whole["width"] / 1e6
+    whole["resolution"] = _resolutions(whole)
+    for name, latency in (
+        ("fps", "latency_ms"),
+        ("fps_low", "latency_ci_high_ms"),
+        ("fps_high", "latency_ci_low_ms"),
+    ):
+        whole[name] = 1000.0 * whole["batch"] / whole[latency]
+    return whole
+
+
+def files(frame: pd.DataFrame) -> pd.Series:
+    """``onnx:FILE`` for each network that is a user's file, whatever tells it from another of the
+    same name in its set; the model for the others."""
+    pairs = zip(frame["model"], frame["model_digest"], strict=True)
+    return pd.Series([_file(*pair) for pair in pairs], index=frame.index, dtype=object)
+
+
+def _file(model: str | None, digest: str | None) -> str | None:
+    name = None if model is None else file_name(model, digest)
+    return model if name is None else f"{ONNX_PREFIX}{name}"
+
+
+def _told_apart(models: pd.Series, digests: pd.Series) -> pd.Series:
+    """One name for each network: its shortest that is no other's, else with digits of its content.
+
+    A network is a file's name and content. Rows without a digest keep their names.
+    """
+    rows = list(zip(models, digests, strict=True))
+    names: dict[tuple[str, str], set[str]] = {}
+    owners: dict[str, set[str | None]] = {}
+    for model, digest in rows:
+        owners.setdefault(model, set()).add(digest)
+        if digest is not None:
+            names.setdefault((_file(model, digest), digest), set()).add(model)
+    chosen = {}
+    for (name, digest), recorded in names.items():
+        own = sorted(
+            (one for one in recorded if owners[one] == {digest}), key=lambda n: (len(n), n)
+        )
+        chosen[name, digest] = own[0] if own else with_digest(name, digest)
+    return pd.Series(
+        [chosen.get((_file(model, digest), digest), model) for model, digest in rows],
+        index=models.index,
+        dtype=object,
+    )
+
+
+def _frame(table: Path) -> pd.DataFrame:
+    header, records = _records(table)
+    _refuse_twins(table, header, records)
+    for line, record in records:
+        for name, cell in zip(header, record, strict=True):
+            problem = _problem(name, cell)
+            if problem is not None:
+                raise InputError("results", f"{table}, line {line}, column {name}: {problem}")
+    raw = pd.DataFrame([record for _, record in records], columns=list(header), dtype=str)
+    # Only an empty field is missing: the words "None" and "NA" are words.
+    return complete(raw.mask(raw == ""))
+
+
+def _refuse_twins(
+    table: Path, header: Sequence[str], records: Sequence[tuple[int, list[str]]]
+) -> None:
+    """Refuse two lines of one key and one case: all but one would be dropped further on."""
+    if "key" not in header:
+        return
+    places = [header.index(name) for name in _CASE if name in header]
+    first: dict[tuple[str, ...], int] = {}
+    for line, record in records:
+        case = tuple(record[place] for place in places)
+        if first.setdefault(case, line) != line:
+            raise InputError(
+                "results",
+                f"{table}, line {line}: its case stands in line {first[case]} already "
+                f"({record[header.index('key')]}); take one of them out, or give the tables of "
+                "two sets apart",
+            )
+
+
+def _records(table: Path) -> tuple[Sequence[str], list[tuple[int, list[str]]]]:
+    """The header of ``table``, and its rows with the line each begins in."""
+    try:
+        # The mark that spreadsheets put before UTF-8 is no part of the first column's name.
+        text = table.read_text(encoding="utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = [name.strip() for name in next(reader, [])]
+        records, line = [], reader.line_num + 1
+        for cells in reader:
+            if any(map(str.strip, cells)):
+                records.append((line, cells))
+            line = reader.line_num + 1
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise _unreadable(table, " ".join(str(error).split())) from None
+    if not any(header):
+        raise _unreadable(table, "its first line names no columns")
+    _check_header(table, header)
+    for line, cells in records:
+        if len(cells) != len(header):
+            raise InputError(
+                "results",
+                f"{table}, line {line}: {len(cells)} cells under {len(header)} columns; a decimal "
+                "comma, a missing quote or a torn line does that: mend it, or take the line out",
+            )
+    known = [index for index, name in enumerate(header) if name in _KINDS]
+    for _, cells in records:
+        for index in known:
+            cells[index] = cells[index].strip()
+    # As pandas calls a column without a name, such as the index that it writes itself.
+    return [name or f"Unnamed: {index}" for index, name in enumerate(header)], records
+
+
+def _unreadable(table: Path, said: str) -> InputError:
+    return InputError(
+        "results",
+        f"{table.name} is not a readable CSV ({said}); give a measured set: its "
+        f"folder, or the {TABLE} in it, in UTF-8 and with commas",
+    )
+
+
+def _check_header(table: Path, header: Sequence[str]) -> None:
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError(
+            "results", f"{table}, line 1: two columns are called {twice[0]}; take one of them away"
+        )
+    missing = [name for name in _NEEDED if name not in header]
+    if not missing:
+        return
+    for delimiter, word in _OTHER_DELIMITERS.items():
+        split = [name.strip(' "') for name in ",".join(header).split(delimiter)]
+        if set(_NEEDED) <= set(split):
+            raise InputError(
+                "results", f"{table} separates its cells by {word}; save it with commas"
+            )
+    raise InputError(
+        "results", f"{table} lacks the columns {', '.join(missing)}; give a measured set"
+    )
+
+
+def _problem(name: str, cell: str) -> str | None:
+    """Why ``cell`` cannot stand in column ``name``, and the remedy; None where it can."""
+    kind = _KINDS.get(name, str)
+    if cell == "":
+        return "is empty; fill it in, or take the row out" if name in _NEVER_EMPTY else None
+    if kind in (int, float):
+        return _no_number(cell, kind, Row.model_fields[name].metadata)
+    if kind is bool and cell.lower() not in _YES_NO:
+        return f"{cell!r} is neither True nor False"
+    if issubclass(kind, Enum) and cell not in {member.value for member in kind}:
+        return f"{cell!r} is not one of {', '.join(member.value for member in kind)}"
+    return None
+
+
+def _no_number(cell: str, kind: type, bounds: Sequence[Any]) -> str | None:
+    if not _NUMBER.fullmatch(cell):
+        return (
+            f"{cell!r} is no number; write digits with a decimal point and nothing else, or leave "
+            "the cell empty"
+        )
+    value = float(cell)
+    if not math.isfinite(value):
+        return f"{cell!r} is too large for a number"
+    if kind is int and not value.is_integer():
+        return f"{cell!r} is no whole number"
+    for bound in bounds:
+        for sign, word, holds in (
+            ("gt", "greater than", float.__gt__),
+            ("ge", "at least", float.__ge__),
+            ("le", "at most", float.__le__),
+        ):
+            limit = getattr(bound, sign, None)
+            if limit is not None and not holds(value, float(limit)):
+                return f"{cell!r} is not {word} {limit}"
+    return None
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("results", f"{path} is not a JSON object: {error}") from None
+    if not isinstance(document, dict):
+        raise InputError("results", f"{path} is not a JSON object")
+    return document
+
+
+def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+    if name in frame.columns:
+        return frame[name]
+    return pd.Series([None] * len(frame), index=frame.index, dtype=object)
+
+
+def _switch(value: object) -> object:
+    return _YES_NO.get(str(value).strip().lower(), pd.NA)
+
+
+def _resolutions(frame: pd.DataFrame) -> pd.Categorical:
+    sizes = sorted({(h * w, h, w) for h, w in zip(frame["height"], frame["width"], strict=True)})
+    names = [f"{w:.0f}x{h:.0f}" for _, h, w in sizes]
+    each = [f"{w:.0f}x{h:.0f}" for h, w in zip(frame["height"], frame["width"], strict=True)]
+    return pd.Categorical(each, categories=names, ordered=True)

@@ -1,0 +1,189 @@
+"""What a run would do: its cases, the exact command lines, and a script to paste into a shell.
+
+Runs nothing and looks at no hardware, so a TensorRT that is not installed can be planned for.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchlib import config
+from benchlib.case import Case, Precision, ShapeMode
+from benchlib.config import Parameters
+from benchlib.measure import exporter, matrix
+from benchlib.trtexec import command, locate
+from benchlib.trtexec.command import HAVE_HALVES, CaseFiles, Command, Program, commands, shell
+
+log = logging.getLogger(__name__)
+
+#: Parameters that only the GPU programs take.
+_GPU_ONLY = (
+    *("tf32", "cuda_graph", "transfers", "spin_wait", "streams", "half_io"),
+    *("builder_optimization_level", "workspace_mib"),
+)
+
+#: Where the pasted commands leave their files, below the folder they are pasted in.
+FOLDER = Path("plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One case and what would be run for it, or the reason why nothing would.
+
+    ``graph`` is the ``benchlib graph`` command that writes the ONNX file the others read.
+    """
+
+    case: Case
+    graph: tuple[str, ...]
+    commands: tuple[Command, ...]
+    skipped: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The case's fields, its key, and the argv lists: build first, timing last."""
+        fields = self.case.as_json()
+        return {
+            "key": self.case.key,
+            **fields,
+            "graph": list(self.graph),
+            "commands": [list(command.argv) for command in self.commands],
+            "skipped": self.skipped,
+        }
+
+
+def plan(
+    preset_name: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    tensorrt: str | None = None,
+) -> tuple[Step, ...]:
+    """The steps of a preset with ``overrides``, for the machine at hand or for ``tensorrt``.
+
+    Raises :class:`benchlib.errors.InputError` for a parameter, an engine or a version that does
+    not exist, and for a size that a network cannot take.
+    """
+    runs = config.find_preset(preset_name or "quick").with_values(overrides).runs()
+    program = locate.planned(runs[0].engine, tensorrt)
+    return every(runs, program)
+
+
+def every(runs: Sequence[Parameters], program: Program) -> tuple[Step, ...]:
+    """The steps of all ``runs`` of a preset; logs what was set and has no effect in them."""
+    steps = tuple(step for parameters in runs for step in of(parameters, program))
+    for words in unused(runs, steps, program):
+        log.warning("note: %s", words)
+    return steps
+
+
+def unused(runs: Sequence[Parameters], steps: Sequence[Step], program: Program) -> tuple[str, ...]:
+    """What was set, differs from its default, and has no effect in ``runs``: a sentence each.
+
+    No error, because a preset over which another precision or engine is set may well hold such.
+    """
+    given, usual = runs[0], Parameters()
+    precisions = {parameters.precision for parameters in runs}
+    modes = set(given.shape_modes)
+    reasons: dict[str, str] = {}
+    if Precision.INT8 not in precisions:
+        reasons |= dict.fromkeys(("int8_methods", "calibration_dir"), "no precision is int8")
+    elif not any(_is_calibrated(step.case, program) for step in steps):
+        reasons["calibration_dir"] = "no INT8 graph is calibrated here"
+    if modes == {ShapeMode.STATIC}:
+        shapes = ("min_shape", "opt_shape", "max_shape")
+        reasons |= dict.fromkeys(shapes, "every engine has a static shape; set shape_modes")
+    elif ShapeMode.DYNAMIC not in modes:
+        reasons["opt_shape"] = "the blog's engines have no optimum; set shape_modes"
+    if all(model.startswith("onnx:") for model in given.models):
+        reasons["weights"] = "every network is a file with its own"
+    if not precisions & HAVE_HALVES:
+        reasons["half_io"] = "no precision has FP16"
+    if Precision.TF32 in precisions:
+        reasons["tf32"] = "precision tf32 has it on"
+    if program.on_cpu:
+        reasons |= dict.fromkeys(_GPU_ONLY, "a CPU measures")
+    else:
+        reasons["threads"] = "a GPU measures"
+    return tuple(
+        f"{name} is not used: {why}"
+        for name, why in reasons.items()
+        if getattr(given, name) != getattr(usual, name)
+    )
+
+
+def _is_calibrated(case: Case, program: Program) -> bool:
+    """Whether images set the ranges of the case's INT8 graph."""
+    if command.unsupported(case, program) is not None:
+        return False
+    return command.graph_form(case, program.release).is_int8
+
+
+def of(parameters: Parameters, program: Program) -> tuple[Step, ...]:
+    """The steps of one precision's run on ``program``, in the order they would be run."""
+    return tuple(_step(case, parameters, program) for case in matrix.cases(parameters, program))
+
+
+def script(steps: Sequence[Step]) -> list[str]:
+    """Lines of a shell script that writes the graphs, builds and times every case."""
+    lines = [f"mkdir -p {FOLDER}"] if any(step.commands for step in steps) else []
+    written: set[tuple[str, ...]] = set()
+    for step in steps:
+        lines += ["", f"# {step.case.key}"]
+        if step.skipped:
+            lines.append(f"# skipped: {step.skipped}")
+            continue
+        if step.graph not in written:
+            lines.append(shlex.join(step.graph))
+            written.add(step.graph)
+        lines += [shell(command) for command in step.commands]
+    return lines
+
+
+def table(steps: Sequence[Step]) -> pd.DataFrame:
+    """One line per case for a notebook."""
+    columns = {
+        "model": [step.case.model for step in steps],
+        "precision": [str(step.case.precision) for step in steps],
+        "batch": [step.case.batch for step in steps],
+        "size": [step.case.resolution for step in steps],
+        "shapes": [str(step.case.shape_mode) for step in steps],
+        "typing": [str(step.case.typing) for step in steps],
+        "INT8 by": [str(step.case.int8_method or "") for step in steps],
+        "skipped because": [step.skipped or "" for step in steps],
+    }
+    return pd.DataFrame(columns)
+
+
+def _step(case: Case, parameters: Parameters, program: Program) -> Step:
+    reason = command.unsupported(case, program)
+    if reason is not None:
+        return Step(case, (), (), reason)
+    dynamic = case.shape_mode is not ShapeMode.STATIC
+    form = command.graph_form(case, program.release)
+    size = "dynamic" if dynamic else f"{case.resolution}-b{case.batch}"
+    method = command.int8_method(case) if form.is_int8 else None
+    name = "-".join(filter(None, [case.network, form.value, size, method and method.value]))
+    graph = FOLDER / f"{name}.onnx"
+    # The sweep's own rule: all sizes of a dynamic engine share one graph.
+    images, height, width = exporter.traced_shape(case, parameters)
+    argv = [
+        *("benchlib", "graph", case.model, "--form", form.value),
+        *("--height", str(height), "--width", str(width), "--batch", str(images)),
+        *(["--dynamic"] if dynamic else []),
+        *(["--int8-method", method.value] if method else []),
+        *("--weights", parameters.weights, "--seed", str(parameters.seed)),
+        *(
+            ["--calibration-dir", parameters.calibration_dir]
+            if form.is_int8 and parameters.calibration_dir is not None
+            else []
+        ),
+        *("-o", str(graph)),
+    ]
+    files = CaseFiles.within(FOLDER, case.key)
+    done = commands(case, matrix.settings(parameters), program, graph, files, dynamic=dynamic)
+    return Step(case, tuple(argv), done, None)

@@ -1,0 +1,1 @@
+"""The top-1 accuracy of what was timed."""

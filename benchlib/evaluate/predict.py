@@ -1,0 +1,448 @@
+"""Class scores out of the very thing that was timed, which is had again first."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from benchlib import process
+from benchlib.case import Case, Engine, Failure, without_digest
+from benchlib.config import Settings
+from benchlib.errors import InputError
+from benchlib.export import cache, calibration
+from benchlib.export.build import FROM_FILE, Graph, make
+from benchlib.export.form import GraphForm
+from benchlib.gpu import nvml
+from benchlib.measure import engine_cache, environment
+from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
+from benchlib.measure.record import CaseError, Row, timeout_fault
+from benchlib.trtexec import exit_check, locate
+from benchlib.trtexec.command import CaseFiles, Command, Phase, Program, commands, graph_form
+from benchlib.trtexec.exit_check import Log, judge_phase
+from benchlib.trtexec.locate import MissingProgramError
+from benchlib.trtexec.standin.onnxruntime_cpu import NUMPY_TYPES, ORT_ERRORS, line, open_session
+
+# A stored row's graph and engine, had again: from the cache where they are, else made alike.
+
+
+_EXPECTED = {
+    "graph": {"sha256", "form", "input_shape", "dynamic", "calibration"},
+    "settings": {"iterations"},
+}
+"""What a row's evidence has to hold for it to be made again."""
+
+_PHOTOS = {"name", "count", "sha256"}
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A row's graph, the FP32 one of the same network and size, and what runs the row's engine.
+
+    ``engine_reused`` is None where there is no plan; ``notes`` say in what it may not be the
+    very thing that was timed.
+    """
+
+    graph: Graph
+    fp32: Graph
+    predictor: Predictor
+    engine_reused: bool | None
+    notes: tuple[str, ...]
+
+
+def check(row: Row, calibration_dir: Path | None) -> Program:
+    """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
+    if row.engine is Engine.FAKE:
+        raise InputError("key", f"{row.key} is of the fake engine, which computes nothing")
+    for part, expected in _EXPECTED.items():
+        stored = row.detail.get(part)
+        if not isinstance(stored, dict) or not expected <= stored.keys():
+            raise InputError("key", f"{row.key} does not tell its {part}; measure it again")
+    shape = row.detail["graph"]["input_shape"]
+    if not (isinstance(shape, list) and [type(one) for one in shape] == [int] * 4):
+        raise InputError("key", f"{row.key} does not tell its input's shape; measure it again")
+    photos = row.detail["graph"]["calibration"]
+    if photos is not None and not (isinstance(photos, dict) and photos.keys() >= _PHOTOS):
+        raise InputError("key", f"{row.key} does not tell its calibration; measure it again")
+    _calibration(row, calibration_dir)
+    try:
+        return locate.find(row.engine)
+    except MissingProgramError as error:
+        raise InputError(
+            "engine", f"{row.key} was measured with {row.engine} on {row.device}; {error.problem}"
+        ) from error
+
+
+def restored(row: Row, program: Program, work: Path, calibration_dir: Path | None) -> Restored:
+    """Make graph and engine of ``row`` ready; ``work`` is for files that may go afterwards.
+
+    Raises :class:`InputError` for what is needed and not given, and
+    :class:`benchlib.measure.record.CaseError` when an engine cannot be built.
+    """
+    case = _case(row)
+    settings = _settings(row)
+    graph = _graph(row, case, program, settings, calibration_dir)
+    fp32 = make(
+        case.model,
+        GraphForm.FP32,
+        height=row.height,
+        width=row.width,
+        batch=row.batch,
+        weights=_weights(row),
+        seed=row.seed,
+    )
+    notes = []
+    if program.version != row.engine_version:
+        notes.append(f"timed with {row.engine_version}, run here with {program.version}")
+    if graph.sha256 != row.detail["graph"]["sha256"]:
+        if graph.weights == FROM_FILE:
+            raise InputError("key", f"{row.model} is not the file that {row.key} was timed with")
+        notes.append("the graph, made again here, is not byte for byte the one that was timed")
+    if program.on_cpu:
+        return Restored(graph, fp32, InProcess(graph.path, settings.threads), None, tuple(notes))
+    predictor, engine = _by_program(case, settings, program, graph, work)
+    return Restored(graph, fp32, predictor, engine.reused, tuple(notes))
+
+
+def _case(row: Row) -> Case:
+    return Case(
+        model=without_digest(row.model, row.model_digest),
+        precision=row.precision,
+        batch=row.batch,
+        height=row.height,
+        width=row.width,
+        shape_mode=row.shape_mode,
+        typing=row.typing,
+        engine=row.engine,
+        int8_method=row.int8_method,
+        model_digest=row.model_digest,
+    )
+
+
+def _settings(row: Row) -> Settings:
+    """How the row was measured; fields that a later version added keep their defaults."""
+    stored: Mapping[str, Any] = row.detail["settings"]
+    known = {field.name for field in fields(Settings)} & stored.keys()
+    values = {name: stored[name] for name in known}
+    return Settings(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def _weights(row: Row) -> str:
+    return "random" if row.weights == FROM_FILE else row.weights
+
+
+def _graph(
+    row: Row, case: Case, program: Program, settings: Settings, calibration_dir: Path | None
+) -> Graph:
+    """The row's own graph, at the size it was traced at."""
+    stored: Mapping[str, Any] = row.detail["graph"]
+    form = graph_form(case, program.release)
+    if form != stored["form"]:
+        raise InputError(
+            "engine",
+            f"{row.key} was timed as {stored['form']}, and {program.version} here takes {form}; "
+            f"install {row.engine_version}",
+        )
+    chosen = _calibration(row, calibration_dir)
+    batch, _, height, width = stored["input_shape"]
+    return make(
+        case.model,
+        form,
+        height=height,
+        width=width,
+        batch=batch,
+        dynamic=stored["dynamic"],
+        int8_method=row.int8_method,
+        weights=_weights(row),
+        seed=row.seed,
+        calibration_dir=chosen,
+        half_io=settings.half_io and form.has_half,
+    )
+
+
+def _calibration(row: Row, folder: Path | None) -> Path | None:
+    """The folder that the row was calibrated with, None for the bundled images or without any."""
+    stored = row.detail["graph"]["calibration"]
+    if stored is None:
+        return None
+    if calibration.bundled().identity.sha256 == stored["sha256"]:
+        return None
+    if folder is None or calibration.folder(folder).identity.sha256 != stored["sha256"]:
+        raise InputError(
+            "calibration_dir",
+            f"{row.key} was calibrated with {stored['count']} images of {stored['name']}; "
+            "give that folder",
+        )
+    return folder
+
+
+def _by_program(
+    case: Case, settings: Settings, program: Program, graph: Graph, work: Path
+) -> tuple[Predictor, BuiltEngine]:
+    """The engine from the cache or built now, and the command that asks it one query."""
+    files = CaseFiles.within(work, case.key)
+    # The data has to reach the device and come back, whatever was timed.
+    once = replace(
+        settings,
+        transfers=True,
+        iterations=1,
+        duration_s=0,
+        warm_up_ms=0,
+        avg_runs=1,
+        streams=1,
+        profile=False,
+    )
+    build, query = commands(
+        case,
+        once,
+        program,
+        graph.path,
+        files,
+        input_name=graph.input_name,
+        dynamic=graph.dynamic,
+    )
+    engine = _engine(case, program, graph, build, files)
+    half = (build.flag("--inputIOFormats") or "").startswith("fp16")
+    dtype = "float16" if half else graph.input_dtype
+    asked = query.with_flag("--loadEngine", engine.plan)
+    if program.engine is Engine.TENSORRT_PYTHON:
+        return ByStandin(asked, files, dtype), engine
+    return ByProgram(asked, files, graph.input_name, dtype), engine
+
+
+def _engine(
+    case: Case, program: Program, graph: Graph, build: Command, files: CaseFiles
+) -> BuiltEngine:
+    def make_plan(plan: Path, layers: Path) -> BuildFacts:
+        told = build.with_flag("--saveEngine", plan).with_flag("--exportLayerInfo", layers)
+        seconds, said = run(told, files.log, plan)
+        return BuildFacts(said.built_s, seconds, said.skipped_tactics)
+
+    device = environment.device_name(program, nvml.describe_gpu(), build.argv)
+    engine_key = engine_cache.key(graph, build, program, device, 0)
+    return EngineCache(cache.root() / "plans").obtain(engine_key, case.key, make_plan)
+
+
+# Class scores out of the very thing that was timed, batch after batch.
+#
+# A plan is run by its own engine program: trtexec takes one input a process, our stand-in over the
+# ``tensorrt`` wheel a folder of them. ONNX Runtime is opened here as its stand-in opens it:
+# starting that program for every batch would take most of the time, and the session is the same.
+
+
+Batch = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+BUILD_LIMIT_S = 1800.0
+QUERY_LIMIT_S = 300.0
+
+CHUNK_BYTES = 256 * 10**6
+"""Of images as float32, 70 of 640x480: what lies on the disk at one time."""
+
+_NOT_FINITE = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?![\w\"])")
+"""How C++ writes what JSON has no word for."""
+
+
+class Predictor(Protocol):
+    """Something that scores images; ``route`` says in words how."""
+
+    @property
+    def route(self) -> str: ...
+
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        """N x classes for each N x 3 x H x W; raises :class:`CaseError` when one cannot be run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Per image, in order: the index of the highest score, the first of equal ones.
+
+    ``index`` is -1 where a score is not finite. ``tied`` says where the highest score stands
+    twice, so that another might as well have been taken. ``classes`` is the number of scores.
+    """
+
+    index: NDArray[np.int64]
+    tied: NDArray[np.bool_]
+    classes: int
+
+    @property
+    def non_finite(self) -> int:
+        """Images with a NaN or an infinity among their scores."""
+        return int(np.sum(self.index < 0))
+
+
+def predict(predictor: Predictor, batches: Iterable[Batch], count: int) -> Predictions:
+    """Score ``count`` images; what fills up the last batch is not counted."""
+    found: list[NDArray[np.int64]] = []
+    tied: list[NDArray[np.bool_]] = []
+    classes = 0
+    sizes: list[int] = []
+
+    def noted() -> Iterator[Batch]:
+        for batch in batches:
+            sizes.append(len(batch))
+            yield batch
+
+    for index, scores in enumerate(predictor.scores(noted())):
+        if scores.ndim != 2 or scores.shape[0] != sizes[index]:
+            shape = "x".join(map(str, scores.shape))
+            raise InputError(
+                "key", f"the output is {shape} and no list of class scores; choose another row"
+            )
+        classes = scores.shape[1]
+        finite = np.isfinite(scores).all(axis=1)
+        found.append(np.where(finite, scores.argmax(axis=1), -1))
+        highest = scores == scores.max(axis=1, keepdims=True)
+        tied.append(highest.sum(axis=1) > 1)
+    index, doubtful = (np.concatenate(parts)[:count] for parts in (found, tied))
+    return Predictions(index.astype(np.int64), doubtful, classes)
+
+
+class InProcess:
+    """A graph in ONNX Runtime, opened as the CPU engine program opens it."""
+
+    route = "in-process ONNX Runtime, the session of benchlib.onnxruntime_cpu"
+
+    def __init__(self, graph: Path, threads: int | None = None) -> None:
+        options = {"--threads": threads, "--provider": "CPUExecutionProvider"}
+        self._session: onnxruntime.InferenceSession = open_session(graph, options)
+
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        entry = self._session.get_inputs()[0]
+        for batch in batches:
+            feeds = {entry.name: batch.astype(NUMPY_TYPES[entry.type])}
+            try:
+                yield np.asarray(self._session.run(None, feeds)[0], dtype=np.float32)
+            except ORT_ERRORS as error:
+                raise CaseError(Failure.CRASH, f"ONNX Runtime: {line(error)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ByProgram:
+    """The engine program, started once per batch.
+
+    ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
+    Values come back with the six digits that ``--exportOutput`` has, which can make two scores
+    equal; :class:`Predictions` tells of it.
+    """
+
+    command: Command
+    files: CaseFiles
+    input_name: str
+    input_dtype: str
+
+    @property
+    def route(self) -> str:
+        return "the engine program with --loadInputs and --exportOutput, one process per batch"
+
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        for batch in batches:
+            yield self._scores(batch)
+
+    def _scores(self, batch: Batch) -> Scores:
+        raw = self.files.output.with_suffix(".raw")
+        _write(raw, batch, self.input_dtype)
+        self.files.output.unlink(missing_ok=True)
+        argv = (
+            *self.command.argv,
+            f"--loadInputs={self.input_name}:{raw}",
+            f"--exportOutput={self.files.output}",
+        )
+        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+        try:
+            return first_output(self.files.output.read_text(encoding="utf-8"))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise CaseError(Failure.BAD_OUTPUT, f"the output cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ByStandin:
+    """Our stand-in over the ``tensorrt`` wheel, started once for many batches.
+
+    ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
+    Batches go to it as files in chunks of ``chunk_bytes``.
+    """
+
+    command: Command
+    files: CaseFiles
+    input_dtype: str
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def route(self) -> str:
+        return "the engine program with --answer, one process for many batches"
+
+    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
+        chunk: list[Batch] = []
+        for batch in batches:
+            chunk.append(batch)
+            if sum(one.nbytes for one in chunk) >= self.chunk_bytes:
+                yield from self._answers(chunk)
+                chunk = []
+        if chunk:
+            yield from self._answers(chunk)
+
+    def _answers(self, chunk: list[Batch]) -> Iterator[Scores]:
+        folder = self.files.output.with_suffix(".asked")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        paths = [folder / f"{index:06d}.raw" for index in range(len(chunk))]
+        for path, batch in zip(paths, chunk, strict=True):
+            _write(path, batch, self.input_dtype)
+        argv = (*self.command.argv, f"--answer={folder}")
+        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+        for path in paths:
+            try:
+                found = np.load(path.with_suffix(".npy"), allow_pickle=False)
+            except (OSError, ValueError) as error:
+                reason = f"the output cannot be read: {error}"
+                raise CaseError(Failure.BAD_OUTPUT, reason) from error
+            yield found.astype(np.float32)
+
+
+def _write(path: Path, batch: Batch, dtype: str) -> None:
+    """Leave a batch as the raw values that an engine program reads."""
+    path.write_bytes(np.ascontiguousarray(batch, dtype=dtype).tobytes())
+
+
+def first_output(text: str) -> Scores:
+    """The first tensor of an ``--exportOutput`` file in its own shape.
+
+    Raises ValueError, LookupError or TypeError for what is no such file.
+    """
+    words = {"nan": "NaN", "inf": "Infinity"}
+    record = json.loads(_NOT_FINITE.sub(lambda found: found[1] + words[found[2]], text))[0]
+    shape = [int(side) for side in record["dimensions"].split("x")]
+    return np.array(record["values"], dtype=np.float32).reshape(shape)
+
+
+def run(command: Command, log: Path, product: Path) -> tuple[float, Log]:
+    """Run one command that owes ``product``; return its seconds and what it said.
+
+    Raises :class:`CaseError` unless it did its work.
+    """
+    log.unlink(missing_ok=True)
+    product.unlink(missing_ok=True)
+    limit_s = BUILD_LIMIT_S if command.phase is Phase.BUILD else QUERY_LIMIT_S
+    ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
+    if ended.timed_out:
+        raise timeout_fault(command.phase, ended)
+    said = exit_check.read_log(log.read_text(encoding="utf-8", errors="replace"))
+    judged = judge_phase(command.phase, ended.code, said, product)
+    if judged.failure is not None:
+        raise CaseError(judged.failure, f"{command.phase} {judged.message}")
+    return ended.seconds, said

@@ -1,0 +1,436 @@
+"""A torch network as an ONNX file, at the opset that was asked for, by either exporter of torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from benchlib.errors import InputError
+from benchlib.export.form import OPSET, Shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# Small rewrites of an ONNX graph that leave its meaning as it is.
+
+
+class Names:
+    """The names taken in a graph and in the bodies of its control flow."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._taken = names(graph) | {node.name for node in _nodes(graph)}
+
+    def free(self, wish: str) -> str:
+        """``wish``, or with a number behind it where that is taken; taken from now on."""
+        name, count = wish, 1
+        while name in self._taken:
+            count += 1
+            name = f"{wish}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def names(graph: onnx.GraphProto) -> set[str]:
+    """The names of all tensors in a graph and in its bodies."""
+    found = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
+    found |= {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        found.update(node.input, node.output)
+        for body in bodies(node):
+            found |= names(body)
+    return found
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for body in bodies(node):
+            yield from _nodes(body)
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs inside a node: branches of If, bodies of Loop and Scan."""
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield entry.g
+        yield from entry.graphs
+
+
+def reads_from_outside(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that a body takes from the graphs around it."""
+    made = {value.name for value in (*graph.input, *graph.initializer)}
+    made |= {name for node in graph.node for name in node.output}
+    read = {value.name for value in graph.output}
+    for node in graph.node:
+        read |= set(reads(node))
+    return read - made - {""}
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node takes, those of its bodies included."""
+    return [*node.input, *(name for body in bodies(node) for name in reads_from_outside(body))]
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Make ``nodes``, which may stand in ``graph`` now, the nodes of ``graph``."""
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove initialisers that nothing reads, and the inputs that they are defaults of."""
+    used = {name for node in graph.node for name in reads(node)}
+    used |= {value.name for value in graph.output}
+    for index in reversed(range(len(graph.initializer))):
+        if (name := graph.initializer[index].name) not in used:
+            del graph.initializer[index]
+            for value in [one for one in graph.input if one.name == name]:
+                graph.input.remove(value)
+
+
+def lift_constants(graph: onnx.GraphProto) -> None:
+    """Make initialisers of Constant nodes and of Identity on initialisers.
+
+    The exporter merges equal weights behind Identity, and a weight behind a node would be
+    passed over by the quantiser.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    aliases: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        _redirect(node, aliases)
+        inner = not outputs.intersection(node.output)
+        value = constant_value(node)
+        if inner and node.op_type == "Identity" and node.input[0] in constants:
+            aliases[node.output[0]] = node.input[0]
+        elif inner and value is not None:
+            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+            constants.add(node.output[0])
+        else:
+            kept.append(node)
+    replace_nodes(graph, kept)
+
+
+def constant_value(node: onnx.NodeProto) -> NDArray | None:
+    """The numbers of a Constant node, in whichever attribute it holds them; else None."""
+    if node.op_type != "Constant" or node.domain:
+        return None
+    (entry,) = node.attribute
+    if entry.name == "value":
+        return numpy_helper.to_array(entry.t)
+    if entry.name in ("value_float", "value_floats"):
+        return np.array(onnx.helper.get_attribute_value(entry), np.float32)
+    if entry.name in ("value_int", "value_ints"):
+        return np.array(onnx.helper.get_attribute_value(entry), np.int64)
+    if entry.name == "sparse_value":
+        return _dense(entry.sparse_tensor)
+    return None
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> NDArray:
+    values, places = (numpy_helper.to_array(part) for part in (sparse.values, sparse.indices))
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if places.ndim == 1:
+        dense.flat[places] = values
+    else:
+        dense[tuple(places.T)] = values
+    return dense
+
+
+def fold(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
+    """Make initialisers of the ``wanted`` tensors that are computed from constants alone.
+
+    So a weight behind Cast, Transpose, Reshape or weight norm's arithmetic is found. ONNX Runtime
+    computes them. What is dequantised stays: it is quantised already.
+    """
+    graph = model.graph
+    constant = {tensor.name for tensor in graph.initializer}
+    writers: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        if _folds(node) and all(name in constant for name in node.input if name):
+            constant.update(node.output)
+            writers.update(dict.fromkeys(node.output, node))
+    targets = sorted(set(wanted) & writers.keys())
+    if not targets:
+        return
+    needed: set[str] = set()
+    pending = list(targets)
+    while pending:
+        name = pending.pop()
+        if name not in needed:
+            needed.add(name)
+            pending += writers[name].input if name in writers else ()
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = "constants"
+    part.graph.node.extend(node for node in graph.node if needed.intersection(node.output))
+    part.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in targets)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    opened = onnxruntime.InferenceSession(
+        part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    for name, value in zip(targets, opened.run(targets, {}), strict=True):
+        graph.initializer.append(numpy_helper.from_array(value, name))
+    _drop_writers(graph, needed & writers.keys(), set(targets))
+    drop_unused(graph)
+
+
+_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli")
+_QUANTISING = ("QuantizeLinear", "DequantizeLinear")
+
+
+def _folds(node: onnx.NodeProto) -> bool:
+    """Whether a node of the standard gives the same from the same constants."""
+    return (
+        node.domain in ("", "ai.onnx")
+        and node.op_type not in (*_RANDOM, *_QUANTISING, "Multinomial")
+        and not any(bodies(node))
+    )
+
+
+def _drop_writers(graph: onnx.GraphProto, names: set[str], replaced: set[str]) -> None:
+    """Remove the nodes that write ``names``, the last first, where nothing reads them now."""
+    outputs = {value.name for value in graph.output}
+    kept: list[onnx.NodeProto] = []
+    used = set(outputs)
+    for node in reversed(graph.node):
+        written = set(node.output) - {""}
+        if written & names and not (written - replaced) & used:
+            continue
+        kept.append(node)
+        used.update(reads(node))
+    replace_nodes(graph, reversed(kept))
+
+
+def redirect(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
+    """Let all that a body reads under the names in ``aliases`` be read under the others."""
+    for node in graph.node:
+        _redirect(node, aliases)
+    for value in graph.output:
+        value.name = aliases.get(value.name, value.name)
+
+
+def rename(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
+    """Give tensors of a graph and its bodies other names, where they are made and read."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = aliases.get(value.name, value.name)
+    for node in graph.node:
+        for slots in (node.input, node.output):
+            slots[:] = [aliases.get(name, name) for name in slots]
+        for body in bodies(node):
+            rename(body, aliases)
+
+
+def _redirect(node: onnx.NodeProto, aliases: Mapping[str, str]) -> None:
+    if not aliases:
+        return
+    for slot, name in enumerate(node.input):
+        node.input[slot] = aliases.get(name, name)
+    for body in bodies(node):
+        redirect(body, aliases)
+
+
+# The way to opset 17 in a torch that has lost the tracing exporter.
+#
+# The other exporter starts at opset 18, where ReduceMean takes its axes as an input. TensorRT 8.6
+# would not refuse that: it would average over all axes. So the means over height and width become
+# global pooling before the graph is converted down.
+
+
+_IR_VERSION = 8  # the file format's version that goes with opset 17
+_DYNAMO_OPSET = 18
+
+
+def export_by_dynamo(
+    network: nn.Module,
+    example: torch.Tensor,
+    axes: dict[str, dict[int, str]] | None,
+    path: Path,
+) -> None:
+    """Write ``network`` to ``path`` at opset 17; input and output are named by the caller's axes.
+
+    Needs the package onnxscript; raises :class:`InputError` without it.
+    """
+    import torch
+
+    shapes = None
+    if axes is not None:
+        shapes = ({axis: torch.export.Dim(name) for axis, name in axes[INPUT].items()},)
+    try:
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=_DYNAMO_OPSET,
+            dynamic_shapes=shapes,
+            dynamo=True,
+        )
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "models", f"this torch exports by way of {error.name}; pip install {error.name}"
+        ) from error
+    onnx.save(at_opset_17(program.model_proto), str(path))
+
+
+def at_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return an opset 18 graph at opset 17, in the operators that TensorRT 8.6 reads.
+
+    onnx's own converter has no way down for Split. What is new in opset 18 is taken out where
+    it says nothing; anything else that is new is left for the checker, which refuses it.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    lift_constants(copy.graph)
+    pool_means(copy.graph)
+    drop_unused(copy.graph)
+    for node in copy.graph.node:
+        kept = [entry for entry in node.attribute if not _says_nothing(node.op_type, entry)]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    for entry in copy.opset_import:
+        if not entry.domain:
+            entry.version = OPSET
+    copy.ir_version = _IR_VERSION
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
+
+
+def _says_nothing(kind: str, entry: onnx.AttributeProto) -> bool:
+    """Whether an attribute that opset 17 does not know asks for what opset 17 does anyway."""
+    if kind == "Split":
+        return entry.name == "num_outputs"
+    if kind == "Resize":
+        return (entry.name == "antialias" and entry.i == 0) or (
+            entry.name == "keep_aspect_ratio_policy" and entry.s == b"stretch"
+        )
+    return False
+
+
+def pool_means(graph: onnx.GraphProto) -> None:
+    """Write every ReduceMean over height and width as GlobalAveragePool."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type != "ReduceMean" or axes is None:
+            nodes.append(node)
+            continue
+        if sorted(int(axis) % 4 for axis in numpy_helper.to_array(axes)) != [2, 3]:
+            nodes.append(node)
+            continue
+        keeps = next((entry.i for entry in node.attribute if entry.name == "keepdims"), 1)
+        source, (result,) = node.input[0], node.output
+        pooled = result if keeps else f"{result}_pooled"
+        nodes.append(helper.make_node("GlobalAveragePool", [source], [pooled], name=node.name))
+        if not keeps:
+            nodes.append(helper.make_node("Flatten", [pooled], [result], axis=1))
+    replace_nodes(graph, nodes)
+
+
+# A torch network as an ONNX file at a resolution, at the opset that was asked for.
+
+
+INPUT = "input"
+OUTPUT = "output"
+
+
+class WrongGraphError(RuntimeError):
+    """The exporter gave a graph other than the one that was asked for."""
+
+
+def export(network: nn.Module, shape: Shape, path: Path) -> None:
+    """Write ``network`` to ``path`` as one self-contained file, then read it back and check it.
+
+    Raises :class:`WrongGraphError` when the file's opset, input or output is not as asked.
+    """
+    import torch
+
+    example = torch.zeros(shape.nchw)
+    axes = dynamic_axes(_rank(network, shape)) if shape.dynamic else None
+    if traces():
+        _trace(network, example, axes, path)
+    else:
+        export_by_dynamo(network, example, axes, path)
+    verify(path, shape)
+
+
+def traces() -> bool:
+    """Whether this torch still has the tracing exporter, the one that honours the opset."""
+    return find_spec(f"torch.onnx.symbolic_opset{OPSET}") is not None
+
+
+def dynamic_axes(output_rank: int) -> dict[str, dict[int, str]]:
+    """Names of the axes left open; a map (rank 4) as output has its height and width open too."""
+    output = {0: "batch"}
+    if output_rank == 4:
+        output |= {2: "output_height", 3: "output_width"}
+    return {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: output}
+
+
+def _rank(network: nn.Module, shape: Shape) -> int:
+    import torch
+
+    with torch.no_grad():
+        return network(torch.zeros(shape.nchw)).ndim
+
+
+def _trace(
+    network: nn.Module, example: Any, axes: dict[str, dict[int, str]] | None, path: Path
+) -> None:
+    import torch
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # It warns that it will go away, and at every shape read while tracing.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            dynamic_axes=axes,
+            dynamo=False,
+        )
+
+
+def verify(path: Path, shape: Shape) -> None:
+    """Check a file that was just exported; raise :class:`WrongGraphError` if it is not as asked."""
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(str(path), load_external_data=False)
+    found = opset(model)
+    if found != OPSET:
+        raise WrongGraphError(f"opset {found} was written where {OPSET} was asked for")
+    names = [value.name for value in (*model.graph.input, *model.graph.output)]
+    if names != [INPUT, OUTPUT]:
+        raise WrongGraphError(f"inputs and outputs are {names}, not {[INPUT, OUTPUT]}")
+    axes = model.graph.input[0].type.tensor_type.shape.dim
+    if shape.dynamic:
+        open_axes = [axis.dim_param for axis in axes]
+        if open_axes != ["batch", "", "height", "width"]:
+            raise WrongGraphError(f"the dynamic axes came out as {open_axes}")
+    elif [axis.dim_value for axis in axes] != list(shape.nchw):
+        raise WrongGraphError(f"the input came out as {[axis.dim_value for axis in axes]}")
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Version of the standard operator set; 0 when the file names none."""
+    return max((entry.version for entry in model.opset_import if not entry.domain), default=0)

@@ -1,0 +1,1 @@
+"""The GPU while it measures: NVML, telemetry, clock lock, peak rates."""

@@ -1,0 +1,160 @@
+"""Locking the GPU's clock for the length of a run, when asked and permitted, and letting go.
+
+The lock is held by a lock holder process that lets go when its standard input closes. So the clock
+comes back after an error, a signal and even SIGKILL to the run itself, none of which leave a
+notebook the chance to tidy up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from benchlib.errors import InputError
+from benchlib.gpu import nvml
+from benchlib.gpu.nvml import Device
+
+SUSTAINABLE_SHARE = 0.8
+"""Of the highest clock, when the maker names no lower one. Boost clocks of cards from Volta to
+Hopper stand 20 to 30 % above what they hold at full load under their power limit."""
+
+RELEASE_LIMIT_S = 10.0
+"""Seconds for the lock holder to let go; one NVML call takes milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockLock:
+    """How the clock stands during a run: locked at ``requested_mhz``, or not and why."""
+
+    locked: bool
+    requested_mhz: int | None
+    reason: str
+
+
+NOT_ASKED = ClockLock(False, None, "unlocked: locking was not asked for (lock_clocks)")
+NO_GPU = ClockLock(False, None, "unlocked: NVML sees no GPU here")
+
+
+def sustainable_mhz(device: Device) -> int | None:
+    """A settable graphics clock that the card can hold under load; None when it names none.
+
+    The maker's default for applications where that lies below the highest clock, else the
+    highest settable one within 80 % of it.
+    """
+    settable = device.graphics_clocks_mhz()
+    if not settable:
+        return None
+    default = device.default_clock_mhz()
+    if default in settable and default < settable[-1]:
+        return default
+    within = [mhz for mhz in settable if mhz <= SUSTAINABLE_SHARE * settable[-1]]
+    return within[-1] if within else settable[0]
+
+
+@contextmanager
+def held(wanted: bool, mhz: int | None = None, module: str = nvml.MODULE) -> Iterator[ClockLock]:
+    """Hold the clock for the length of a ``with`` block, if ``wanted`` and permitted.
+
+    ``mhz`` None takes :func:`sustainable_mhz`; any other must be settable on the card, else
+    :class:`InputError` names the nearest. Refused permission is no error: the state says so.
+    """
+    if not wanted:
+        yield NOT_ASKED
+        return
+    with nvml.opened(module) as device:
+        if device is None:
+            yield NO_GPU
+            return
+        choice = _choice(device, mhz)
+        if choice is None:
+            yield ClockLock(False, mhz, "unlocked: the card names no clock that could be set")
+            return
+        lock_holder = _start_lock_holder(choice, module)
+        try:
+            yield _state(lock_holder)
+        finally:
+            if not _let_go(lock_holder):
+                device.unlock_clock()
+
+
+def _choice(device: Device, mhz: int | None) -> int | None:
+    if mhz is None:
+        return sustainable_mhz(device)
+    settable = device.graphics_clocks_mhz()
+    if settable and mhz not in settable:
+        nearest = min(settable, key=lambda clock: abs(clock - mhz))
+        raise InputError(
+            "lock_clocks", f"{mhz} MHz cannot be set on this card; the nearest is {nearest}"
+        )
+    return mhz
+
+
+def _start_lock_holder(mhz: int, module: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchlib.gpu.clock_lock", str(mhz), "--module", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _state(lock_holder: subprocess.Popen[str]) -> ClockLock:
+    """What the lock holder says in its first line; one that dies without a word locked nothing."""
+    line = lock_holder.stdout.readline() if lock_holder.stdout else ""
+    if not line:
+        return ClockLock(False, None, "unlocked: the process that holds the lock did not start")
+    return ClockLock(**json.loads(line))
+
+
+def _let_go(lock_holder: subprocess.Popen[str]) -> bool:
+    """End the lock holder; True when it says that the clock is free."""
+    try:
+        lock_holder.communicate(timeout=RELEASE_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        lock_holder.kill()
+        lock_holder.communicate()
+    return lock_holder.returncode == 0
+
+
+def hold_lock(device: Device, mhz: int) -> None:
+    """Lock, say how it went in one line, wait for standard input to close, let go."""
+    try:
+        device.lock_clock(mhz)
+    except device.module.NVMLError as error:
+        state = ClockLock(False, mhz, f"unlocked: {mhz} MHz was refused ({error})")
+        sys.stdout.write(json.dumps(asdict(state)) + "\n")
+        return
+    state = ClockLock(True, mhz, f"locked at {mhz} MHz")
+    try:
+        sys.stdout.write(json.dumps(asdict(state)) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    finally:
+        device.unlock_clock()
+
+
+def main() -> int:
+    """The lock holder. Deaf to every polite signal: only its input's end ends it."""
+    parser = argparse.ArgumentParser(prog="python -m benchlib.gpu.clock_lock")
+    parser.add_argument("mhz", type=int)
+    parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")
+    words = parser.parse_args()
+    for polite in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(polite, signal.SIG_IGN)
+    with nvml.opened(words.module) as device:
+        if device is None:
+            return 1
+        hold_lock(device, words.mhz)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,435 @@
+"""What the GPU does while a case is timed: sampled by a process of its own, summed up per run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchlib.gpu import nvml
+from benchlib.gpu.nvml import Device
+
+# What the GPU was doing while a case was timed: readings in, one summary out.
+
+
+log = logging.getLogger(__name__)
+
+THROTTLE_BITS: dict[int, str] = {
+    0x001: "idle",
+    0x002: "application_clock",
+    0x004: "power_cap",
+    0x008: "hardware_slowdown",
+    0x010: "sync_boost",
+    0x020: "software_thermal",
+    0x040: "hardware_thermal",
+    0x080: "power_brake",
+    0x100: "display_clock",
+}
+"""nvmlClocksEventReasons of nvml.h, in words."""
+
+HARMLESS = frozenset({"idle", "application_clock", "display_clock"})
+"""Reasons that take nothing from the card: nothing to do, or a clock that somebody asked for."""
+
+IDLE_BIT = 0x001
+
+FEWEST_TICKS = 100
+"""Steps of the energy counter in a window. Either end may fall anywhere within a step, so that
+100 of them keep the error near 1 %."""
+
+ENERGY_TOLERANCE = 0.15
+"""Difference between counter and integrated power, as a fraction of the latter, beyond which no
+energy is given. NVML calls power good to 5 %; the rest is its averaging over up to a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySample:
+    """One look at the card. ``time_s`` is CLOCK_MONOTONIC; what it did not tell is None.
+
+    ``foreign`` are process numbers that use the card and are not ours; None when this reading
+    did not ask (it is asked less often).
+    """
+
+    time_s: float
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    power_w: float | None = None
+    temperature_c: int | None = None
+    energy_mj: int | None = None
+    event_bits: int | None = None
+    memory_used_mb: float | None = None
+    foreign: tuple[int, ...] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the card had work, as far as it says; one that does not say counts as busy."""
+        return self.event_bits is None or not self.event_bits & IDLE_BIT
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Least, middle and greatest of some readings."""
+
+    minimum: float
+    median: float
+    maximum: float
+
+    @property
+    def relative_width(self) -> float:
+        """Greatest less least over the middle; 0.0 when the middle is 0."""
+        return (self.maximum - self.minimum) / self.median if self.median else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySummary:
+    """The card during one timed window; every field None or empty when nothing was seen.
+
+    ``rate_hz`` is readings per second. ``throttle`` holds the words of every bit seen in the
+    window, harmless ones too; ``foreign`` the process numbers seen in the whole series, before
+    and after the window included. ``energy_j`` is the counter's difference over
+    ``energy_window_s`` seconds, None when the window holds under 100 of its ``energy_ticks`` or
+    ``energy_disagreement`` (counter against integrated power, a fraction) is too large.
+    ``idle_power_w`` is the median power of the series' idle readings.
+    """
+
+    n_readings: int = 0
+    rate_hz: float | None = None
+    sm_clock_mhz: Range | None = None
+    memory_clock_mhz: Range | None = None
+    power_w: Range | None = None
+    temperature_c: Range | None = None
+    memory_used_mb: Range | None = None
+    throttle: tuple[str, ...] | None = None
+    foreign: tuple[int, ...] | None = None
+    energy_j: float | None = None
+    energy_window_s: float | None = None
+    energy_ticks: int | None = None
+    energy_disagreement: float | None = None
+    idle_power_w: float | None = None
+
+    def energy_mj_per_image(self, throughput_img_s: float) -> float | None:
+        """Millijoules per image at ``throughput_img_s`` images per second; None if unknown."""
+        if self.energy_j is None or self.energy_window_s is None:
+            return None
+        return 1000 * self.energy_j / self.energy_window_s / throughput_img_s
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers and nested objects, ready for JSON."""
+        return asdict(self)
+
+
+def throttle_words(bits: int) -> tuple[str, ...]:
+    """The set bits in words; one without a known meaning as ``bit_0x400``."""
+    known = tuple(word for bit, word in THROTTLE_BITS.items() if bits & bit)
+    rest = bits & ~sum(THROTTLE_BITS)
+    unknown = tuple(f"bit_{1 << n:#x}" for n in range(rest.bit_length()) if rest >> n & 1)
+    return known + unknown
+
+
+def timed_window(readings: Sequence[TelemetrySample], span_s: float) -> tuple[TelemetrySample, ...]:
+    """The readings of the last ``span_s`` seconds in which the card was busy.
+
+    Timing is the last thing that a measuring program does, so the window ends with the last busy
+    reading; loading and warm-up, with their low clocks, come before it. With no busy reading
+    (the run was shorter than a reading) the result is empty.
+    """
+    busy = [reading.time_s for reading in readings if reading.busy]
+    if not busy:
+        return ()
+    end = busy[-1]
+    return tuple(one for one in readings if end - span_s <= one.time_s <= end)
+
+
+def summarise(readings: Sequence[TelemetrySample], span_s: float | None = None) -> TelemetrySummary:
+    """Summarise a series; ``span_s`` is the timed part's length in seconds, None for all of it."""
+    window = tuple(readings) if span_s is None else timed_window(readings, span_s)
+    if not readings:
+        return TelemetrySummary()
+    bits = [reading.event_bits for reading in window if reading.event_bits is not None]
+    asked = [reading.foreign for reading in readings if reading.foreign is not None]
+    energy, ticks, disagreement, length = _energy(window)
+    idle = [one.power_w for one in readings if not one.busy and one.power_w is not None]
+    return TelemetrySummary(
+        n_readings=len(window),
+        rate_hz=_rate(readings),
+        sm_clock_mhz=_range(window, lambda one: one.sm_clock_mhz),
+        memory_clock_mhz=_range(window, lambda one: one.memory_clock_mhz),
+        power_w=_range(window, lambda one: one.power_w),
+        temperature_c=_range(window, lambda one: one.temperature_c),
+        memory_used_mb=_range(window, lambda one: one.memory_used_mb),
+        throttle=throttle_words(int(np.bitwise_or.reduce(bits))) if bits else None,
+        foreign=tuple(sorted(set().union(*asked))) if asked else None,
+        energy_j=energy,
+        energy_window_s=length,
+        energy_ticks=ticks,
+        energy_disagreement=disagreement,
+        idle_power_w=median(idle) if idle else None,
+    )
+
+
+def dump_samples(reading: TelemetrySample) -> str:
+    """One line of the series' file, without its newline."""
+    return json.dumps({key: value for key, value in asdict(reading).items() if value is not None})
+
+
+def load_samples(lines: Iterable[str]) -> tuple[TelemetrySample, ...]:
+    """The readings of a series' file, up to the first line that is none.
+
+    A killed recorder leaves a torn last line, which is dropped; more than that is told of.
+    """
+    found = []
+    rest = iter(lines)
+    for line in rest:
+        try:
+            fields = json.loads(line)
+            if "foreign" in fields:
+                fields["foreign"] = tuple(fields["foreign"])
+            found.append(TelemetrySample(**fields))
+        except (ValueError, TypeError, RecursionError):
+            lost = sum(1 for _ in rest)
+            if lost:
+                log.warning(
+                    "telemetry: line %d is no reading; the %d after it are left out",
+                    len(found) + 1,
+                    lost,
+                )
+            break
+    return tuple(found)
+
+
+def _rate(readings: Sequence[TelemetrySample]) -> float | None:
+    length = readings[-1].time_s - readings[0].time_s
+    return (len(readings) - 1) / length if length > 0 else None
+
+
+def _range(
+    readings: Sequence[TelemetrySample], value: Callable[[TelemetrySample], float | None]
+) -> Range | None:
+    known = [number for number in map(value, readings) if number is not None]
+    return Range(min(known), median(known), max(known)) if known else None
+
+
+def _energy(
+    window: Sequence[TelemetrySample],
+) -> tuple[float | None, int | None, float | None, float | None]:
+    """Joules, counter steps, disagreement with integrated power, seconds; None where unknown."""
+    counted = [one for one in window if one.energy_mj is not None and one.power_w is not None]
+    if len(counted) < 2:
+        return None, None, None, None
+    times = np.array([one.time_s for one in counted])
+    counter = np.array([one.energy_mj for one in counted], dtype=np.float64)
+    power = np.array([one.power_w for one in counted], dtype=np.float64)
+    ticks = int(np.count_nonzero(np.diff(counter)))
+    length = float(times[-1] - times[0])
+    joules = float(counter[-1] - counter[0]) / 1000
+    integrated = float(np.sum(np.diff(times) * (power[1:] + power[:-1]) / 2))
+    disagreement = joules / integrated - 1 if integrated > 0 else None
+    trusted = (
+        ticks >= FEWEST_TICKS and disagreement is not None and abs(disagreement) <= ENERGY_TOLERANCE
+    )
+    return (joules if trusted else None), ticks, disagreement, length
+
+
+# The recorder: a process of its own that looks at the GPU while a case is measured.
+#
+# A process and not a thread, so that neither this interpreter's lock nor a busy measuring loop
+# delays a reading. It ends when its standard input closes, hence also when its parent is killed.
+#
+#     with Recorder(path) as recorder:
+#         ...run the case...
+#     readings = recorder.readings()
+
+
+INTERVAL_S = 0.05
+"""Seconds between readings: 20 Hz, twice what is asked for, because a reading of a busy card may
+itself take tens of milliseconds."""
+
+PROCESSES_EVERY_S = 0.5
+"""Seconds between looks at the process list, which costs more than all the rest."""
+
+START_LIMIT_S = 10.0
+"""Seconds to wait for the first reading; starting Python and NVML takes well under one."""
+
+STOP_LIMIT_S = 5.0
+
+NO_DEVICE = 3
+"""Exit status: there is no GPU to look at."""
+
+
+class Recorder:
+    """Starts the recorder, waits for its first reading, and stops it.
+
+    The first reading is thus one from before the case. ``path`` gets the series, one JSON object
+    per line. Without a GPU or NVML nothing is recorded and nothing is raised.
+    """
+
+    def __init__(
+        self, path: Path, interval_s: float = INTERVAL_S, module: str = nvml.MODULE
+    ) -> None:
+        self.path = path
+        self._interval_s = interval_s
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Recorder:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start recording; returns when the first reading stands in the file or none will."""
+        command = [sys.executable, "-m", "benchlib.gpu.telemetry"]
+        command += ["--root", str(os.getpid()), "--interval", str(self._interval_s)]
+        command += ["--module", self._module, str(self.path)]
+        self.path.unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + START_LIMIT_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if self.path.exists() and self.path.stat().st_size > 0:
+                return
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop recording; a second call does nothing."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def readings(self) -> tuple[TelemetrySample, ...]:
+        """All readings so far; empty when nothing was recorded."""
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as lines:
+                return load_samples(lines)
+        except FileNotFoundError:
+            return ()
+
+    def summary(self, span_s: float | None = None) -> TelemetrySummary:
+        """The summary of the last ``span_s`` busy seconds, or of everything."""
+        return summarise(self.readings(), span_s)
+
+
+class Foreigners:
+    """Tells other people's processes on the card from ours.
+
+    Ours are ``root`` and whatever descends from it, remembered after it has ended. A process is
+    foreign when it can be seen and is not ours. In a container the driver may give numbers that
+    mean nothing here; such a one is foreign only if it was there before our case began.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._own: set[int] = set()
+        self._earlier: frozenset[int] | None = None
+
+    def among(self, pids: tuple[int, ...]) -> tuple[int, ...]:
+        """The foreign ones of ``pids``."""
+        self._own |= _descendants(self._root)
+        others = frozenset(pids) - self._own
+        if self._earlier is None:
+            self._earlier = others
+        return tuple(
+            sorted(pid for pid in others if pid in self._earlier or psutil.pid_exists(pid))
+        )
+
+
+def _descendants(root: int) -> set[int]:
+    try:
+        process = psutil.Process(root)
+        return {root, *(child.pid for child in process.children(recursive=True))}
+    except psutil.Error:
+        return {root}
+
+
+def look(device: Device, foreigners: Foreigners | None, now_s: float) -> TelemetrySample:
+    """Take one reading; ``foreigners`` None leaves the process list out."""
+    pids = None if foreigners is None else device.compute_pids()
+    return TelemetrySample(
+        time_s=now_s,
+        sm_clock_mhz=device.sm_clock_mhz(),
+        memory_clock_mhz=device.memory_clock_mhz(),
+        power_w=device.power_w(),
+        temperature_c=device.temperature_c(),
+        energy_mj=device.energy_mj(),
+        event_bits=device.clock_event_bits(),
+        memory_used_mb=device.memory_used_mb(),
+        foreign=None if foreigners is None or pids is None else foreigners.among(pids),
+    )
+
+
+def watch(
+    device: Device, root: int, interval_s: float, rest: Callable[[float], bool]
+) -> Iterator[TelemetrySample]:
+    """Yield readings every ``interval_s`` seconds until ``rest`` (seconds) says that it is over.
+
+    The last one looks at the processes again, so that they are known before, during and after.
+    """
+    foreigners = Foreigners(root)
+    next_look = next_processes = time.monotonic()
+    over = False
+    while not over:
+        now = time.monotonic()
+        with_processes = now >= next_processes
+        if with_processes:
+            next_processes = now + PROCESSES_EVERY_S
+        yield look(device, foreigners if with_processes else None, now)
+        next_look = max(next_look + interval_s, time.monotonic())
+        over = rest(next_look - time.monotonic())
+    yield look(device, foreigners, time.monotonic())
+
+
+def main() -> int:
+    """Record until standard input closes."""
+    parser = argparse.ArgumentParser(prog="python -m benchlib.gpu.telemetry")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--root", type=int, required=True, help="process whose children are ours")
+    parser.add_argument("--interval", type=float, default=INTERVAL_S, help="seconds")
+    parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")
+    words = parser.parse_args()
+
+    def stdin_closed(seconds: float) -> bool:
+        return bool(select.select([sys.stdin], [], [], max(seconds, 0.0))[0])
+
+    with nvml.opened(words.module) as device:
+        if device is None:
+            return NO_DEVICE
+        with words.path.open("w", encoding="utf-8", buffering=1) as file:
+            for reading in watch(device, words.root, words.interval, stdin_closed):
+                file.write(dump_samples(reading) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

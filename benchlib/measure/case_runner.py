@@ -1,0 +1,178 @@
+"""The bench: takes one case through graph, engine and timing, each program on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchlib import process
+from benchlib.case import Failure
+from benchlib.config import Parameters
+from benchlib.export.build import Graph
+from benchlib.gpu import nvml
+from benchlib.gpu.telemetry import Recorder
+from benchlib.measure import engine_cache
+from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
+from benchlib.measure.environment import Redactor
+from benchlib.measure.exporter import ExporterClient
+from benchlib.measure.measurement import Measurement, TimingRun
+from benchlib.measure.record import CaseError, disk_full, timeout_fault
+from benchlib.stats import drift
+from benchlib.trtexec import exit_check, exports
+from benchlib.trtexec.command import CaseFiles, Command, Phase, Program, commands, graph_form
+from benchlib.trtexec.exit_check import Log, judge_phase
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRunner:
+    """What stays the same for all cases of a run.
+
+    ``work`` is a folder for files that are gone after the run. ``device`` is the GPU's name, or
+    ``cpu``; ``nvml_module`` names NVML's binding, None where no GPU is to be watched.
+    """
+
+    parameters: Parameters
+    program: Program
+    exporter: ExporterClient
+    engine_cache: EngineCache
+    redactor: Redactor
+    work: Path
+    device: str
+    nvml_module: str | None = None
+
+    def measure(self, measurement: Measurement) -> None:
+        """Fill ``measurement``; raises what :func:`record.fault_of` understands."""
+        case = measurement.case
+        measurement.network = self.exporter.describe(case)
+        form = graph_form(case, self.program.release)
+        measurement.graph = self.exporter.graph(case, form)
+        measurement.work = self.exporter.work(case, measurement.graph)
+        before_mb = self._memory_used_mb()
+        try:
+            for build in range(self.parameters.builds):
+                self._one_engine(measurement, measurement.graph, build)
+        finally:
+            measurement.memory_freed = self._memory_freed(before_mb)
+
+    def _one_engine(self, measurement: Measurement, graph: Graph, build: int) -> None:
+        """Build (or find) one engine and time it in as many processes as asked."""
+        engine: BuiltEngine | None = None
+        for number in range(self.parameters.processes):
+            files = CaseFiles.within(self.work, f"{measurement.case.key}.b{build}.p{number}")
+            planned = commands(
+                measurement.case,
+                measurement.settings,
+                self.program,
+                graph.path,
+                files,
+                input_name=graph.input_name,
+                dynamic=graph.dynamic,
+            )
+            for command in planned:
+                if command.phase is Phase.BUILD:
+                    engine = engine or self._engine(measurement, graph, command, build)
+                    continue
+                if engine is not None:
+                    command = command.with_flag("--loadEngine", engine.plan)
+                if command.phase is Phase.PROFILE:
+                    if not measurement.runs:
+                        self._run(measurement, command, files.profile)
+                        measurement.profile = files.profile
+                    continue
+                self._time(measurement, command, files, (build, number))
+            if engine is None:
+                measurement.layers = files.layers
+
+    def _engine(
+        self, measurement: Measurement, graph: Graph, command: Command, build: int
+    ) -> BuiltEngine:
+        def make(plan: Path, layers: Path) -> BuildFacts:
+            told = command.with_flag("--saveEngine", plan)
+            if told.flag("--exportLayerInfo") is not None:
+                told = told.with_flag("--exportLayerInfo", layers)
+            seconds, said = self._run(measurement, told, plan)
+            return BuildFacts(said.built_s, seconds, said.skipped_tactics)
+
+        engine_key = engine_cache.key(graph, command, self.program, self.device, build)
+        engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
+        measurement.engines.append(engine)
+        measurement.layers = engine.layers
+        return engine
+
+    def _time(
+        self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
+    ) -> None:
+        """Time in one process that began warm; the measurement gets it and those before it."""
+        while True:
+            warm_up_ms = measurement.warm_up_ms
+            told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
+            run = self._timed(measurement, told, files, which)
+            trial = drift.judge_warm_up(which, warm_up_ms, run.compute_ms, run.readings, run.span_s)
+            measurement.trials.append(trial)
+            if trial.ended_by is not None:
+                measurement.runs.append(run)
+                return
+            measurement.set_aside.append(run)
+
+    def _timed(
+        self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
+    ) -> TimingRun:
+        """One timing process, watched where there is a GPU."""
+        if self.nvml_module is None:
+            seconds, said = self._run(measurement, command, files.times)
+            readings = ()
+        else:
+            recorder = Recorder(self.work / "telemetry.jsonl", module=self.nvml_module)
+            with recorder:
+                seconds, said = self._run(measurement, command, files.times)
+            readings = recorder.readings()
+        queries = exports.read_times(files.times)
+        if min(query.compute_ms for query in queries) <= 0:
+            raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
+        files.times.unlink()
+        return TimingRun(*which, queries, said, seconds, readings)
+
+    def _run(self, measurement: Measurement, command: Command, product: Path) -> tuple[float, Log]:
+        """Run one command that owes ``product``; return its wall seconds and what it said.
+
+        Raises :class:`CaseError` unless it did its work.
+        """
+        log = measurement.log or self.work / f"{measurement.case.key}.log"
+        measurement.log = log
+        limit_s = (
+            self.parameters.time_limit_build_s
+            if command.phase is Phase.BUILD
+            else self.parameters.time_limit_time_s
+        )
+        product.unlink(missing_ok=True)
+        start = len(measurement.log_text())
+        ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
+        # Here and nowhere else, so that a row lists what ran: an engine that was found is not
+        # built, and one profile serves all processes.
+        measurement.commands.append(self.redactor.argv(command))
+        if ended.timed_out:
+            raise timeout_fault(command.phase, ended)
+        # Without this machine's paths: the words end up in messages.
+        text = self.redactor.shorten(measurement.log_text()[start:])
+        said = exit_check.read_log(text)
+        judged = judge_phase(command.phase, ended.code, said, product)
+        if judged.failure is not None:
+            if disk_full(text):
+                raise CaseError(Failure.BAD_OUTPUT, f"{command.phase}: the disk is full")
+            raise CaseError(judged.failure, f"{command.phase} {judged.message}")
+        if judged.message:
+            measurement.oddities.append(f"{command.phase} {judged.message}")
+        return ended.seconds, said
+
+    def _memory_used_mb(self) -> float | None:
+        if self.nvml_module is None:
+            return None
+        with nvml.opened(self.nvml_module) as device:
+            return None if device is None else device.memory_used_mb()
+
+    def _memory_freed(self, before_mb: float | None) -> bool | None:
+        """Whether the GPU's memory is free again, before the next case needs it."""
+        if self.nvml_module is None:
+            return None
+        with nvml.opened(self.nvml_module) as device:
+            return nvml.memory_free(device, before_mb)

@@ -1,0 +1,177 @@
+"""Built engines, kept under a key so that one is built once and timed as often as asked.
+
+They are many and large, so those unused longest are removed beyond a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from benchlib.errors import InputError
+from benchlib.export.build import Graph
+from benchlib.trtexec.command import Command, Program
+
+LIMIT_VARIABLE = "BENCHLIB_ENGINES_GB"
+"""Environment variable: decimal gigabytes that kept engines may take."""
+
+DEFAULT_LIMIT_GB = 20.0
+"""The blog's whole matrix takes about ten."""
+
+SPARED_S = 24 * 3600.0
+"""Seconds since its last use in which an engine is never removed: a run may be timing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFacts:
+    """What a build says of itself: its own seconds (None if it tells none), our wall seconds, and
+    how many tactics it had to skip."""
+
+    build_s: float | None
+    wall_s: float
+    skipped_tactics: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """A finished engine. ``mb`` is decimal megabytes; ``layers`` is the layer information written
+    at build, if there was any; ``reused`` says that it was not built for this case."""
+
+    plan: Path
+    layers: Path | None
+    facts: BuildFacts
+    mb: float
+    key: str
+    reused: bool
+
+
+def key(graph: Graph, command: Command, program: Program, gpu: str | None, build: int) -> str:
+    """The content key of an engine: it may be timed again only when all of this is the same.
+
+    A plan is bound to the graph, the flags, the exact library and the GPU model. ``build``
+    counts engines built on purpose from the same input, to see how they differ.
+    """
+    parts = [graph.sha256, *command.choices(), program.engine, program.version, gpu, build]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def limit_bytes() -> float:
+    """What kept engines may take; raises :class:`InputError` when the variable is no size."""
+    text = os.environ.get(LIMIT_VARIABLE, "").strip()
+    try:
+        limit_gb = float(text) if text else DEFAULT_LIMIT_GB
+    except ValueError:
+        limit_gb = math.nan
+    if not limit_gb >= 0:
+        raise InputError(LIMIT_VARIABLE, f"{text!r} is no number of gigabytes; give 0 or more")
+    return limit_gb * 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCache:
+    """Engines in ``folder``, one sub-folder each, put there by rename when known to be good.
+
+    Together they take at most ``limit`` bytes, unless more were used within a day.
+    """
+
+    folder: Path
+    limit: float = math.inf
+
+    def obtain(
+        self,
+        engine_key: str,
+        name: str,
+        build: Callable[[Path, Path], BuildFacts],
+    ) -> BuiltEngine:
+        """The engine called ``engine_key``, built now unless it is there.
+
+        ``build(plan, layers)`` writes both files under the paths it is given, or raises; ``name``
+        makes the temporary folder readable.
+        """
+        found = self._found(engine_key)
+        if found is not None:
+            return found
+        final = self.folder / engine_key
+        self._remove_orphans()
+        self._prune()
+        temporary = self.folder / f".{name}.{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            plan, layers = temporary / "engine.plan", temporary / "layers.json"
+            facts = build(plan, layers)
+            text = json.dumps(asdict(facts))
+            (temporary / "facts.json").write_text(text, encoding="utf-8")
+            # Another run may have built the same one meanwhile, and may be timing it.
+            if self._found(engine_key) is None:
+                shutil.rmtree(final, ignore_errors=True)
+                temporary.rename(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return self._read(final, reused=False)
+
+    def _remove_orphans(self) -> None:
+        """Remove half-built engines of runs that were killed."""
+        for leftover in self.folder.glob(".*"):
+            pid = leftover.name.rpartition(".")[2]
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _prune(self) -> None:
+        """Remove the engines unused longest until the rest are within the limit."""
+        kept = []
+        for facts in self.folder.glob("[!.]*/facts.json"):
+            # Another run may be removing it too.
+            with contextlib.suppress(OSError):
+                size = sum(file.stat().st_size for file in facts.parent.iterdir())
+                kept.append((facts.stat().st_mtime, size, facts))
+        total = sum(size for _, size, _ in kept)
+        for used, size, facts in sorted(kept):
+            if total <= self.limit or used > time.time() - SPARED_S:
+                return
+            # Gone at once for other runs, whatever happens to this one meanwhile.
+            gone = self.folder / f".{facts.parent.name}.{os.getpid()}"
+            with contextlib.suppress(OSError):
+                facts.parent.rename(gone)
+                shutil.rmtree(gone)
+                total -= size
+
+    def _found(self, engine_key: str) -> BuiltEngine | None:
+        folder = self.folder / engine_key
+        facts = folder / "facts.json"
+        if not facts.is_file() or not (folder / "engine.plan").is_file():
+            return None
+        with contextlib.suppress(OSError):
+            # Its time is that of its last use, as far as the folder can be written.
+            os.utime(facts)
+        return self._read(folder, reused=True)
+
+    @staticmethod
+    def _read(folder: Path, *, reused: bool) -> BuiltEngine:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        plan, layers = folder / "engine.plan", folder / "layers.json"
+        return BuiltEngine(
+            plan=plan,
+            layers=layers if layers.is_file() else None,
+            facts=BuildFacts(**facts),
+            mb=plan.stat().st_size / 1e6,
+            key=folder.name,
+            reused=reused,
+        )
+
+
+def as_json(engine: BuiltEngine) -> dict[str, object]:
+    """What a row keeps of an engine: no paths."""
+    document = asdict(engine)
+    del document["plan"], document["layers"]
+    return document

@@ -1,0 +1,265 @@
+"""Where graphs come from: the exporter, in a process of its own.
+
+PyTorch takes seconds to import and can take the process down with it (memory, native code), so
+one exporter serves the whole run and is started again when it dies: its death is a failed row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from benchlib.case import Case, Failure, ShapeMode
+from benchlib.config import Parameters, Shape
+from benchlib.errors import InputError
+from benchlib.export.build import Graph
+from benchlib.export.form import GraphForm
+from benchlib.measure.record import CaseError, export_fault
+from benchlib.models.registry import Card
+from benchlib.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
+from benchlib.trtexec.command import BLOG_MIN
+
+Answer = TypeVar("Answer")
+
+MODULE = "benchlib.measure.exporter_process"
+"""What the exporter's process runs."""
+
+DYING_S = 10.0
+"""Seconds an exporter that hung up has for its last words; Python's exit takes under one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is known of a network at one input size; units as in the row's columns.
+
+    ``products`` counts the convolutions and matrix products of a user's own file by the type that
+    they have there; empty for a network that is exported here, in FP32, and when not known.
+    """
+
+    family: str | None = None
+    task: str | None = None
+    params_m: float | None = None
+    gmacs: float | None = None
+    mactivations: float | None = None
+    size_mb: float | None = None
+    accuracy: float | None = None
+    accuracy_metric: str | None = None
+    accuracy_source: str | None = None
+    note: str | None = None
+    products: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What the exporter is asked: a graph in a form, or with no form the network's facts."""
+
+    case: Case
+    form: GraphForm | None
+    shape: Shape
+    weights: str
+    seed: int
+    calibration_dir: str | None
+    half_io: bool
+
+    @property
+    def dynamic(self) -> bool:
+        return self.case.shape_mode is not ShapeMode.STATIC
+
+
+def traced_shape(case: Case, parameters: Parameters) -> Shape:
+    """Batch, height and width that the graph is traced and calibrated at.
+
+    A dynamic engine serves all sizes, so all its cases have to share one graph: the optimum's,
+    or for the blog's engines, which have none, the smallest one's.
+    """
+    if case.shape_mode is ShapeMode.DYNAMIC and parameters.opt_shape is not None:
+        return parameters.opt_shape
+    if case.shape_mode is ShapeMode.BLOG:
+        return parameters.min_shape or (case.batch, *BLOG_MIN)
+    return case.batch, case.height, case.width
+
+
+@dataclass(frozen=True, slots=True)
+class CountRequest:
+    """What the exporter is asked: the multiply-accumulates of each node of a graph file."""
+
+    path: Path
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class ExportError:
+    """The exporter's answer to what cannot be made from this input."""
+
+    field: str
+    problem: str
+
+
+class ExporterClient(Protocol):
+    """Gives a case its network's facts and its graph, and the work in the graph's nodes."""
+
+    def describe(self, case: Case) -> Network: ...
+
+    def graph(self, case: Case, form: GraphForm) -> Graph: ...
+
+    def work(self, case: Case, graph: Graph) -> dict[str, int]: ...
+
+    def close(self) -> None: ...
+
+
+class Exporter:
+    """A :class:`ExporterClient` in a process of its own, started when it is first needed.
+
+    ``log`` collects what the exporter says; ``time_limit_s`` bounds one answer.
+    """
+
+    def __init__(self, parameters: Parameters, log: Path, time_limit_s: float) -> None:
+        self._parameters = parameters
+        self._log = log
+        self._time_limit_s = time_limit_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: Connection | None = None
+
+    def describe(self, case: Case) -> Network:
+        """The network's facts; raises :class:`CaseError` when the exporter dies over it."""
+        return self._expect(Network, self._ask(case, self._order(case, None)))
+
+    def graph(self, case: Case, form: GraphForm) -> Graph:
+        """The graph file; raises :class:`CaseError`, or :class:`InputError` as ``make`` does."""
+        return self._expect(Graph, self._ask(case, self._order(case, form)))
+
+    def work(self, case: Case, graph: Graph) -> dict[str, int]:
+        """Multiply-accumulates of a batch by name of node; empty for a graph not to be counted."""
+        shape = (case.batch, case.height, case.width)
+        return self._expect(dict, self._ask(case, CountRequest(graph.path, shape)))
+
+    def close(self) -> None:
+        """End the exporter."""
+        if self._line is not None:
+            self._line.close()
+        if self._process is not None:
+            end_group(self._process)
+        self._line = self._process = None
+
+    def _order(self, case: Case, form: GraphForm | None) -> ExportRequest:
+        given = self._parameters
+        return ExportRequest(
+            case=case,
+            form=form,
+            shape=traced_shape(case, given),
+            weights=given.weights,
+            seed=given.seed,
+            calibration_dir=given.calibration_dir,
+            half_io=given.half_io,
+        )
+
+    @staticmethod
+    def _expect(kind: type[Answer], answer: object) -> Answer:
+        if isinstance(answer, kind):
+            return answer
+        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
+
+    def _ask(self, case: Case, order: ExportRequest | CountRequest) -> object:
+        begun = 0 if self._line is None else self._log.stat().st_size
+        line = self._line or self._start()
+        try:
+            line.send(order)
+            answered = line.poll(self._time_limit_s)
+            answer = line.recv() if answered else None
+        except (EOFError, ConnectionError):
+            raise self._died(case, begun) from None
+        if not answered:
+            self.close()
+            raise CaseError(
+                Failure.TIMEOUT,
+                f"export: no answer after {self._time_limit_s:.0f} s; raise time_limit_build_s",
+            )
+        if isinstance(answer, ExportError):
+            raise InputError(answer.field, answer.problem)
+        return answer
+
+    def _start(self) -> Connection:
+        ours, theirs = Pipe()
+        with self._log.open("wb") as sink:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **SPEAK_UTF8},
+                start_new_session=True,
+                preexec_fn=dies_with_parent(),
+            )
+        theirs.close()
+        self._line = ours
+        return ours
+
+    def _died(self, case: Case, begun: int) -> CaseError:
+        """The error for an exporter that died over ``case``; of its log, all from ``begun`` on."""
+        process = self._process
+        if process is not None:
+            # It hung up and is dying; its traceback and status are still to come.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(DYING_S)
+        self.close()
+        code = process.returncode if process is not None else 1
+        ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
+        text = self._log.read_bytes()[begun:].decode(errors="replace")
+        return export_fault(case.model, ended, text)
+
+
+class Placeholders:
+    """A :class:`ExporterClient` for the fake engine: files that only say what they stand for."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._seed = seed
+
+    def describe(self, case: Case) -> Network:
+        from benchlib.models import registry
+
+        card: Card = registry.card(case.model)
+        return Network(family=card.family, task=card.task or None)
+
+    def graph(self, case: Case, form: GraphForm) -> Graph:
+        dynamic = case.shape_mode is not ShapeMode.STATIC
+        shape = "dynamic" if dynamic else f"{case.resolution} {case.batch}"
+        text = f"{case.model} {form} {shape} {self._seed}".encode()
+        sha256 = hashlib.sha256(text).hexdigest()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{sha256[:16]}.onnx"
+        path.write_bytes(text)
+        return Graph(
+            path=path,
+            sha256=sha256,
+            form=form,
+            opset=17,
+            input_name="input",
+            input_shape=(case.batch, 3, case.height, case.width),
+            input_dtype="float32",
+            output_dtype="float32",
+            dynamic=dynamic,
+            int8_method=case.int8_method,
+            calibration=None,
+            weights="random",
+            seed=self._seed,
+            layers=1,
+            fidelity=None,
+        )
+
+    def work(self, case: Case, graph: Graph) -> dict[str, int]:
+        """Nothing: its files hold no nodes."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,99 @@
+"""The exporter's process: takes requests over a pipe, answers with graphs and facts.
+
+``python -m benchlib.measure.exporter_process FD``; started by
+:class:`benchlib.measure.exporter.Exporter`. An error that is no refusal ends the process. Its
+traceback is in the exporter's log, as is that of a library's error that became a refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from benchlib import case
+from benchlib.errors import InputError
+from benchlib.export import build
+from benchlib.export.build import Graph
+from benchlib.measure.exporter import CountRequest, ExportError, ExportRequest, Network
+from benchlib.models import macs, onnx_macs, registry
+from benchlib.models.onnx_macs import UncountedError
+
+
+def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str, int] | ExportError:
+    """Do one request."""
+    if isinstance(request, CountRequest):
+        return work(request)
+    case = request.case
+    batch, height, width = request.shape
+    try:
+        if request.form is None:
+            return network(case.model, case.height, case.width)
+        return build.make(
+            case.model,
+            request.form,
+            height=height,
+            width=width,
+            batch=batch,
+            dynamic=request.dynamic,
+            int8_method=case.int8_method,
+            weights=request.weights,
+            seed=request.seed,
+            calibration_dir=request.calibration_dir,
+            half_io=request.half_io and request.form.has_half,
+        )
+    except InputError as error:
+        return ExportError(error.field, error.problem)
+
+
+@lru_cache(maxsize=256)
+def work(count_request: CountRequest) -> dict[str, int]:
+    """Multiply-accumulates of a graph's nodes; none at all rather than a part of them."""
+    try:
+        return onnx_macs.macs_by_node(count_request.path, *count_request.shape)
+    except UncountedError:
+        return {}
+
+
+@lru_cache(maxsize=256)
+def network(model: str, height: int, width: int) -> Network:
+    """The facts of ``model`` at one input size; a count that failed is None with a note."""
+    card = registry.card(model)
+    count = macs.of(model, height, width)
+    return Network(
+        family=card.family,
+        task=card.task or None,
+        params_m=None if count.params is None else count.params / 1e6,
+        gmacs=count.gmacs,
+        mactivations=count.mactivations,
+        size_mb=count.size_mb,
+        accuracy=card.accuracy,
+        accuracy_metric=card.accuracy_metric,
+        accuracy_source=card.accuracy_source,
+        note=count.reason,
+        products=_products(model),
+    )
+
+
+def _products(model: str) -> dict[str, int]:
+    if not model.startswith(case.ONNX_PREFIX):
+        return {}
+    return onnx_macs.products_by_type(Path(model.removeprefix(case.ONNX_PREFIX)).expanduser())
+
+
+def serve(line: Connection) -> None:
+    """Answer requests until the other side hangs up."""
+    while True:
+        try:
+            request = line.recv()
+        except EOFError:
+            return
+        line.send(answer(request))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("benchlib").setLevel(logging.DEBUG)
+    serve(Connection(int(sys.argv[1])))

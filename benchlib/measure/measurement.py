@@ -1,0 +1,596 @@
+"""One case's measurement: what came to light, the precision of its layers, and the row of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchlib.case import Case, Engine, Precision, Status
+from benchlib.config import Parameters, Settings
+from benchlib.export.build import Graph
+from benchlib.gpu import peaks, telemetry
+from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
+from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
+from benchlib.measure import engine_cache
+from benchlib.measure.engine_cache import BuiltEngine
+from benchlib.measure.exporter import Network
+from benchlib.measure.matrix import settings
+from benchlib.measure.record import Fault, Row
+from benchlib.measure.series import Samples
+from benchlib.models import registry
+from benchlib.stats import quality_checks, replication, summary
+from benchlib.stats.drift import Trial
+from benchlib.stats.quality_checks import Judgement, Observed
+from benchlib.stats.replication import Replication
+from benchlib.stats.summary import Summary
+from benchlib.trtexec import exports
+from benchlib.trtexec.command import Program, tf32
+from benchlib.trtexec.exit_check import Log
+from benchlib.trtexec.exports import BadLayersError, BadProfileError, Layer, Query
+
+# All that measuring one case brings to light, gathered as it comes, good end or bad.
+
+
+@dataclass(frozen=True, slots=True)
+class TimingRun:
+    """One timing process: which engine it ran, its queries, its log, its wall time in seconds.
+
+    ``readings`` is the GPU's telemetry while it ran, empty where there is none.
+    """
+
+    build: int
+    process: int
+    queries: tuple[Query, ...]
+    log: Log
+    wall_s: float
+    readings: tuple[TelemetrySample, ...] = ()
+
+    @property
+    def compute_ms(self) -> NDArray[np.float64]:
+        """Shape [n], milliseconds, in the order of the queries' start."""
+        return np.array([query.compute_ms for query in self.queries])
+
+    @property
+    def enqueue_ms(self) -> NDArray[np.float64]:
+        """Shape [n], milliseconds of host time per enqueue."""
+        return np.array([query.enqueue_ms for query in self.queries])
+
+    @property
+    def samples(self) -> Samples:
+        """The queries as they are kept on disk."""
+        copies = (
+            np.array([getattr(query, name) for query in self.queries])
+            for name in ("h2d_ms", "d2h_ms")
+        )
+        return Samples(self.compute_ms, self.enqueue_ms, *copies)
+
+    @property
+    def has_transfers(self) -> bool:
+        """Whether any copy to or from the GPU took time."""
+        return any(query.h2d_ms > 0 or query.d2h_ms > 0 for query in self.queries)
+
+    def stopped_by(self, settings: Settings) -> str:
+        """Which of the two minimums was met last and so ended the timing: time or count."""
+        return "count" if len(self.queries) <= settings.iterations else "time"
+
+    @property
+    def span_s(self) -> float:
+        """From the first query's start to the last one's end, in device time."""
+        first = min(query.start_h2d_ms for query in self.queries)
+        last = max(query.end_d2h_ms for query in self.queries)
+        return (last - first) / 1000
+
+
+@dataclass(slots=True)
+class Measurement:
+    """Filled while a case is measured, so that a failure still leaves what was known before it.
+
+    ``work`` has the multiply-accumulates of the graph's nodes by name, as far as known.
+    ``commands`` are argv lists without this machine's paths; ``log`` is where the programs'
+    words are collected; ``trials`` has one entry per timing process, those in ``set_aside``
+    because they began cold included; ``memory_freed`` is None where it cannot be known;
+    ``oddities`` are sentences about phases that went well in an unusual way.
+    """
+
+    case: Case
+    settings: Settings
+    log: Path | None = None
+    attempt: int = 1
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    network: Network = field(default_factory=Network)
+    graph: Graph | None = None
+    work: dict[str, int] = field(default_factory=dict)
+    commands: list[list[str]] = field(default_factory=list)
+    engines: list[BuiltEngine] = field(default_factory=list)
+    runs: list[TimingRun] = field(default_factory=list)
+    set_aside: list[TimingRun] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    layers: Path | None = None
+    profile: Path | None = None
+    memory_freed: bool | None = None
+    oddities: list[str] = field(default_factory=list)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether no GPU took part."""
+        return self.case.engine is Engine.ONNXRUNTIME_CPU
+
+    @property
+    def warm_up_ms(self) -> float:
+        """The warm-up for the next timing process: as asked, or as long as was found needed."""
+        return self.trials[-1].next_ms if self.trials else self.settings.warm_up_ms
+
+    @property
+    def skipped_tactics(self) -> int:
+        """Tactics that builders skipped, over all engines."""
+        return sum(engine.facts.skipped_tactics for engine in self.engines)
+
+    def log_text(self) -> str:
+        """What the programs said; empty when none was started."""
+        if self.log is None or not self.log.is_file():
+            return ""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+# The layer precision of a row's precision: its engine's layers, what work is in each, and what
+# time.
+
+
+ATTRIBUTED = 0.9
+"""Share of the graph's multiply-accumulates that must be found in the layers. Below it names were
+lost in fusing, and what is left may be the wrong part."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPrecision:
+    """An engine's layers, as built; empty where the program told none that can be read.
+
+    ``macs`` are multiply-accumulates of one batch, one per layer, None where they are not known;
+    ``declared`` are the products of a user's own file by the type it gives them.
+    ``work`` is what the graph has of them, 0 where that is not known. ``times`` are mean
+    milliseconds by layer name from a profiled run of its own, whose names may hold some that the
+    layers do not; empty where there was no such run.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    macs: tuple[int | None, ...] = ()
+    work: int = 0
+    times: Mapping[str, float] = field(default_factory=dict)
+    declared: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def of_layers(self) -> dict[str, float] | None:
+        """Share (0 to 1) of computing layers by type; None when no type is known."""
+        return exports.share(self.layers)
+
+    @property
+    def of_macs(self) -> dict[str, float] | None:
+        """Share of the multiply-accumulates by type; None when too few were found in the layers."""
+        if sum(count or 0 for count in self.macs) < ATTRIBUTED * self.work:
+            return None
+        return exports.share(self.layers, self.macs)
+
+    @property
+    def of_time(self) -> dict[str, float] | None:
+        """Share of the profiled time by type, that of moving and converting data apart."""
+        return exports.time_share(self.layers, self.times)
+
+    def low_share(self, precision: Precision) -> float | None:
+        """Share of computing layers in ``precision`` or less; None when not known."""
+        return exports.low(self.of_layers, precision)
+
+    def low_mac_share(self, precision: Precision) -> float | None:
+        """Share of multiply-accumulates in ``precision`` or less; None when not known."""
+        return exports.low(self.of_macs, precision)
+
+    def below(self, precision: Precision) -> dict[str, dict[str, float]]:
+        """Shares by type of what is less than ``precision``: of layers, work and the file's own
+        products, each under what it is a share of; without those that have none."""
+        products = sum(self.declared.values())
+        shares = {
+            "computing layers": self.of_layers,
+            "multiply-accumulates": self.of_macs,
+            "file's products": {word: n / products for word, n in self.declared.items()},
+        }
+        found = {what: exports.below(share, precision) for what, share in shares.items()}
+        if not any(layer.is_quantised for layer in self.layers):
+            found["computing layers"].pop("uint8", None)
+        return {what: types for what, types in found.items() if types}
+
+    def as_json(self) -> dict[str, Any]:
+        """What a row keeps: every layer with its type, work and time, and the shares."""
+        return {
+            "layer_types": dict(Counter(layer.type for layer in self.layers if layer.type)),
+            "shares": {"layers": self.of_layers, "macs": self.of_macs, "time": self.of_time},
+            "declared": dict(self.declared),
+            "layers": [
+                {
+                    "name": layer.name,
+                    "type": layer.type,
+                    "precision": layer.precision if layer.computes else None,
+                    "macs": macs,
+                    "time_ms": self.times.get(layer.name),
+                }
+                for layer, macs in zip(self.layers, self.macs, strict=True)
+            ],
+        }
+
+
+def layer_precision(measurement: Measurement) -> LayerPrecision:
+    """The layer precision in ``measurement``; a file that cannot be read proves nothing."""
+    layers = _layers(measurement)
+    macs = exports.macs(layers, measurement.work)
+    return LayerPrecision(
+        layers,
+        macs,
+        sum(measurement.work.values()),
+        _times(measurement),
+        measurement.network.products,
+    )
+
+
+def _layers(measurement: Measurement) -> tuple[Layer, ...]:
+    if measurement.layers is None or not measurement.layers.is_file():
+        return ()
+    try:
+        return exports.read(measurement.layers)
+    except BadLayersError:
+        return ()
+
+
+def _times(measurement: Measurement) -> dict[str, float]:
+    if measurement.profile is None:
+        return {}
+    try:
+        return exports.read_profile(measurement.profile).times()
+    except BadProfileError:
+        return {}
+
+
+# What one case's measurement says, brought into the terms of the statistics and the verdict.
+
+
+@dataclass(frozen=True)
+class MeasuredValues:
+    """Everything that is computed from the measurement of one measured case, each when asked for.
+
+    ``device`` is the GPU's name or ``cpu``; ``confidential`` and ``event_timed`` are as in
+    :class:`Observed`.
+    """
+
+    measurement: Measurement
+    lock: ClockLock
+    device: str | None = None
+    confidential: bool | None = None
+    event_timed: bool = True
+
+    @cached_property
+    def runs(self) -> tuple[Summary, ...]:
+        """One summary per timing process, in the order they ran."""
+        on_cpu = self.on_cpu
+        return tuple(
+            summary.summary(run.compute_ms, None if on_cpu else run.enqueue_ms)
+            for run in self.measurement.runs
+        )
+
+    @cached_property
+    def pooled(self) -> Summary:
+        """All samples as one series: what mean, percentiles and spread are told of."""
+        compute = np.concatenate([run.compute_ms for run in self.measurement.runs])
+        enqueue = np.concatenate([run.enqueue_ms for run in self.measurement.runs])
+        return summary.summary(compute, None if self.on_cpu else enqueue)
+
+    @cached_property
+    def headline(self) -> Replication:
+        """The latency and its interval over processes and builds."""
+        builds: dict[int, list[Summary]] = {}
+        for run, of_run in zip(self.measurement.runs, self.runs, strict=True):
+            builds.setdefault(run.build, []).append(of_run)
+        return replication.combine(list(builds.values()))
+
+    @cached_property
+    def telemetry(self) -> tuple[TelemetrySummary, ...]:
+        """One summary per watched timing process; empty where nothing was watched."""
+        return tuple(
+            telemetry.summarise(run.readings, run.span_s)
+            for run in self.measurement.runs
+            if run.readings
+        )
+
+    @cached_property
+    def layer_precision(self) -> LayerPrecision:
+        """What the engine's own layers prove of its precision."""
+        return layer_precision(self.measurement)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        case, settings, runs = (
+            self.measurement.case,
+            self.measurement.settings,
+            self.measurement.runs,
+        )
+        graph = self.measurement.graph
+        found = None if graph is None else graph.fidelity
+        worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
+        return quality_checks.judge(
+            Observed(
+                engine=case.engine,
+                precision=case.precision,
+                runs=self.runs,
+                int8_method=case.int8_method,
+                telemetry=self.telemetry,
+                lock=self.lock,
+                finite=None if found is None else found.finite,
+                fp32_finite=None if found is None else found.fp32_finite,
+                error=None if found is None else found.relative_l2,
+                error_of=worst and worst.name,
+                disagreement=unlike and unlike.disagreement,
+                disagreement_of=unlike and unlike.name,
+                random_weights=graph is not None and graph.weights == "random",
+                floor_ms=self._floor_ms,
+                cuda_graph=settings.cuda_graph,
+                graph_captured=not any(run.log.graph_failed for run in runs),
+                transfers=settings.transfers,
+                transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
+                low_precision_share=self.layer_precision.low_share(case.precision),
+                low_mac_share=self.layer_precision.low_mac_share(case.precision),
+                below=self.layer_precision.below(case.precision),
+                confidential=self.confidential,
+                event_timed=self.event_timed,
+                skipped_tactics=self.measurement.skipped_tactics,
+            )
+        )
+
+    @property
+    def _floor_ms(self) -> float | None:
+        """The least milliseconds that the card's peak allows for one batch; None if not known."""
+        case, settings = self.measurement.case, self.measurement.settings
+        if self.on_cpu or any(flag.startswith("--sparsity") for flag in settings.extra_flags):
+            # The peaks are those of dense arithmetic.
+            return None
+        gmacs = self.measurement.network.gmacs
+        return peaks.floor_ms(self.device, case.precision, settings.tf32, gmacs, case.batch)
+
+    @property
+    def throughput_img_s(self) -> float:
+        """Images per second of device time, queries queued back to back."""
+        runs = self.measurement.runs
+        images = self.measurement.case.batch * sum(len(run.queries) for run in runs)
+        return images / sum(run.span_s for run in runs)
+
+    @property
+    def throttle(self) -> str | None:
+        """Words of all throttle bits seen, joined by ;, ``none`` when none, None when unknown."""
+        told = [one.throttle for one in self.telemetry if one.throttle is not None]
+        if not told:
+            return None
+        return ";".join(sorted(set().union(*told))) or "none"
+
+    @property
+    def energy_mj(self) -> float | None:
+        """Millijoules per image: the median of the processes that could tell."""
+        told = [one.energy_mj_per_image(self.throughput_img_s) for one in self.telemetry]
+        known = [value for value in told if value is not None]
+        return median(known) if known else None
+
+    @property
+    def on_cpu(self) -> bool:
+        """On a CPU nothing is enqueued and nothing is copied."""
+        return self.measurement.on_cpu
+
+
+def middle(ranges: Sequence[Range | None]) -> float | None:
+    """The median of the medians; None when nothing is known."""
+    known = [one.median for one in ranges if one is not None]
+    return median(known) if known else None
+
+
+def highest(ranges: Sequence[Range | None]) -> float | None:
+    """The greatest value seen; None when nothing is known."""
+    return max((one.maximum for one in ranges if one is not None), default=None)
+
+
+# Evidence in, row out.
+
+
+@dataclass(frozen=True, slots=True)
+class Assembler:
+    """Writes the rows of one run. ``device`` is the GPU's name or ``cpu``.
+
+    ``confidential`` is whether Confidential Computing was on, None where that is not known;
+    ``names`` is how rows name a model that is not called by its own name.
+    """
+
+    parameters: Parameters
+    program: Program
+    device: str
+    lock: ClockLock = NOT_ASKED
+    confidential: bool | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def skipped(self, case: Case, reason: str, fingerprint: str) -> Row:
+        """The row of a case that this program cannot honestly run."""
+        card = registry.card(case.model)
+        network = Network(family=card.family, task=card.task or None)
+        measurement = Measurement(case, settings(self.parameters), network=network)
+        return Row(
+            **self._known(measurement, LayerPrecision()),
+            status=Status.SKIPPED,
+            message=reason,
+            fingerprint=fingerprint,
+        )
+
+    def failed(
+        self, measurement: Measurement, fault: Fault, log: str | None, fingerprint: str
+    ) -> Row:
+        """The row of a case that went wrong, with all that was known before it did."""
+        proven = layer_precision(measurement)
+        return Row(
+            **self._known(measurement, proven),
+            status=Status.FAILED,
+            failure=fault.failure,
+            message=fault.message,
+            log=log,
+            fingerprint=fingerprint,
+            detail=self._detail(measurement, proven),
+        )
+
+    def ok(
+        self, measurement: Measurement, log: str | None, files: list[str], fingerprint: str
+    ) -> tuple[Row, Judgement]:
+        """The row of a case that was measured, and how far it can be believed.
+
+        ``files`` are the raw series, relative to the set.
+        """
+        found = MeasuredValues(
+            measurement,
+            self.lock,
+            self.device,
+            confidential=self.confidential,
+            event_timed=self.program.event_timed,
+        )
+        headline, pooled, judgement = found.headline, found.pooled, found.judgement
+        row = Row(
+            **self._known(measurement, found.layer_precision),
+            status=Status.OK,
+            message="; ".join([*measurement.oddities, *_remarks(measurement)]) or None,
+            verdict=judgement.verdict,
+            reasons=tuple(reason.value for reason in judgement.reasons),
+            latency_ms=headline.latency,
+            latency_ci_low_ms=headline.ci_low,
+            latency_ci_high_ms=headline.ci_high,
+            latency_mean_ms=pooled.mean,
+            latency_p5_ms=pooled.p5,
+            latency_p95_ms=pooled.p95,
+            latency_p99_ms=pooled.p99,
+            cov=pooled.cov,
+            n_samples=pooled.n,
+            throughput_img_s=found.throughput_img_s,
+            enqueue_ms=pooled.enqueue,
+            sm_clock_mhz=middle([one.sm_clock_mhz for one in found.telemetry]),
+            mem_clock_mhz=middle([one.memory_clock_mhz for one in found.telemetry]),
+            power_w=middle([one.power_w for one in found.telemetry]),
+            energy_mj=found.energy_mj,
+            temperature_c=highest([one.temperature_c for one in found.telemetry]),
+            throttle=found.throttle,
+            log=log,
+            fingerprint=fingerprint,
+            detail={
+                **self._detail(measurement, found.layer_precision),
+                "samples": files,
+                "statistics": [one.as_json() for one in found.runs],
+                "replication": headline.as_json(),
+                "telemetry": [one.as_json() for one in found.telemetry],
+                "reasons": list(judgement.sentences),
+            },
+        )
+        return row, judgement
+
+    def _known(self, measurement: Measurement, proven: LayerPrecision) -> dict[str, Any]:
+        """The columns that do not depend on how the case ended."""
+        case, measured_by = measurement.case, measurement.settings
+        network, graph = measurement.network, measurement.graph
+        on_gpu = not self.program.on_cpu
+        engine = measurement.engines[0] if measurement.engines else None
+        return {
+            "key": case.key,
+            "model": self.names.get(case.model, case.model),
+            "model_digest": case.model_digest,
+            "family": network.family,
+            "task": network.task,
+            "engine": case.engine,
+            "engine_version": self.program.version,
+            "device": self.device,
+            "precision": case.precision,
+            "typing": case.typing,
+            "batch": case.batch,
+            "height": case.height,
+            "width": case.width,
+            "shape_mode": case.shape_mode,
+            "build_s": _build_s(measurement),
+            "engine_mb": None if engine is None else engine.mb,
+            "params_m": network.params_m,
+            "gmacs": network.gmacs,
+            "mactivations": network.mactivations,
+            "size_mb": network.size_mb,
+            "accuracy": network.accuracy,
+            "accuracy_metric": network.accuracy_metric,
+            "accuracy_source": network.accuracy_source,
+            "graph_layers": None if graph is None else graph.layers,
+            "engine_layers": len(proven.layers) or None,
+            "low_precision_share": proven.low_share(case.precision),
+            "cuda_graph": measured_by.cuda_graph if on_gpu else None,
+            "transfers": measured_by.transfers if on_gpu else None,
+            "spin_wait": measured_by.spin_wait if on_gpu else None,
+            "tf32": tf32(case, measured_by),
+            "int8_method": case.int8_method,
+            "weights": self.parameters.weights if graph is None else graph.weights,
+            "seed": self.parameters.seed,
+            "attempt": measurement.attempt,
+            "started_at": measurement.started_at,
+        }
+
+    def _detail(self, measurement: Measurement, proven: LayerPrecision) -> dict[str, Any]:
+        """The measurement that stands beside the table."""
+        return {
+            "commands": measurement.commands,
+            "settings": _plain(asdict(measurement.settings)),
+            "network_note": measurement.network.note,
+            "graph": None if measurement.graph is None else _graph(measurement.graph),
+            "engines": [engine_cache.as_json(engine) for engine in measurement.engines],
+            **proven.as_json(),
+            "runs": [
+                {
+                    "build": run.build,
+                    "process": run.process,
+                    "n": len(run.queries),
+                    "wall_s": run.wall_s,
+                    "span_s": run.span_s,
+                    "stopped_by": run.stopped_by(measurement.settings),
+                    "warnings": list(run.log.warnings),
+                }
+                for run in measurement.runs
+            ],
+            "warm_up": [trial.as_json() for trial in measurement.trials],
+            "memory_freed": measurement.memory_freed,
+            "clock_lock": asdict(self.lock),
+            **({} if measurement.on_cpu else {"confidential_computing": self.confidential}),
+        }
+
+
+def _build_s(measurement: Measurement) -> float | None:
+    """Seconds to make the first engine; without one (ONNX Runtime) those the program tells."""
+    if measurement.engines:
+        facts = measurement.engines[0].facts
+        return facts.wall_s if facts.build_s is None else facts.build_s
+    return measurement.runs[0].log.built_s if measurement.runs else None
+
+
+def _remarks(measurement: Measurement) -> tuple[str, ...]:
+    return () if measurement.graph is None else measurement.graph.remarks
+
+
+def _graph(graph: Graph) -> dict[str, Any]:
+    document = asdict(graph)
+    del document["path"]
+    return _plain(document)
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, so that a row is the same before and after a trip through JSON."""
+    return {name: _listed(value) for name, value in document.items()}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _plain(value)
+    return [_listed(one) for one in value] if isinstance(value, (tuple, list)) else value

@@ -1,0 +1,381 @@
+"""The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchlib.case import (
+    Engine,
+    Failure,
+    Int8Method,
+    Precision,
+    ShapeMode,
+    Status,
+    Typing,
+    Verdict,
+    Word,
+)
+from benchlib.config import Settings
+from benchlib.errors import FULL, InputError
+from benchlib.process import Ended, ProgramMissingError
+
+# What went wrong with a case: a class and a sentence, for its row.
+#
+# How an engine program failed is read by :mod:`benchlib.trtexec.exit_check`; here stands what has
+# no log to read: time limits, files, the exporter, and the one place where an exception becomes a
+# fault.
+
+
+MESSAGE_CHARACTERS = 300
+"""A row's message stays one readable line; the log holds the rest."""
+
+_MEMORY = re.compile(r"out of memory|MemoryError|bad_alloc|can't allocate memory", re.IGNORECASE)
+_TRACEBACK = "Traceback (most recent call last):"
+_FULL_DISK = re.compile(r"no space left on device|disk quota exceeded|file too large", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failure's class and its sentence."""
+
+    failure: Failure
+    message: str
+
+
+class CaseError(Exception):
+    """A case could not be measured; carries the :class:`Fault` for its row."""
+
+    def __init__(self, failure: Failure, message: str) -> None:
+        super().__init__(f"{failure}: {message}")
+        self.fault = Fault(failure, one_line(message))
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line of bounded length."""
+    words = " ".join(text.split())
+    if len(words) <= MESSAGE_CHARACTERS:
+        return words
+    return words[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def timeout_fault(phase: str, ended: Ended) -> CaseError:
+    """The error for a program that was ended at its time limit."""
+    parameter = f"time_limit_{'build' if phase == 'build' else 'time'}_s"
+    return CaseError(
+        Failure.TIMEOUT, f"{phase} took more than {ended.seconds:.0f} s; raise {parameter}"
+    )
+
+
+def disk_full(log: str) -> bool:
+    """Whether a program complained of a full disk."""
+    return _FULL_DISK.search(log) is not None
+
+
+def export_fault(model: str, ended: Ended, log: str) -> CaseError:
+    """The error for an exporter that died over ``model``; ``log`` is what it said meanwhile."""
+    said = _cause(log)
+    kind = _of_words(said)
+    # The kernel's out-of-memory killer is what kills an exporter from outside.
+    if kind is None and ended.signal == 9:
+        kind = Failure.OOM_BUILD
+    return CaseError(kind or Failure.CRASH, f"export of {model} {ended.words}: {said}")
+
+
+def _cause(log: str) -> str:
+    """The first line of the last exception in ``log``, or its last line where there is none.
+
+    An exception's later lines are the libraries' context and advice.
+    """
+    lines = [line for line in log.splitlines() if line.strip()]
+    begun = [index for index, line in enumerate(lines) if line == _TRACEBACK]
+    after = lines[begun[-1] + 1 :] if begun else []
+    # The frames are indented, the exception is not.
+    first = next((line for line in after if not line[0].isspace()), None)
+    return first or (lines[-1] if lines else "it said nothing")
+
+
+def _of_words(said: str) -> Failure | None:
+    """The class of an error that speaks of a full disk or of too little memory."""
+    if disk_full(said):
+        return Failure.BAD_OUTPUT
+    return Failure.OOM_BUILD if _MEMORY.search(said) else None
+
+
+def fault_of(error: BaseException) -> Fault:
+    """The fault that an exception stands for: the one place where one becomes the other."""
+    if isinstance(error, CaseError):
+        return error.fault
+    if isinstance(error, ProgramMissingError):
+        return Fault(Failure.MISSING_PROGRAM, one_line(f"{error}; see benchlib doctor"))
+    if isinstance(error, MemoryError):
+        return Fault(Failure.OOM_BUILD, "memory ran out while the case was prepared")
+    if isinstance(error, InputError):
+        return Fault(_of_words(str(error)) or Failure.UNSUPPORTED, one_line(str(error)))
+    if isinstance(error, OSError):
+        if error.errno in FULL:
+            return Fault(Failure.BAD_OUTPUT, f"the disk is full: {error.strerror}")
+        return Fault(Failure.BAD_OUTPUT, one_line(f"a file could not be used: {error.strerror}"))
+    return Fault(Failure.CRASH, one_line(f"{type(error).__name__}: {error}"))
+
+
+# The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``.
+
+
+SCHEMA_VERSION = 1
+"""Raised when a column changes its name or its meaning; ``schema.py`` then gets a migration."""
+
+
+class Row(BaseModel):
+    """One line of table.csv, its columns in order, and the evidence behind it in ``detail``.
+
+    Units stand in the names: ``_ms`` milliseconds per batch, ``_s`` seconds, ``_mb`` decimal
+    megabytes, ``_m`` millions. What is unknown is None, never 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    key: str = Field(description="Names the case and its files.")
+    model: str = Field(description="Line-up name, onnx:FILE or timm:NAME.")
+    family: str | None = Field(None, description="Model family; one colour in every figure.")
+    task: str | None = Field(None, description="classification or segmentation.")
+    engine: Engine = Field(description="The program that measured.")
+    engine_version: str | None = Field(None, description="Version of that program.")
+    device: str | None = Field(None, description="Name of the GPU or CPU.")
+    precision: Precision = Field(description="The precision asked for.")
+    typing: Typing = Field(description="strong: types in the graph; weak: builder switches.")
+    batch: int = Field(ge=1, description="Images per query.")
+    height: int = Field(ge=1, description="Input height in pixels.")
+    width: int = Field(ge=1, description="Input width in pixels.")
+    shape_mode: ShapeMode = Field(description="How the engine's input shapes were fixed.")
+    status: Status = Field(description="ok, failed or skipped.")
+    failure: Failure | None = Field(None, description="Class of the failure.")
+    message: str | None = Field(None, description="Why it failed or was skipped, in a sentence.")
+    verdict: Verdict | None = Field(None, description="How far the number can be believed.")
+    reasons: tuple[str, ...] = Field((), description="Reason codes; joined by ; in the table.")
+    latency_ms: float | None = Field(None, gt=0, description="Median computeMs of one batch.")
+    latency_ci_low_ms: float | None = Field(None, gt=0, description="Lower end, 95 % interval.")
+    latency_ci_high_ms: float | None = Field(None, gt=0, description="Upper end, 95 % interval.")
+    latency_mean_ms: float | None = Field(None, gt=0, description="Mean computeMs.")
+    latency_p5_ms: float | None = Field(None, gt=0, description="5th percentile, if n bears it.")
+    latency_p95_ms: float | None = Field(None, gt=0, description="95th percentile, if n bears it.")
+    latency_p99_ms: float | None = Field(None, gt=0, description="99th percentile, if n bears it.")
+    cov: float | None = Field(None, ge=0, description="Standard deviation over mean of computeMs.")
+    n_samples: int | None = Field(None, ge=1, description="Timed queries.")
+    throughput_img_s: float | None = Field(
+        None, gt=0, description="Images per second with queries queued back to back."
+    )
+    enqueue_ms: float | None = Field(None, ge=0, description="Median host time of one enqueue.")
+    build_s: float | None = Field(None, ge=0, description="Seconds the engine took to build.")
+    engine_mb: float | None = Field(None, ge=0, description="Size of the engine file.")
+    params_m: float | None = Field(None, ge=0, description="Parameters of the network.")
+    gmacs: float | None = Field(None, ge=0, description="10^9 multiply-accumulates per image.")
+    mactivations: float | None = Field(None, ge=0, description="10^6 elements written per image.")
+    size_mb: float | None = Field(None, ge=0, description="Size of the FP32 weights.")
+    accuracy: float | None = Field(None, description="The literature's accuracy in percent.")
+    accuracy_metric: str | None = Field(None, description="What the accuracy is of.")
+    accuracy_source: str | None = Field(None, description="Where it was published.")
+    graph_layers: int | None = Field(None, ge=1, description="Nodes of the ONNX graph.")
+    engine_layers: int | None = Field(None, ge=1, description="Layers of the built engine.")
+    low_precision_share: float | None = Field(
+        None, ge=0, le=1, description="Share of the engine's layers below FP32, as built."
+    )
+    cuda_graph: bool | None = Field(None, description="Launched as one CUDA graph.")
+    transfers: bool | None = Field(None, description="Copies to and from the GPU were made.")
+    spin_wait: bool | None = Field(None, description="Host polled instead of sleeping.")
+    tf32: bool | None = Field(None, description="TF32 was allowed for FP32.")
+    sm_clock_mhz: float | None = Field(None, description="Median SM clock while timing.")
+    mem_clock_mhz: float | None = Field(None, description="Median memory clock while timing.")
+    power_w: float | None = Field(None, description="Median board power while timing.")
+    energy_mj: float | None = Field(None, description="Energy per image in millijoules.")
+    temperature_c: float | None = Field(None, description="Highest GPU temperature.")
+    throttle: str | None = Field(None, description="Throttle reasons seen, joined by ;.")
+    int8_method: Int8Method | None = Field(None, description="How INT8 came about.")
+    weights: str = Field(description="random, imagenet, or as in the user's file.")
+    seed: int = Field(description="Of the random weights and the inputs.")
+    attempt: int = Field(1, ge=1, description="Which attempt this row is of.")
+    started_at: datetime = Field(description="When the case was begun, in UTC.")
+    log: str | None = Field(None, description="The log, relative to the measured set.")
+    model_digest: str | None = Field(
+        None, description="SHA-256 of a user's own file and of its external data."
+    )
+
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this schema.")
+    fingerprint: str = Field("", description="Hash of all that decides whether to measure again.")
+    detail: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Evidence: commands, graph, statistics, telemetry, attempts.",
+    )
+
+    def as_record(self) -> dict[str, Any]:
+        """The row as one line of table.csv: column name to cell; None is an empty cell."""
+        document = self.model_dump(mode="json", include=set(COLUMNS))
+        record = {name: document[name] for name in COLUMNS}
+        record["reasons"] = ";".join(self.reasons) or None
+        return record
+
+
+BESIDE_THE_TABLE = ("schema_version", "fingerprint", "detail")
+
+COLUMNS: tuple[str, ...] = tuple(name for name in Row.model_fields if name not in BESIDE_THE_TABLE)
+"""The columns of table.csv, in order."""
+
+
+# The attempts at one case: what each brought, and why the last was the last.
+
+
+class Ending(Word):
+    """Why a case was not measured once more."""
+
+    ACCEPTED = "accepted"
+    CEILING = "ceiling"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+ENDINGS = {
+    Ending.ACCEPTED: "the least time and count were met and nothing is left to mend by repeating",
+    Ending.CEILING: "the retries are used up",
+    Ending.FAILED: "the attempt failed",
+    Ending.INTERRUPTED: "a stop was asked for",
+}
+
+
+def attempts_as_json(row: Row, settings: Settings) -> dict[str, Any]:
+    """What a row keeps of one attempt at its case."""
+    return {
+        "attempt": row.attempt,
+        "duration_s": settings.duration_s,
+        "iterations": settings.iterations,
+        "warm_up_ms": settings.warm_up_ms,
+        "status": row.status.value,
+        "verdict": row.verdict and row.verdict.value,
+        "reasons": list(row.reasons),
+        "latency_ms": row.latency_ms,
+    }
+
+
+def last_attempt(row: Row, earlier: Row | None, told: list[dict[str, Any]], ending: Ending) -> Row:
+    """The row that stands: the last attempt's, or the one before where that failed.
+
+    A doubtful number is worth more than none. ``told`` has every attempt, in order.
+    """
+    if row.status is Status.FAILED and earlier is not None:
+        words = f"attempt {row.attempt} failed: {row.message}"
+        row = earlier.model_copy(update={"attempt": row.attempt, "message": words})
+    detail = {**row.detail, "attempts": told, "ended_by": f"{ending}: {ENDINGS[ending]}"}
+    return row.model_copy(update={"detail": detail})
+
+
+def attempts_in_order(row: Row, seed: int, place: int, total: int) -> Row:
+    """``row`` with its place, from 0, in the matrix of ``total`` cases shuffled by ``seed``.
+
+    All processes and builds of a case run one after another: a case has one place.
+    """
+    order = {"seed": seed, "place": place, "of": total}
+    return row.model_copy(update={"detail": {**row.detail, "order": order}})
+
+
+# Reading and writing rows across versions of their schema, and the schema as JSON Schema.
+
+
+log = logging.getLogger(__name__)
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+
+MIGRATIONS: Mapping[int, Migration] = {}
+"""From version N: how a row of version N becomes one of N + 1. None is needed so far."""
+
+PUBLISHED_SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "row.schema.json"
+"""Where the JSON Schema is published; a test holds it to :class:`Row`."""
+
+
+class RowError(Exception):
+    """A file is no row of a version that this package reads; the message says why."""
+
+
+class NewerRowError(RowError):
+    """A row of a later version: whole, and only a later benchlib can read it."""
+
+
+def read(path: Path) -> Row:
+    """Read ``rows/KEY.json``; as :func:`load_row`, and refuses a row of another key."""
+    try:
+        row = load_row(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RowError(error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise RowError(f"not UTF-8: {error}") from error
+    if row.key != path.stem:
+        raise RowError(f"it is the row of {row.key}")
+    return row
+
+
+def dump_row(row: Row) -> str:
+    """The row as JSON text."""
+    return json.dumps(row.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+
+
+def load_row(text: str, migrations: Mapping[int, Migration] = MIGRATIONS) -> Row:
+    """Read a row of this or an older version.
+
+    An older one is brought up step by step and keeps a note of it in
+    ``detail["migrated_from"]``. Raises :class:`RowError` for torn or foreign text and for a
+    version newer than this package.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RowError(f"not whole JSON: {error}") from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise RowError("it has no schema_version")
+    if version > SCHEMA_VERSION:
+        raise NewerRowError(
+            f"it is of schema version {version} and this benchlib reads up to {SCHEMA_VERSION}; "
+            "update benchlib"
+        )
+    document = _migrated(document, version, migrations)
+    try:
+        return Row.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RowError(f"{where}: {first['msg']}") from error
+
+
+def _migrated(
+    document: dict[str, Any], version: int, migrations: Mapping[int, Migration]
+) -> dict[str, Any]:
+    if version == SCHEMA_VERSION:
+        return document
+    for step in range(version, SCHEMA_VERSION):
+        if step not in migrations:
+            raise RowError(f"no way is known from schema version {step} to {step + 1}")
+        document = migrations[step](document)
+    log.info("row %s read from schema version %d", document.get("key"), version)
+    detail = {**(document.get("detail") or {}), "migrated_from": version}
+    return {**document, "schema_version": SCHEMA_VERSION, "detail": detail}
+
+
+def json_schema() -> str:
+    """The JSON Schema of ``rows/KEY.json``, as published in the docs folder."""
+    return json.dumps(Row.model_json_schema(), indent=2) + "\n"
+
+
+def publish_schema(path: Path = PUBLISHED_SCHEMA) -> None:
+    """Write the JSON Schema to ``path`` (``python -m benchlib.measure.record``)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json_schema(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    publish_schema()

@@ -1,0 +1,238 @@
+"""A measured set on disk: rows, raw samples, logs, the table, and the lock."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchlib import process
+from benchlib.errors import InputError
+from benchlib.measure import environment, record
+from benchlib.measure.environment import Environment
+from benchlib.measure.record import COLUMNS, NewerRowError, Row, RowError
+
+log = logging.getLogger(__name__)
+
+_PART = ".part"
+"""Ending of a file that is being written; one found at the start is left from a killed run."""
+
+
+_FOLDERS = ("rows", "samples", "telemetry", "logs")
+
+_DAMAGED = ".damaged"
+"""Added to the name of a file that cannot be read before another takes its place."""
+
+
+class StoreError(Exception):
+    """A row could not be saved (full disk, folder turned read-only): the run has to stop."""
+
+
+@contextmanager
+def only_one(directory: Path, name: str = ".lock") -> Iterator[None]:
+    """Hold the set in ``directory`` against a second holder of the lock ``name``.
+
+    Raises :class:`InputError` when somebody else holds it or there are no locks, and OSError when
+    the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(process.lock_held(directory / name, "out_dir", wait_s=0))
+        except TimeoutError:
+            raise InputError(
+                "out_dir",
+                f"another run is writing to {directory.name}; wait for it, or give this one "
+                "a folder of its own",
+            ) from None
+        yield
+
+
+class Store:
+    """The folder of one measured set.
+
+    Every file is written under another name, flushed to the disk and renamed, so that a reader
+    never meets half of one. Rows are written after the samples and the log they point to. What
+    cannot be read is never written over: it keeps its line in the table and stays where it is, or
+    beside what takes its place.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.work = directory / ".work"
+        self._rows: dict[str, Row] = {}
+        self._unreadable: dict[str, RowError] = {}
+        self._lines: list[dict[str, str]] | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[Store]:
+        """Hold the set for writing: folders made, lock taken, rows read, leftovers removed.
+
+        Raises :class:`InputError` when the folder cannot be written or another run holds it.
+        """
+        with ExitStack() as held:
+            try:
+                for folder in _FOLDERS:
+                    (self.directory / folder).mkdir(parents=True, exist_ok=True)
+                held.enter_context(only_one(self.directory))
+            except OSError as error:
+                raise InputError(
+                    "out_dir",
+                    f"{self.directory} cannot be written ({error.strerror}); choose another folder",
+                ) from None
+            held.callback(shutil.rmtree, self.work, ignore_errors=True)
+            self._clean()
+            self._read_rows()
+            yield self
+
+    def _clean(self) -> None:
+        """Remove what a killed run left half done."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+        for folder in (self.directory, *(self.directory / n for n in _FOLDERS)):
+            for leftover in folder.glob(f".*{_PART}"):
+                leftover.unlink()
+
+    def _read_rows(self) -> None:
+        self._rows, self._unreadable, self._lines = {}, {}, None
+        for path in sorted((self.directory / "rows").glob("*.json")):
+            try:
+                self._rows[path.stem] = record.read(path)
+            except RowError as error:
+                self._unreadable[path.stem] = error
+                log.warning("rows/%s cannot be read and stays as it is: %s", path.name, error)
+
+    def row(self, key: str) -> Row | None:
+        """The stored row of a case, None when there is none that can be read."""
+        return self._rows.get(key)
+
+    def newer(self, key: str) -> str | None:
+        """Why the case's row must not be replaced: a later benchlib wrote it; None otherwise."""
+        error = self._unreadable.get(key)
+        return f"rows/{key}.json: {error}" if isinstance(error, NewerRowError) else None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows, in the order of the table: by key."""
+        return tuple(self._rows[key] for key in sorted(self._rows))
+
+    def save_series(self, path: str, content: bytes) -> str:
+        """Keep a series under ``path`` within the set, and return that."""
+        self._write(path, content)
+        return path
+
+    def save_log(self, key: str, text: str) -> str:
+        """Keep a case's log; return the path within the set."""
+        name = f"logs/{key}.log"
+        self._write(name, text.encode())
+        return name
+
+    def save_row(self, row: Row) -> None:
+        """Write the row and bring table.csv up to date; raises :class:`StoreError`."""
+        try:
+            if row.key in self._unreadable:
+                self._set_aside(self.directory / "rows" / f"{row.key}.json")
+                del self._unreadable[row.key]
+            self._write(f"rows/{row.key}.json", record.dump_row(row).encode())
+            self._rows[row.key] = row
+            self.save_table()
+        except OSError as error:
+            raise StoreError(
+                f"the row of {row.key} could not be saved in {self.directory.name}: "
+                f"{error.strerror}; rows saved before are whole, and the same command goes on "
+                "from them"
+            ) from error
+
+    def save_table(self) -> None:
+        """Rebuild table.csv from the rows; lines whose row cannot be read stay as they are."""
+        if self._lines is None:
+            self._lines = self._lines_without_row()
+        kept = [line for line in self._lines if line["key"] not in self._rows]
+        # Of a later version, or of the user's own making.
+        more = dict.fromkeys(name for line in kept for name in line if name not in COLUMNS)
+        records = [*(row.as_record() for row in self.rows), *kept]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*COLUMNS, *more], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(records, key=lambda record: record["key"]))
+        self._write("table.csv", text.getvalue().encode())
+
+    def _lines_without_row(self) -> list[dict[str, str]]:
+        """The lines of the present table.csv for which there is no row; tells of what is amiss."""
+        path = self.directory / "table.csv"
+        lines: list[dict[str, str]] = []
+        problem = ""
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                reader = csv.DictReader(stream, strict=True)
+                lines = list(reader)
+            ragged = any(None in line or None in line.values() for line in lines)
+            if ragged or "key" not in (reader.fieldnames or ("key",)):
+                problem = "its lines do not fit a header with a key"
+        except FileNotFoundError:
+            pass
+        except (OSError, UnicodeError, csv.Error) as error:
+            problem = " ".join(str(error).split())
+        if problem:
+            lines = []
+            aside = self._set_aside(path)
+            log.warning("table.csv cannot be read (%s) and is kept as %s", problem, aside.name)
+        lines = [line for line in lines if line["key"] not in self._rows]
+        keys = {line["key"] for line in lines}
+        alone = sorted(keys - self._unreadable.keys())
+        if alone:
+            log.warning(
+                "table.csv keeps %d lines that have no file in rows/, the first of %s; take them "
+                "out of it if they are to go",
+                len(alone),
+                alone[0],
+            )
+        for key in sorted(self._unreadable.keys() - keys):
+            log.warning("table.csv lacks the row of rows/%s.json, which cannot be read", key)
+        return lines
+
+    def _set_aside(self, path: Path) -> Path:
+        """Rename what cannot be read, so that nothing is written over it; return its new path."""
+        names = (f"{path.name}{_DAMAGED}{number or ''}" for number in itertools.count())
+        aside = next(
+            one for one in map(path.with_name, names) if not (one.exists() or one.is_symlink())
+        )
+        path.rename(aside)
+        return aside
+
+    def save_environment(self, found: Environment) -> None:
+        """Write environment.json."""
+        text = json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n"
+        self._write("environment.json", text.encode())
+
+    def environment(self) -> Environment | None:
+        """What environment.json holds; one that cannot be read is set aside, and None given."""
+        path = self.directory / "environment.json"
+        try:
+            return environment.load_environment(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            said = " ".join(str(error).split())
+            aside = self._set_aside(path)
+            log.warning("environment.json cannot be read (%s) and is kept as %s", said, aside.name)
+            return None
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.directory / name
+        part = path.parent / f".{path.name}{_PART}"
+        try:
+            with part.open("wb") as sink:
+                sink.write(content)
+                sink.flush()
+                os.fsync(sink.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise

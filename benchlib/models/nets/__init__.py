@@ -1,0 +1,1 @@
+"""The networks this package writes out itself, one file per paper."""

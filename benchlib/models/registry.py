@@ -1,0 +1,588 @@
+"""The line-up: every network that can be asked for by name, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache, partial
+from http.client import HTTPException
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchlib.case import ONNX_PREFIX
+from benchlib.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torchvision.models import WeightsEnum
+
+# The card of a network: what is known of it before it is measured.
+
+
+CLASSIFICATION = "classification"
+SEGMENTATION = "segmentation"
+IMAGENET_TOP1 = "ImageNet top-1"
+CITYSCAPES_MIOU = "Cityscapes mIoU"
+
+MINIMUM_SIDE = 32
+"""Pixels. Every network of the line-up halves its input five times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """A published accuracy; nothing here is measured by this package.
+
+    ``value`` is in percent and None when nobody published one that we could read. ``metric`` is
+    the quantity (two metrics are never ranked together), ``source`` says whose number it is, on
+    which split and at which input size. ``weights`` names torchvision's weights it belongs to.
+    """
+
+    value: float | None = None
+    metric: str | None = None
+    source: str | None = None
+    weights: str | None = None
+
+
+def _unknown() -> Accuracy:
+    return Accuracy()
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is known of one network.
+
+    ``build`` makes it with random weights, taking 3xHxW images; ``pretrained`` makes it with
+    ImageNet weights and may download them. Both are None where there is no such thing (a user's
+    ONNX file has ``path`` instead). ``published`` looks the accuracy up, lazily because
+    torchvision's metadata takes seconds to import. ``task`` is "classification", "segmentation"
+    or "" where it is not known. ``divisor``: height and width must be its multiples.
+    ``fixed_size`` is the only (height, width) it takes, where there is only one.
+    ``output`` says in words where the timed graph ends. ``features_only`` marks a network timed
+    without its classifier, whose accuracy is nonetheless the whole network's.
+    ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
+    out of the findings.
+    """
+
+    name: str
+    family: str
+    task: str
+    title: str
+    paper: str
+    output: str
+    build: Callable[[], nn.Module] | None = None
+    pretrained: Callable[[], nn.Module] | None = None
+    published: Callable[[], Accuracy] = field(default=_unknown, repr=False)
+    blog_name: str | None = None
+    divisor: int = 1
+    fixed_size: tuple[int, int] | None = None
+    path: Path | None = None
+    note: str = ""
+    features_only: bool = False
+    reconstruction: bool = False
+
+    @property
+    def accuracy(self) -> float | None:
+        """Percent, published by others; None when unknown."""
+        return self.published().value
+
+    @property
+    def accuracy_metric(self) -> str | None:
+        """ "ImageNet top-1" or "Cityscapes mIoU"."""
+        return self.published().metric
+
+    @property
+    def accuracy_source(self) -> str | None:
+        """Whose number it is, on which split and at which input size."""
+        return self.published().source
+
+    @property
+    def weights_enum(self) -> str | None:
+        """torchvision's name of the weights that have the accuracy."""
+        return self.published().weights
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise :class:`InputError` when the network cannot take ``height`` x ``width`` pixels."""
+        asked = f"{width}x{height}"
+        if self.fixed_size is not None:
+            if (height, width) != self.fixed_size:
+                fixed = f"{self.fixed_size[1]}x{self.fixed_size[0]}"
+                raise InputError(
+                    "resolutions",
+                    f"{asked} cannot be had from {self.name}, whose input is fixed at {fixed}; "
+                    f"ask for {fixed}, or for a file exported with dynamic height and width",
+                )
+            return
+        if self.path is None and min(height, width) < MINIMUM_SIDE:
+            raise InputError(
+                "resolutions", f"{asked} is too small; each side needs {MINIMUM_SIDE} pixels"
+            )
+        if height % self.divisor or width % self.divisor:
+            nearest = "x".join(
+                str(max(1, round(side / self.divisor)) * self.divisor) for side in (width, height)
+            )
+            raise InputError(
+                "resolutions",
+                f"{asked} does not suit {self.name}, whose width and height must be multiples of "
+                f"{self.divisor}; {nearest} does",
+            )
+
+
+# The thirteen torchvision networks of the line-up.
+#
+# torchvision is imported only when a network is built or its accuracy is looked up: the line-up
+# can be listed without waiting for torch.
+
+
+_SCORES = "1000 class scores (logits); no softmax"
+_FEATURES = "512-channel feature map at 1/32 of the input size; no classifier"
+_FEATURES_NOTE = (
+    "Convolutional features only, as the blog timed it; the accuracy belongs to the whole "
+    "network, classifier included."
+)
+
+_RESNET = "He et al. 2016, arXiv 1512.03385"
+_VGG = "Simonyan and Zisserman 2015, arXiv 1409.1556"
+_MOBILENET = "Howard et al. 2019, arXiv 1905.02244"
+_MNASNET = "Tan et al. 2019, arXiv 1807.11626"
+_EFFICIENTNET = "Tan and Le 2019, arXiv 1905.11946"
+_REGNET = "Radosavovic et al. 2020, arXiv 2003.13678"
+_SHUFFLENET = "Ma et al. 2018, arXiv 1807.11164"
+
+
+def build_torchvision(name: str) -> nn.Module:
+    """Return torchvision's ``name`` with random weights; of a VGG only its features."""
+    from torchvision import models
+
+    return _timed_part(name, models.get_model(name, weights=None))
+
+
+def pretrained_torchvision(name: str) -> nn.Module:
+    """Return torchvision's ``name`` with its default ImageNet weights.
+
+    Raises :class:`InputError` when the weights are neither in torch's cache nor to be downloaded.
+    """
+    from torchvision import models
+
+    weights = _default_weights(name)
+    network = models.get_model(name, weights=None)
+    network.load_state_dict(_state(weights))
+    return _timed_part(name, network)
+
+
+@cache
+def torchvision_accuracy(name: str) -> Accuracy:
+    """Top-1 accuracy of the default weights, out of torchvision's metadata."""
+    import torchvision
+
+    weights = _default_weights(name)
+    version = torchvision.__version__.partition("+")[0]
+    crop = weights.transforms.keywords["crop_size"]
+    return Accuracy(
+        value=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"],
+        metric=IMAGENET_TOP1,
+        source=f"torchvision {version}, {weights}, ImageNet val, {crop}x{crop}",
+        weights=str(weights),
+    )
+
+
+def _default_weights(name: str) -> WeightsEnum:
+    from torchvision import models
+
+    return models.get_model_weights(name).DEFAULT
+
+
+def _state(weights: WeightsEnum) -> dict[str, Any]:
+    try:
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (OSError, HTTPException, RuntimeError) as error:
+        # RuntimeError is what torch raises for a download whose hash is wrong.
+        raise InputError(
+            "weights",
+            f"{weights} could not be fetched from {weights.url} ({error}); "
+            "put that file into TORCH_HOME/hub/checkpoints, or take weights=random",
+        ) from error
+
+
+def _timed_part(name: str, network: nn.Module) -> nn.Module:
+    return network.features if name.startswith("vgg") else network
+
+
+def _torchvision_card(name: str, family: str, title: str, paper: str) -> Card:
+    features = family == "VGG"
+    return Card(
+        name=name,
+        family=family,
+        task=CLASSIFICATION,
+        title=title,
+        paper=paper,
+        output=_FEATURES if features else _SCORES,
+        build=partial(build_torchvision, name),
+        pretrained=partial(pretrained_torchvision, name),
+        published=partial(torchvision_accuracy, name),
+        blog_name=name,
+        note=_FEATURES_NOTE if features else "",
+        features_only=features,
+    )
+
+
+TORCHVISION_CARDS: tuple[Card, ...] = (
+    _torchvision_card("resnet18", "ResNet", "ResNet-18", _RESNET),
+    _torchvision_card("resnet34", "ResNet", "ResNet-34", _RESNET),
+    _torchvision_card("resnet50", "ResNet", "ResNet-50", _RESNET),
+    _torchvision_card("vgg11_bn", "VGG", "VGG-11 features", _VGG),
+    _torchvision_card("vgg13_bn", "VGG", "VGG-13 features", _VGG),
+    _torchvision_card("vgg16_bn", "VGG", "VGG-16 features", _VGG),
+    _torchvision_card("mobilenet_v3_small", "MobileNet", "MobileNetV3 small", _MOBILENET),
+    _torchvision_card("mobilenet_v3_large", "MobileNet", "MobileNetV3 large", _MOBILENET),
+    _torchvision_card("mnasnet1_0", "MNASNet", "MNASNet 1.0", _MNASNET),
+    _torchvision_card("mnasnet1_3", "MNASNet", "MNASNet 1.3", _MNASNET),
+    _torchvision_card("efficientnet_b0", "EfficientNet", "EfficientNet-B0", _EFFICIENTNET),
+    _torchvision_card("regnet_y_400mf", "RegNet", "RegNetY-400MF", _REGNET),
+    _torchvision_card("shufflenet_v2_x1_5", "ShuffleNet", "ShuffleNetV2 1.5x", _SHUFFLENET),
+)
+
+
+# Networks of the timm package, if the user has it.
+
+
+TIMM_PREFIX = "timm:"
+
+
+def timm_card(name: str) -> Card:
+    """The card of timm's network ``name``.
+
+    Raises :class:`InputError` when timm is not installed or has no such network.
+    """
+    if find_spec("timm") is None:
+        raise InputError("models", f"{TIMM_PREFIX}{name} needs the timm package; pip install timm")
+    import timm
+
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = get_close_matches(architecture, timm.list_models(), n=1)
+        remedy = (
+            f"did you mean {TIMM_PREFIX}{near[0]}?" if near else "timm.list_models() lists them"
+        )
+        raise InputError("models", f"timm has no network called {name!r}; {remedy}")
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    fixed = settings is not None and settings.fixed_input_size
+    return Card(
+        name=TIMM_PREFIX + name,
+        family="Other",
+        task=CLASSIFICATION,
+        title=f"{name} (timm)",
+        paper="",
+        output="class scores (logits); no softmax",
+        build=partial(_build_timm, name),
+        pretrained=partial(_pretrained_timm, name),
+        fixed_size=tuple(settings.input_size[-2:]) if fixed else None,
+        note=f"Built by timm {timm.__version__}.",
+    )
+
+
+def _build_timm(name: str) -> nn.Module:
+    import timm
+
+    return timm.create_model(name, pretrained=False)
+
+
+def _pretrained_timm(name: str) -> nn.Module:
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            "weights",
+            f"timm's weights of {name} could not be had ({error}); take weights=random",
+        ) from error
+
+
+# The cards of the real-time segmentation networks, which this package writes out itself.
+#
+# Every timed graph ends at the class scores at the size of the input image, without argmax, so
+# that the networks are compared over the same work; the publications ended in different places.
+# The scores at a network's own output stride are the second choice (``NAME@stride``). One entry
+# differs: ``fast_scnn_blog`` ends at 1/8, as the blog timed it, so that its table can be repeated.
+#
+# Accuracies are the publications', on the validation split where it is known.
+
+
+FAMILY = "Real-time segmentation"
+STRIDE_SUFFIX = "@stride"
+
+_BISENETV2 = "Yu et al. 2021 (BiSeNet V2), arXiv 2004.02147"
+_FAST_SCNN = "Poudel et al. 2019 (Fast-SCNN), arXiv 1902.04502"
+_FASSDNET = "Rosas-Arias et al. 2020 (FASSD-Net), doi 10.1109/ICPR48806.2021.9413176"
+_DDRNET = "Hong et al. 2021 (DDRNet), arXiv 2101.06085"
+_DAPSPNET = "Wang, Xiong et al. 2023 (DAPSPNet), IEEE Xplore 10365437"
+_FASTERSEG = "Chen et al. 2020 (FasterSeg), arXiv 1912.10917"
+_VAL = "Cityscapes val, 2048x1024"
+_BLOG_VARIANT = (
+    "The blog's own variant, which differs from the paper's network and has one output class; "
+    "no accuracy was published for it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Net:
+    """One network: ``module`` holds its builder, which has the network's name.
+
+    ``stride`` is input size over size of the last scores before the final resize, and
+    ``full_size`` says whether there is such a resize.
+    """
+
+    name: str
+    module: str
+    title: str
+    paper: str
+    stride: int
+    full_size: bool = True
+    divisor: int = 32
+    classes: int = 19
+    mean_iou: float | None = None
+    source: str | None = None
+    blog_name: str | None = None
+    note: str = ""
+    reconstruction: bool = False
+
+
+_NETS = (
+    _Net(
+        "bisenetv2",
+        "bisenetv2",
+        "BiSeNetV2",
+        _BISENETV2,
+        stride=8,
+        mean_iou=73.36,
+        source=f"{_BISENETV2}; Cityscapes val, images resized to 1024x512; read in a transcription",
+        note="The common implementation; the paper's own expansion and head are not public.",
+    ),
+    _Net(
+        "bisenetv2_blog",
+        "bisenetv2",
+        "BiSeNetV2 (blog)",
+        _BISENETV2,
+        stride=8,
+        classes=1,
+        blog_name="BiSeNetV2",
+        note=_BLOG_VARIANT,
+    ),
+    _Net(
+        "fast_scnn",
+        "fast_scnn",
+        "Fast-SCNN",
+        _FAST_SCNN,
+        stride=8,
+        mean_iou=68.62,
+        source=f"{_FAST_SCNN}; {_VAL}; read in a transcription",
+    ),
+    _Net(
+        "fast_scnn_blog",
+        "fast_scnn",
+        "Fast-SCNN (blog)",
+        _FAST_SCNN,
+        stride=8,
+        full_size=False,
+        classes=1,
+        blog_name="FastSCNN",
+        note=_BLOG_VARIANT,
+    ),
+    _Net(
+        "fassdnet",
+        "fassdnet",
+        "FASSD-Net",
+        _FASSDNET,
+        stride=4,
+        divisor=1,
+        mean_iou=78.8,
+        source=f"{_FASSDNET}; {_VAL}",
+    ),
+    _Net(
+        "fassdnet_l1",
+        "fassdnet",
+        "FASSD-Net-L1",
+        _FASSDNET,
+        stride=6,
+        divisor=1,
+        note="No accuracy of this variant could be read anywhere.",
+    ),
+    _Net(
+        "fassdnet_l2",
+        "fassdnet",
+        "FASSD-Net-L2",
+        _FASSDNET,
+        stride=8,
+        divisor=1,
+        mean_iou=74.1,
+        source=f"{_FASSDNET}; {_VAL}; the abstract's light version, taken to be L2 by its speed",
+        blog_name="FASSDNet",
+    ),
+    _Net(
+        "ddrnet23_slim",
+        "ddrnet",
+        "DDRNet-23-slim",
+        _DDRNET,
+        stride=8,
+        mean_iou=77.8,
+        source=f"{_DDRNET}; {_VAL}",
+    ),
+    _Net(
+        "dapspnet",
+        "dapspnet",
+        "DAPSPNet (reconstruction)",
+        _DAPSPNET,
+        stride=8,
+        note=(
+            "DDRNet-23-slim with strip pooling: our reconstruction from the abstract, since "
+            "neither code nor a readable paper exists; left out of the findings."
+        ),
+        reconstruction=True,
+    ),
+    _Net(
+        "fasterseg",
+        "fasterseg",
+        "FasterSeg",
+        _FASTERSEG,
+        stride=8,
+        mean_iou=73.1,
+        source=f"{_FASTERSEG}; {_VAL}",
+    ),
+)
+
+
+def build_segmentation(module: str, name: str, full_size: bool) -> nn.Module:
+    """Call the builder ``name`` of ``benchlib.models.<module>``, importing torch only now."""
+    return getattr(import_module(f"benchlib.models.nets.{module}"), name)(full_size=full_size)
+
+
+def _output(net: _Net) -> str:
+    scores = "1 class score (logit)" if net.classes == 1 else f"{net.classes} class scores (logits)"
+    if net.full_size:
+        return f"{scores} per pixel of the input size; no argmax"
+    return f"{scores} at 1/{net.stride} of the input size; no last resize, no argmax"
+
+
+def _published(net: _Net) -> Accuracy:
+    if net.mean_iou is None:
+        return Accuracy()
+    return Accuracy(value=net.mean_iou, metric=CITYSCAPES_MIOU, source=net.source)
+
+
+def _segmentation_card(net: _Net) -> Card:
+    return Card(
+        name=net.name,
+        family=FAMILY,
+        task=SEGMENTATION,
+        title=net.title,
+        paper=net.paper,
+        output=_output(net),
+        build=partial(build_segmentation, net.module, net.name, net.full_size),
+        published=partial(_published, net),
+        blog_name=net.blog_name,
+        divisor=net.divisor,
+        note=net.note,
+        reconstruction=net.reconstruction,
+    )
+
+
+def _card_at_stride(net: _Net) -> Card:
+    """The same network with its scores left at its own output stride."""
+    return replace(
+        _segmentation_card(net),
+        name=net.name + STRIDE_SUFFIX,
+        title=f"{net.title} at 1/{net.stride}",
+        output=_output(replace(net, full_size=False)),
+        build=partial(build_segmentation, net.module, net.name, False),
+        blog_name=None,
+    )
+
+
+SEGMENTATION_CARDS: tuple[Card, ...] = tuple(_segmentation_card(net) for net in _NETS)
+SEGMENTATION_CARDS_AT_STRIDE: tuple[Card, ...] = tuple(
+    _card_at_stride(net) for net in _NETS if net.full_size
+)
+
+
+# The line-up: every network that can be asked for, by name.
+#
+# Importing this module and listing the names needs no torch.
+
+
+BLOG: tuple[str, ...] = (
+    "bisenetv2_blog",
+    "fassdnet_l2",
+    "fast_scnn_blog",
+    "efficientnet_b0",
+    "mnasnet1_0",
+    "mnasnet1_3",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg16_bn",
+    "shufflenet_v2_x1_5",
+)
+"""The sixteen networks of the blog's table, in its order."""
+
+_CARDS: dict[str, Card] = {card.name: card for card in (*TORCHVISION_CARDS, *SEGMENTATION_CARDS)}
+_AT_STRIDE: dict[str, Card] = {card.name: card for card in SEGMENTATION_CARDS_AT_STRIDE}
+
+
+def names() -> tuple[str, ...]:
+    """Every network of the line-up; the ``@stride`` forms are left out."""
+    return tuple(_CARDS)
+
+
+def card(name: str) -> Card:
+    """The card of a network of the line-up, of ``onnx:PATH`` or of ``timm:NAME``.
+
+    Raises :class:`InputError`, with the nearest name, when there is no such network.
+    """
+    if name.startswith(ONNX_PREFIX):
+        return _onnx_card(name)
+    if name.startswith(TIMM_PREFIX):
+        return timm_card(name.removeprefix(TIMM_PREFIX))
+    known = _CARDS | _AT_STRIDE
+    if name in known:
+        return known[name]
+    base = name.removesuffix(STRIDE_SUFFIX)
+    if base in _CARDS:
+        raise InputError(
+            "models", f"{base} has no final resize to leave out; ask for {base} itself"
+        )
+    near = get_close_matches(name.lower(), known, n=1)
+    remedy = (
+        f"did you mean {near[0]}?"
+        if near
+        else "`benchlib models` lists them; onnx:PATH and timm:NAME work too"
+    )
+    raise InputError("models", f"no network is called {name!r}; {remedy}")
+
+
+def _onnx_card(name: str) -> Card:
+    from benchlib.models import onnx_file
+
+    path = Path(name.removeprefix(ONNX_PREFIX)).expanduser()
+    image = onnx_file.read(path)
+    fixed = None
+    if image.height is not None and image.width is not None:
+        fixed = (image.height, image.width)
+    return Card(
+        name=name,
+        family="Other",
+        task="",
+        title=path.stem,
+        paper="",
+        output="as the file ends",
+        fixed_size=fixed,
+        path=path,
+        note="A file of the user's; its weights are as they come.",
+    )

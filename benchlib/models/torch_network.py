@@ -1,0 +1,150 @@
+"""A torch network ready to be exported (built, weighted, in eval mode), and its work counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import interpolate
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from benchlib.case import Word
+from benchlib.errors import InputError
+from benchlib.models import registry
+
+# Multiply-adds and written elements of a torch network, by running it without values.
+
+
+FLOPS_PER_MAC = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCounts:
+    """Of one image: multiply-adds, and elements that convolutions and matrix products write."""
+
+    macs: int
+    written: int
+
+
+class _WrittenElements(TorchDispatchMode):
+    """Adds up the outputs of the operations that torch's own FLOP counter counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += result.numel()
+        return result
+
+
+def count_network(network: nn.Module, height: int, width: int) -> NetworkCounts:
+    """Run ``network``, which lies on the meta device in eval mode, over one image.
+
+    Raises whatever the network raises for a size that it cannot take.
+    """
+    image = torch.empty(1, 3, height, width, device="meta")
+    flops = FlopCounterMode(display=False)
+    written = _WrittenElements()
+    # Attention is taken apart into its two products, which is how it stands in an ONNX graph.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), written, flops:
+        network(image)
+    return NetworkCounts(flops.get_total_flops() // FLOPS_PER_MAC, written.total)
+
+
+# A network ready to be exported: built, weighted, in eval mode.
+
+
+VARIANCE_FLOOR = 0.01
+"""Of a layer's mean variance: dead channels would otherwise be blown up without bound."""
+
+_IMAGES = 8
+_SIDE = 256  # pixels; every network of the line-up takes it
+_DETAIL = (4, 16, 64, _SIDE)  # sides of the noise summed up, coarse to fine: photos have all scales
+_AMPLITUDE = 0.6  # of each, so that the sum has about the spread of normalised photos
+
+
+class Weights(Word):
+    """Where the weights come from."""
+
+    RANDOM = "random"
+    IMAGENET = "imagenet"
+
+
+def build(name: str, weights: str = Weights.RANDOM, seed: int = 0) -> nn.Module:
+    """Return network ``name`` in eval mode, taking N x 3 x H x W float32 images.
+
+    Random weights are torch's own initialisation under ``seed``, after which every batch norm
+    is given the statistics of what reaches it: as they come, some random networks output zeros,
+    and nothing could be said of a precision's error. The global random state is left alone.
+
+    Raises :class:`InputError` for an unknown name, for a user's ONNX file (a finished graph), and
+    for ImageNet weights that do not exist or cannot be fetched.
+    """
+    card = registry.card(name)
+    chosen = Weights.read("weights", weights)
+    if card.build is None:
+        raise InputError("models", f"{name} is a finished graph; use the file as it is")
+    if chosen is Weights.IMAGENET:
+        if card.pretrained is None:
+            raise InputError("weights", f"{name} has no ImageNet weights; take weights=random")
+        return card.pretrained().eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = card.build().eval()
+    set_statistics(network, _images(seed, card.fixed_size or (_SIDE, _SIDE)))
+    return network
+
+
+def set_statistics(network: nn.Module, images: torch.Tensor) -> None:
+    """Give every batch norm the mean and variance of what reaches it, in one eval-mode pass.
+
+    Works in place, layer after layer, so that each sees what the ones before it now let through.
+    """
+    hooks = [
+        layer.register_forward_pre_hook(_take_statistics)
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _take_statistics(layer: _BatchNorm, inputs: tuple[torch.Tensor, ...]) -> None:
+    values = inputs[0]
+    axes = [axis for axis in range(values.dim()) if axis != 1]
+    variance, mean = torch.var_mean(values, dim=axes, correction=0)
+    layer.running_mean.copy_(mean)
+    layer.running_var.copy_(variance.clamp_min(VARIANCE_FLOOR * variance.mean()))
+
+
+def _images(seed: int, size: tuple[int, int]) -> torch.Tensor:
+    """Seeded images of ``size`` (height, width) with detail at every scale: N x 3 x H x W."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = (
+        interpolate(
+            torch.randn(_IMAGES, 3, side, side, generator=generator),
+            size=size,
+            mode="bilinear",
+        )
+        for side in _DETAIL
+    )
+    return _AMPLITUDE * sum(layers)

@@ -1,0 +1,355 @@
+"""The main job: papermill runs ``benchmark.ipynb`` once per precision, then ``report.ipynb``.
+
+One kernel per precision, strictly one after another: a crash in one precision cannot hurt the
+next, and the GPU's memory is really free again. What papermill only warns about (a parameter that
+the notebook does not have) is refused here before anything runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import papermill
+import psutil
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from nbclient.exceptions import CellTimeoutError
+from papermill.exceptions import PapermillException, PapermillExecutionError
+from traitlets.config import Config
+
+from benchlib import config, dry_run
+from benchlib.analysis import results
+from benchlib.case import Status
+from benchlib.errors import InputError, MachineError
+from benchlib.export import cache
+from benchlib.measure import record, store
+from benchlib.report import html
+from benchlib.trtexec import locate
+
+log = logging.getLogger(__name__)
+
+#: What papermill is told, which needs a name; :class:`OwnKernel` starts whatever it is. The name in
+#: the notebook cannot be relied upon: JupyterLab users save their kernel's into the file.
+KERNEL = "python3"
+
+#: ipykernel warns that a kernel talks over plain TCP unless it is told to encrypt where it can.
+_QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
+
+#: A cell that has said nothing for this long is dead; a measuring cell bounds its own cases.
+_NO_LIMIT = None
+
+
+class OwnKernel(AsyncKernelManager):
+    """Starts this interpreter, in surroundings that no other notebook shares.
+
+    Any folder of JUPYTER_PATH may hold another kernel called python3, and the user's start-up
+    files and IPython settings would change what cells do and show. Nothing is written under HOME.
+    """
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        if self._kernel_spec is None:
+            env = {"IPYTHONDIR": self.ipython_dir, "PYTHONSTARTUP": ""}
+            self._kernel_spec = KernelSpec(**get_kernel_dict(), env=env)
+        return self._kernel_spec
+
+    @property
+    def ipython_dir(self) -> str:
+        """A folder of its own beside the file by which the kernel is reached."""
+        return str(Path(self.connection_file).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How one notebook run ended; ``problem`` is empty when it went through."""
+
+    notebook: Path
+    problem: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.problem
+
+
+def notebooks_dir() -> Path:
+    """The folder of the source notebooks: beside the package, or ``BENCHLIB_NOTEBOOKS``."""
+    named = os.environ.get("BENCHLIB_NOTEBOOKS")
+    folder = Path(named) if named else Path(__file__).resolve().parents[1] / "notebooks"
+    if not (folder / "benchmark.ipynb").is_file():
+        raise InputError(
+            "BENCHLIB_NOTEBOOKS",
+            f"no benchmark.ipynb in {folder}; install benchlib from its checkout "
+            "(pip install -e .) or name the notebooks' folder in this variable",
+        )
+    return folder
+
+
+def execute(
+    name: str,
+    output: Path,
+    parameters: Mapping[str, Any],
+    before_cell: Callable[..., None] | None = None,
+) -> Execution:
+    """Run the source notebook ``name`` into ``output``; failures are told, not raised.
+
+    Trusts the exception, never the metadata: a killed kernel leaves all cells "completed".
+    ``before_cell`` is called before each cell and may raise. Raises OSError, with the name of the
+    file, when ``output`` cannot be written.
+    """
+    source = notebooks_dir() / name
+    refuse_unknown(source, parameters)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    problem = ""
+    with tempfile.TemporaryDirectory(prefix="benchlib-kernel-") as own:
+        try:
+            _papermill(source, output, parameters, Path(own), before_cell)
+        except PapermillExecutionError as error:
+            told = error.ename in ("InputError", "InterruptedError")
+            problem = error.evalue if told else f"{error.ename}: {error.evalue}".rstrip(": ")
+        except OSError as error:
+            where = error.filename or str(output)
+            raise OSError(error.errno, error.strerror or str(error), where) from error
+        except (CellTimeoutError, RuntimeError, PapermillException) as error:
+            # jupyter_client and nbclient tell of a kernel that died by a RuntimeError.
+            problem = f"{type(error).__name__}: {error}".strip()
+    return Execution(output, record.one_line(problem))
+
+
+def _papermill(
+    source: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    own: Path,
+    before_cell: Callable[..., None] | None,
+) -> None:
+    config = Config(_QUIET)
+    config.KernelManager.connection_file = str(own / "kernel.json")
+    papermill.execute_notebook(
+        _literal(source),
+        _literal(output),
+        dict(parameters),
+        kernel_name=KERNEL,
+        kernel_manager_class=OwnKernel,
+        # The caller's folder, so that a relative path means what it means in the shell.
+        cwd=str(Path.cwd()),
+        progress_bar=False,
+        # The kernel's own lines, one per case with the time left, as they come.
+        stderr_file=sys.stderr,
+        execution_timeout=_NO_LIMIT,
+        on_cell_execute=before_cell,
+        config=config,
+    )
+
+
+def _literal(path: Path) -> str:
+    """``path`` for papermill, which fills in parameters where a path has braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def refuse_unknown(source: Path, parameters: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` for a parameter that the notebook does not declare."""
+    known = papermill.inspect_notebook(_literal(source))
+    for name in parameters:
+        if name not in known:
+            raise InputError(name, f"{source.name} has no such parameter; it has {sorted(known)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the main job ended: each notebook, the rows that stand now, and the report."""
+
+    out: Path
+    executions: tuple[Execution, ...]
+    counts: Mapping[str, int]
+    page: Path | None
+    interrupted: bool
+
+    @property
+    def ok(self) -> bool:
+        """Every notebook went through and no case failed; a skipped case has its reason."""
+        return not self.counts.get(Status.FAILED.value) and all(one.ok for one in self.executions)
+
+    def as_json(self) -> dict[str, Any]:
+        """What a program that called the command wants to know."""
+        return {
+            "out": str(self.out),
+            "ok": self.ok and not self.interrupted,
+            "interrupted": self.interrupted,
+            "rows": dict(self.counts),
+            "report": str(self.page) if self.page else None,
+            "problems": [one.problem for one in self.executions if not one.ok],
+        }
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        counts = ", ".join(f"{number} {status}" for status, number in self.counts.items())
+        lines = [f"{self.out / 'table.csv'}: {counts or 'no rows yet'}"]
+        lines += [f"{one.notebook}: {one.problem}" for one in self.executions if not one.ok]
+        if self.counts.get(Status.FAILED.value):
+            lines.append("some cases failed; the report lists them with their logs")
+        if self.interrupted:
+            lines.append("stopped before the end; run the same command again to go on")
+        if self.page:
+            lines.append(f"report: {self.page}")
+        return lines
+
+
+def main_job(
+    preset_name: str | None, overrides: Mapping[str, Any], out: Path, *, with_report: bool = True
+) -> Ended:
+    """Measure every precision of a preset into ``out``, then render the report.
+
+    Everything a user can have got wrong is refused by an :class:`InputError` before the first
+    kernel starts. A failed precision does not stop the next one.
+    """
+    base = config.find_preset(preset_name or "quick")
+    chosen = base.with_values(overrides).told_from(base)
+    runs = chosen.runs()
+    program = locate.find(runs[0].engine)
+    dry_run.every(runs, program)
+    _check_writable(out)
+    cache.Cache(cache.root()).check()
+    out.mkdir(parents=True, exist_ok=True)
+    executions: list[Execution] = []
+    # The kernel locks the set too, but seconds later, with its notebook already written over.
+    with store.only_one(out, ".job.lock"), Relay() as relay:
+        for parameters in runs:
+            if relay.asked:
+                break
+            log.info("precision %s: papermill runs benchmark.ipynb", parameters.precision)
+            given = {**parameters.as_json(), "out_dir": str(out.resolve())}
+            name = f"benchmark_{parameters.precision}.ipynb"
+            executions.append(relay.execute("benchmark.ipynb", out / name, given))
+    interrupted = relay.asked and not (
+        len(executions) == len(runs) and all(one.ok for one in executions)
+    )
+    counts = _counts(out)
+    page = None
+    if with_report and counts and not interrupted:
+        log.info("the report: papermill runs report.ipynb")
+        try:
+            page = report([out], out)
+        except (InputError, MachineError) as error:
+            executions.append(Execution(out / "report.ipynb", str(error)))
+    return Ended(out, tuple(executions), counts, page, interrupted)
+
+
+class _StoppedError(Exception):
+    """A stop was asked for while the kernel was starting."""
+
+
+class Relay:
+    """Passes Ctrl-C on to the kernel that measures, which sits in a session of its own.
+
+    The kernel lets the running case finish at the first signal and stops at the second. papermill
+    runs in a thread meanwhile, because it would otherwise take the signal and kill the kernel.
+    A kernel that is starting up would die of the signal with a traceback, or ignore it, so it gets
+    none and its first cell is not begun.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._begun = False
+        self._before: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Relay:
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def execute(self, name: str, output: Path, parameters: Mapping[str, Any]) -> Execution:
+        """As :func:`execute`, with signals passed on while it runs."""
+        self._begun = False
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(execute, name, output, parameters, self._before_cell)
+            # Waiting in slices: a plain wait would hold signals back until it is over.
+            while not running.done():
+                wait([running], timeout=0.2)
+            try:
+                return running.result()
+            except _StoppedError:
+                return Execution(output, "stopped before its first cell")
+
+    def _before_cell(self, **_: Any) -> None:
+        first, self._begun = not self._begun, True
+        if first and self.asked:
+            raise _StoppedError
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # The kernel says in its own words what it does about it.
+        self.asked = True
+        if not self._begun:
+            return
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "ipykernel_launcher" in " ".join(child.cmdline()):
+                    child.send_signal(signal.SIGINT)
+
+
+def _check_writable(out: Path, field: str = "out") -> None:
+    """Refuse a folder that takes no files now, not after the first case was measured.
+
+    Makes none: where there is no such folder yet, the one that it would be made in is looked at.
+    """
+    try:
+        there = out.absolute()
+        while not there.exists() and not there.is_symlink():
+            there = there.parent
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            field, f"{out} cannot be written ({error.strerror}); choose another folder"
+        ) from None
+
+
+def _counts(out: Path) -> dict[str, int]:
+    """How many rows of each status stand in the set."""
+    if not (out / results.TABLE).is_file():
+        return {}
+    return {str(k): int(n) for k, n in results.load(out).frame["status"].value_counts().items()}
+
+
+def report(sets: Sequence[Path], out: Path | None = None, figures: Path | None = None) -> Path:
+    """Render ``report.ipynb`` over measured sets into ``out``; return the HTML's path.
+
+    Without ``out`` into the first set's folder.
+
+    Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
+    :class:`MachineError` when the notebook stops.
+    """
+    from benchlib.report.document import load_sets  # it brings the figures, which take seconds
+
+    load_sets(sets)
+    out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)
+    for folder, field in ((out, "out"), (figures, "figures")):
+        if folder is not None:
+            _check_writable(folder, field)
+    parameters = {
+        "results": [str(Path(one).resolve()) for one in sets],
+        "figures_dir": str(figures.resolve()) if figures else "",
+        "tables_dir": str(out.resolve()),
+    }
+    with Relay() as relay:
+        execution = relay.execute("report.ipynb", out / "report.ipynb", parameters)
+    if relay.asked:
+        raise KeyboardInterrupt
+    if not execution.ok:
+        raise MachineError(f"report.ipynb stopped: {execution.problem}")
+    page = out / "report.html"
+    html.export(execution.notebook, page)
+    return page

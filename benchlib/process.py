@@ -1,0 +1,177 @@
+"""Programs run as process groups with a time limit and a kept log; locks between processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchlib.errors import InputError
+
+# Locks between processes, by files; the system lets go of one when its holder ends.
+
+
+WAIT_FOREVER = -1.0
+
+
+@contextmanager
+def lock_held(path: Path, field: str, *, wait_s: float = WAIT_FOREVER) -> Iterator[None]:
+    """Hold the lock file ``path``; ``field`` is what the user sets to have it elsewhere.
+
+    Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds,
+    :class:`InputError` where the file system has no locks, and other OSErrors when the file cannot
+    be made.
+    """
+    # Without fallback_to_soft a file system without locks would get a lock that is the mere
+    # existence of the file: one left by a killed run would be waited for without end.
+    lock = FileLock(path, timeout=wait_s, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TimeoutError(f"{path} is held") from None
+    except OSError as error:
+        # Locking works on an open file and so names none; what names one is about the file itself.
+        if error.filename is not None:
+            raise
+        raise InputError(
+            field,
+            f"no locks here: the file system of {path.parent} answers {error.strerror!r}; choose "
+            "a folder on a local disk",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# One program, run as a process group of its own with a time limit and a kept log.
+
+
+SPEAK_UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+"""Environment of our Python programs: their logs are read as UTF-8, whatever the terminal takes."""
+
+GRACE_S = 2.0
+"""Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
+
+_PR_SET_PDEATHSIG = 1
+"""Linux: the signal a process gets when its parent dies (``prctl(2)``)."""
+
+
+class ProgramMissingError(Exception):
+    """The program cannot be started: not there, or not executable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended.
+
+    ``status`` is the exit status, None when a signal ended it; ``signal`` is that signal's
+    number; ``seconds`` is wall time; ``timed_out`` says that we ended it at its time limit.
+    """
+
+    status: int | None
+    signal: int | None
+    seconds: float
+    timed_out: bool
+
+    @property
+    def code(self) -> int:
+        """The status as :mod:`subprocess` has it: negative for a signal."""
+        return self.status if self.status is not None else -(self.signal or 0)
+
+    @property
+    def words(self) -> str:
+        """The end in words, for a row's message."""
+        if self.timed_out:
+            return f"ended at its time limit after {self.seconds:.0f} s"
+        if self.signal is not None:
+            return f"killed by {signal.Signals(self.signal).name}"
+        return f"ended with status {self.status}"
+
+
+def dies_with_parent() -> Callable[[], None] | None:
+    """What a child calls on itself so that a killed sweep leaves no orphan measuring.
+
+    Linux only; elsewhere None. The C function is bound here, in the parent: between fork and
+    exec the child may only make that one call.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_group(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
+    """End ``process`` and everything in its group; return when the group is gone."""
+    for order, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+        try:
+            os.killpg(process.pid, order)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline and _alive(process):
+            time.sleep(0.01)
+    process.wait()
+
+
+def _alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether any member of the group is left; reaps the leader."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    time_limit_s: float,
+    env: Mapping[str, str] | None = None,
+    grace_s: float = GRACE_S,
+) -> Ended:
+    """Run ``argv`` to its end and append all it says, both streams in order, to ``log``.
+
+    ``env`` is added to our own environment. The whole group is gone when this returns or
+    raises, also at a KeyboardInterrupt. Raises
+    :class:`ProgramMissingError`, and OSError when ``log`` cannot be written.
+    """
+    started = time.monotonic()
+    with log.open("ab") as sink:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **SPEAK_UTF8, **(env or {})},
+                start_new_session=True,
+                preexec_fn=dies_with_parent(),
+            )
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise ProgramMissingError(f"{argv[0]} cannot be started: {error.strerror}") from error
+        timed_out = False
+        try:
+            process.wait(timeout=time_limit_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            end_group(process, grace_s)
+    code = process.returncode
+    return Ended(
+        status=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        seconds=time.monotonic() - started,
+        timed_out=timed_out,
+    )

@@ -1,0 +1,459 @@
+"""How every figure looks: palette, marks, labels, ticks; and what a figure function gives back."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from adjustText import adjust_text
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.ft2font import FT2Font
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox, blended_transform_factory
+
+from benchlib.analysis import comparable_groups
+from benchlib.case import Int8Method, Precision, Verdict
+from benchlib.report.parts import Shown
+
+# How every figure and table looks: one palette, marks, labels, and bytes that repeat.
+#
+# A colour always means a model family (eight of them; smallest distance under the usual colour
+# blindnesses 19.5 ΔE, contrast on white at least 3.0). Text set in a family's colour takes a darker
+# twin where the colour is too light for small type. Precisions have colours of their own that no
+# family has, and a mark, so nothing is said by colour alone.
+
+
+@dataclass(frozen=True, slots=True)
+class Swatch:
+    """A colour for lines and marks, and its twin for text on white (contrast above 4.5)."""
+
+    line: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one network is drawn: its family's colour, its own mark and dashes."""
+
+    color: str
+    text: str
+    marker: str
+    dash: str
+    family: str
+
+
+OTHER = "Other"
+FAMILIES: dict[str, Swatch] = {
+    "ResNet": Swatch("#332288", "#332288"),
+    "MobileNet": Swatch("#EE6677", "#C0392B"),
+    "EfficientNet": Swatch("#117733", "#117733"),
+    "RegNet": Swatch("#B8860B", "#8A6508"),
+    "MNASNet": Swatch("#6699CC", "#3A6EA5"),
+    "Real-time segmentation": Swatch("#AA3377", "#AA3377"),
+    "VGG": Swatch("#661100", "#661100"),
+    "ShuffleNet": Swatch("#000000", "#000000"),
+}
+_OTHER_SWATCH = Swatch("#777777", "#666666")
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")
+
+PRECISION_COLORS: dict[str, str] = {
+    Precision.FP32.value: "#555555",
+    Precision.TF32.value: "#8C8C8C",
+    Precision.FP16.value: "#D55E00",
+    Precision.BF16.value: "#A04000",
+    Precision.INT8.value: "#0072B2",
+    Precision.FP8.value: "#004B76",
+}
+PRECISION_MARKERS: dict[str, str] = {
+    Precision.FP32.value: "o",
+    Precision.TF32.value: "v",
+    Precision.FP16.value: "s",
+    Precision.BF16.value: "P",
+    Precision.INT8.value: "D",
+    Precision.FP8.value: "X",
+}
+METHOD_LOOKS: dict[str, tuple[str, str]] = {
+    Int8Method.QDQ_NO_DEPTHWISE.value: ("#3B97CC", "d"),
+    Int8Method.MODELOPT.value: ("#00507D", "h"),
+    Int8Method.ORT_STATIC.value: ("#003A5C", "p"),
+    Int8Method.MADE_UP_RANGES.value: ("#5AA9D6", "^"),
+}
+"""Colour and mark of INT8 by a method that stands beside another; ``qdq`` looks as INT8 does."""
+VERDICT_SYMBOLS: dict[str, str] = {
+    Verdict.VALID.value: "",
+    Verdict.SUSPECT.value: "!",
+    Verdict.INVALID.value: "✕",
+}
+
+BEST = "background-color:#c7e9c0;color:#00441b;font-weight:600"
+WORST = "background-color:#fcd5ce;color:#67000d;text-decoration:underline"
+
+_FONT = "DejaVu Sans"
+"""Comes with matplotlib, so bytes repeat everywhere."""
+
+_FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK TC"),
+    *("Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans SC", "Source Han Sans"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "AR PL UMing CN"),
+    *("IPAexGothic", "IPAGothic", "NanumGothic", "PingFang SC", "Hiragino Sans"),
+    *("Apple SD Gothic Neo", "Microsoft YaHei", "SimHei", "Arial Unicode MS", "Unifont"),
+)
+"""Fonts with the Chinese, Japanese and Korean signs that DejaVu Sans lacks, as systems have them;
+taken only for the signs of a name that need it."""
+
+_STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "text.parse_math": False,  # a name may hold $, which would start a formula
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "benchlib",
+    "svg.fonttype": "path",
+}
+
+
+def swatch(family: str | None) -> Swatch:
+    """The colours of ``family``; families without one of their own share grey, called Other."""
+    return FAMILIES.get(family or OTHER, _OTHER_SWATCH)
+
+
+def looks(frame: pd.DataFrame) -> dict[str, Look]:
+    """How to draw each network of ``frame`` (columns ``model`` and ``family``).
+
+    Give it all rows, failed ones too, so that a network keeps its mark from figure to figure.
+    """
+    seen: dict[str, int] = {}
+    drawn: dict[str, Look] = {}
+    pairs = frame[["model", "family"]].drop_duplicates("model").sort_values("model")
+    for model, family in pairs.itertuples(index=False):
+        named = family if family in FAMILIES else OTHER
+        index = seen.get(named, 0)
+        seen[named] = index + 1
+        colors = swatch(named)
+        drawn[model] = Look(
+            color=colors.line,
+            text=colors.text,
+            marker=MARKERS[index % len(MARKERS)],
+            dash=DASHES[index % len(DASHES)],
+            family=named,
+        )
+    return drawn
+
+
+def precision_label(precision: object, between: str = " ") -> str:
+    """``FP16`` for ``fp16``, ``INT8 (qdq)`` for ``int8/qdq``; ``between`` its two words."""
+    word, method = comparable_groups.base(str(precision))
+    return f"{word.upper()}{between}({method})" if method else word.upper()
+
+
+def precision_look(precision: str) -> tuple[str, str]:
+    """Colour and mark of a precision, or of INT8 by one of several methods."""
+    word, method = comparable_groups.base(precision)
+    return METHOD_LOOKS.get(method, (PRECISION_COLORS[word], PRECISION_MARKERS[word]))
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw inside this: sets seaborn's ticks style, our fonts and lines, and repeatable SVG ids."""
+    base = sns.axes_style("ticks") | sns.plotting_context("notebook", font_scale=0.85)
+    with mpl.rc_context(base | _STYLE | {"font.family": _fonts()}):
+        yield
+
+
+def drawable(text: str) -> str:
+    """``text`` as the figures' fonts can draw it; signs that they lack become ``\\u6a21``."""
+    return "".join(
+        sign
+        if sign.isprintable() and any(font.get_char_index(ord(sign)) for font in _faces())
+        else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+@cache
+def _fonts() -> list[str]:
+    """DejaVu Sans, and one of :data:`_FALLBACKS` if this machine has any."""
+    installed = set(font_manager.get_font_names())
+    return [_FONT, *[name for name in _FALLBACKS if name in installed][:1]]
+
+
+@cache
+def _faces() -> list[FT2Font]:
+    return [font_manager.get_font(font_manager.findfont(name)) for name in _fonts()]
+
+
+# What a figure function gives back: a drawing with its words, or the reason there is none.
+
+
+_DECIMALS = re.compile(rb"(?<![\w.#])(\d*[1-9]\d*\.\d\d)\d+")
+"""Places beyond a hundredth of a point, which nobody sees and which are an eighth of a file.
+Numbers below 1 stay: among them are the scales of letters."""
+
+_SAFE = " !'()*+,-./:;=?@[]_$&~"
+"""What may stand in a ``data:`` URL as it is."""
+
+_LEAST_PIXELS_PER_INCH = 66
+"""Labels of 8 points are then some 7 pixels high: the least that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing(Shown):
+    """A figure and the words that go with it.
+
+    ``name`` is safe as a file name; ``alt`` says kind, axes and finding for those who cannot see
+    it; ``caption`` stands under it.
+    """
+
+    figure: Figure
+    name: str
+    alt: str
+    caption: str
+
+    @property
+    def least_pixels(self) -> int:
+        """Width on the page below which the labels could not be read."""
+        return round(self.figure.get_figwidth() * _LEAST_PIXELS_PER_INCH)
+
+    @property
+    def data_url(self) -> str:
+        """The SVG as a ``data:`` URL, in text: a quarter shorter than in base64."""
+        text = self.svg().decode("utf-8").replace('"', "'")
+        return f"data:image/svg+xml,{quote(' '.join(text.split()), safe=_SAFE)}"
+
+    def svg(self) -> bytes:
+        """The figure as SVG: same figure, same bytes (no date, no random ids)."""
+        content = self._saved("svg", {"Date": None, "Creator": None})
+        return _DECIMALS.sub(rb"\1", content)
+
+    def png(self) -> bytes:
+        """The figure as PNG at 150 dots per inch: same figure, same bytes."""
+        return self._saved("png", {"Software": None})
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write ``NAME.svg`` and ``NAME.png`` into ``folder`` and return their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for suffix, content in (("svg", self.svg()), ("png", self.png())):
+            path = folder / f"{self.name}.{suffix}"
+            path.write_bytes(content)
+            written.append(path)
+        return written[0], written[1]
+
+    def _saved(self, form: str, metadata: dict[str, None]) -> bytes:
+        sink = io.BytesIO()
+        with style():
+            self.figure.savefig(sink, format=form, metadata=metadata)
+        return sink.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Absent(Shown):
+    """No drawing, and why: shown in words where the figure would have stood.
+
+    ``label`` names the rows where no heading does.
+    """
+
+    name: str
+    reason: str
+    label: str = ""
+
+
+# Ticks of a logarithmic axis that can be read over one decade as well as over five.
+
+
+_NARROW = 50.0
+"""Highest over lowest value up to which powers of ten alone would leave one tick or none."""
+
+
+_LEAST = 4.0
+"""Highest over lowest value that an axis shows, so that at least one tick of 1, 2, 5 falls in
+and a difference of a percent does not fill the figure."""
+
+
+def tidy_log_axis(axis: Axis) -> None:
+    """Put ticks at 1, 2, 5 on a narrow axis and at powers of ten on a wide one; plain numbers.
+
+    An axis narrower than a factor of four is widened to that around its middle.
+    """
+    low, high = widened_limits(*sorted(axis.get_view_interval()))
+    set_limits = axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim
+    set_limits(low, high)
+    steps = (1.0, 2.0, 5.0) if high < low * _NARROW else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def widened_limits(low: float, high: float) -> tuple[float, float]:
+    """``low`` and ``high`` when they lie a factor of four apart, else limits that do."""
+    if high >= low * _LEAST:
+        return low, high
+    middle, reach = math.sqrt(low * high), math.sqrt(_LEAST)
+    return middle / reach, middle * reach
+
+
+# Names at the right end of lines and beside marks, none over another.
+
+
+_POINTS_PER_INCH = 72
+_LEADING = 1.3
+"""Height of a line of type over its size."""
+_LEADER_INCHES = 0.26
+
+
+_MARK_POINTS = 9
+"""Room for a mark, a little more than the largest that is drawn."""
+_MOST_STEPS = 300
+"""Steps in which names are moved apart. adjustText stops after a second unless it is told a number,
+and what it reaches by then depends on the machine: the picture's bytes would too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """``text`` for the mark at ``x``, ``y`` (data units)."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+    bold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndLabel:
+    """``text`` for the line that ends at ``x``, ``y`` (data units)."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+
+
+def beside(axes: Axes, names: Sequence[Name]) -> None:
+    """Write ``names`` near their marks, moved until none covers another name or a mark.
+
+    Marks, limits and scales of ``axes`` must be final.
+    """
+    axes.autoscale_view()  # which matplotlib otherwise puts off, and the transform with it
+    FigureCanvasAgg(axes.figure)  # adjustText measures text with the canvas's renderer
+    texts = [
+        axes.text(
+            one.x,
+            one.y,
+            one.text,
+            fontsize=8,
+            ha="center",
+            va="bottom",
+            weight="bold" if one.bold else "normal",
+            color=one.color,
+        )
+        for one in names
+    ]
+    adjust_text(
+        texts,
+        x=[one.x for one in names],
+        y=[one.y for one in names],
+        ax=axes,
+        objects=_marks(axes, names),
+        expand=(1.15, 1.6),
+        force_static=(0.1, 0.5),
+        force_explode=(0.05, 1.0),
+        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
+        iter_lim=_MOST_STEPS,
+    )
+
+
+def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
+    """Boxes around the marks, in data units, as adjustText takes them."""
+    half = _MARK_POINTS / 2 * axes.figure.dpi / _POINTS_PER_INCH
+    centers = axes.transData.transform([(one.x, one.y) for one in names])
+    to_data = axes.transData.inverted().transform
+    return [Bbox(to_data([(x - half, y - half), (x + half, y + half)])) for x, y in centers]
+
+
+def room(texts: Iterable[str], points: float) -> float:
+    """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
+    font = FontProperties(family="DejaVu Sans", size=points)
+    widths = [TextPath((0, 0), text, prop=font).get_extents().width for text in texts if text]
+    return _LEADER_INCHES + max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
+
+
+def spaced(wanted: list[float], gap: float) -> list[float]:
+    """Positions near ``wanted`` (ascending) and at least ``gap`` apart, in the same order.
+
+    Neighbours that come too close are merged into a block centred on the mean of what its
+    members wanted, until no two blocks touch.
+    """
+    blocks: list[tuple[float, int]] = []
+    for position in wanted:
+        center, size = position, 1
+        while blocks:
+            before, members = blocks[-1]
+            if center - before >= gap * (size + members) / 2:
+                break
+            center = (before * members + center * size) / (members + size)
+            size += members
+            blocks.pop()
+        blocks.append((center, size))
+    return [
+        center + gap * (index - (size - 1) / 2) for center, size in blocks for index in range(size)
+    ]
+
+
+def draw(axes: Axes, labels: list[EndLabel], *, points: float = 8.5) -> None:
+    """Write ``labels`` right of ``axes`` (y logarithmic, limits set) with thin leaders."""
+    low, high = (math.log10(limit) for limit in axes.get_ylim())
+    figure_width, figure_height = axes.figure.get_size_inches()
+    height = axes.get_position().height * figure_height
+    width = axes.get_position().width * figure_width
+    gap = (high - low) * points * _LEADING / _POINTS_PER_INCH / height
+    ordered = sorted(labels, key=lambda label: label.y)
+    placed = spaced([math.log10(label.y) for label in ordered], gap)
+    # A block at the edge may hang out of the axes: move it in as far as there is room.
+    if placed and placed[0] < low:
+        placed = spaced([max(place, low) for place in placed], gap)
+    last = max((label.x for label in ordered), default=0.0)
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    for label, place in zip(ordered, placed, strict=True):
+        axes.annotate(
+            label.text,
+            xy=(label.x, label.y),
+            xytext=(1 + _LEADER_INCHES / width, 10**place),
+            textcoords=beside,
+            va="center",
+            fontsize=points,
+            color=label.color,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": label.color,
+                "lw": 0.6,
+                # A long leader from a point further left is no line of the chart.
+                "linestyle": "-" if label.x == last else (0, (1, 4)),
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 3,
+            },
+        )

@@ -1,0 +1,210 @@
+"""The line-up as records, as text for a terminal, and as tables for a page.
+
+Nothing here is measured: parameters, multiply-adds and activations are counted from the network,
+accuracies are other people's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchlib.analysis import wording
+from benchlib.models import macs, registry
+from benchlib.report.tables.grid import Cell, Column, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One network at one input size; the fields are those of ``benchlib models --json``.
+
+    ``params`` counts elements, ``gmacs`` 1e9 multiply-adds, ``mactivations`` 1e6 elements written
+    by convolutions and matrix products, ``size_mb`` 1e6 bytes of float32 parameters, for one image
+    of ``height`` x ``width`` pixels; ``accuracy`` is in percent. What is unknown is None;
+    ``reason`` says why a count is.
+    """
+
+    name: str
+    family: str
+    task: str
+    title: str
+    height: int
+    width: int
+    params: int | None
+    gmacs: float | None
+    mactivations: float | None
+    size_mb: float | None
+    accuracy: float | None
+    accuracy_metric: str | None
+    accuracy_source: str | None
+    weights: str | None
+    blog_name: str | None
+    paper: str
+    output: str
+    note: str
+    features_only: bool
+    reconstruction: bool
+    reason: str | None
+
+    @property
+    def label(self) -> str:
+        """The name, with a word for a reconstruction wherever it is shown."""
+        return f"{self.name} (reconstruction)" if self.reconstruction else self.name
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels of the input image, in millions."""
+        return self.height * self.width / 1e6
+
+
+def read(name: str, height: int, width: int) -> Record:
+    """What is known of network ``name``; raises InputError for an unknown one."""
+    card = registry.card(name)
+    cost = macs.of(name, height, width)
+    return Record(
+        name=card.name,
+        family=card.family,
+        task=card.task,
+        title=card.title,
+        height=height,
+        width=width,
+        params=cost.params,
+        gmacs=cost.gmacs,
+        mactivations=cost.mactivations,
+        size_mb=cost.size_mb,
+        accuracy=card.accuracy,
+        accuracy_metric=card.accuracy_metric,
+        accuracy_source=card.accuracy_source,
+        weights=card.weights_enum,
+        blog_name=card.blog_name,
+        paper=card.paper,
+        output=card.output,
+        note=card.note,
+        features_only=card.features_only,
+        reconstruction=card.reconstruction,
+        reason=cost.reason,
+    )
+
+
+def read_all(names: Iterable[str], height: int, width: int) -> tuple[Record, ...]:
+    """The records of ``names`` at one input size; of the whole line-up when none is named."""
+    return tuple(read(name, height, width) for name in tuple(names) or registry.names())
+
+
+def records(*, height: int, width: int) -> list[dict[str, Any]]:
+    """The whole line-up at one input size, ready to be written as JSON."""
+    return [asdict(row) for row in read_all((), height, width)]
+
+
+_HEADS = ("Network", "Task", "Params, M", "GMACs", "Activations, M", "MB", "Accuracy, %")
+
+
+def text(documents: Sequence[Mapping[str, Any]]) -> str:
+    """:func:`records` as aligned columns for a terminal, with sources and remarks below."""
+    rows = [Record(**document) for document in documents]
+    lines = [_HEADS, *(_line(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADS))]
+    aligned = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    remarks = [
+        f"{row.name}: {remark}"
+        for row in rows
+        for remark in (row.accuracy_source, row.note, row.reason)
+        if remark
+    ]
+    size = f"At {rows[0].width}x{rows[0].height}, one image." if rows else "No network."
+    return "\n".join([size, "", *aligned, "", "Accuracies are published, not measured.", *remarks])
+
+
+def _line(row: Record) -> tuple[str, ...]:
+    accuracy = "" if row.accuracy is None else f"{row.accuracy:.1f} {row.accuracy_metric}"
+    return (
+        row.label,
+        row.task,
+        _millions(row.params),
+        wording.short(row.gmacs),
+        wording.short(row.mactivations),
+        wording.short(row.size_mb),
+        accuracy or wording.DASH,
+    )
+
+
+def _millions(count: int | None) -> str:
+    return wording.DASH if count is None else f"{count / 1e6:.2f}"
+
+
+def costs(rows: Sequence[Record]) -> Table:
+    """What each network costs and what accuracy was published; ``rows`` are of one size."""
+    metrics = dict.fromkeys(row.accuracy_metric for row in rows if row.accuracy_metric)
+    return Table(
+        name="lineup",
+        caption=(
+            f"The line-up at {rows[0].width}×{rows[0].height}, one image. GMACs are 10⁹ "
+            "multiply-adds of convolutions and matrix products, activations the 10⁶ elements "
+            "that those write, MB the parameters as float32. Accuracies are published ones; "
+            "point at one for its source. A dash: unknown."
+        ),
+        corner="Network",
+        rows=tuple(row.label for row in rows),
+        columns=(
+            _words("", "Family", [row.family for row in rows]),
+            _words("", "Task", [row.task for row in rows]),
+            _numbers("Cost", "Params, M", [_mega(row.params) for row in rows], rows),
+            _numbers("Cost", "GMACs", [row.gmacs for row in rows], rows),
+            _numbers("Cost", "Activations, M", [row.mactivations for row in rows], rows),
+            _numbers("Cost", "MB", [row.size_mb for row in rows], rows),
+            *(_accuracies(metric, rows) for metric in metrics),
+        ),
+    )
+
+
+def facts(rows: Sequence[Record]) -> Table:
+    """Where each timed graph ends, the source of its accuracy, and what else to know."""
+    return Table(
+        sortable=False,
+        name="lineup-facts",
+        caption="Where each timed graph ends, and whose numbers the accuracies are.",
+        corner="Network",
+        rows=tuple(row.label for row in rows),
+        columns=(
+            _words("", "The timed graph ends at", [row.output for row in rows]),
+            _words("", "Accuracy from", [row.accuracy_source or wording.DASH for row in rows]),
+            _words("", "Paper", [row.paper or wording.DASH for row in rows]),
+            _words("", "Note", [row.note for row in rows]),
+        ),
+    )
+
+
+def _mega(count: int | None) -> float | None:
+    return None if count is None else count / 1e6
+
+
+def _words(group: str, title: str, words: Sequence[str]) -> Column:
+    return Column(group, title, tuple(Cell(word) for word in words))
+
+
+def _numbers(
+    group: str, title: str, values: Sequence[float | None], rows: Sequence[Record]
+) -> Column:
+    cells = (
+        Cell(wording.short(value), value, note=(row.reason or "") if value is None else "")
+        for value, row in zip(values, rows, strict=True)
+    )
+    return Column(group, title, tuple(cells))
+
+
+def _accuracies(metric: str, rows: Sequence[Record]) -> Column:
+    """One metric a column, so that two kinds of accuracy are never ranked together."""
+    cells = (
+        Cell(f"{row.accuracy:.1f}", row.accuracy, note=row.accuracy_source or "")
+        if row.accuracy is not None and row.accuracy_metric == metric
+        else Cell(wording.DASH)
+        for row in rows
+    )
+    return Column("Published accuracy, %", metric, tuple(cells))

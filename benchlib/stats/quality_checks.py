@@ -1,0 +1,523 @@
+"""How far a row can be believed: VALID, SUSPECT or INVALID, by one rule per reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from benchlib.case import Engine, Int8Method, Precision, Verdict, Word
+from benchlib.gpu.clock_lock import ClockLock
+from benchlib.gpu.telemetry import HARMLESS, TelemetrySummary
+from benchlib.stats.drift import STEADY_BAND
+from benchlib.stats.summary import Summary
+
+# The reasons for which a row is not simply valid, and what each of them weighs.
+
+
+class Reason(Word):
+    """Why a row is not simply valid."""
+
+    NO_SAMPLES = "no_samples"
+    NUMERICS = "numerics"
+    FAR_FROM_FP32 = "far_from_fp32"
+    IMPOSSIBLE = "impossible"
+    CLOCK_MOVED = "clock_moved"
+    THROTTLED = "throttled"
+    FOREIGN_PROCESS = "foreign_process"
+    SPREAD = "spread"
+    DRIFT = "drift"
+    WARMING_UP = "warming_up"
+    NOT_STEADY = "not_steady"
+    TWO_MODES = "two_modes"
+    FEW_SAMPLES = "few_samples"
+    ENQUEUE_BOUND = "enqueue_bound"
+    SHORT_KERNEL = "short_kernel"
+    CUDA_GRAPH = "cuda_graph"
+    TRANSFERS = "transfers"
+    PRECISION = "precision"
+    MADE_UP_RANGES = "made_up_ranges"
+    CONFIDENTIAL_COMPUTING = "confidential_computing"
+    SKIPPED_TACTICS = "skipped_tactics"
+    UNWATCHED = "unwatched"
+
+
+INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
+"""Reasons that leave no number to believe."""
+
+NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED})
+"""Reasons that mark a row and take nothing from it: the time is right for the engine built, and
+what nobody saw is not held against it."""
+
+PASSING = frozenset(
+    {
+        Reason.CLOCK_MOVED,
+        Reason.THROTTLED,
+        Reason.FOREIGN_PROCESS,
+        Reason.SPREAD,
+        Reason.DRIFT,
+        Reason.WARMING_UP,
+        Reason.NOT_STEADY,
+        Reason.TWO_MODES,
+        Reason.FEW_SAMPLES,
+    }
+)
+"""Reasons that may be gone at another attempt; the others come back each time."""
+
+
+# What the verdict goes by: all that was seen of one measured case.
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of a measured case; None where it is not known.
+
+    ``runs`` has one summary per timing process, ``telemetry`` likewise (empty on a CPU).
+    ``finite`` is whether the outputs were free of NaN and infinity, ``fp32_finite`` whether those
+    of the FP32 graph were. ``error`` is the greatest relative L2 of an output against FP32,
+    ``disagreement`` the greatest share of unequal values of an output of whole numbers, each
+    with that output's name; ``random_weights`` is whether the network was never trained.
+    ``floor_ms`` is the least
+    time that the card's peak allows for one batch. ``graph_captured`` and ``transfers_seen`` are
+    what happened, ``cuda_graph`` and ``transfers`` what was asked for.
+    ``confidential`` is whether Confidential Computing was on, ``event_timed`` whether CUDA events
+    gave the times.
+    ``below`` has, by what it is a share of, the shares by type of what is less than that.
+    ``low_precision_share`` and ``low_mac_share`` are the shares of computing layers and of
+    multiply-accumulates in the precision asked for, or less.
+    """
+
+    engine: Engine
+    precision: Precision
+    runs: tuple[Summary, ...]
+    int8_method: Int8Method | None = None
+    telemetry: tuple[TelemetrySummary, ...] = ()
+    lock: ClockLock | None = None
+    finite: bool | None = None
+    fp32_finite: bool | None = None
+    error: float | None = None
+    error_of: str | None = None
+    disagreement: float | None = None
+    disagreement_of: str | None = None
+    random_weights: bool = False
+    floor_ms: float | None = None
+    cuda_graph: bool = False
+    graph_captured: bool | None = None
+    transfers: bool = False
+    transfers_seen: bool | None = None
+    low_precision_share: float | None = None
+    low_mac_share: float | None = None
+    confidential: bool | None = None
+    event_timed: bool = True
+    below: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    skipped_tactics: int = 0
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.engine is Engine.ONNXRUNTIME_CPU
+
+
+# One rule per reason, and the thresholds.
+#
+# Every rule is a function of what was observed that gives a sentence, which names a remedy, or
+# None. A rule whose measurement is missing (no telemetry, no layer information) is silent: unknown
+# is not bad.
+
+
+INT8_ERROR = 0.25
+"""Norm of an output's error over the norm of FP32's output, above which an INT8 network with
+weights of its own is doubted. Six networks with calibrated statistics were 0.02 to 0.20 off under
+the same quantiser (measured here), EfficientNet, which is known to be fragile, the most; at 0.25
+the error has a sixteenth of the output's power."""
+
+HALF_ERROR = 0.05
+"""The same in FP16, whose conversion was 0.0005 to 0.004 off on the same networks."""
+
+RANDOM_ERROR = 1.0
+"""The same for random weights, whose outputs are near-cancelling sums and lie up to 0.53 off in
+INT8 (fast_scnn_blog) where the arithmetic is right: above 1 all zeros would have been closer."""
+
+DISAGREEMENT = 0.5
+"""Share of an output's whole numbers (classes, indices) that differ from FP32's, above which a
+network with weights of its own is doubted. Near ties change places in a right graph too (2 of the
+5 largest values of a small network in INT8); where most differ, little of the answer is left."""
+
+CLOCK_MOVE = 0.02
+"""Greatest less least SM clock over the median, while timing. Compute time follows the clock one
+to one, so 2 % is the width of the steady band; boost steps of 15 MHz are under 1 %."""
+
+FEWEST_READINGS = 3
+"""Readings in the timed window below which its clock range says nothing."""
+
+GPU_SPREAD = 0.025
+"""CoV of compute times on a GPU: trtexec's "unstable" rule from 10.13.3 on (contract, section
+6; 1 % before, which short kernels miss by the clock's steps alone)."""
+
+CPU_SPREAD = 0.10
+"""CoV on a CPU: pyperf's "may be unstable" rule, made for shared, interrupted processors."""
+
+DRIFT_CHANGE = STEADY_BAND
+"""Change of the fitted line over the run, a fraction: what counts as moved elsewhere too."""
+
+DRIFT_CHANCE = 0.01
+"""Kendall's p below which a trend is no accident: one false alarm in a hundred level rows."""
+
+FEWEST_EFFECTIVE = 30.0
+"""Independent samples' worth. Below it the 95 % interval spans the middle two fifths of all
+samples, and its end points move with single queries."""
+
+ENQUEUE_SHARE = 0.8
+"""Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
+
+LOW_SHARE = 0.5
+"""Share of computing layers, and of multiply-accumulates, in the precision asked for or less.
+Below half the figure is mostly one of another precision; mixed recipes that leave depth-wise
+convolutions in FP16 pass."""
+
+SHORT_KERNEL_MS = 0.1
+"""Milliseconds per query under which the Python stand-in may count its own launch time: contract,
+section 7.4 (agreement within noise was seen from 0.2 ms on)."""
+
+
+def _no_samples(seen: Observed) -> str | None:
+    if seen.runs:
+        return None
+    return "No query was counted; the log says what the program did instead."
+
+
+def _numerics(seen: Observed) -> str | None:
+    if seen.fp32_finite is False:
+        return "FP32's own output holds NaN or infinity; look at the network's weights."
+    if seen.finite is not False:
+        return None
+    return "The output holds NaN or infinity; keep the overflowing layers in a wider type."
+
+
+def _far_from_fp32(seen: Observed) -> str | None:
+    if seen.random_weights:
+        limit = RANDOM_ERROR
+    else:
+        limit = INT8_ERROR if seen.precision is Precision.INT8 else HALF_ERROR
+    remedy = "calibrate on images of its kind, or leave its most sensitive layers in FP16"
+    if seen.error is not None and seen.error > limit:
+        output = "The output" if seen.error_of is None else f"Output {seen.error_of}"
+        return f"{output} is {seen.error:.0%} off FP32 (over {limit:.0%}); {remedy}."
+    share = seen.disagreement
+    if share is not None and share > DISAGREEMENT and not seen.random_weights:
+        return (
+            f"{share:.0%} of output {seen.disagreement_of} differ from FP32's (over "
+            f"{DISAGREEMENT:.0%}); {remedy}."
+        )
+    return None
+
+
+def _impossible(seen: Observed) -> str | None:
+    if seen.floor_ms is None or not seen.runs:
+        return None
+    least = min(run.median for run in seen.runs)
+    if least >= seen.floor_ms:
+        return None
+    return (
+        f"{least:.3g} ms is less than the {seen.floor_ms:.3g} ms that the card's peak rate needs "
+        "for this many multiplications; look for a network that is not computed or a wrong shape."
+    )
+
+
+def _clock_moved(seen: Observed) -> str | None:
+    for one in seen.telemetry:
+        clock = one.sm_clock_mhz
+        if clock is None or one.n_readings < FEWEST_READINGS:
+            continue
+        if clock.relative_width > CLOCK_MOVE:
+            return (
+                f"The SM clock went between {clock.minimum:.0f} and {clock.maximum:.0f} MHz while "
+                "timing; lock it (lock_clocks) or warm up longer."
+            )
+        asked = seen.lock.requested_mhz if seen.lock and seen.lock.locked else None
+        if asked and abs(clock.median - asked) > CLOCK_MOVE * asked:
+            return (
+                f"The SM clock was locked at {asked} MHz and ran at {clock.median:.0f} MHz; "
+                "lock it lower."
+            )
+    return None
+
+
+def _throttled(seen: Observed) -> str | None:
+    words = {word for one in seen.telemetry for word in one.throttle or ()} - HARMLESS
+    if not words:
+        return None
+    return (
+        f"The card held its clock back ({', '.join(sorted(words))}); lock a lower clock, or give "
+        "it more cooling or power."
+    )
+
+
+def _foreign_process(seen: Observed) -> str | None:
+    pids = {pid for one in seen.telemetry for pid in one.foreign or ()}
+    if not pids:
+        return None
+    count = f"{len(pids)} other process{'es' if len(pids) > 1 else ''}"
+    return f"{count} computed on the same card; end them or take another card."
+
+
+def _spread(seen: Observed) -> str | None:
+    limit = CPU_SPREAD if seen.on_cpu else GPU_SPREAD
+    worst = max((run.cov for run in seen.runs), default=0.0)
+    if worst <= limit:
+        return None
+    remedy = "leave the machine idle" if seen.on_cpu else "lock the clock and use spin wait"
+    return f"The times spread by {worst:.1%} of their mean (over {limit:.1%}); {remedy}."
+
+
+def _drifts(run: Summary) -> bool:
+    drift = run.drift
+    return drift is not None and abs(drift.change) > DRIFT_CHANGE and drift.p_value < DRIFT_CHANCE
+
+
+def _starts_apart(run: Summary) -> bool:
+    return run.settling is not None and run.settling.starts_apart
+
+
+def _drift(seen: Observed) -> str | None:
+    changes = [run.drift.change for run in seen.runs if _drifts(run) and not _starts_apart(run)]
+    if not changes:
+        return None
+    worst = max(changes, key=abs)
+    word = "slower" if worst > 0 else "faster"
+    return (
+        f"The run grew {abs(worst):.1%} {word} from start to end; warm up longer or lock the clock."
+    )
+
+
+def _warming_up(seen: Observed) -> str | None:
+    starts = [run.settling for run in seen.runs if _starts_apart(run)]
+    if not starts:
+        return None
+    worst = max(starts, key=lambda settling: settling.steady_from)
+    return (
+        f"The first {worst.steady_from:.0%} of the run was not yet steady (its start "
+        f"{worst.start_excess:+.1%}); raise the warm-up."
+    )
+
+
+def _not_steady(seen: Observed) -> str | None:
+    wandering = [
+        run
+        for run in seen.runs
+        if run.steady is False and not _starts_apart(run) and not _drifts(run)
+    ]
+    if not wandering:
+        return None
+    return (
+        f"The moving median left its band of {STEADY_BAND:.0%}; something else ran now and then, "
+        "or the clock has no rest: measure longer on an idle machine."
+    )
+
+
+def _two_modes(seen: Observed) -> str | None:
+    found = [run.modes for run in seen.runs if run.modes is not None]
+    if not found:
+        return None
+    modes = found[0]
+    return (
+        f"The times fall into two groups, {modes.lower:.3g} and {modes.upper:.3g} ms "
+        f"({modes.upper_share:.0%} in the slower); the median describes neither: see the samples."
+    )
+
+
+def _few_samples(seen: Observed) -> str | None:
+    if not seen.runs:
+        return None
+    count = sum(run.n for run in seen.runs)
+    worth = sum(run.n_effective for run in seen.runs)
+    # A run that moved has a small count too, but more of the same would not help it
+    moved = any(run.steady is False for run in seen.runs)
+    if worth >= FEWEST_EFFECTIVE or (moved and count >= FEWEST_EFFECTIVE):
+        return None
+    return (
+        f"{count} samples are worth {worth:.0f} independent ones, under {FEWEST_EFFECTIVE:.0f}; "
+        "raise duration_s or iterations."
+    )
+
+
+def _enqueue_bound(seen: Observed) -> str | None:
+    if seen.on_cpu:
+        return None
+    for run in seen.runs:
+        if run.enqueue is not None and run.enqueue > ENQUEUE_SHARE * run.median:
+            return (
+                f"The host needed {run.enqueue:.3g} ms to launch {run.median:.3g} ms of work, so "
+                "the GPU may have waited for it; launch as a CUDA graph or use a larger batch."
+            )
+    return None
+
+
+def _short_kernel(seen: Observed) -> str | None:
+    if seen.engine is not Engine.TENSORRT_PYTHON or not seen.runs:
+        return None
+    least = min(run.median for run in seen.runs)
+    if least >= SHORT_KERNEL_MS:
+        return None
+    return (
+        f"{least:.3g} ms is short enough for the Python stand-in's launch time to count; "
+        "measure it with trtexec or with a larger batch."
+    )
+
+
+def _cuda_graph(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.cuda_graph or seen.graph_captured is not False:
+        return None
+    return "A CUDA graph was asked for and could not be captured; the launches are in the time."
+
+
+def _transfers(seen: Observed) -> str | None:
+    if seen.transfers_seen is None or seen.transfers_seen == seen.transfers:
+        return None
+    asked, got = ("with", "without") if seen.transfers else ("without", "with")
+    return f"Timing {asked} transfers was asked for and the times are {got} them."
+
+
+def _precision(seen: Observed) -> str | None:
+    return _too_low(seen) or _too_high(seen)
+
+
+def _too_low(seen: Observed) -> str | None:
+    """What computes in less than the row's label says, however little: a network made for that
+    precision has nothing of the kind."""
+    what = max(seen.below, key=lambda one: sum(seen.below[one].values()), default=None)
+    if what is None:
+        return None
+    types = seen.below[what]
+    return (
+        f"{_percent(sum(types.values()))} of the {what} are {' and '.join(sorted(types))}, less "
+        f"than the {seen.precision} that the row is called; give a file made for {seen.precision}, "
+        "or ask for the precision that it has."
+    )
+
+
+def _percent(share: float) -> str:
+    """A share in per cent; a small one is never called none."""
+    return f"{share:.0%}" if share >= 0.01 else "Under 1%"
+
+
+def _too_high(seen: Observed) -> str | None:
+    if seen.precision in (Precision.FP32, Precision.TF32):
+        return None
+    shares = {
+        "computing layers": seen.low_precision_share,
+        "multiply-accumulates": seen.low_mac_share,
+    }
+    known = {what: share for what, share in shares.items() if share is not None}
+    what = min(known, key=known.__getitem__, default=None)
+    if what is None or known[what] >= LOW_SHARE:
+        return None
+    return (
+        f"Only {known[what]:.0%} of the {what} ran in {seen.precision} or less (under "
+        f"{LOW_SHARE:.0%}); see the layers, the rest is what was mostly timed."
+    )
+
+
+def _made_up_ranges(seen: Observed) -> str | None:
+    if seen.int8_method is not Int8Method.MADE_UP_RANGES:
+        return None
+    return (
+        "INT8 with ranges that trtexec made up: a speed without an accuracy; use int8_method qdq."
+    )
+
+
+def _skipped_tactics(seen: Observed) -> str | None:
+    if not seen.skipped_tactics:
+        return None
+    return (
+        f"The builder skipped {seen.skipped_tactics} tactics, for want of memory as a rule; a "
+        "larger workspace may build a faster engine."
+    )
+
+
+def _confidential_computing(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.confidential or not seen.event_timed:
+        return None
+    return (
+        "Confidential Computing was on, under which the times of CUDA events are not to be relied "
+        "on; measure with trtexec of TensorRT 11.1 or later, which has another clock there, or "
+        "turn it off."
+    )
+
+
+def _unwatched(seen: Observed) -> str | None:
+    if seen.on_cpu or not seen.runs:
+        return None
+    watched = sum(
+        one.sm_clock_mhz is not None or one.throttle is not None for one in seen.telemetry
+    )
+    if watched >= len(seen.runs):
+        return None
+    return (
+        f"In {len(seen.runs) - watched} of {len(seen.runs)} timing processes nobody saw the GPU's "
+        "clock or what held it back: NVML showed no such GPU, did not tell, or the run was too "
+        "short; see that CUDA_VISIBLE_DEVICES names the card as nvidia-smi -L does."
+    )
+
+
+Rule = Callable[[Observed], str | None]
+
+RULES: dict[Reason, Rule] = {
+    Reason.NO_SAMPLES: _no_samples,
+    Reason.NUMERICS: _numerics,
+    Reason.FAR_FROM_FP32: _far_from_fp32,
+    Reason.IMPOSSIBLE: _impossible,
+    Reason.CLOCK_MOVED: _clock_moved,
+    Reason.THROTTLED: _throttled,
+    Reason.FOREIGN_PROCESS: _foreign_process,
+    Reason.SPREAD: _spread,
+    Reason.DRIFT: _drift,
+    Reason.WARMING_UP: _warming_up,
+    Reason.NOT_STEADY: _not_steady,
+    Reason.TWO_MODES: _two_modes,
+    Reason.FEW_SAMPLES: _few_samples,
+    Reason.ENQUEUE_BOUND: _enqueue_bound,
+    Reason.SHORT_KERNEL: _short_kernel,
+    Reason.CUDA_GRAPH: _cuda_graph,
+    Reason.TRANSFERS: _transfers,
+    Reason.PRECISION: _precision,
+    Reason.MADE_UP_RANGES: _made_up_ranges,
+    Reason.CONFIDENTIAL_COMPUTING: _confidential_computing,
+    Reason.SKIPPED_TACTICS: _skipped_tactics,
+    Reason.UNWATCHED: _unwatched,
+}
+"""One rule per reason."""
+
+
+# How far a row can be believed: VALID, SUSPECT or INVALID, with codes and remedies.
+#
+# A verdict is a label and never stops a sweep.
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict, its codes in the order of :class:`Reason`, and one sentence for each."""
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+    @property
+    def worth_retrying(self) -> bool:
+        """Whether another attempt could come out better."""
+        return self.verdict is not Verdict.VALID and bool(PASSING.intersection(self.reasons))
+
+
+def judge(observed: Observed) -> Judgement:
+    """Apply every rule."""
+    found = {
+        reason: sentence
+        for reason, rule in RULES.items()
+        if (sentence := rule(observed)) is not None
+    }
+    reasons = tuple(found)
+    if INVALIDATING.intersection(reasons):
+        verdict = Verdict.INVALID
+    elif set(reasons) <= NOTES:
+        verdict = Verdict.VALID
+    else:
+        verdict = Verdict.SUSPECT
+    return Judgement(verdict, reasons, tuple(found.values()))

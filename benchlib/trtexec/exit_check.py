@@ -1,0 +1,285 @@
+"""What trtexec and its stand-ins said while they worked, and whether they did as asked."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchlib.case import Failure
+from benchlib.trtexec import exports
+from benchlib.trtexec.command import Phase
+from benchlib.trtexec.exports import BadEngineError, BadProfileError, BadTimesError
+from benchlib.trtexec.flags import Version, version_from_banner
+
+# What trtexec and its stand-ins say while they work, read from one merged text.
+#
+# The patterns hold for TensorRT 8.6 to 11.1. A line that is missing (each version leaves out
+# others) gives None or an empty tuple, never a made-up number.
+
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|inf|nan)"
+
+_BANNER = re.compile(
+    r"^&&&& (?P<state>RUNNING|PASSED|FAILED|WAIVED) (?P<tool>\S+) "
+    r"\[TensorRT v(?P<version>\d+)\](?: \[b\d+\])? # (?P<command>.*)$"
+)
+_NEXT_FLAG = re.compile(r" (?='?--?[A-Za-z])")
+_MESSAGE = re.compile(
+    r"^\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \[(?P<severity>[FEWIV])\] (?:\[TRT\] )?(?P<text>.*)$"
+)
+_METRIC = re.compile(
+    rf"^(?P<name>Latency|Enqueue Time|H2D Latency|GPU Compute Time|D2H Latency): "
+    rf"min = (?P<min>{_NUMBER}) ms, max = (?P<max>{_NUMBER}) ms, mean = (?P<mean>{_NUMBER}) ms, "
+    rf"median = (?P<median>{_NUMBER}) ms(?P<percentiles>(?:, percentile\([^)%]*%\) = \S+ ms)*)"
+)
+_PERCENTILE = re.compile(rf"percentile\((?P<p>{_NUMBER})%\) = (?P<value>{_NUMBER}) ms")
+_THROUGHPUT = re.compile(rf"^Throughput: ({_NUMBER}) qps")
+_BUILT = re.compile(rf"^Engine built in ({_NUMBER}) sec\.")
+_SIZE = re.compile(rf"^(?:Created|Loaded) engine with size: ({_NUMBER}) MiB")
+_COV = re.compile(rf"coefficient of variance = ({_NUMBER})%")
+_BOUND = re.compile(
+    r"Throughput may be bound by (Enqueue Time|host-to-device transfers|device-to-host transfers)"
+)
+_GRAPH_FAILED = re.compile(
+    r"CUDA graph capture on the stream has failed|not permitted under CUDA graph capture mode"
+)
+_SKIPPED_TACTIC = re.compile(r"Skipping tactic|Tactic Device request: .* Available:")
+_UNKNOWN = re.compile(r"^Unknown option: (\S*)")
+_CUDA = re.compile(r"^Cuda failure(?: at \S+:\d+)?: (.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the summary, in milliseconds; ``percentiles`` by per cent."""
+
+    min_ms: float
+    max_ms: float
+    mean_ms: float
+    median_ms: float
+    percentiles: Mapping[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What could be read.
+
+    ``version`` is the one the program was compiled against; the library it loaded may be newer.
+    ``built_s`` is trtexec's own figure: up to 8.6 it holds parsing and saving too, later the
+    build call alone, so compare it within a version only. ``engine_mib`` counts 2**20 bytes.
+    ``metrics`` go by their name in the log, such as ``GPU Compute Time``.
+    """
+
+    tool: str | None
+    version: Version | None
+    states: tuple[str, ...]
+    built_s: float | None
+    engine_mib: float | None
+    throughput_qps: float | None
+    metrics: Mapping[str, Metric]
+    warnings: tuple[str, ...]
+    errors: tuple[str, ...]
+    bound_by: tuple[str, ...]
+    cov_percent: float | None
+    graph_failed: bool
+    skipped_tactics: int
+    unknown_flag: str | None
+    cuda_failure: str | None
+    last_line: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the program said it had done all it was asked."""
+        return "PASSED" in self.states
+
+
+def read_log(text: str) -> Log:
+    """Read a whole log, both streams merged in the order they were written."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    banners = [match for line in lines if (match := _BANNER.match(line))]
+    messages = [
+        (match["severity"], match["text"]) for line in lines if (match := _MESSAGE.match(line))
+    ]
+    said = [text for _, text in messages]
+    # Warnings and errors as they are; information only where a pattern asks for it.
+    warnings = tuple(text for severity, text in messages if severity == "W")
+    errors = tuple(text for severity, text in messages if severity in "EF")
+    cov = _first(_COV, warnings, search=True)
+    return Log(
+        tool=banners[0]["tool"] if banners else None,
+        version=version_from_banner(int(banners[0]["version"])) if banners else None,
+        states=tuple(banner["state"] for banner in banners),
+        built_s=_number_in(_first(_BUILT, said)),
+        engine_mib=_number_in(_first(_SIZE, said)),
+        throughput_qps=_number_in(_first(_THROUGHPUT, said)),
+        metrics=dict(_metrics(said)),
+        warnings=warnings,
+        errors=errors,
+        bound_by=tuple(match[1] for text in warnings if (match := _BOUND.search(text))),
+        cov_percent=_number_in(cov),
+        graph_failed=any(_GRAPH_FAILED.search(line) for line in lines),
+        skipped_tactics=sum(bool(_SKIPPED_TACTIC.search(text)) for text in warnings),
+        unknown_flag=_first(_UNKNOWN, errors),
+        cuda_failure=_first(_CUDA, lines),
+        last_line=next((line for line in reversed(lines) if line), ""),
+    )
+
+
+def started(text: str) -> tuple[tuple[str, ...], ...]:
+    """The arguments of each program that began, in order, as its first banner repeats them.
+
+    trtexec joins them by spaces and quotes nothing, so a blank parts two arguments only where a
+    flag follows. The stand-ins quote an argument as a shell would, from its start on.
+    """
+    banners = (_BANNER.match(line.rstrip()) for line in text.splitlines())
+    return tuple(
+        tuple(map(_unquoted, _NEXT_FLAG.split(banner["command"])[1:]))
+        for banner in banners
+        if banner is not None and banner["state"] == "RUNNING"
+    )
+
+
+def _unquoted(argument: str) -> str:
+    if not argument.startswith("'"):
+        return argument
+    try:
+        return "".join(shlex.split(argument))
+    except ValueError:
+        return argument
+
+
+def _metrics(said: Iterable[str]) -> Iterator[tuple[str, Metric]]:
+    for text in said:
+        match = _METRIC.match(text)
+        if match is None:
+            continue
+        yield (
+            match["name"],
+            Metric(
+                *(float(match[name]) for name in ("min", "max", "mean", "median")),
+                percentiles={
+                    float(item["p"]): float(item["value"])
+                    for item in _PERCENTILE.finditer(match["percentiles"])
+                },
+            ),
+        )
+
+
+def _first(pattern: re.Pattern[str], texts: Iterable[str], search: bool = False) -> str | None:
+    for text in texts:
+        match = pattern.search(text) if search else pattern.match(text)
+        if match is not None:
+            return match[1]
+    return None
+
+
+def _number_in(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+# Did a process do what it was asked? Its exit status alone does not tell.
+#
+# trtexec 8.6 built from the public samples says PASSED, leaves a good plan and dies at exit with
+# signal 11. Later ones can end with status 0 or leave an empty plan after a failed build. So a
+# phase is good when its status is 0 or its log says PASSED, and the file it owes is whole.
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemory|bad_alloc|Requested amount of GPU memory|insufficient memory",
+    re.IGNORECASE,
+)
+_NO_TACTIC = re.compile(r"Could not find any implementation for node|No implementation.* obeys")
+_UNSUPPORTED = re.compile(
+    r"No importer registered|UNSUPPORTED_NODE|Unsupported ONNX|could not find plugin|"
+    r"not supported|Plugin not found|unsupported",
+    re.IGNORECASE,
+)
+_NO_LIBRARY = re.compile(r"(?:Unable|Failed|Could not).*(?:open|load).*library", re.IGNORECASE)
+
+_LONGEST_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOutcome:
+    """How one process ended: ``failure`` is None when it did its work.
+
+    ``message`` is one sentence; of a good phase it says what was odd about it, or nothing.
+    """
+
+    failure: Failure | None
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+
+def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutcome:
+    """Judge a process that has ended by itself.
+
+    ``status`` is the one of :mod:`subprocess`, negative for a signal; ``product`` the file the
+    phase owes: the plan, the profile or the exported times. ``log`` is of this process alone, or
+    the PASSED of another phase would count. Time limits and programs that could
+    not be started are the caller's to tell.
+    """
+    if status != 0 and not log.passed:
+        return PhaseOutcome(_failure(phase, log), _reason(status, log))
+    try:
+        _check_product(phase, product)
+    except (BadEngineError, BadTimesError, BadProfileError) as error:
+        if log.errors or log.cuda_failure:
+            return PhaseOutcome(_failure(phase, log), _reason(status, log))
+        return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
+    if status != 0:
+        return PhaseOutcome(None, f"{_ending(status)} after PASSED; its file is whole")
+    return PhaseOutcome(None)
+
+
+def _check_product(phase: Phase, product: Path) -> None:
+    if phase is Phase.BUILD:
+        exports.read_engine_header(product)
+    elif phase is Phase.PROFILE:
+        exports.read_profile(product)
+    else:
+        exports.read_times(product)
+
+
+def _failure(phase: Phase, log: Log) -> Failure:
+    errors = "\n".join((*log.errors, log.cuda_failure or "", log.last_line))
+    if log.unknown_flag is not None:
+        return Failure.UNSUPPORTED
+    if _OUT_OF_MEMORY.search(errors):
+        return Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
+    if _NO_TACTIC.search(errors):
+        # Where tactics were skipped for want of memory, that is why none was left.
+        return Failure.OOM_BUILD if log.skipped_tactics else Failure.NO_TACTIC
+    if _NO_LIBRARY.search(errors):
+        return Failure.MISSING_PROGRAM
+    if _UNSUPPORTED.search(errors):
+        return Failure.UNSUPPORTED
+    return Failure.CRASH
+
+
+def _reason(status: int, log: Log) -> str:
+    """One sentence: what was said last, before how the process ended."""
+    if log.unknown_flag is not None:
+        version = f" {log.version}" if log.version else ""
+        return f"{log.tool or 'the program'}{version} does not know {log.unknown_flag}"
+    if log.cuda_failure is not None:
+        said = f"CUDA failure: {log.cuda_failure}"
+    else:
+        # The first error is the cause; those after it tell what failed in consequence.
+        said = log.errors[0] if log.errors else log.last_line
+    return f"{_ending(status)}: {said}"[:_LONGEST_MESSAGE]
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"died of {signal.Signals(-status).name}"
+    except ValueError:
+        return f"died of signal {-status}"

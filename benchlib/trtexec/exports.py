@@ -1,0 +1,586 @@
+"""The files trtexec leaves: query times, layer times, layers, the head of an engine file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchlib.case import Precision
+from benchlib.trtexec.flags import Version
+
+# The layers of a built engine, from ``--exportLayerInfo``: the proof of its precision.
+#
+# Both dialects are read: up to TensorRT 10.16 a tensor has one text ``Format/Datatype``, later a
+# ``Format`` and a ``DataType``. Plans built with ``layer_names_only`` give names alone, and then
+# nothing is known of precisions.
+
+
+# In this order: BFloat16 must not be taken for Float, nor UInt8 for Int8.
+_TYPES = (
+    ("bf16", re.compile(r"\b(?:BF16|BFloat16)\b", re.IGNORECASE)),
+    ("fp16", re.compile(r"\b(?:FP16|Half|Float16)\b", re.IGNORECASE)),
+    ("fp8", re.compile(r"\b(?:FP8|Float8\w*)\b", re.IGNORECASE)),
+    ("fp4", re.compile(r"\b(?:FP4\w*|Float4\w*)\b", re.IGNORECASE)),
+    ("uint8", re.compile(r"\bUInt8\b", re.IGNORECASE)),
+    ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
+    ("int4", re.compile(r"\bU?Int4\b", re.IGNORECASE)),
+    ("int32", re.compile(r"\bInt32\b", re.IGNORECASE)),
+    ("int64", re.compile(r"\bInt64\b", re.IGNORECASE)),
+    ("bool", re.compile(r"\bBool\b", re.IGNORECASE)),
+    ("fp32", re.compile(r"\b(?:FP32|Float|Float32)\b", re.IGNORECASE)),
+)
+
+_EIGHT_BITS = frozenset({"int8", "uint8", "fp8"})
+_FOUR_BITS = frozenset({"int4", "fp4"})
+
+# Layers that only move, convert or name data; their type says nothing about the arithmetic.
+_MOVERS = re.compile(
+    r"^(?:Reformat|Reorder|NoOp|Constant|Shape|Signal|Wait|Copy|Shuffle|Cast|Identity|"
+    r"Quantize|Dequantize|DynamicQuantizeLinear|Reshape|Transpose)",
+    re.IGNORECASE,
+)
+# What the builders put between the names of nodes they made into one layer.
+JOINTS = re.compile(r" \+ | \|\| ")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|$)")
+# ONNX Runtime's own ending for a node that it rewrote.
+_REWRITTEN = re.compile(r"_token_\d+$")
+
+UNKNOWN = "unknown"
+"""The type of a layer that does not tell it."""
+
+MOVING = "moving"
+"""What stands for the layers that only move, convert or name data in shares of time."""
+
+_PRODUCTS = re.compile(r"Conv|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected", re.IGNORECASE)
+
+_FLOATS = frozenset({"fp32", "fp16", "bf16"})
+_BELOW_FP32 = frozenset({"bf16", "fp16"}) | _EIGHT_BITS | _FOUR_BITS
+
+# What counts as "the precision that was asked for, or less"; for FP32 and TF32, less only.
+_LOW = {
+    Precision.FP32: _BELOW_FP32,
+    Precision.TF32: _BELOW_FP32,
+    Precision.FP16: frozenset({"fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
+    Precision.BF16: frozenset({"bf16", "int8", "uint8", "fp8", "int4", "fp4"}),
+    Precision.INT8: frozenset({"int8", "uint8", "int4"}),
+    Precision.FP8: frozenset({"fp8", "fp4"}),
+}
+
+# What is less than the precision that was asked for.
+_BELOW = {
+    Precision.FP32: _BELOW_FP32,
+    Precision.TF32: _BELOW_FP32,
+    Precision.FP16: _EIGHT_BITS | _FOUR_BITS,
+    Precision.BF16: _EIGHT_BITS | _FOUR_BITS,
+    Precision.INT8: _FOUR_BITS,
+    Precision.FP8: _FOUR_BITS,
+}
+
+
+class BadLayersError(ValueError):
+    """The file is not what ``--exportLayerInfo`` writes; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the engine.
+
+    ``type`` is TensorRT's word (``CaskConvolution``), ``inputs`` and ``outputs`` the tensors'
+    types as short words (``fp16``); all are None or empty in a plan built for names only.
+    ``nodes`` are the names of the ONNX nodes that the layer may stand for. ``products`` are the
+    multiply-accumulates that the tensors' own dimensions show, None where they show none.
+    """
+
+    name: str
+    type: str | None = None
+    inputs: tuple[str | None, ...] = ()
+    outputs: tuple[str | None, ...] = ()
+    tactic: str | None = None
+    nodes: tuple[str, ...] = ()
+    products: int | None = None
+
+    @property
+    def computes(self) -> bool:
+        """Whether the layer does arithmetic of the network, as far as its type tells."""
+        return self.type is None or _MOVERS.match(self.type) is None
+
+    @property
+    def precision(self) -> str | None:
+        """The type it computes in: that of its output.
+
+        A convolution or matrix product of 8-bit inputs computes in 8 bits even where it hands
+        its result on in a wider type; so does one that makes its input so itself and shows only
+        its weights in 8 bits. A layer that takes wider numbers and gives UINT8, as for an image
+        or a mask, converts its result at the end.
+        """
+        if self._is_product():
+            narrow = next((one for one in self.inputs[:2] if one in _EIGHT_BITS | _FOUR_BITS), None)
+            if narrow is not None:
+                return narrow
+        computed = next((output for output in self.outputs if output is not None), None)
+        if computed == "uint8" and self.inputs and self.inputs[0] in _FLOATS:
+            return self.inputs[0]
+        return computed
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether it does the arithmetic of a quantised network, in eight bits or fewer.
+
+        A mask that is scaled up in UINT8 has the type and is nothing of the kind.
+        """
+        narrow = self.computes and self.precision in _EIGHT_BITS | _FOUR_BITS
+        return narrow and (
+            self.precision != "uint8" or self._is_product() or "QLinear" in (self.type or "")
+        )
+
+    def _is_product(self) -> bool:
+        return any(_PRODUCTS.search(text) for text in (self.type or "", self.name))
+
+
+def read(path: Path) -> tuple[Layer, ...]:
+    """Read layer information; raise :class:`BadLayersError` when it is missing or another thing.
+
+    A plan built with ``--profilingVerbosity=none`` gives no layers.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BadLayersError(f"{path.name}: {error.strerror}") from error
+    return loads(text, path.name)
+
+
+def loads(text: str, name: str = "exportLayerInfo") -> tuple[Layer, ...]:
+    """Read the text of layer information; ``name`` stands in messages."""
+    try:
+        document = json.loads(text, strict=False)
+    except ValueError as error:
+        raise BadLayersError(f"{name}: not whole JSON: {error}") from error
+    records = document.get("Layers") if isinstance(document, dict) else None
+    if not isinstance(records, list):
+        raise BadLayersError(f"{name}: has no list called Layers")
+    return tuple(_layer(record) for record in records if isinstance(record, (str, dict)))
+
+
+def macs(layers: Sequence[Layer], work: Mapping[str, int]) -> tuple[int | None, ...]:
+    """Multiply-accumulates of each layer; None where nothing tells.
+
+    ``work`` has those of the ONNX graph's nodes by name. A node counts for the first layer that
+    names it. A layer that names none is counted by its own tensors, which some engines pad.
+    """
+    left = dict(work)
+    return tuple(_macs(layer, left) for layer in layers)
+
+
+def _macs(layer: Layer, left: dict[str, int]) -> int | None:
+    named = [left.pop(node) for node in dict.fromkeys(layer.nodes) if node in left]
+    return sum(named) if named else layer.products
+
+
+def share(
+    layers: Sequence[Layer], weights: Sequence[float | None] | None = None
+) -> dict[str, float] | None:
+    """The share (0 to 1) of computing layers in each type, each layer counting its weight.
+
+    ``weights`` are what is shared out, multiply-accumulates for instance, one per layer; without
+    them layers are counted. Layers of unknown type are called ``unknown``. None when no layer's
+    type is known, or all weights are nothing.
+    """
+    counted = [1.0] * len(layers) if weights is None else [weight or 0.0 for weight in weights]
+    return _shared_out(
+        (layer.precision or UNKNOWN, weight)
+        for layer, weight in zip(layers, counted, strict=True)
+        if layer.computes
+    )
+
+
+def time_share(layers: Sequence[Layer], times: Mapping[str, float]) -> dict[str, float] | None:
+    """The share (0 to 1) of a profiled run's time in each type.
+
+    ``times`` are milliseconds by layer name. The time of layers that only move or convert data
+    is called ``moving``; that of names unknown here, ``unknown``. None when no type is known.
+    """
+    kinds = {
+        layer.name: (layer.precision or UNKNOWN) if layer.computes else MOVING for layer in layers
+    }
+    return _shared_out((kinds.get(name, UNKNOWN), time) for name, time in times.items())
+
+
+def _shared_out(parts: Iterable[tuple[str, float]]) -> dict[str, float] | None:
+    weights: dict[str, float] = {}
+    for word, weight in parts:
+        if weight:
+            weights[word] = weights.get(word, 0.0) + weight
+    whole = sum(weights.values())
+    if whole == 0 or not weights.keys() - {UNKNOWN, MOVING}:
+        return None
+    return {word: weight / whole for word, weight in weights.items()}
+
+
+def low(shares: Mapping[str, float] | None, precision: Precision) -> float | None:
+    """The part of ``shares`` in ``precision`` or less; None when nothing is known.
+
+    FP32 and TF32 are not low: of them, the part in less.
+    """
+    if shares is None:
+        return None
+    return sum(value for word, value in shares.items() if word in _LOW[precision])
+
+
+def below(shares: Mapping[str, float] | None, precision: Precision) -> dict[str, float]:
+    """Those of ``shares`` whose type is less than ``precision``; empty when nothing is known."""
+    return {word: value for word, value in (shares or {}).items() if word in _BELOW[precision]}
+
+
+def _layer(record: str | dict[str, Any]) -> Layer:
+    if isinstance(record, str):
+        return Layer(record)
+    tactic = record.get("TacticName") or record.get("TacticValue")
+    return Layer(
+        name=str(record.get("Name", "")),
+        type=record.get("LayerType"),
+        inputs=_tensors(record.get("Inputs")),
+        outputs=_tensors(record.get("Outputs")),
+        tactic=None if tactic is None else str(tactic),
+        nodes=_nodes(record),
+        products=_products(record),
+    )
+
+
+def _nodes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of ONNX nodes: as the metadata list them, else as the layer's own name does."""
+    listed = _ONNX_NODE.findall(str(record.get("Metadata") or ""))
+    if listed:
+        return tuple(listed)
+    return tuple(
+        _REWRITTEN.sub("", part) for part in JOINTS.split(str(record.get("Name", ""))) if part
+    )
+
+
+def _products(record: Mapping[str, Any]) -> int | None:
+    """Multiply-accumulates of a convolution or matrix product whose weights' shape is shown."""
+    if not _PRODUCTS.search(str(record.get("LayerType") or "")):
+        return None
+    output = _dimensions(record.get("Outputs"), 0)
+    weight = _dimensions(record.get("Inputs"), 1)
+    if not output or len(weight) != len(output) or weight[0] == 0:
+        return None
+    # Output channels come first: [M, C / groups, kernel...] and, for a transposed Gemm, [N, K].
+    return math.prod(output) * math.prod(weight[1:])
+
+
+def _dimensions(records: object, place: int) -> tuple[int, ...]:
+    if not isinstance(records, list) or len(records) <= place:
+        return ()
+    found = records[place].get("Dimensions") if isinstance(records[place], dict) else None
+    if not isinstance(found, list) or not all(isinstance(size, int) for size in found):
+        return ()
+    return tuple(found)
+
+
+def _tensors(records: object) -> tuple[str | None, ...]:
+    if not isinstance(records, list):
+        return ()
+    return tuple(_type(record) for record in records if isinstance(record, dict))
+
+
+def _type(record: Mapping[str, Any]) -> str | None:
+    for key in ("DataType", "Datatype", "Type", "Format/Datatype", "Format"):
+        text = record.get(key)
+        if isinstance(text, str):
+            for word, pattern in _TYPES:
+                if pattern.search(text):
+                    return word
+    return None
+
+
+# trtexec's ``--exportTimes``: one record per counted query, all numbers in milliseconds.
+#
+# The format is the same from TensorRT 8.6 to 11.1: a JSON array with one object per line, numbers
+# with at most six significant digits. Reader and writer live together so that they cannot part.
+# Standard library only: the stand-ins import this under a bare interpreter.
+
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class BadTimesError(ValueError):
+    """The file is not what ``--exportTimes`` writes; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One inference of the whole batch, in milliseconds.
+
+    Enqueue stamps are on the host's clock, all others on the GPU's; the two clocks must not be
+    subtracted from one another. Without transfers the copy stamps equal the compute stamps.
+    """
+
+    start_enq_ms: float
+    end_enq_ms: float
+    start_h2d_ms: float
+    end_h2d_ms: float
+    start_compute_ms: float
+    end_compute_ms: float
+    start_d2h_ms: float
+    end_d2h_ms: float
+    h2d_ms: float
+    compute_ms: float
+    """The number to use: never the difference of the two stamps, which are rounded."""
+    d2h_ms: float
+    latency_ms: float
+
+    @property
+    def enqueue_ms(self) -> float:
+        """How long the host took to hand the query over."""
+        return self.end_enq_ms - self.start_enq_ms
+
+
+KEYS = (
+    "startEnqMs",
+    "endEnqMs",
+    "startH2dMs",
+    "endH2dMs",
+    "startComputeMs",
+    "endComputeMs",
+    "startD2hMs",
+    "endD2hMs",
+    "h2dMs",
+    "computeMs",
+    "d2hMs",
+    "latencyMs",
+)
+
+
+def read_times(path: Path) -> tuple[Query, ...]:
+    """Read an export, plain or gzipped, in the order of the file.
+
+    Raises :class:`BadTimesError` when it is missing, empty, cut off, or not of this format.
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP_MAGIC):
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadTimesError(f"{path.name}: {error}") from error
+    return load_times(data, path.name)
+
+
+def load_times(text: str | bytes, name: str = "exportTimes") -> tuple[Query, ...]:
+    """Read the text of an export; ``name`` stands in messages. Raises :class:`BadTimesError`."""
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadTimesError(f"{name}: not whole JSON: {error}") from error
+    if not isinstance(records, list) or not records:
+        raise BadTimesError(f"{name}: holds no query")
+    return tuple(_query(record, f"{name}: query {index}") for index, record in enumerate(records))
+
+
+def _query(record: Any, where: str) -> Query:
+    if not isinstance(record, dict):
+        raise BadTimesError(f"{where} is not an object")
+    values = []
+    for key in KEYS:
+        value = record.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadTimesError(f"{where} has no number {key}")
+        if not math.isfinite(value):
+            raise BadTimesError(f"{where}: {key} is {value}")
+        values.append(float(value))
+    return Query(*values)
+
+
+def dump_times(queries: Iterable[Query]) -> str:
+    """Write what trtexec would have written for these queries."""
+    lines = [
+        "{ "
+        + ", ".join(
+            f'"{key}" : {number(value)}' for key, value in zip(KEYS, astuple(query), strict=True)
+        )
+        + " }"
+        for query in queries
+    ]
+    return "[\n  " + "\n, ".join(lines) + "\n]\n"
+
+
+def write_times(path: Path, queries: Iterable[Query]) -> None:
+    """Write an export, by rename: a reader never sees half a file."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(dump_times(queries), encoding="ascii")
+    temporary.replace(path)
+
+
+def number(value: float) -> str:
+    """A number as C++ streams print it by default: six significant digits, no trailing zeros."""
+    return f"{value:.6g}"
+
+
+# trtexec's ``--exportProfile``: how long each layer took in a separate, profiled run.
+#
+# Under the profiler the GPU stops after every layer, so the layers add up to more than the real
+# run; the times serve as shares of the whole and are not comparable with ``computeMs``.
+
+
+# Layer names are written unescaped, so a quote in one spoils the JSON. Each layer has a line.
+_LINE = re.compile(
+    r'"name"\s*:\s*"(?P<name>.*)"\s*,\s*"timeMs"\s*:\s*(?P<rest>.*?)\s*}?\s*,?\s*]?$'
+)
+_COUNT = re.compile(r'"count"\s*:\s*(\d+)')
+_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_FIELD = re.compile(rf'"(averageMs|medianMs|percentage)"\s*:\s*({_NUMBER})')
+# What stands for a number, up to the next field or the end of the layer. C++ writes nan and inf,
+# -nan where a layer ran no time, and nothing at all where a field is missing.
+_VALUE = re.compile(
+    r'("(?:timeMs|averageMs|medianMs|percentage)"\s*:\s*)([^"{}\[\]]*?)(?=\s*(?:,\s*"|[}\]\n]|$))'
+)
+
+
+class BadProfileError(ValueError):
+    """The file is not what ``--exportProfile`` writes; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """One layer, in milliseconds: the sum over all runs, mean and median of one run.
+
+    ``percentage`` is the share of the whole, 0 to 100. What the file does not tell, or tells as
+    something that is no time (``-``, ``nan``, ``inf``, less than nothing), is None.
+    """
+
+    name: str
+    time_ms: float | None
+    average_ms: float | None
+    median_ms: float | None
+    percentage: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The layers of ``count`` profiled runs, in the order they ran."""
+
+    count: int
+    layers: tuple[LayerTime, ...]
+
+    def times(self) -> dict[str, float]:
+        """Mean milliseconds of one run by layer name, where known; those of one name add up."""
+        total: dict[str, float] = {}
+        for layer in self.layers:
+            if layer.average_ms is not None:
+                total[layer.name] = total.get(layer.name, 0.0) + layer.average_ms
+        return total
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile; raise :class:`BadProfileError` when it is missing, empty or another thing."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BadProfileError(f"{path.name}: {error.strerror}") from error
+    return load_profile(text, path.name)
+
+
+def load_profile(text: str, name: str = "exportProfile") -> Profile:
+    """Read the text of a profile; ``name`` stands in messages."""
+    text = _VALUE.sub(_or_null, text)
+    try:
+        records = json.loads(text, strict=False)
+    except ValueError:
+        records = _by_line(text)
+    if not isinstance(records, list):
+        raise BadProfileError(f"{name}: is not a list")
+    count = next((r["count"] for r in records if isinstance(r, dict) and "count" in r), None)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise BadProfileError(f"{name}: holds no profiled run")
+    layers = tuple(
+        _profiled_layer(record, count)
+        for record in records
+        if isinstance(record, dict) and "name" in record
+    )
+    if not layers:
+        raise BadProfileError(f"{name}: holds no profiled run")
+    return Profile(count, layers)
+
+
+def _profiled_layer(record: Mapping[str, Any], count: int) -> LayerTime:
+    time = _number(record.get("timeMs"))
+    average = _number(record.get("averageMs"))
+    if average is None and time is not None:
+        average = time / count
+    return LayerTime(
+        name=str(record["name"]),
+        time_ms=time,
+        average_ms=average,
+        median_ms=_number(record.get("medianMs")),
+        percentage=_number(record.get("percentage")),
+    )
+
+
+def _number(value: object) -> float | None:
+    """A time or share; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _or_null(match: re.Match[str]) -> str:
+    return match[0] if re.fullmatch(_NUMBER, match[2]) else f"{match[1]}null"
+
+
+def _by_line(text: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        match = _LINE.search(line.rstrip())
+        if match is not None:
+            fields = {key: float(value) for key, value in _FIELD.findall(match["rest"])}
+            time = re.match(_NUMBER, match["rest"])
+            records.append(
+                {"name": match["name"], "timeMs": time and float(time.group()), **fields}
+            )
+        elif (count := _COUNT.search(line)) is not None:
+            records.append({"count": int(count[1])})
+    return records
+
+
+# The first bytes of a plan file, enough to refuse a foreign or empty one without TensorRT.
+
+
+_HEADER_BYTES = 28
+_MAKERS = {b"ftrt": "TensorRT", b"vtrt": "TensorRT-RTX"}
+
+
+class BadEngineError(ValueError):
+    """The file is no plan; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHeader:
+    """Which library wrote a plan; it loads only with exactly that version, on the same GPU."""
+
+    maker: str
+    version: Version
+    size_bytes: int
+
+
+def read_engine_header(path: Path) -> EngineHeader:
+    """Read the header of a plan of TensorRT 8.6 or later; raise :class:`BadEngineError`."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise BadEngineError(f"{path.name}: {error.strerror}") from error
+    if not header:
+        # From 10.13 a failed build can leave an empty file behind.
+        raise BadEngineError(f"{path.name}: is empty")
+    maker = _MAKERS.get(header[:4])
+    if maker is None or len(header) < _HEADER_BYTES:
+        raise BadEngineError(f"{path.name}: does not begin like a plan")
+    return EngineHeader(maker, Version(*header[24:27]), size)

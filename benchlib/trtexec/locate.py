@@ -1,0 +1,359 @@
+"""Which program measures on this machine: NVIDIA's trtexec or a stand-in, and its interpreter."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from benchlib.case import Engine
+from benchlib.errors import InputError
+from benchlib.trtexec import exit_check, flags
+from benchlib.trtexec.command import CPU, Program
+
+# The interpreter that runs the TensorRT stand-in, and what it was found to have.
+#
+# TensorRT may be installed for another Python than the one benchlib runs under: then
+# ``BENCHLIB_TENSORRT_PYTHON`` names it, as a command on PATH or with its whole path.
+
+
+INTERPRETER_VARIABLE = "BENCHLIB_TENSORRT_PYTHON"
+
+_PROBE = Path(__file__).with_name("probe.py")
+_PACKAGE = Path(__file__).parents[1]
+_SITE_FOLDERS = ("site-packages", "dist-packages")
+_LIMIT_S = 120
+"""A first import of TensorRT from a cold or remote disk takes a while; a hang takes for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU as the CUDA driver shows it, after CUDA_VISIBLE_DEVICES."""
+
+    name: str
+    capability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python and what it has; a missing thing is None, and ``*_reason`` says why.
+
+    Versions are texts as the packages give them.
+    """
+
+    command: tuple[str, ...]
+    python: str | None = None
+    cuda_version: str | None = None
+    devices: tuple[Device, ...] = ()
+    cuda_reason: str | None = None
+    tensorrt: str | None = None
+    tensorrt_reason: str | None = None
+    tensorrt_rtx: str | None = None
+    cuda_bindings: str | None = None
+    numpy: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the one that runs this."""
+        return self.command == (sys.executable,)
+
+    @property
+    def wanting(self) -> tuple[str, ...]:
+        """The packages the TensorRT stand-in needs and this interpreter lacks."""
+        needs = {
+            "tensorrt": self.tensorrt,
+            "numpy": self.numpy,
+            "cuda-bindings": self.cuda_bindings,
+        }
+        return tuple(name for name, version in needs.items() if version is None)
+
+
+def interpreter_command(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """How to start the interpreter; raises :class:`InputError` when the setting leads nowhere."""
+    text = (os.environ if environ is None else environ).get(INTERPRETER_VARIABLE, "").strip()
+    if not text:
+        return (sys.executable,)
+    words = shlex.split(text)
+    found = shutil.which(words[0])
+    if found is None:
+        raise InputError(
+            INTERPRETER_VARIABLE, f"{words[0]!r} is no program; give a Python that has TensorRT"
+        )
+    return (found, *words[1:])
+
+
+@cache
+def examine_interpreter(python: tuple[str, ...]) -> Interpreter:
+    """Look into an interpreter, in a process of its own; asked once per process of ours."""
+    try:
+        done = subprocess.run(
+            [*python, str(_PROBE)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _unknown_interpreter(python, f"{python[0]} could not be asked: {error}")
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        return _unknown_interpreter(
+            python, f"{python[0]} ended with status {done.returncode} when asked"
+        )
+    return _interpreter(python, json.loads(lines[-1]))
+
+
+def interpreter_environment(interpreter: Interpreter) -> tuple[tuple[str, str], ...]:
+    """What another interpreter needs in its environment to find benchlib, and nothing else of ours.
+
+    Where benchlib lies among other installed packages, those must not be seen: they are built
+    for this Python. A folder that holds a link to benchlib alone is put on the path instead.
+    """
+    if interpreter.own:
+        return ()
+    root = _PACKAGE.parent
+    if root.name in _SITE_FOLDERS:
+        root = Path(platformdirs.user_cache_dir("benchlib")) / "standin"
+        root.mkdir(parents=True, exist_ok=True)
+        link = root / _PACKAGE.name
+        if not link.exists() or link.resolve() != _PACKAGE.resolve():
+            link.unlink(missing_ok=True)
+            link.symlink_to(_PACKAGE, target_is_directory=True)
+    return (("PYTHONPATH", str(root)),)
+
+
+def _unknown_interpreter(python: tuple[str, ...], reason: str) -> Interpreter:
+    return Interpreter(python, cuda_reason=reason, tensorrt_reason=reason)
+
+
+def _interpreter(python: tuple[str, ...], found: Mapping[str, Any]) -> Interpreter:
+    return Interpreter(
+        command=python,
+        python=found["python"],
+        cuda_version=found["cuda"]["version"],
+        devices=tuple(Device(**device) for device in found["cuda"]["devices"]),
+        cuda_reason=found["cuda"]["reason"],
+        tensorrt=found["tensorrt"]["version"],
+        tensorrt_reason=found["tensorrt"]["reason"],
+        tensorrt_rtx=found["tensorrt_rtx"],
+        cuda_bindings=found["cuda_bindings"],
+        numpy=found["numpy"],
+    )
+
+
+# Which program measures on this machine: NVIDIA's trtexec, or one of the stand-ins.
+
+
+AUTO = "auto"
+TRTEXEC_VARIABLE = "TRTEXEC"
+
+# Where NVIDIA's packages, containers and archives put it; it is often not on PATH there.
+_USUAL_FOLDERS = (
+    "/usr/src/tensorrt/bin",
+    "/opt/tensorrt/bin",
+    "/usr/local/tensorrt/bin",
+    "/usr/local/TensorRT/bin",
+    "/workspace/tensorrt/bin",
+)
+_HOME_VARIABLES = ("TENSORRT_HOME", "TENSORRT_ROOT", "TRT_ROOT", "CONDA_PREFIX")
+
+_GPU = "cuda:0"
+_BANNER_LIMIT_S = 60
+
+_MODULES = {
+    Engine.TENSORRT_PYTHON: "benchlib.trtexec.standin.tensorrt_python",
+    Engine.ONNXRUNTIME_CPU: "benchlib.trtexec.standin.onnxruntime_cpu",
+    Engine.FAKE: "benchlib.trtexec.standin.fake",
+}
+
+_ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+
+
+class MissingProgramError(InputError):
+    """A program that is not here or cannot work here; a setting that is wrong is another error."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("engine", problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The program that ``auto`` takes, and why it and no better one, in one sentence."""
+
+    program: Program
+    reason: str
+
+
+def find(engine: str = AUTO) -> Program:
+    """The program for ``engine``, a word of :class:`Engine` or ``auto``, ready to be started.
+
+    Raises :class:`MissingProgramError`, with what to do, when it cannot work on this machine, and
+    :class:`InputError` for an unknown word or a setting that leads nowhere.
+    """
+    if engine == AUTO:
+        return choose().program
+    wanted = Engine.read("engine", engine)
+    if wanted is Engine.TRTEXEC:
+        return _found_trtexec()
+    if wanted is Engine.TENSORRT_PYTHON:
+        return _found_wheel()
+    if wanted is Engine.ONNXRUNTIME_CPU:
+        return _found_onnxruntime()
+    started = (sys.executable, "-m", _MODULES[wanted])
+    return Program(wanted, started, _banner_version(started), _GPU, sys.executable)
+
+
+def choose() -> Choice:
+    """The best program of this machine: trtexec, else the TensorRT wheel, else the CPU.
+
+    Raises :class:`MissingProgramError` when not even ONNX Runtime is there.
+    """
+    against = []
+    for find_one, reason in (
+        (_found_trtexec, "trtexec and a GPU are here"),
+        (_found_wheel, "the TensorRT wheel and a GPU are here"),
+    ):
+        try:
+            return Choice(find_one(), ", ".join([*against, reason]))
+        except MissingProgramError as error:
+            against.append(error.problem.partition(";")[0])
+    program = _found_onnxruntime()
+    return Choice(program, f"nothing better works here: {', '.join(dict.fromkeys(against))}")
+
+
+def planned(engine: str = AUTO, tensorrt: str | None = None) -> Program:
+    """A program to print commands for; nothing but its name and version need exist.
+
+    With ``tensorrt``, a version such as ``10.0``, for that release, by default trtexec's. Without
+    it for what this machine has; a GPU program that is missing is planned for in the newest
+    known release.
+    """
+    if tensorrt is None:
+        try:
+            return find(engine)
+        except MissingProgramError:
+            wanted = Engine.read("engine", engine)
+            if wanted is Engine.ONNXRUNTIME_CPU:
+                raise
+            release = flags.newest()
+    else:
+        wanted = Engine.TRTEXEC if engine == AUTO else Engine.read("engine", engine)
+        if wanted is Engine.ONNXRUNTIME_CPU:
+            raise InputError("tensorrt", f"has no meaning for {wanted}; drop one of the two")
+        release = flags.parse_version(tensorrt)
+    flags.table(release)
+    module = _MODULES.get(wanted)
+    started = ("trtexec",) if module is None else ("python", "-m", module)
+    return Program(wanted, started, str(release), _GPU)
+
+
+def trtexec_path(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where trtexec is: as ``TRTEXEC`` says, on PATH, or in one of the usual places.
+
+    Raises :class:`InputError` when ``TRTEXEC`` names nothing that can be started; another one is
+    not taken behind its back.
+    """
+    environ = os.environ if environ is None else environ
+    said = environ.get(TRTEXEC_VARIABLE, "").strip()
+    if said:
+        found = shutil.which(said, path=environ.get("PATH"))
+        if found is None:
+            raise InputError(
+                TRTEXEC_VARIABLE, f"{said!r} is no program; give trtexec's path or unset it"
+            )
+        return Path(found)
+    homes = [environ[name] for name in _HOME_VARIABLES if environ.get(name)]
+    folders = [environ.get("PATH", ""), *(f"{home}/bin" for home in homes), *_USUAL_FOLDERS]
+    found = shutil.which("trtexec", path=os.pathsep.join(folders))
+    return None if found is None else Path(found)
+
+
+def trtexec_version(path: Path) -> str:
+    """The version in trtexec's banner; raises :class:`InputError` when it prints none."""
+    return _banner_version((str(path),))
+
+
+def onnxruntime_version() -> str | None:
+    """The version of the installed ONNX Runtime, None without one."""
+    for package in _ORT_PACKAGES:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _found_trtexec() -> Program:
+    path = trtexec_path()
+    if path is None:
+        raise MissingProgramError(
+            f"trtexec was not found; put it on PATH or give its path in {TRTEXEC_VARIABLE}"
+        )
+    _needs_gpu(examine_interpreter(interpreter_command()))
+    return Program(Engine.TRTEXEC, (str(path),), trtexec_version(path), _GPU, str(path))
+
+
+def _found_wheel() -> Program:
+    python = examine_interpreter(interpreter_command())
+    _needs_gpu(python)
+    if python.wanting:
+        what = python.tensorrt_reason or f"no wheel called {' and '.join(python.wanting)}"
+        remedy = f"python -m pip install {' '.join(python.wanting)}"
+        raise MissingProgramError(
+            f"{what}; {remedy}, or name a Python that has it in {INTERPRETER_VARIABLE}"
+        )
+    return Program(
+        engine=Engine.TENSORRT_PYTHON,
+        command=(*python.command, "-m", _MODULES[Engine.TENSORRT_PYTHON]),
+        version=str(flags.parse_version(python.tensorrt or "")),
+        device=_GPU,
+        path=python.command[0],
+        env=interpreter_environment(python),
+    )
+
+
+def _found_onnxruntime() -> Program:
+    installed = onnxruntime_version()
+    if installed is None:
+        raise MissingProgramError("there is no ONNX Runtime; python -m pip install onnxruntime")
+    started = (sys.executable, "-m", _MODULES[Engine.ONNXRUNTIME_CPU])
+    return Program(Engine.ONNXRUNTIME_CPU, started, installed, CPU, sys.executable)
+
+
+def _needs_gpu(python: Interpreter) -> None:
+    if not python.devices:
+        reason = python.cuda_reason or "the CUDA driver shows no GPU"
+        raise MissingProgramError(f"{reason}; engine={Engine.ONNXRUNTIME_CPU} needs none")
+
+
+def _banner_version(started: tuple[str, ...]) -> str:
+    """Ask a program for its help: no version needs a GPU for that, and all print the banner."""
+    try:
+        done = subprocess.run(
+            [*started, "--help"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_BANNER_LIMIT_S,
+            check=False,
+            env={**os.environ, "CUDA_MODULE_LOADING": "LAZY"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingProgramError(f"{started[0]} cannot be started: {error}") from error
+    release = exit_check.read_log(done.stdout).version
+    if release is None:
+        raise MissingProgramError(f"{started[0]} --help printed no banner; is it trtexec?")
+    return str(release)

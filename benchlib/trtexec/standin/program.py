@@ -1,0 +1,369 @@
+"""What both stand-ins do around their work: log lines, options, and the one place failures end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchlib.trtexec.exports import number
+from benchlib.trtexec.flags import BadFlagError, FlagTable, Options, UnknownFlagError, Version
+
+# The lines a stand-in writes: stamped messages and the ``&&&&`` banners.
+#
+# Information goes to standard output, warnings and errors to standard error, as with trtexec.
+
+
+TENSORRT_MAJORS = range(8, 100)
+
+
+class StandinError(Exception):
+    """The asked-for work cannot be done; the message is one line for the log."""
+
+
+class Sink(Protocol):
+    """Where lines go: a text stream."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+def banner_code(version: Version) -> str:
+    """Code a version as the banner does: TensorRT 8.6.0 is 8600, ONNX Runtime 1.32.0 is 13200.
+
+    Programs that number from 1 take the coding TensorRT has had since 10.0. The old one has no
+    room for a minor version of two digits.
+    """
+    if version.major in TENSORRT_MAJORS:
+        return str(version.banner())
+    return str(version.major * 10_000 + version.minor * 100 + version.patch)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Writes trtexec's log dialect.
+
+    ``out`` takes banners, information and (with ``verbose``) details; ``err`` takes warnings and
+    errors. Each line is flushed, so that a process that dies leaves all it said.
+    """
+
+    out: Sink = field(default_factory=lambda: sys.stdout)
+    err: Sink = field(default_factory=lambda: sys.stderr)
+    verbose: bool = False
+
+    def banner(self, state: str, tool: str, code: str, command: str) -> None:
+        """Write ``&&&& STATE TOOL [TensorRT vCODE] # COMMAND``."""
+        self._write(self.out, f"&&&& {state} {tool} [TensorRT v{code}] # {command}")
+
+    def info(self, message: str = "") -> None:
+        self._stamped(self.out, "I", message)
+
+    def detail(self, message: str) -> None:
+        """Write a line that is shown only with ``--verbose``."""
+        if self.verbose:
+            self._stamped(self.out, "V", message)
+
+    def warning(self, message: str) -> None:
+        self._stamped(self.err, "W", message)
+
+    def error(self, message: str) -> None:
+        self._stamped(self.err, "E", message)
+
+    def plain(self, text: str) -> None:
+        """Write ``text`` to standard output without a stamp."""
+        self._write(self.out, text)
+
+    def bare_error(self, text: str) -> None:
+        """Write ``text`` to standard error without a stamp, as CUDA failures are."""
+        self._write(self.err, text)
+
+    def _stamped(self, stream: Sink, severity: str, message: str) -> None:
+        stamp = time.strftime("%m/%d/%Y-%H:%M:%S")
+        self._write(stream, f"[{stamp}] [{severity}] {message}")
+
+    @staticmethod
+    def _write(stream: Sink, line: str) -> None:
+        stream.write(line + "\n")
+        stream.flush()
+
+
+# The options both stand-ins share, as typed values.
+
+
+COMMON_FLAGS = frozenset(
+    {
+        "--onnx",
+        "--shapes",
+        "--minShapes",
+        "--optShapes",
+        "--maxShapes",
+        "--iterations",
+        "--duration",
+        "--warmUp",
+        "--idleTime",
+        "--avgRuns",
+        "--percentile",
+        "--infStreams",
+        "--streams",
+        "--loadInputs",
+        "--exportTimes",
+        "--exportOutput",
+        "--exportLayerInfo",
+        "--exportProfile",
+        "--dumpOutput",
+        "--dumpProfile",
+        "--dumpLayerInfo",
+        "--dumpRawBindingsToFile",
+        "--skipInference",
+        "--verbose",
+        "--help",
+        "-h",
+    }
+)
+"""What every stand-in does as trtexec does."""
+
+SWITCHED_OPPOSITES = {
+    "--useCudaGraph": "--noCudaGraph",
+    "--useSpinWait": "--noSpinWait",
+    "--noDataTransfers": "--includeDataTransfers",
+}
+"""Measuring switches and the opposites that exist from 11.0, where the switches are the default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How the queries are timed and reported; all defaults are trtexec's.
+
+    At least ``iterations`` queries and ``duration_s`` seconds are measured after ``warm_up_ms``.
+    ``idle_ms`` is slept after each query. ``average_runs`` and ``percentiles`` shape the log only.
+    """
+
+    iterations: int = 10
+    duration_s: float = 3.0
+    warm_up_ms: float = 200.0
+    idle_ms: float = 0.0
+    average_runs: int = 10
+    percentiles: tuple[float, ...] = (90.0, 95.0, 99.0)
+    cuda_graph: bool = False
+    spin_wait: bool = False
+    transfers: bool = True
+    overlap: bool = True
+    streams: int = 1
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> Measuring:
+        """Take the values from parsed flags; raise :class:`StandinError` for unusable ones."""
+        graph, spin, resident = (_switched(options, name) for name in SWITCHED_OPPOSITES)
+        measuring = cls(
+            iterations=options["--iterations"],
+            duration_s=float(options["--duration"]),
+            warm_up_ms=float(options["--warmUp"]),
+            idle_ms=float(options["--idleTime"]),
+            average_runs=options["--avgRuns"],
+            percentiles=tuple(map(float, options["--percentile"])),
+            cuda_graph=graph,
+            spin_wait=spin,
+            transfers=not resident,
+            overlap=not options["--exposeDMA"],
+            streams=max(options["--infStreams"], options["--streams"]),
+        )
+        measuring.check()
+        return measuring
+
+    def check(self) -> None:
+        """Refuse values that would leave nothing to report, or never end."""
+        if self.duration_s < 0:
+            raise StandinError("--duration must not be negative: the run would never end")
+        if self.iterations < 0 or (self.iterations == 0 and self.duration_s == 0):
+            raise StandinError("--iterations and --duration leave nothing to measure")
+        if self.warm_up_ms < 0 or self.idle_ms < 0:
+            raise StandinError("--warmUp and --idleTime must not be negative")
+        if self.streams != 1:
+            raise StandinError("--infStreams must be 1: this program measures one stream")
+        if self.average_runs < 1:
+            raise StandinError("--avgRuns must be at least 1")
+        if any(not 0 <= percentage <= 100 for percentage in self.percentiles):
+            raise StandinError("--percentile must lie in 0 to 100")
+
+
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """The files to leave; None where a flag was not given or has an empty value."""
+
+    times: Path | None = None
+    output: Path | None = None
+    profile: Path | None = None
+    layers: Path | None = None
+    raw_bindings: bool = False
+    dump_output: bool = False
+    dump_profile: bool = False
+    dump_layers: bool = False
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> Exports:
+        """Take the paths from parsed flags."""
+        return cls(
+            times=path_of(options, "--exportTimes"),
+            output=path_of(options, "--exportOutput"),
+            profile=path_of(options, "--exportProfile"),
+            layers=path_of(options, "--exportLayerInfo"),
+            raw_bindings=options["--dumpRawBindingsToFile"],
+            dump_output=options["--dumpOutput"],
+            dump_profile=options["--dumpProfile"],
+            dump_layers=options["--dumpLayerInfo"],
+        )
+
+    @property
+    def profiling(self) -> bool:
+        return self.profile is not None or self.dump_profile
+
+
+def path_of(options: Mapping[str, Any], flag: str) -> Path | None:
+    """The path given with ``flag``, or None."""
+    text = options.get(flag)
+    return Path(text) if text else None
+
+
+def input_files(options: Mapping[str, Any], names: frozenset[str]) -> dict[str, Path]:
+    """Files of ``--loadInputs`` by tensor; raise :class:`StandinError` for any not in ``names``."""
+    files = {name: Path(path) for name, path in (options.get("--loadInputs") or {}).items()}
+    for name in files.keys() - names:
+        known = ", ".join(sorted(names))
+        raise StandinError(f"Cannot find input tensor {name} of --loadInputs; there is {known}")
+    return files
+
+
+def echo(log: Log, options: Options, served: Set[str]) -> None:
+    """Write what was understood: the given flags, then the defaults of the other served ones."""
+    given = dict.fromkeys(options.given)
+    log.info("=== Options given ===")
+    for name in given:
+        log.info(f"{name.lstrip('-')}: {shown(options[name])}")
+    log.info("=== Options by default ===")
+    for name, value in options.items():
+        if name in served and name not in given and value not in (None, False, ()):
+            log.info(f"{name.lstrip('-')}: {shown(value)}")
+    log.info()
+
+
+def shown(value: object) -> str:
+    """A parsed value as it stood on the command line, or nearly so."""
+    if value is True:
+        return "Enabled"
+    if isinstance(value, Mapping):
+        return ",".join(
+            f"{key}:{dims_text(item) if isinstance(item, tuple) else item}"
+            for key, item in value.items()
+        )
+    if isinstance(value, tuple):
+        return ",".join(map(shown, value))
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def dims_text(dims: Sequence[int]) -> str:
+    """Dimensions as ``1x3x480x640``."""
+    return "x".join(map(str, dims)) or "scalar"
+
+
+def _switched(options: Mapping[str, Any], name: str) -> bool:
+    """Whether a measuring switch is on; where the opposite exists, on is the default."""
+    opposite = SWITCHED_OPPOSITES[name]
+    return not options[opposite] if opposite in options else options[name]
+
+
+# What happens around the work of a stand-in: banners, flags, the one place failures end.
+
+
+PASSED, FAILED = 0, 1
+"""Exit statuses, trtexec's."""
+
+
+class CudaError(StandinError):
+    """A call to CUDA failed; the log shows it without a stamp, as trtexec does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One stand-in: its name in banners, the version it speaks for, its flags and its work.
+
+    ``impossible`` maps flags that trtexec knows and this program cannot serve to the reason;
+    giving one is an error. ``meanings`` maps flags that are accepted and mean something else
+    here to what they mean; giving one is noted in the log. ``work`` raises
+    :class:`StandinError` when it fails.
+    """
+
+    tool: str
+    version: Version
+    table: FlagTable
+    work: Callable[[Log, Options], None]
+    about: str
+    impossible: Mapping[str, str]
+    meanings: Mapping[str, str]
+
+    def run(self, argv: Sequence[str], log: Log) -> int:
+        """Do what ``argv`` (without the program) says and return the exit status."""
+        command = shlex.join([self.tool, *argv])
+        code = banner_code(self.version)
+        log.banner("RUNNING", self.tool, code, command)
+        try:
+            if self._obey(argv, log):
+                log.banner("PASSED", self.tool, code, command)
+            return PASSED
+        except UnknownFlagError as error:
+            log.error(f"Unknown option: {error.flag} {error.value}")
+            self._help(log)
+        except BadFlagError as error:
+            log.error(error.problem)
+            self._help(log)
+        except CudaError as error:
+            log.bare_error(f"Cuda failure: {error}")
+        except StandinError as error:
+            log.error(str(error))
+        log.banner("FAILED", self.tool, code, command)
+        return FAILED
+
+    def _obey(self, argv: Sequence[str], log: Log) -> bool:
+        """Do the work; return whether the banner should say so (help alone passes silently)."""
+        options = self.table.parse(argv)
+        if options.get("--help") or options.get("-h") or not argv:
+            self._help(log)
+            return not argv
+        for name in dict.fromkeys(options.given):
+            if name in self.impossible:
+                raise StandinError(
+                    f"{name} is not supported by {self.tool}: {self.impossible[name]}"
+                )
+        log = replace(log, verbose=bool(options.get("--verbose")))
+        echo(log, options, self.table.flags.keys() - self.impossible.keys() - self.meanings.keys())
+        for name in dict.fromkeys(options.given):
+            if name in self.meanings:
+                log.info(f"{name}: {self.meanings[name]}")
+        self.work(log, options)
+        return True
+
+    def _help(self, log: Log) -> None:
+        log.plain(self.about)
+        log.plain("")
+        for name, flag in sorted(self.table.flags.items()):
+            if name in self.impossible:
+                continue
+            value = f"=<{flag.type}>" if flag.takes_value else ""
+            default = "" if flag.default in (None, False) else f"  (default {flag.default})"
+            log.plain(f"  {name}{value}{default}")
+
+
+def impossible(
+    table: FlagTable, served: Set[str], reasons: Mapping[str, str], otherwise: str
+) -> dict[str, str]:
+    """All flags of ``table`` that are not served, with why: ``reasons`` or ``otherwise``."""
+    return {name: reasons.get(name, otherwise) for name in table.flags if name not in served}
+
+
+def arguments() -> list[str]:
+    """The command line of this process, without the program."""
+    return sys.argv[1:]

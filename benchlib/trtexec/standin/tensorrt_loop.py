@@ -1,0 +1,472 @@
+"""Running an engine: CUDA's calls, bound tensors, and trtexec's measuring loop."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from cuda.bindings import runtime
+
+from benchlib.trtexec.standin import tensor_io
+from benchlib.trtexec.standin.program import CudaError, Log, Measuring, StandinError, dims_text
+from benchlib.trtexec.standin.tensorrt_build import NUMPY_TYPES, Library, dims
+from benchlib.trtexec.standin.trace import LoopBound, Trace
+
+# The few calls to CUDA that measuring needs, over ``cuda.bindings``, with errors as exceptions.
+
+
+SUCCESS = runtime.cudaError_t.cudaSuccess
+
+
+def checked(result: tuple[Any, ...]) -> Any:
+    """The value of a call, or None for a call without one; raises :class:`CudaError`."""
+    error, *values = result
+    if error != SUCCESS:
+        raise CudaError(explain(error))
+    return values[0] if values else None
+
+
+def explain(error: Any) -> str:
+    """CUDA's own sentence for an error code."""
+    status, text = runtime.cudaGetErrorString(error)
+    return text.decode() if status == SUCCESS else str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU: its index as CUDA counts, its name and its compute capability."""
+
+    index: int
+    name: str
+    capability: str
+
+
+def choose_device(index: int) -> Device:
+    """Make GPU ``index`` the current one.
+
+    Raises :class:`CudaError` when there is no driver or no GPU, :class:`StandinError` when there
+    is none of that number. Nothing of TensorRT may be created before: its 8.6 dies without a GPU.
+    """
+    count = checked(runtime.cudaGetDeviceCount())
+    if index not in range(count):
+        raise StandinError(f"Cannot find device ID {index}!")
+    checked(runtime.cudaSetDevice(index))
+    properties = checked(runtime.cudaGetDeviceProperties(index))
+    name = properties.name.split(b"\0")[0].decode()
+    return Device(index, name, f"{properties.major}.{properties.minor}")
+
+
+class Tensor:
+    """A network's tensor: page-locked memory on the host and as much on the device."""
+
+    __slots__ = ("_address", "device", "host", "is_input", "name")
+
+    def __init__(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, is_input: bool
+    ) -> None:
+        count = int(np.prod(shape, dtype=np.int64))
+        size = max(count * np.dtype(dtype).itemsize, 1)
+        pinned = int(checked(runtime.cudaHostAlloc(size, 0)))
+        memory = (ctypes.c_byte * size).from_address(pinned)
+        self._address = pinned
+        self.name = name
+        self.is_input = is_input
+        self.host: npt.NDArray[Any] = np.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
+        self.device = int(checked(runtime.cudaMalloc(size)))
+
+    def upload(self) -> None:
+        """Copy host to device and wait for it."""
+        kind = runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        checked(runtime.cudaMemcpy(self.device, self._address, self.host.nbytes, kind))
+
+    def download(self) -> None:
+        """Copy device to host and wait for it."""
+        kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        checked(runtime.cudaMemcpy(self._address, self.device, self.host.nbytes, kind))
+
+    def copy_on(self, stream: Any) -> None:
+        """Copy in the tensor's direction on ``stream`` without waiting."""
+        target, source = self._address, self.device
+        kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        if self.is_input:
+            target, source = source, target
+            kind = runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        checked(runtime.cudaMemcpyAsync(target, source, self.host.nbytes, kind, stream))
+
+
+def new_stream() -> Any:
+    """A new ordinary stream."""
+    return checked(runtime.cudaStreamCreate())
+
+
+def new_event(*, spin: bool) -> Any:
+    """A new event that takes time stamps; who waits for it spins, or sleeps."""
+    flags = runtime.cudaEventDefault if spin else runtime.cudaEventBlockingSync
+    return checked(runtime.cudaEventCreateWithFlags(flags))
+
+
+def record_event(marker: Any, on: Any) -> None:
+    """Put an event into a stream."""
+    checked(runtime.cudaEventRecord(marker, on))
+
+
+def wait_for_event(waiting: Any, marker: Any) -> None:
+    """Let stream ``waiting`` go on only after ``marker``."""
+    checked(runtime.cudaStreamWaitEvent(waiting, marker, 0))
+
+
+def synchronize(on: Any) -> None:
+    """Wait for all work of a stream."""
+    checked(runtime.cudaStreamSynchronize(on))
+
+
+# An execution context with its tensors bound: what is needed to run an engine once.
+
+
+DYNAMIC = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A context whose inputs are on the device and whose outputs have room there.
+
+    ``engine`` is held because it must outlive the context.
+    """
+
+    engine: Any
+    context: Any
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return tuple(tensor for tensor in self.tensors if tensor.is_input)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        return tuple(tensor for tensor in self.tensors if not tensor.is_input)
+
+
+def bind(
+    library: Library,
+    engine: Any,
+    given: tensor_io.Shapes,
+    files: Mapping[str, Path],
+    log: Log,
+) -> Bound:
+    """Make a context for the ``given`` input shapes and fill its inputs from ``files`` or anew.
+
+    Raises :class:`StandinError` when memory does not suffice, a shape or file does not fit, or a
+    tensor is of a kind that cannot be bound here.
+    """
+    context = engine.create_execution_context()
+    if context is None:
+        raise StandinError("Inference set up failed: no execution context; its reason is above")
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    modes = {name: engine.get_tensor_mode(name) for name in names}
+    going_in = [name for name in names if modes[name] == library.trt.TensorIOMode.INPUT]
+    tensor_io.known_shapes(given, frozenset(going_in))
+    for name in going_in:
+        declared = dims(engine.get_tensor_shape(name))
+        settled = tensor_io.settled_shapes(name, declared, given, log)
+        if DYNAMIC in declared and not context.set_input_shape(name, settled):
+            raise StandinError(f"Inference set up failed: {name} cannot be {dims_text(settled)}")
+    missing = context.infer_shapes()
+    if missing:
+        raise StandinError(f"Inference set up failed: shapes of {', '.join(missing)} are unknown")
+    tensors = tuple(_tensor(library, engine, context, name, name in going_in) for name in names)
+    for tensor in tensors:
+        if not context.set_tensor_address(tensor.name, tensor.device):
+            raise StandinError(f"Inference set up failed: {tensor.name} cannot be bound")
+        if tensor.is_input:
+            _fill(tensor, files)
+            tensor.upload()
+        side = "Input" if tensor.is_input else "Output"
+        log.info(f"{side} {tensor.name}: {dims_text(tensor.host.shape)} {tensor.host.dtype}")
+    return Bound(engine, context, tensors)
+
+
+def run_once(bound: Bound, stream: Any) -> None:
+    """Enqueue one query on ``stream`` and wait for it; raises :class:`StandinError`."""
+    if not bound.context.execute_async_v3(int(stream)):
+        raise StandinError("Error occurred during inference: the query was not enqueued")
+    synchronize(stream)
+
+
+def _tensor(library: Library, engine: Any, context: Any, name: str, is_input: bool) -> Tensor:
+    kind = engine.get_tensor_dtype(name).name
+    shape = dims(context.get_tensor_shape(name))
+    if kind not in NUMPY_TYPES:
+        raise StandinError(f"Tensor {name} is of type {kind}, which cannot be bound here")
+    if engine.is_shape_inference_io(name) or DYNAMIC in shape:
+        raise StandinError(f"Tensor {name} has or is a shape known only at run time")
+    if engine.get_tensor_format(name) != library.trt.TensorFormat.LINEAR:
+        raise StandinError(f"Tensor {name} is not linear; build with --inputIOFormats=TYPE:chw")
+    return Tensor(name, shape, NUMPY_TYPES[kind], is_input)
+
+
+def _fill(tensor: Tensor, files: Mapping[str, Path]) -> None:
+    shape, dtype = tensor.host.shape, tensor.host.dtype
+    path = files.get(tensor.name)
+    tensor.host[...] = (
+        tensor_io.filled_values(dtype, shape)
+        if path is None
+        else tensor_io.values_from_file(path, dtype, shape)
+    )
+
+
+# The measuring loop: two queries in flight, time stamps by CUDA events, trtexec's rule to end.
+#
+# While the GPU runs one query the host puts the next one behind it and only then waits for the
+# first, so the GPU never idles as long as enqueueing takes less time than computing. Start event,
+# launch and end event follow one another with nothing between.
+
+
+NANOSECONDS = 1e6
+"""Nanoseconds in a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The call that hands one query to the compute stream, ready to be made."""
+
+    call: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Zero of both clocks: a host time in nanoseconds, and an event recorded right after it."""
+
+    host_ns: int
+    event: Any
+
+    @classmethod
+    def start(cls, *, spin: bool) -> Clock:
+        """Start the clocks. The warm-up runs from here, so a slow graph capture eats of it."""
+        stream, event = new_stream(), new_event(spin=spin)
+        host_ns = time.perf_counter_ns()
+        record_event(event, stream)
+        return cls(host_ns, event)
+
+
+@dataclass(slots=True)
+class Stamps:
+    """What has been read so far: host times in nanoseconds, GPU times in milliseconds.
+
+    ``copies`` has four GPU stamps per query (input start and end, output start and end) when
+    data is transferred, and stays empty otherwise.
+    """
+
+    before_ns: list[int] = field(default_factory=list)
+    after_ns: list[int] = field(default_factory=list)
+    start_ms: list[float] = field(default_factory=list)
+    compute_ms: list[float] = field(default_factory=list)
+    copies: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def trace(self, zero_ns: int) -> Trace:
+        """All queries as arrays."""
+        before, after = (
+            (np.array(times, dtype=np.int64) - zero_ns) / NANOSECONDS
+            for times in (self.before_ns, self.after_ns)
+        )
+        start, compute = np.array(self.start_ms), np.array(self.compute_ms)
+        end = start + compute
+        if not self.copies:
+            return Trace.without_transfers(before, after, start, end, compute)
+        copies = np.array(self.copies).T
+        columns = (before, after, copies[0], copies[1], start, end, copies[2], copies[3], compute)
+        return Trace(*(column.astype(np.float32) for column in columns))
+
+
+class Slot:
+    """Room for one query in flight, whose data stays on the device."""
+
+    __slots__ = ("_after", "_before", "_compute", "_end", "_launch", "_start", "_zero", "busy")
+
+    def __init__(self, compute: Any, launch: Launch, clock: Clock, *, spin: bool) -> None:
+        self._compute = compute
+        self._launch = launch
+        self._zero = clock.event
+        self._start = new_event(spin=spin)
+        self._end = new_event(spin=spin)
+        self._before = self._after = 0
+        self.busy = False
+
+    def put(self) -> None:
+        """Enqueue a query between its two events; raises :class:`StandinError` on failure."""
+        record, clock = runtime.cudaEventRecord, time.perf_counter_ns
+        start, end, stream = self._start, self._end, self._compute
+        call, arguments = self._launch.call, self._launch.arguments
+        started = record(start, stream)
+        before = clock()
+        launched = call(*arguments)
+        after = clock()
+        ended = record(end, stream)
+        checked(started)
+        _check_launch(launched)
+        checked(ended)
+        self._before, self._after = before, after
+        self.busy = True
+
+    def collect(self, stamps: Stamps) -> float:
+        """Wait for the query, note its stamps, return its compute start in milliseconds."""
+        checked(runtime.cudaEventSynchronize(self._last()))
+        start = _elapsed(self._zero, self._start)
+        stamps.before_ns.append(self._before)
+        stamps.after_ns.append(self._after)
+        stamps.start_ms.append(start)
+        stamps.compute_ms.append(_elapsed(self._start, self._end))
+        self.busy = False
+        return start
+
+    def _last(self) -> Any:
+        return self._end
+
+
+class TransferSlot(Slot):
+    """Room for one query whose inputs are copied in and outputs copied out, on own streams."""
+
+    __slots__ = ("_copies", "_input", "_output", "_tensors")
+
+    def __init__(
+        self,
+        compute: Any,
+        launch: Launch,
+        clock: Clock,
+        *,
+        spin: bool,
+        streams: tuple[Any, Any],
+        tensors: tuple[Tensor, ...],
+    ) -> None:
+        super().__init__(compute, launch, clock, spin=spin)
+        self._input, self._output = streams
+        self._tensors = tensors
+        self._copies = tuple(new_event(spin=spin) for _ in range(4))
+
+    def put(self) -> None:
+        input_start, input_end, output_start, output_end = self._copies
+        self._copy(self._input, input_start, input_end, inputs=True)
+        wait_for_event(self._compute, input_end)
+        super().put()
+        wait_for_event(self._output, self._end)
+        self._copy(self._output, output_start, output_end, inputs=False)
+
+    def collect(self, stamps: Stamps) -> float:
+        start = super().collect(stamps)
+        first, second, third, fourth = (_elapsed(self._zero, event) for event in self._copies)
+        stamps.copies.append((first, second, third, fourth))
+        return start
+
+    def _copy(self, stream: Any, start: Any, end: Any, *, inputs: bool) -> None:
+        record_event(start, stream)
+        for tensor in self._tensors:
+            if tensor.is_input == inputs:
+                tensor.copy_on(stream)
+        record_event(end, stream)
+
+    def _last(self) -> Any:
+        return self._copies[-1]
+
+
+def measure(bound: Bound, measuring: Measuring, log: Log) -> Trace:
+    """Time queries as ``measuring`` says and return all of them, warm-up included."""
+    spin = measuring.spin_wait
+    clock = Clock.start(spin=spin)
+    streams = incoming, compute, outgoing = tuple(new_stream() for _ in range(3))
+    for stream in streams:
+        wait_for_event(stream, clock.event)
+    launch = direct(bound, compute)
+    if measuring.cuda_graph:
+        launch = captured(bound, compute, log) or launch
+    depth = 2 if measuring.overlap else 1
+    if measuring.transfers:
+        slots = tuple(
+            TransferSlot(
+                compute,
+                launch,
+                clock,
+                spin=spin,
+                streams=(incoming, outgoing),
+                tensors=bound.tensors,
+            )
+            for _ in range(depth)
+        )
+    else:
+        slots = tuple(Slot(compute, launch, clock, spin=spin) for _ in range(depth))
+    stamps = run(slots, measuring)
+    return stamps.trace(clock.host_ns)
+
+
+def run(slots: tuple[Slot, ...], measuring: Measuring) -> Stamps:
+    """Put and collect in turn until enough has been measured; leaves no query in flight."""
+    bound = LoopBound(
+        iterations=measuring.iterations,
+        duration_s=measuring.duration_s,
+        warm_up_ms=measuring.warm_up_ms,
+    )
+    stamps = Stamps()
+    current = 0
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        while bound.more():
+            slots[current].put()
+            current = (current + 1) % len(slots)
+            older = slots[current]
+            bound.passed(older.collect(stamps) if older.busy else None)
+            if measuring.idle_ms and not bound.warming_up:
+                time.sleep(measuring.idle_ms / 1000)
+        for offset in range(len(slots)):
+            older = slots[(current + offset) % len(slots)]
+            if older.busy:
+                older.collect(stamps)
+    finally:
+        if collecting:
+            gc.enable()
+    return stamps
+
+
+def direct(bound: Bound, stream: Any) -> Launch:
+    """Launching by the context's own enqueue."""
+    return Launch(bound.context.execute_async_v3, (int(stream),))
+
+
+def captured(bound: Bound, stream: Any, log: Log) -> Launch | None:
+    """Launching a CUDA graph of one enqueue; None, with a warning, when it cannot be captured.
+
+    The context is enqueued once beforehand, because lazy set-up must not fall into the capture.
+    """
+    enqueue = direct(bound, stream)
+    _check_launch(enqueue.call(*enqueue.arguments))
+    synchronize(stream)
+    mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    checked(runtime.cudaStreamBeginCapture(stream, mode))
+    enqueued = enqueue.call(*enqueue.arguments)
+    error, graph = runtime.cudaStreamEndCapture(stream)
+    if not enqueued or error != SUCCESS:
+        runtime.cudaGetLastError()
+        log.warning("CUDA graph capture on the stream has failed.")
+        log.warning("The engine is not permitted under CUDA graph capture mode: no graph is used.")
+        return None
+    executable = checked(runtime.cudaGraphInstantiate(graph, 0))
+    log.info("Successfully captured CUDA graph for stream 0")
+    return Launch(runtime.cudaGraphLaunch, (executable, stream))
+
+
+def _check_launch(result: Any) -> None:
+    """Take the result of either way of launching: a truth value, or CUDA's tuple."""
+    if isinstance(result, tuple):
+        checked(result)
+    elif not result:
+        raise StandinError("Error occurred during inference: the query was not enqueued")
+
+
+def _elapsed(first: Any, second: Any) -> float:
+    return float(checked(runtime.cudaEventElapsedTime(first, second)))

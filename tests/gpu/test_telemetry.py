@@ -1,0 +1,345 @@
+"""The recorder and its summary, against a scripted card."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchlib.errors import InputError
+from benchlib.gpu import nvml, telemetry
+from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
+
+SCRIPTED = "scripted_nvml"
+HERE = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Returns a function that scripts the card."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def script(**words: object) -> None:
+        sys.modules.pop(SCRIPTED, None)
+        monkeypatch.setenv("SCRIPTED_NVML", json.dumps(words))
+
+    return script
+
+
+def series(n: int, every_s: float = 0.05, **fields: object) -> list[TelemetrySample]:
+    """``n`` readings; a field given as a function gets the reading's index."""
+    return [
+        TelemetrySample(
+            time_s=100 + index * every_s,
+            **{name: value(index) if callable(value) else value for name, value in fields.items()},
+        )
+        for index in range(n)
+    ]
+
+
+def test_a_recorder_records_at_ten_hertz_or_more(card, tmp_path):
+    card(clocks=[345, 1500, 1980], bits=[1, 0, 4])
+    with telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED) as recorder:
+        time.sleep(0.6)
+    found = recorder.summary()
+    assert found.rate_hz >= 10
+    assert found.n_readings >= 7
+    assert found.sm_clock_mhz == Range(345, 1980, 1980)
+    assert found.memory_clock_mhz.median == 2619
+    assert found.power_w.median == 300
+    assert found.temperature_c.maximum == 55
+    assert found.memory_used_mb.minimum == 500
+    assert found.throttle == ("idle", "power_cap")
+    assert found.foreign == ()
+
+
+def test_the_first_reading_is_from_before_the_case(card, tmp_path):
+    card()
+    recorder = telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED)
+    recorder.start()
+    before = recorder.readings()
+    assert before[0].foreign == ()
+    recorder.stop()
+    recorder.stop()
+    after = recorder.readings()
+    assert len(after) > len(before)
+    # Asked to stop, and not killed: it looked at the processes once more
+    assert after[-1].foreign == ()
+
+
+@pytest.mark.parametrize(
+    ("script", "module"),
+    [({"absent": True}, SCRIPTED), ({}, "no_such_module_of_nvml")],
+)
+def test_without_a_gpu_everything_is_none(card, tmp_path, script, module):
+    card(**script)
+    with telemetry.Recorder(tmp_path / "series.jsonl", module=module) as recorder:
+        pass
+    assert recorder.summary() == TelemetrySummary()
+    values = recorder.summary().as_json()
+    assert values.pop("n_readings") == 0
+    assert set(values.values()) == {None}
+
+
+def test_what_the_card_does_not_tell_is_none_and_not_zero(card, tmp_path):
+    card(
+        mute=[
+            "nvmlDeviceGetPowerUsage",
+            "nvmlDeviceGetTotalEnergyConsumption",
+            "nvmlDeviceGetComputeRunningProcesses",
+        ]
+    )
+    with telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED) as recorder:
+        time.sleep(0.1)
+    found = recorder.summary()
+    assert (found.power_w, found.energy_j, found.idle_power_w, found.foreign) == (None,) * 4
+    assert found.sm_clock_mhz.median == 1500
+
+
+def test_the_recorder_ends_with_its_parent(card, tmp_path):
+    card()
+    path = tmp_path / "series.jsonl"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from benchlib.gpu.telemetry import Recorder\n"
+        f"Recorder(Path({str(path)!r}), module={SCRIPTED!r}).start()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    status = subprocess.run([sys.executable, "-c", code]).returncode
+    assert status == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    size = -1
+    while size != path.stat().st_size and time.monotonic() < deadline:
+        size = path.stat().st_size
+        time.sleep(0.3)
+    assert size == path.stat().st_size > 0
+
+
+def test_foreign_processes_are_those_outside_our_tree(card, tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    try:
+        card(pids=[[os.getpid(), child.pid, os.getppid()]])
+        with telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED) as recorder:
+            pass
+    finally:
+        child.kill()
+        child.wait()
+    assert recorder.summary().foreign == (os.getppid(),)
+
+
+def test_numbers_of_another_namespace_count_only_if_they_came_first():
+    nowhere, later = 2**22 + 1, 2**22 + 2
+    foreigners = telemetry.Foreigners(os.getpid())
+    assert foreigners.among((nowhere,)) == (nowhere,)
+    assert foreigners.among((nowhere, later)) == (nowhere,)
+
+
+def test_only_the_timed_part_is_summarised():
+    # A second of loading at the idle clock, three of timing, one of tidying up
+    clock = [345] * 20 + [1980] * 60 + [345] * 20
+    bits = [1] * 20 + [4] * 60 + [1] * 20
+    taken = series(
+        100,
+        sm_clock_mhz=lambda i: clock[i],
+        event_bits=lambda i: bits[i],
+        power_w=lambda i: i * 1.0,
+    )
+    whole = telemetry.summarise(taken)
+    assert whole.sm_clock_mhz == Range(345, 1980, 1980)
+    timed = telemetry.summarise(taken, span_s=2.9)
+    assert timed.sm_clock_mhz == Range(1980, 1980, 1980)
+    assert timed.throttle == ("power_cap",)
+    assert 57 <= timed.n_readings <= 60
+    assert timed.idle_power_w == pytest.approx(49.5)
+    never_busy = telemetry.summarise(series(5, event_bits=1, sm_clock_mhz=345), span_s=1)
+    assert (never_busy.n_readings, never_busy.sm_clock_mhz, never_busy.throttle) == (0, None, None)
+
+
+def test_energy_needs_a_hundred_steps_of_the_counter():
+    def counted(n: int, step_every: int, millijoules: int) -> TelemetrySummary:
+        return telemetry.summarise(
+            series(
+                n,
+                power_w=300.0,
+                energy_mj=lambda i: 10**9 + i // step_every * step_every * millijoules,
+            )
+        )
+
+    # 300 W for 0.05 s are 15 J per reading
+    enough = counted(201, 1, 15_000)
+    assert enough.energy_ticks == 200
+    assert enough.energy_j == pytest.approx(3000)
+    assert enough.energy_window_s == pytest.approx(10)
+    assert enough.energy_disagreement == pytest.approx(0, abs=1e-6)
+    assert enough.energy_mj_per_image(1000) == pytest.approx(300)
+    coarse = counted(201, 4, 15_000)
+    assert coarse.energy_ticks == 50
+    assert coarse.energy_j is None
+    assert coarse.energy_mj_per_image(1000) is None
+    # A counter that says 20 % more than the power does is not believed, and the row shows why
+    doubtful = counted(201, 1, 18_000)
+    assert doubtful.energy_j is None
+    assert doubtful.energy_disagreement == pytest.approx(0.2)
+
+
+def test_bits_in_words():
+    assert telemetry.throttle_words(0) == ()
+    assert telemetry.throttle_words(0x1 | 0x40 | 0x400) == ("idle", "hardware_thermal", "bit_0x400")
+
+
+def test_a_series_survives_its_file_and_a_torn_end():
+    taken = [
+        TelemetrySample(1.0, sm_clock_mhz=1980, foreign=(7,)),
+        TelemetrySample(1.1, power_w=300.5),
+    ]
+    lines = [telemetry.dump_samples(one) for one in taken]
+    assert list(telemetry.load_samples(lines)) == taken
+    assert list(telemetry.load_samples([lines[0], lines[1][:9]])) == taken[:1]
+
+
+@pytest.mark.parametrize("damage", ["7", "[1]", '{"time_s": 1, "speed": 2}', '{"foreign": 3}', "{"])
+def test_a_series_damaged_in_its_middle_says_what_it_loses(damage, caplog):
+    lines = [telemetry.dump_samples(TelemetrySample(1.0 + i)) for i in range(3)]
+    assert telemetry.load_samples([lines[0], damage, *lines[1:]]) == (TelemetrySample(1.0),)
+    assert "line 2 is no reading; the 2 after it are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("visible", "handle"),
+    [(None, "card"), ("0", "card"), ("GPU-77,0", "GPU-77"), ("5", None), ("", None), ("-1", None)],
+)
+def test_the_card_is_the_one_that_cuda_sees_first(card, visible, handle):
+    card()
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    with nvml.opened(SCRIPTED, environ) as device:
+        assert (device.handle if device else None) == handle
+
+
+FIRST, SECOND = (
+    "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6",
+    "GPU-89aaf937-d72c-4106-c12f-20bd9fae0001",
+)
+SLICES = ["MIG-4c5a27e8-e508-5556-b2ea-7e549465741e", "MIG-4c77aaaa-e508-5556-b2ea-000000000001"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "handle"),
+    [
+        (FIRST, FIRST),
+        ("GPU-8932f937", FIRST),
+        ("GPU-893", FIRST),
+        (" GPU-8932F937 ,1", FIRST),
+        ("GPU-89a", SECOND),
+        ("GPU-89", None),  # both begin so
+        ("GPU-", None),
+        ("GPU-7", None),
+        (f"{FIRST}0", None),
+        ("MIG-4c5a", None),  # no card is in MIG mode
+        ("1", SECOND),
+        ("2", None),
+    ],
+)
+def test_a_card_may_be_named_by_what_begins_its_uuid_alone(card, visible, handle):
+    card(cards=[FIRST, SECOND])
+    with nvml.opened(SCRIPTED, {"CUDA_VISIBLE_DEVICES": visible}) as device:
+        assert (device.handle if device else None) == handle
+
+
+@pytest.mark.parametrize(
+    ("visible", "handle", "name"),
+    [
+        (SLICES[0], SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("MIG-4c77", SLICES[1], "Scripted Card (MIG 1g.10gb)"),
+        ("MIG-4c", None, None),
+        ("MIG-5", None, None),
+        # CUDA takes the first slice of a card in MIG mode.
+        (None, SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("0", SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("GPU-8932", SLICES[0], "Scripted Card (MIG 1g.10gb)"),
+        ("1", SECOND, "Scripted Card"),
+    ],
+)
+def test_a_slice_is_found_and_says_that_it_is_one(card, visible, handle, name):
+    card(cards=[FIRST, SECOND], slices={FIRST: SLICES})
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    with nvml.opened(SCRIPTED, environ) as device:
+        assert (device.handle if device else None) == handle
+        assert (device.name() if device else None) == name
+
+
+def test_a_slice_has_its_cards_clock_and_not_its_power(card):
+    card(cards=[FIRST], slices={FIRST: SLICES}, clocks=[1410])
+    with nvml.opened(SCRIPTED, {"CUDA_VISIBLE_DEVICES": "MIG-4c5a"}) as device:
+        assert device.sm_clock_mhz() == 1410
+        assert device.power_w() is None
+
+
+@pytest.mark.parametrize(
+    ("script", "environ", "name"),
+    [
+        ({}, {}, "Scripted Card"),
+        ({"virtual": 1}, {}, "Scripted Card"),  # the whole card, passed through
+        ({"virtual": 2}, {}, "Scripted Card (vGPU)"),
+        ({"cards": [FIRST], "slices": {FIRST: []}}, {}, "Scripted Card (MIG mode)"),
+        ({}, {nvml.MPS_SHARE: "25"}, "Scripted Card (MPS 25 %)"),
+        ({}, {nvml.MPS_SHARE: "100"}, "Scripted Card"),
+        ({}, {nvml.MPS_SHARE: ""}, "Scripted Card"),
+        (
+            {"cards": [FIRST], "slices": {FIRST: SLICES}},
+            {nvml.MPS_SHARE: "50"},
+            "Scripted Card (MIG 1g.10gb, MPS 50 %)",
+        ),
+    ],
+)
+def test_a_part_of_a_card_is_named_as_one(card, script, environ, name):
+    card(**script)
+    with nvml.opened(SCRIPTED, environ) as device:
+        assert device.name() == name
+
+
+@pytest.mark.parametrize(
+    ("script", "known"),
+    [
+        ({}, None),
+        ({"confidential": 0}, False),
+        ({"confidential": 1}, True),
+        ({"confidential": 0, "protected_pcie": 0}, False),
+        ({"confidential": 0, "protected_pcie": 1}, True),
+        ({"protected_pcie": 0}, False),
+    ],
+)
+def test_confidential_computing_is_told_where_the_driver_tells(card, script, known):
+    card(**script)
+    with nvml.opened(SCRIPTED, {}) as device:
+        assert device.confidential_computing() is known
+
+
+def test_a_visible_device_that_is_nonsense_is_refused(card):
+    card()
+    with (
+        pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES: 'first'"),
+        nvml.opened(SCRIPTED, {"CUDA_VISIBLE_DEVICES": "first"}),
+    ):
+        pass
+
+
+def test_memory_is_waited_for(card):
+    slept = []
+    card(memory=[9000, 9000, 520])
+    with nvml.opened(SCRIPTED) as device:
+        assert nvml.memory_free(device, 500.0, sleep=slept.append) is True
+    assert len(slept) == 2
+    card(memory=[9000])
+    with nvml.opened(SCRIPTED) as device:
+        assert nvml.memory_free(device, 500.0, limit_s=1, sleep=slept.append) is False
+        assert nvml.memory_free(device, None) is None
+    assert nvml.memory_free(None, 500.0) is None

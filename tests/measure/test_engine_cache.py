@@ -1,0 +1,75 @@
+"""Kept engines: found again, and not for ever."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchlib.errors import InputError
+from benchlib.measure import engine_cache
+from benchlib.measure.engine_cache import LIMIT_VARIABLE, SPARED_S, BuildFacts, EngineCache
+from benchlib.measure.runner import Outcome
+
+SIZE = 10_000
+
+
+def build(plan: Path, layers: Path) -> BuildFacts:
+    plan.write_bytes(bytes(SIZE))
+    return BuildFacts(1.0, 2.0, 0)
+
+
+def keys(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def age(folder: Path, key: str, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    os.utime(folder / key / "facts.json", (then, then))
+
+
+def test_the_engines_unused_longest_make_room(tmp_path: Path) -> None:
+    store = EngineCache(tmp_path, limit=3.5 * SIZE)
+    for key in ("a", "b", "c", "d"):
+        store.obtain(key, "case", build)
+    for days, key in enumerate(("c", "a", "b", "d"), start=3):
+        age(tmp_path, key, days)
+    # Use makes an old one young.
+    assert store.obtain("d", "case", build).reused
+    store.obtain("e", "case", build)
+    assert keys(tmp_path) == {"a", "c", "d", "e"}
+    assert not store.obtain("b", "case", build).reused
+
+
+def test_an_engine_used_today_is_spared(tmp_path: Path) -> None:
+    store = EngineCache(tmp_path, limit=0)
+    for key in ("a", "b", "c"):
+        store.obtain(key, "case", build)
+    age(tmp_path, "a", 0.9 * SPARED_S / (24 * 3600))
+    store.obtain("d", "case", build)
+    assert keys(tmp_path) == {"a", "b", "c", "d"}
+
+
+def test_the_limit_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(LIMIT_VARIABLE, raising=False)
+    assert engine_cache.limit_bytes() == 20e9
+    monkeypatch.setenv(LIMIT_VARIABLE, "1.5")
+    assert engine_cache.limit_bytes() == 1.5e9
+    for text in ("much", "-1", "nan"):
+        monkeypatch.setenv(LIMIT_VARIABLE, text)
+        with pytest.raises(InputError, match=LIMIT_VARIABLE):
+            engine_cache.limit_bytes()
+
+
+def test_a_run_keeps_to_the_limit(
+    fake_run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_run()
+    (first,) = keys(tmp_path / "cache" / "plans")
+    age(tmp_path / "cache" / "plans", first, 2)
+    monkeypatch.setenv(LIMIT_VARIABLE, "0")
+    (row,) = fake_run(builder_optimization_level=1).rows
+    assert keys(tmp_path / "cache" / "plans") == {row.detail["engines"][0]["key"]}

@@ -1,0 +1,132 @@
+"""kill -9 at random moments, then resume: nothing lost, nothing twice, nothing torn."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchlib.case import Status
+from benchlib.measure import record
+from benchlib.measure.record import COLUMNS
+
+KILLS = 20
+CASES = 3 * 3 * 3
+TIMES = ("started_at",)
+"""What differs between two runs of the fake engine: it tells the same times on every call."""
+
+RUN = """
+import json, sys
+from benchlib.case import Engine
+from benchlib.trtexec.command import Program
+from benchlib.measure.runner import Lines
+from benchlib import config
+from benchlib.measure import runner
+command = (sys.executable, "-m", "benchlib.trtexec.standin.fake")
+program = Program(Engine.FAKE, command, "10.16.1", "cuda:0")
+given = config.read_parameters(json.loads(sys.argv[1]))
+sys.exit(runner.run(given, Lines(), program=program).exit_status)
+"""
+
+
+def start(folder: Path, cache: Path) -> subprocess.Popen[bytes]:
+    """A run of :data:`CASES` cases, of which some always fail."""
+    values = {
+        "models": ["resnet18", "resnet34", "fast_scnn"],
+        "resolutions": ["640x480", "1024x768", "1920x1056"],
+        "batch_sizes": [1, 2, 4],
+        "engine": "fake",
+        "duration_s": 0.5,
+        "time_limit_time_s": 20,
+        "out_dir": str(folder),
+    }
+    script = {
+        "all": {"sleep_s": 0.03},
+        "cases": {"resnet34-fp32-b1-640x480": {"time": "segfault"}},
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, json.dumps(values)],
+        env={**os.environ, "BENCHLIB_CACHE": str(cache), "BENCHLIB_FAKE": json.dumps(script)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as lines:
+        records = list(csv.DictReader(lines))
+    return [
+        {name: value for name, value in record.items() if name not in TIMES} for record in records
+    ]
+
+
+def wait_until_measuring(process: subprocess.Popen[bytes], folder: Path, since_ns: int) -> None:
+    """Return when the run has opened the set, which gives it a fresh work folder."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if (folder / ".work").stat().st_ctime_ns > since_ns:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
+    chance = random.Random(20)
+    folder = tmp_path / "killed"
+    ever: dict[str, str] = {}
+    killed = 0
+    for round_number in range(KILLS):
+        since_ns = time.time_ns()
+        process = start(folder, tmp_path / "cache-b")
+        if round_number % 5:
+            wait_until_measuring(process, folder, since_ns)
+            # A case takes about a fifth of a second here, so a kill falls anywhere in it.
+            time.sleep(chance.uniform(0, 0.6))
+        else:
+            time.sleep(chance.uniform(0, 1))
+        process.kill()
+        killed += process.wait(20) == -signal.SIGKILL
+        for path in folder.glob("rows/*.json"):
+            text = path.read_text(encoding="utf-8")
+            row = record.load_row(text)
+            if row.status is Status.OK:
+                # A row that stood stays, byte for byte.
+                assert ever.setdefault(row.key, text) == text
+        if (folder / "table.csv").exists():
+            keys = [record["key"] for record in table(folder)]
+            assert keys == sorted(set(keys))
+        deadline = time.monotonic() + 5
+        while running(folder):
+            assert time.monotonic() < deadline, "a program outlived its killed run"
+            time.sleep(0.05)
+    assert killed >= KILLS - 2
+    assert len(ever) > 0
+    assert start(folder, tmp_path / "cache-b").wait(120) == 1
+    assert start(tmp_path / "undisturbed", tmp_path / "cache-a").wait(120) == 1
+    assert table(folder) == table(tmp_path / "undisturbed")
+    assert len(table(folder)) == CASES
+    assert set(COLUMNS) - set(TIMES) == set(table(folder)[0])
+    assert not list(folder.rglob("*.part"))
+    assert not (folder / ".work").exists()
+
+
+def running(folder: Path) -> bool:
+    """Whether any program works on the set."""
+    return any(str(folder) in _line(one.info) for one in psutil.process_iter(["cmdline"]))
+
+
+def _line(info: dict[str, list[str] | None]) -> str:
+    return " ".join(info["cmdline"] or ())

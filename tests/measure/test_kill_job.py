@@ -1,0 +1,130 @@
+"""The main job as one sees it from a shell: killed as a whole and gone on with, or begun twice."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from benchlib.measure import record
+from benchlib.measure.runner import Outcome
+from benchlib.trtexec.standin.fake import VARIABLE
+
+Script = Callable[..., None]
+Run = Callable[..., Outcome]
+
+VALUES = {
+    "models": ["resnet18", "resnet34", "fast_scnn"],
+    "resolutions": ["640x480", "1024x768", "1920x1056"],
+    "batch_sizes": [1, 2],
+    "duration_s": 0.5,
+    "retries": 0,
+}
+CASES = 3 * 3 * 2
+PATIENCE_S = 60
+
+
+def job(folder: Path, sleep_s: float, *more: str) -> subprocess.Popen[str]:
+    """``benchlib run`` with the fake engine, whose phases take ``sleep_s`` seconds each."""
+    preset = folder.parent / "job.yaml"
+    preset.write_text(yaml.safe_dump({**VALUES, "precisions": ["fp32"]}))
+    command = [sys.executable, "-m", "benchlib", "run", "--preset", str(preset)]
+    return subprocess.Popen(
+        [*command, "--engine", "fake", "--no-report", "-o", str(folder), *more],
+        env={**os.environ, VARIABLE: json.dumps({"all": {"sleep_s": sleep_s}})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """The table without what differs between two runs."""
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as lines:
+        records = list(csv.DictReader(lines))
+    for entry in records:
+        del entry["started_at"]
+    return records
+
+
+def opened_ns(folder: Path) -> int:
+    """When the set was opened last, which gives it a fresh work folder; 0 for never."""
+    try:
+        return (folder / ".work").stat().st_ctime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_killed_job_loses_nothing_and_goes_on(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    chance = random.Random(3)
+    folder = tmp_path / "killed" / "set"
+    folder.mkdir(parents=True)
+    ever: dict[str, str] = {}
+    for whole_tree in (True, False, True):
+        since_ns = time.time_ns()
+        process = job(folder, sleep_s=0.05)
+        wait_for(
+            lambda since_ns=since_ns: opened_ns(folder) > since_ns, "the job never began to measure"
+        )
+        time.sleep(chance.uniform(0, 1.2))
+        assert process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        for child in children if whole_tree else ():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                child.kill()
+        process.communicate()
+        # The kernel, its recorder and programs end by themselves when the job is gone.
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+        for path in folder.glob("rows/*.json"):
+            text = path.read_text(encoding="utf-8")
+            assert ever.setdefault(record.load_row(text).key, text) == text
+        assert len(table(folder)) <= len(ever)
+    assert 0 < len(ever) < CASES
+    process = job(folder, sleep_s=0)
+    said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, said
+    assert f"{len(ever)} of {CASES} cases stand already" in said[1]
+    fake_run(out_dir=str(tmp_path / "undisturbed"), **VALUES)
+    assert table(folder) == table(tmp_path / "undisturbed")
+    assert not list(folder.rglob("*.part"))
+    for path in folder.glob("rows/*.json"):
+        assert ever.get(path.stem, path.read_text()) == path.read_text()
+
+
+def test_a_second_job_on_a_folder_is_refused_in_one_line(script: Script, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    few = ("-p", "resolutions", "[640x480]", "-p", "batch_sizes", "[1]")
+    first = job(folder, 0, *few)
+    wait_for((folder / ".job.lock").exists, "the first job never began")
+    second = job(folder, 0, *few)
+    _, words = second.communicate(timeout=PATIENCE_S)
+    assert second.returncode == 2
+    (line,) = words.strip().splitlines()
+    assert line.startswith("benchlib: out_dir: another run is writing to set; wait for it")
+    said = first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 0, said
+    assert len(table(folder)) == 3

@@ -1,0 +1,75 @@
+"""The matrix: all cases once, shuffled, with everything resolved."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchlib import config
+from benchlib.case import Engine, Int8Method, Typing
+from benchlib.errors import InputError
+from benchlib.measure import matrix
+from benchlib.trtexec.command import Program
+
+CPU = Program(Engine.ONNXRUNTIME_CPU, ("python",), "1.20.0", "cpu")
+OLD = Program(Engine.TRTEXEC, ("trtexec",), "8.6.1", "cuda:0")
+
+
+def many(**values: object) -> config.Parameters:
+    return config.read_parameters(
+        {
+            "models": ["resnet18", "resnet34", "fast_scnn"],
+            "resolutions": ["640x480", "1024x768"],
+            "batch_sizes": [1, 4],
+            **values,
+        }
+    )
+
+
+def test_every_combination_once() -> None:
+    cases = matrix.cases(many(), CPU)
+    assert len(cases) == len({case.key for case in cases}) == 3 * 2 * 2
+
+
+def test_the_order_is_shuffled_by_the_seed() -> None:
+    first = matrix.cases(many(seed=1), CPU)
+    assert first == matrix.cases(many(seed=1), CPU)
+    other = matrix.cases(many(seed=2), CPU)
+    assert first != other
+    assert sorted(first, key=str) == sorted(other, key=str)
+    # Not network by network: a machine that warms up must not slow one of them alone.
+    assert len({case.model for case in first[:4]}) > 1
+
+
+def test_typing_and_method_are_resolved_by_the_program() -> None:
+    (old,) = matrix.cases(
+        config.read_parameters({"precision": "int8", "models": ["resnet18"]}), OLD
+    )
+    assert (old.typing, old.int8_method) == (Typing.WEAK, Int8Method.MADE_UP_RANGES)
+    (cpu,) = matrix.cases(
+        config.read_parameters({"precision": "int8", "models": ["resnet18"]}), CPU
+    )
+    assert (cpu.typing, cpu.int8_method) == (Typing.STRONG, Int8Method.ORT_STATIC)
+
+
+def test_int8_methods_count_for_int8_only() -> None:
+    both = {"models": ["resnet18"], "int8_methods": ["qdq", "qdq-no-depthwise"]}
+    assert len(matrix.cases(config.read_parameters({**both, "precision": "int8"}), OLD)) == 2
+    (case,) = matrix.cases(config.read_parameters({**both, "precision": "fp16"}), OLD)
+    assert case.int8_method is None
+
+
+def test_a_model_with_a_typo_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"models.*resnet81.*did you mean resnet18"):
+        matrix.cases(config.read_parameters({"models": ["resnet81"]}), CPU)
+
+
+def test_a_size_that_does_not_suit_is_refused_before_anything_runs() -> None:
+    with pytest.raises(InputError, match=r"resolutions.*bisenetv2"):
+        matrix.cases(
+            config.read_parameters({"models": ["bisenetv2"], "resolutions": ["650x480"]}), CPU
+        )
+
+
+def test_each_further_attempt_warms_up_longer() -> None:
+    given = config.read_parameters({"warm_up_ms": 100})
+    assert [matrix.settings(given, attempt).warm_up_ms for attempt in (1, 2, 3)] == [100, 200, 400]

@@ -1,0 +1,127 @@
+"""The row: its columns, its schema, and reading older versions."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from benchlib.case import Status, Verdict
+from benchlib.measure import record
+from benchlib.measure.record import COLUMNS, SCHEMA_VERSION, Row, RowError
+
+DESIGN = """key, model, family, task, engine, engine_version, device, precision, typing, batch,
+height, width, shape_mode, status, failure, message, verdict, reasons, latency_ms,
+latency_ci_low_ms, latency_ci_high_ms, latency_mean_ms, latency_p5_ms, latency_p95_ms,
+latency_p99_ms, cov, n_samples, throughput_img_s, enqueue_ms, build_s, engine_mb, params_m, gmacs,
+mactivations, size_mb, accuracy, accuracy_metric, accuracy_source, graph_layers, engine_layers,
+low_precision_share, cuda_graph, transfers, spin_wait, tf32, sm_clock_mhz, mem_clock_mhz, power_w,
+energy_mj, temperature_c, throttle, int8_method, weights, seed, attempt, started_at, log,
+model_digest"""
+
+
+def row(**values: Any) -> Row:
+    return Row(
+        **{
+            "key": "a",
+            "model": "resnet18",
+            "engine": "fake",
+            "precision": "fp32",
+            "typing": "strong",
+            "batch": 1,
+            "height": 480,
+            "width": 640,
+            "shape_mode": "static",
+            "status": "ok",
+            "weights": "random",
+            "seed": 0,
+            "started_at": datetime(2026, 1, 1, tzinfo=timezone.utc),
+            **values,
+        }
+    )
+
+
+def test_the_columns_are_the_contracts_in_its_order() -> None:
+    assert tuple(re.split(r",\s+", DESIGN)) == COLUMNS
+
+
+def test_a_row_survives_the_trip_through_json() -> None:
+    one = row(latency_ms=1.5, reasons=("drift", "spread"), verdict=Verdict.SUSPECT)
+    assert record.load_row(record.dump_row(one)) == one
+
+
+def test_unknown_is_an_empty_cell_and_reasons_are_joined() -> None:
+    record = row(reasons=("drift", "spread")).as_record()
+    assert tuple(record) == COLUMNS
+    assert record["reasons"] == "drift;spread"
+    assert record["latency_ms"] is None
+    assert record["status"] == Status.OK.value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latency_ms": float("nan")},
+        {"latency_ms": 0.0},
+        {"power_w": float("nan")},
+        {"gmacs": float("inf")},
+        {"low_precision_share": 1.2},
+        {"status": "good"},
+        {"n_samples": 0},
+        {"latncy_ms": 1.0},
+    ],
+)
+def test_a_row_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        row(**wrong)
+
+
+def test_the_published_schema_is_current() -> None:
+    """Run ``python -m benchlib.measure.record`` when this fails."""
+    assert record.PUBLISHED_SCHEMA.read_text(encoding="utf-8") == record.json_schema()
+
+
+def test_every_column_is_described() -> None:
+    properties = json.loads(record.json_schema())["properties"]
+    for name in COLUMNS:
+        assert properties[name].get("description"), name
+
+
+def test_an_older_version_is_brought_up_and_says_so() -> None:
+    old = json.loads(record.dump_row(row(latency_ms=2.0)))
+    old["median_ms"] = old.pop("latency_ms")
+    old["schema_version"] = SCHEMA_VERSION - 1
+
+    def up(document: dict[str, Any]) -> dict[str, Any]:
+        renamed = {**document, "latency_ms": document["median_ms"]}
+        del renamed["median_ms"]
+        return renamed
+
+    read = record.load_row(json.dumps(old), {SCHEMA_VERSION - 1: up})
+    assert read.latency_ms == 2.0
+    assert read.detail["migrated_from"] == SCHEMA_VERSION - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema_version": SCHEMA_VERSION + 1}, "update benchlib"),
+        ({"schema_version": SCHEMA_VERSION - 1}, "no way is known"),
+        ({"schema_version": None}, "no schema_version"),
+        ({"status": "good"}, "status"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(change: dict[str, Any], words: str) -> None:
+    document = {**json.loads(record.dump_row(row())), **change}
+    with pytest.raises(RowError, match=words):
+        record.load_row(json.dumps(document))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"row"'])
+def test_torn_text_is_refused(text: str) -> None:
+    with pytest.raises(RowError):
+        record.load_row(text)

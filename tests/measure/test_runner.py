@@ -1,0 +1,390 @@
+"""A whole run with the fake engine: what it leaves, and how it goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from getpass import getuser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchlib.case import Engine, Failure, Status, Verdict
+from benchlib.config import Parameters
+from benchlib.errors import InputError
+from benchlib.measure import environment, runner, series
+from benchlib.measure.exporter import Placeholders
+from benchlib.measure.record import COLUMNS
+from benchlib.measure.runner import Lines, Outcome
+from benchlib.trtexec import exit_check, exports
+from benchlib.trtexec.command import Program
+
+Script = Callable[..., None]
+Run = Callable[..., Outcome]
+
+NETWORKS = ["resnet18", "resnet34", "fast_scnn"]
+
+
+def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> None:
+    outcome = fake_run(models=NETWORKS, resolutions=["640x480", "1024x768"])
+    assert outcome.total == outcome.measured == len(outcome.rows) == 6
+    assert outcome.complete
+    assert outcome.exit_status == 0
+    folder = tmp_path / "set"
+    with (folder / "table.csv").open(newline="") as lines:
+        records = list(csv.DictReader(lines))
+    assert tuple(records[0]) == COLUMNS
+    assert [record["key"] for record in records] == sorted(row.key for row in outcome.rows)
+    for row in outcome.rows:
+        assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.VALID, 1)
+        assert row.latency_ms == pytest.approx(2.0, rel=0.01)
+        assert row.latency_ci_low_ms < row.latency_ms < row.latency_ci_high_ms
+        assert row.throughput_img_s == pytest.approx(500, rel=0.01)
+        assert (row.family, row.build_s, row.engine_layers) != (None, None, None)
+        (samples,) = series.load_samples(folder / f"samples/{row.key}.parquet")
+        assert len(samples.compute_ms) == row.n_samples
+        assert np.median(samples.compute_ms) == pytest.approx(row.latency_ms, rel=1e-6)
+        assert "PASSED" in (folder / row.log).read_text()
+        build, timing = row.detail["commands"]
+        assert any(flag.startswith("--saveEngine=") for flag in build)
+        assert any(flag.startswith("--exportTimes=") for flag in timing)
+
+
+def flags(argv: list[str]) -> list[str]:
+    return [word for word in argv if word.startswith("--")]
+
+
+@pytest.mark.parametrize("builds", [1, 2])
+def test_a_row_lists_the_commands_that_ran_and_no_others(
+    fake_run: Run, tmp_path: Path, builds: int
+) -> None:
+    def measured(**values: Any) -> list[str]:
+        (row,) = fake_run(processes=3, builds=builds, profile=True, **values).rows
+        log = (tmp_path / "set" / row.log).read_text()
+        assert [flags(argv) for argv in row.detail["commands"]] == [
+            list(arguments) for arguments in exit_check.started(log)
+        ]
+        products = ("--saveEngine=", "--exportProfile=", "--exportTimes=")
+        return [
+            next(word for word in products if any(flag.startswith(word) for flag in argv))
+            for argv in row.detail["commands"]
+        ]
+
+    build, profile, timing = "--saveEngine=", "--exportProfile=", "--exportTimes="
+    first = [build, profile, *[timing] * 3]
+    assert measured() == [*first, *[build, *[timing] * 3] * (builds - 1)]
+    # Another number of samples needs no other engine.
+    again = measured(iterations=20)
+    assert again == [profile, *[timing] * 3 * builds]
+
+
+def test_the_order_is_shuffled_and_told(fake_run: Run) -> None:
+    sizes = ["640x480", "1024x768"]
+    outcome = fake_run(models=NETWORKS, resolutions=sizes, seed=3)
+    rows = sorted(outcome.rows, key=lambda row: row.started_at)
+    assert [row.detail["order"] for row in rows] == [
+        {"seed": 3, "place": place, "of": 6} for place in range(6)
+    ]
+    assert [row.model for row in rows] != [model for model in NETWORKS for _ in sizes]
+    # What is measured later has its place in the matrix of then.
+    outcome = fake_run(models=[*NETWORKS, "resnet50"], resolutions=sizes, seed=3)
+    for place, row in enumerate(outcome.rows):
+        if row.model == "resnet50":
+            assert row.detail["order"] == {"seed": 3, "place": place, "of": 8}
+
+
+def test_throughput_counts_images_not_batches(fake_run: Run) -> None:
+    (row,) = fake_run(batch_sizes=[8]).rows
+    assert row.throughput_img_s == pytest.approx(8 * 500, rel=0.01)
+    assert row.latency_ms == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_second_run_measures_only_what_is_missing(fake_run: Run) -> None:
+    fake_run(models=NETWORKS[:2])
+    outcome = fake_run(models=NETWORKS)
+    assert (outcome.measured, outcome.total) == (1, 3)
+    assert len(outcome.rows) == 3
+
+
+def test_other_settings_are_measured_anew(fake_run: Run) -> None:
+    (before,) = fake_run(duration_s=0.5).rows
+    (after,) = fake_run(duration_s=0.6).rows
+    assert before.key == after.key
+    assert after.n_samples > before.n_samples
+
+
+def test_a_failed_row_is_tried_again_and_an_ok_one_is_not(fake_run: Run, script: Script) -> None:
+    script(cases={"resnet34": {"time": "oom"}})
+    first = fake_run(models=NETWORKS)
+    assert first.exit_status == 1
+    assert first.count(Status.FAILED) == 1
+    script()
+    second = fake_run(models=NETWORKS)
+    assert second.measured == 1
+    assert second.exit_status == 0
+
+
+def test_an_engine_is_built_once_and_timed_again(fake_run: Run) -> None:
+    (before,) = fake_run(duration_s=0.5).rows
+    (after,) = fake_run(duration_s=0.6).rows
+    first, second = before.detail["engines"][0], after.detail["engines"][0]
+    assert first["key"] == second["key"]
+    assert (first["reused"], second["reused"]) == (False, True)
+    assert before.build_s == after.build_s == 0.25
+
+
+def test_a_dynamic_engine_serves_all_sizes(fake_run: Run) -> None:
+    outcome = fake_run(
+        resolutions=["640x480", "1024x768"],
+        shape_modes=["dynamic", "blog"],
+        min_shape=[1, 480, 640],
+        opt_shape=[1, 768, 1024],
+        max_shape=[1, 768, 1024],
+    )
+    engines = {(row.shape_mode, row.detail["engines"][0]["key"]) for row in outcome.rows}
+    assert len(outcome.rows) == 4
+    assert len(engines) == 2
+
+
+def test_half_built_engines_of_a_killed_run_are_removed(fake_run: Run, tmp_path: Path) -> None:
+    orphan = tmp_path / "cache" / "plans" / ".case.b0.999999999"
+    orphan.mkdir(parents=True)
+    fake_run()
+    assert not orphan.exists()
+
+
+def test_an_empty_calibration_folder_is_refused_at_once(fake_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="calibration_dir"):
+        fake_run(precision="int8", calibration_dir=str(tmp_path))
+
+
+def test_other_build_flags_are_another_engine(fake_run: Run) -> None:
+    (before,) = fake_run().rows
+    (after,) = fake_run(builder_optimization_level=1).rows
+    assert not after.detail["engines"][0]["reused"]
+    assert before.detail["engines"][0]["key"] != after.detail["engines"][0]["key"]
+
+
+def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_path: Path) -> None:
+    (row,) = fake_run(builds=2, processes=3).rows
+    assert len({engine["key"] for engine in row.detail["engines"]}) == 2
+    assert [(run["build"], run["process"]) for run in row.detail["runs"]] == [
+        (build, process) for build in range(2) for process in range(3)
+    ]
+    replication = row.detail["replication"]
+    assert (replication["builds"], replication["processes"]) == (2, 6)
+    assert row.n_samples == sum(run["n"] for run in row.detail["runs"])
+    (name,) = row.detail["samples"]
+    kept = series.load_samples(tmp_path / "set" / name)
+    assert [len(one.compute_ms) for one in kept] == [run["n"] for run in row.detail["runs"]]
+
+
+def test_raw_times_are_kept_where_they_are_asked_for(fake_run: Run, tmp_path: Path) -> None:
+    (row,) = fake_run(processes=2, keep_raw=True).rows
+    samples, *raw = row.detail["samples"]
+    kept = series.load_samples(tmp_path / "set" / samples)
+    for name, one in zip(raw, kept, strict=True):
+        queries = exports.read_times(tmp_path / "set" / name)
+        assert [query.compute_ms for query in queries] == pytest.approx(one.compute_ms, rel=1e-6)
+
+
+def test_a_suspect_row_is_retried_with_a_longer_warm_up(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    script(all={"story": ["drift", "steady"], "state": str(tmp_path)})
+    (row,) = fake_run(retries=2).rows
+    assert (row.verdict, row.attempt) == (Verdict.VALID, 2)
+    assert [(one["verdict"], one["warm_up_ms"]) for one in row.detail["attempts"]] == [
+        ("SUSPECT", 200),
+        ("VALID", 400),
+    ]
+    assert row.detail["ended_by"].startswith("accepted")
+    assert any("--warmUp=400" in flag for flag in row.detail["commands"][-1])
+
+
+def test_retries_are_bounded_and_the_last_row_stays(fake_run: Run, script: Script) -> None:
+    script(all={"story": "drift"})
+    (row,) = fake_run(retries=2).rows
+    assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 3)
+    assert len(row.detail["attempts"]) == 3
+    assert row.detail["ended_by"].startswith("ceiling")
+    assert "drift" in row.reasons
+    assert row.latency_ms is not None
+
+
+def test_a_retry_that_fails_does_not_lose_the_number(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    script(all={"story": ["drift", "crash"], "state": str(tmp_path)})
+    (row,) = fake_run(retries=1).rows
+    assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 2)
+    assert row.latency_ms is not None
+    assert "attempt 2 failed" in row.message
+    assert [one["status"] for one in row.detail["attempts"]] == ["ok", "failed"]
+    assert row.detail["ended_by"].startswith("failed")
+    log = (tmp_path / "set" / row.log).read_text()
+    assert [flags(argv) for argv in row.detail["commands"]] == [
+        list(arguments) for arguments in exit_check.started(log)
+    ]
+    later = (tmp_path / "set" / "logs" / f"{row.key}.attempt2.log").read_text()
+    assert "--loadEngine" in later
+    assert "--saveEngine" not in later
+
+
+def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script: Script) -> None:
+    script(all={"median_ms": 20})
+    (row,) = fake_run(retries=2, duration_s=0.2).rows
+    assert (row.verdict, row.attempt) == (Verdict.VALID, 3)
+    assert [one["duration_s"] for one in row.detail["attempts"]] == [0.2, 0.4, 0.8]
+    assert [one["iterations"] for one in row.detail["attempts"]] == [10, 20, 40]
+    assert row.detail["attempts"][0]["reasons"] == ["few_samples", "unwatched"]
+    assert row.n_samples == 40
+
+
+def test_what_ended_the_timing_is_told(fake_run: Run) -> None:
+    (row,) = fake_run(duration_s=0.5, iterations=10).rows
+    assert [run["stopped_by"] for run in row.detail["runs"]] == ["time"]
+    (row,) = fake_run(duration_s=0.5, iterations=400).rows
+    assert [run["stopped_by"] for run in row.detail["runs"]] == ["count"]
+
+
+@pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "two_modes")])
+def test_a_story_reaches_the_verdict(
+    fake_run: Run, script: Script, story: str, reason: str
+) -> None:
+    script(all={"story": story})
+    (row,) = fake_run(retries=0).rows
+    assert row.verdict is Verdict.SUSPECT
+    assert reason in row.reasons
+
+
+def test_what_a_program_cannot_do_is_a_skipped_row(fake_run: Run, tmp_path: Path) -> None:
+    cpu = Program(Engine.ONNXRUNTIME_CPU, ("missing",), "1.20.0", "cpu")
+    outcome = fake_run(program=cpu, precision="fp16", engine="auto")
+    (row,) = outcome.rows
+    assert (row.status, row.latency_ms, row.failure) == (Status.SKIPPED, None, None)
+    assert "FP16" in row.message
+    assert outcome.exit_status == 0
+    assert fake_run(program=cpu, precision="fp16", engine="auto").measured == 0
+
+
+def test_settings_that_no_command_can_be_made_of_are_refused_at_once(
+    fake_run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="min_shape"):
+        fake_run(shape_modes=["dynamic"])
+    with pytest.raises(InputError, match="--useSpinLock"):
+        fake_run(extra_flags=["--useSpinLock"])
+    assert not (tmp_path / "set").exists()
+
+
+def test_ctrl_c_finishes_the_running_row(fake_run: Run, tmp_path: Path) -> None:
+    class Impatient(Lines):
+        """Presses Ctrl-C while the second case is being measured."""
+
+        def start(self, key: str) -> None:
+            self.begun = getattr(self, "begun", 0) + 1
+            if self.begun == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = fake_run(models=NETWORKS, progress=Impatient())
+    assert outcome.interrupted
+    assert outcome.exit_status == 130
+    assert outcome.measured == 2
+    assert "goes on from here" in outcome.sentence
+    assert fake_run(models=NETWORKS).measured == 1
+
+
+def test_the_second_ctrl_c_ends_it_and_keeps_what_is_done(fake_run: Run, script: Script) -> None:
+    class Furious(Lines):
+        def start(self, key: str) -> None:
+            self.begun = getattr(self, "begun", 0) + 1
+            if self.begun == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fake_run(models=NETWORKS, progress=Furious())
+    assert signal.getsignal(signal.SIGINT) is before
+    assert fake_run(models=NETWORKS).measured == 2
+
+
+def test_one_line_per_case_with_the_time_left(
+    fake_run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="benchlib.measure"):
+        outcome = fake_run(models=NETWORKS)
+    lines = [line for line in caplog.messages if line.startswith(("1/3", "2/3", "3/3"))]
+    assert len(lines) == 3
+    assert "left" in lines[0]
+    assert lines[2].endswith("done")
+    assert all(any(row.key in line for line in lines) for row in outcome.rows)
+
+
+def test_nothing_of_this_machine_is_published(
+    fake_run: Run, script: Script, tmp_path: Path
+) -> None:
+    script(cases={"resnet34": {"time": "segfault"}})
+    fake_run(models=["resnet18", "resnet34"])
+    folder = tmp_path / "set"
+    files = [*folder.rglob("*.json"), *folder.rglob("*.log"), folder / "table.csv"]
+    assert len(files) >= 4
+    secrets = [str(tmp_path), str(Path.home()) + "/", socket.gethostname(), f"/{getuser()}/"]
+    for path in files:
+        text = path.read_text()
+        for secret in secrets:
+            assert secret not in text, (path.name, secret)
+
+
+def test_the_environment_names_what_matters(fake_run: Run, tmp_path: Path) -> None:
+    fake_run(precision="fp32", preset="quick")
+    fake_run(precision="fp16", preset="quick")
+    document = json.loads((tmp_path / "set" / "environment.json").read_text())
+    assert set(document["parameters"]) == {"fp32", "fp16"}
+    assert document["tensorrt"] == "10.16.1"
+    assert document["packages"]["torch"]
+    for name in ("cpu", "cpu_cores", "python", "git_commit", "date", "preset"):
+        assert document[name], name
+    assert "out_dir" not in document["parameters"]["fp32"]
+    assert environment.load_environment(json.dumps(document)).engine is Engine.FAKE
+    with pytest.raises(ValueError, match="extra"):
+        environment.load_environment(json.dumps({**document, "user": "somebody"}))
+
+
+def test_a_missing_program_is_a_failed_row(fake_run: Run) -> None:
+    gone = Program(Engine.FAKE, ("no-such-program",), "10.16.1", "cuda:0")
+    (row,) = fake_run(program=gone).rows
+    assert (row.status, row.failure) == (Status.FAILED, Failure.MISSING_PROGRAM)
+    assert "no-such-program" in row.message
+
+
+def test_a_cpu_row_has_no_enqueue_time_and_no_card(
+    fake_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in on a CPU has no enqueue of its own; what its file holds there is no such."""
+
+    def placeholders(given: Parameters, program: Program, work: Path) -> Placeholders:
+        return Placeholders(work / "graphs", given.seed)
+
+    monkeypatch.setattr(runner, "_exporter", placeholders)
+    code = (
+        "import sys; from benchlib.trtexec.standin import fake\n"
+        "sys.exit(fake.main([one for one in sys.argv[1:] if not one.startswith('--seed=')]))"
+    )
+    cpu = Program(Engine.ONNXRUNTIME_CPU, (sys.executable, "-c", code), "1.20.0", "cpu")
+    (row,) = fake_run(program=cpu, engine="onnxruntime_cpu").rows
+    assert (row.status, row.device, row.message) == (Status.OK, "cpu", None)
+    assert row.enqueue_ms is None
+    assert row.as_record()["enqueue_ms"] is None
+    assert [one["enqueue"] for one in row.detail["statistics"]] == [None]
+    assert (row.cuda_graph, row.transfers, row.spin_wait) == (None, None, None)
+    assert "enqueue_bound" not in row.reasons

@@ -1,0 +1,198 @@
+"""The line-up: what is in it, what its cards say, and what it answers to names it does not know."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from benchlib.errors import InputError
+from benchlib.models import registry
+from benchlib.models.registry import CITYSCAPES_MIOU, IMAGENET_TOP1
+
+
+def _convolution(path: Path, shape: tuple[int | str, ...] = (1, 3, 32, 32)) -> Path:
+    """Write a graph of one 3x3 convolution, 3 -> 4 channels, over an input of ``shape``."""
+    weight = helper.make_tensor("w", TensorProto.FLOAT, (4, 3, 3, 3), [0.1] * 108)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "w"], ["scores"], pads=[1, 1, 1, 1])],
+        "one convolution",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ("n", 4, "y", "x"))],
+        [weight],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def test_names_and_cards_come_without_torch() -> None:
+    """`benchlib plan` asks for cards and must not wait seconds for torch."""
+    script = (
+        "import sys\n"
+        "from benchlib.models import registry\n"
+        "[registry.card(name).check_size(480, 640) for name in registry.names()]\n"
+        "assert 'torch' not in sys.modules and 'onnx' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=dict(os.environ))
+
+
+def test_the_blog_is_in_the_lineup() -> None:
+    assert len(set(registry.BLOG)) == 16
+    assert set(registry.BLOG) <= set(registry.names())
+    assert all(registry.card(name).blog_name for name in registry.BLOG)
+
+
+def test_blog_names_are_given_once() -> None:
+    blog_names = [registry.card(name).blog_name for name in registry.names()]
+    assert sum(name is not None for name in blog_names) == 16
+    assert len(set(blog_names)) == 17  # sixteen and None
+
+
+def test_eight_families_at_most_have_colours() -> None:
+    assert len({registry.card(name).family for name in registry.names()}) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "percent", "weights"),
+    [
+        ("resnet18", 69.758, "ResNet18_Weights.IMAGENET1K_V1"),
+        ("resnet50", 80.858, "ResNet50_Weights.IMAGENET1K_V2"),
+        ("vgg16_bn", 73.360, "VGG16_BN_Weights.IMAGENET1K_V1"),
+        ("mnasnet1_3", 76.506, "MNASNet1_3_Weights.IMAGENET1K_V1"),
+        ("shufflenet_v2_x1_5", 72.996, "ShuffleNet_V2_X1_5_Weights.IMAGENET1K_V1"),
+    ],
+)
+def test_accuracy_of_the_default_weights(name: str, percent: float, weights: str) -> None:
+    card = registry.card(name)
+    assert card.accuracy == pytest.approx(percent, abs=0.05)
+    assert card.accuracy_metric == IMAGENET_TOP1
+    assert card.weights_enum == weights
+    assert weights in card.accuracy_source and "224x224" in card.accuracy_source
+
+
+def test_vgg_says_that_its_classifier_is_missing() -> None:
+    card = registry.card("vgg11_bn")
+    assert "no classifier" in card.output
+    assert "accuracy belongs to the whole network" in card.note
+
+
+@pytest.mark.parametrize("name", ["fassdnet_l1", "dapspnet", "bisenetv2_blog", "fast_scnn_blog"])
+def test_an_accuracy_nobody_published_is_unknown(name: str) -> None:
+    card = registry.card(name)
+    assert card.accuracy is None and card.accuracy_metric is None
+    assert card.note
+
+
+def test_segmentation_accuracy_has_split_and_size() -> None:
+    cards = [registry.card(name) for name in registry.names()]
+    known = [card for card in cards if card.task == "segmentation" and card.accuracy is not None]
+    assert len(known) == 6
+    for card in known:
+        assert card.accuracy_metric == CITYSCAPES_MIOU
+        assert "val" in card.accuracy_source and "1024" in card.accuracy_source
+
+
+def test_only_dapspnet_is_a_reconstruction() -> None:
+    marked = [name for name in registry.names() if registry.card(name).reconstruction]
+    assert marked == ["dapspnet"]
+
+
+def test_stride_form_leaves_out_the_last_resize() -> None:
+    full, strided = registry.card("fasterseg"), registry.card("fasterseg@stride")
+    assert "input size" in full.output and "1/8" in strided.output
+    assert strided.build().full_size is False and full.build().full_size is True
+    assert strided.accuracy == full.accuracy
+    assert "fasterseg@stride" not in registry.names()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet81", "did you mean resnet18"),
+        ("Fast-SCNN", "did you mean fast_scnn"),
+        ("qqqq", "benchlib models"),
+        ("resnet18@stride", "ask for resnet18"),
+        ("fast_scnn_blog@stride", "ask for fast_scnn_blog"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_a_remedy(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        registry.card(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("bisenetv2", (1080, 1920), "multiples of 32; 1920x1088 does"),
+        ("ddrnet23_slim", (480, 650), "multiples of 32; 640x480 does"),
+        ("resnet18", (16, 640), "too small"),
+    ],
+)
+def test_a_size_the_network_cannot_take(name: str, size: tuple[int, int], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        registry.card(name).check_size(*size)
+
+
+def test_a_size_any_network_takes() -> None:
+    for name in registry.names():
+        registry.card(name).check_size(1056, 1920)
+    registry.card("fassdnet_l2").check_size(1080, 1920)
+
+
+def test_onnx_file_of_one_size(tmp_path: Path) -> None:
+    card = registry.card(f"onnx:{_convolution(tmp_path / 'net.onnx')}")
+    assert (card.title, card.task, card.accuracy, card.build) == ("net", "", None, None)
+    card.check_size(32, 32)
+    with pytest.raises(InputError, match=r"64x48 .* fixed at 32x32; ask for 32x32"):
+        card.check_size(48, 64)
+
+
+def test_onnx_file_of_any_size(tmp_path: Path) -> None:
+    path = _convolution(tmp_path / "net.onnx", ("n", 3, "h", "w"))
+    registry.card(f"onnx:{path}").check_size(48, 65)
+
+
+def test_onnx_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file .*gone\.onnx"):
+        registry.card(f"onnx:{tmp_path / 'gone.onnx'}")
+
+
+@pytest.mark.parametrize("kept", [0, 40, 200, -1])
+def test_onnx_file_that_is_truncated(tmp_path: Path, kept: int) -> None:
+    path = _convolution(tmp_path / "net.onnx")
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"net\.onnx .*again"):
+        registry.card(f"onnx:{path}")
+
+
+def test_onnx_file_that_takes_no_image(tmp_path: Path) -> None:
+    path = _convolution(tmp_path / "net.onnx", (1, 1, 32, 32))
+    with pytest.raises(InputError, match=r"1x1x32x32.*batch x 3 x height x width"):
+        registry.card(f"onnx:{path}")
+
+
+def test_timm_is_asked_for_by_its_pip_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchlib.models.registry.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install timm"):
+        registry.card("timm:convnext_tiny")
+
+
+def test_timm_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = types.ModuleType("timm")
+    timm.__version__ = "1.0"
+    timm.list_models = lambda: ["convnext_tiny"]
+    timm.is_model = lambda name: name == "convnext_tiny"
+    settings = types.SimpleNamespace(fixed_input_size=True, input_size=(3, 224, 288))
+    timm.get_pretrained_cfg = lambda name, allow_unregistered: settings
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    monkeypatch.setattr("benchlib.models.registry.find_spec", lambda name: object())
+    card = registry.card("timm:convnext_tiny.fb_in1k")
+    assert (card.task, card.fixed_size) == ("classification", (224, 288))
+    with pytest.raises(InputError, match="did you mean timm:convnext_tiny"):
+        registry.card("timm:convnext_tinny")

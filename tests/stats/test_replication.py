@@ -1,0 +1,121 @@
+"""Spreads within runs, between processes and between builds, and the interval over them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchlib.stats import replication, summary
+from benchlib.stats.replication import Level
+
+
+def run(rng: np.random.Generator, centre: float, n: int = 300, spread: float = 0.01):
+    return summary.summary(centre * np.exp(spread * rng.standard_normal(n)))
+
+
+def builds(rng, shape, of_process=0.0, of_build=0.0, spread=0.01, n=300):
+    """Summaries of ``shape`` = (builds, processes) around 2 ms, with these relative effects."""
+    found = []
+    for _ in range(shape[0]):
+        centre = 2 * np.exp(of_build * rng.standard_normal())
+        found.append(
+            [
+                run(rng, centre * np.exp(of_process * rng.standard_normal()), n, spread)
+                for _ in range(shape[1])
+            ]
+        )
+    return found
+
+
+def test_one_run_keeps_its_own_interval_and_says_so():
+    only = run(np.random.default_rng(0), 2)
+    found = replication.combine([[only]])
+    assert (found.latency, found.ci_low, found.ci_high) == (only.median, only.ci_low, only.ci_high)
+    assert found.level is Level.RUN
+    assert (found.between_processes, found.between_builds) == (None, None)
+    # standard error of a median of 300: 1.2533 * 1 % / sqrt(300)
+    assert found.within_run == pytest.approx(0.00072, rel=0.4)
+    assert "says nothing of other processes" in found.sentence
+
+
+def test_the_three_spreads_are_told_apart():
+    rng = np.random.default_rng(1)
+    found = replication.combine(builds(rng, (40, 10), of_process=0.02, of_build=0.05))
+    assert found.within_run == pytest.approx(0.00072, rel=0.1)
+    assert found.between_processes == pytest.approx(0.02, rel=0.1)
+    assert found.between_builds == pytest.approx(0.05, rel=0.3)
+    assert (found.builds, found.processes, found.level) == (40, 400, Level.BUILD)
+
+
+def test_what_the_samples_explain_is_not_a_process_effect():
+    rng = np.random.default_rng(2)
+    found = replication.combine(builds(rng, (20, 10), spread=0.05))
+    assert found.between_processes < 0.3 * found.within_run
+    assert found.between_builds < 0.3 * found.within_run
+
+
+@pytest.mark.parametrize(
+    ("shape", "effects"),
+    [
+        ((1, 5), {"of_process": 0.03}),
+        ((3, 1), {"of_build": 0.03}),
+        ((3, 3), {"of_process": 0.02, "of_build": 0.03}),
+        ((5, 2), {"of_process": 0.03}),
+    ],
+)
+def test_the_interval_covers_all_levels(shape, effects):
+    rng = np.random.default_rng(sum(shape))
+    pool = [run(rng, 1.0, 50) for _ in range(200)]
+    held = 0
+    for _ in range(400):
+        found = replication.combine(drawn(rng, pool, shape, **effects))
+        held += found.ci_low <= 2 <= found.ci_high
+    assert held / 400 >= 0.93
+
+
+def drawn(rng, pool, shape, of_process=0.0, of_build=0.0):
+    """As ``builds``, from ready summaries scaled to the effects: cheap enough to simulate."""
+    found = []
+    for _ in range(shape[0]):
+        centre = 2 * np.exp(of_build * rng.standard_normal())
+        runs = []
+        for _ in range(shape[1]):
+            one = pool[rng.integers(len(pool))]
+            runs.append(scaled(one, centre * np.exp(of_process * rng.standard_normal())))
+        found.append(runs)
+    return found
+
+
+def scaled(one: summary.Summary, factor: float) -> summary.Summary:
+    return replace(
+        one, median=one.median * factor, ci_low=one.ci_low * factor, ci_high=one.ci_high * factor
+    )
+
+
+def test_runs_that_agree_by_luck_keep_their_own_noise():
+    only = run(np.random.default_rng(3), 2, spread=0.05)
+    found = replication.combine([[only, only, only]])
+    assert found.level is Level.PROCESS
+    assert found.latency == pytest.approx(only.median)
+    assert found.between_processes == 0
+    half = found.ci_high - found.ci_low
+    assert half == pytest.approx((only.ci_high - only.ci_low) / 3**0.5, rel=0.05)
+
+
+def test_lost_processes_are_left_out():
+    rng = np.random.default_rng(4)
+    a, b = run(rng, 2), run(rng, 2.1)
+    found = replication.combine([[a], [], [b]])
+    assert (found.builds, found.processes) == (2, 2)
+    with pytest.raises(ValueError, match="no runs to combine"):
+        replication.combine([[], []])
+
+
+def test_runs_without_intervals_still_combine():
+    few = [summary.summary([1.0, 1.1, 1.2]), summary.summary([1.1, 1.2, 1.3])]
+    found = replication.combine([few])
+    assert found.within_run is None
+    assert found.ci_low < found.latency < found.ci_high
+    assert found.as_json()["level"] == "processes of one build"

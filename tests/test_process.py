@@ -1,0 +1,104 @@
+"""One program as a group of its own: limit, log, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchlib import process
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has collected yet counts as ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_status_and_both_streams_in_order(tmp_path: Path) -> None:
+    code = "import os; os.write(1,b'a'); os.write(2,b'b'); os.write(1,b'c'); raise SystemExit(3)"
+    ended = process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert (ended.status, ended.signal, ended.timed_out, ended.code) == (3, None, False, 3)
+    assert (tmp_path / "log").read_text() == "abc"
+
+
+def test_a_signal_is_told_apart_from_a_status(tmp_path: Path) -> None:
+    code = "import os; os.kill(os.getpid(), 9)"
+    ended = process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert (ended.status, ended.signal, ended.code) == (None, 9, -9)
+    assert ended.words == "killed by SIGKILL"
+
+
+def test_the_limit_ends_the_whole_group_even_if_deaf(tmp_path: Path) -> None:
+    code = (
+        "import signal,subprocess,sys,time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "deaf='import signal,time;signal.signal(signal.SIGTERM,signal.SIG_IGN);time.sleep(60)'\n"
+        "print(subprocess.Popen([sys.executable,'-c',deaf]).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    begun = time.monotonic()
+    ended = process.run(python(code), log=tmp_path / "log", time_limit_s=1, grace_s=0.2)
+    assert ended.timed_out
+    assert time.monotonic() - begun < 10
+    assert gone(int((tmp_path / "log").read_text()))
+
+
+def test_a_child_that_outlives_the_program_is_ended(tmp_path: Path) -> None:
+    code = (
+        "import subprocess,sys\n"
+        "child=subprocess.Popen([sys.executable,'-c','import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+    )
+    ended = process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert ended.status == 0
+    assert gone(int((tmp_path / "log").read_text()))
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    with pytest.raises(process.ProgramMissingError, match=r"no-such-program.*No such file"):
+        process.run(["no-such-program"], log=tmp_path / "log", time_limit_s=1)
+
+
+def test_a_program_that_may_not_be_executed_is_missing_too(tmp_path: Path) -> None:
+    path = tmp_path / "trtexec"
+    path.write_text("#!/bin/sh\n")
+    with pytest.raises(process.ProgramMissingError, match="Permission denied"):
+        process.run([str(path)], log=tmp_path / "log", time_limit_s=1)
+
+
+def test_environment_is_added_not_replaced(tmp_path: Path) -> None:
+    code = "import os; print(os.environ['ONE'], 'PATH' in os.environ)"
+    process.run(python(code), log=tmp_path / "log", time_limit_s=30, env={"ONE": "1"})
+    assert (tmp_path / "log").read_text() == "1 True\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is Linux's")
+def test_the_program_dies_with_the_runner(tmp_path: Path) -> None:
+    code = (
+        "from benchlib import process; from pathlib import Path; import sys\n"
+        "code='import os,time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        "child=[sys.executable, '-c', code]\n"
+        f"process.run(child, log=Path({str(tmp_path / 'log')!r}), time_limit_s=60)\n"
+    )
+    runner = os.posix_spawn(sys.executable, python(code), os.environ)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text().strip():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child = int((tmp_path / "log").read_text())
+    os.kill(runner, 9)
+    os.waitpid(runner, 0)
+    while not gone(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,225 @@
+"""trtexec's words, read from stored logs of four releases, and what they mean for a phase."""
+
+from pathlib import Path
+
+import pytest
+
+from benchlib.case import Failure
+from benchlib.trtexec import exit_check, exports
+from benchlib.trtexec.command import Phase
+from benchlib.trtexec.exit_check import Log, judge_phase
+from benchlib.trtexec.flags import Version
+
+DATA = Path(__file__).parent / "data"
+
+
+def stored(name: str) -> Log:
+    return exit_check.read_log((DATA / name).read_text())
+
+
+@pytest.fixture
+def good_plan(tmp_path: Path) -> Path:
+    path = tmp_path / "good.engine"
+    path.write_bytes(b"ftrt" + bytes(20) + bytes([8, 6, 0, 12]) + bytes(100))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "built_s", "engine_mib"),
+    [
+        ("8.6/build.log", Version(8, 6), 37.4212, None),
+        ("10.0/build.log", Version(10, 0, 1), 36.1, 23.1207),
+        ("11.1/build.log", Version(11, 1), 35.9, 23.1207),
+    ],
+)
+def test_a_build(name: str, version: Version, built_s: float, engine_mib: float | None) -> None:
+    read = stored(name)
+    assert (read.version, read.built_s, read.engine_mib) == (version, built_s, engine_mib)
+    assert read.passed
+    assert read.tool == "TensorRT.trtexec"
+
+
+def test_skipped_tactics_are_counted() -> None:
+    assert stored("8.6/build.log").skipped_tactics == 1
+    assert stored("10.0/build.log").skipped_tactics == 0
+
+
+def test_a_timing() -> None:
+    read = stored("8.6/time.log")
+    assert set(read.metrics) == {
+        "Latency",
+        "Enqueue Time",
+        "H2D Latency",
+        "GPU Compute Time",
+        "D2H Latency",
+    }
+    compute = read.metrics["GPU Compute Time"]
+    assert (compute.min_ms, compute.max_ms, compute.mean_ms, compute.median_ms) == (
+        0.227,
+        0.25,
+        0.22905,
+        0.2286,
+    )
+    assert compute.percentiles == {90: 0.231, 95: 0.232, 99: 0.24}
+    assert read.throughput_qps == 4352.81
+    assert read.bound_by == ("Enqueue Time",)
+    assert read.cov_percent == 1.62
+    assert read.engine_mib == 23
+    assert not read.graph_failed
+
+
+def test_a_cuda_graph_that_was_given_up_is_seen_though_the_run_passed() -> None:
+    read = stored("10.16/time.log")
+    assert read.passed
+    assert read.graph_failed
+
+
+def test_an_empty_log_says_nothing() -> None:
+    read = exit_check.read_log("")
+    assert read.version is None
+    assert read.states == ()
+    assert read.metrics == {}
+    assert not read.passed
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "states"),
+    [
+        ("8.6/unknown-flag.log", "--cudaGraphs", ("RUNNING", "FAILED")),
+        ("11.1/unknown-flag.log", "--fp16", ("RUNNING",)),
+    ],
+)
+def test_an_unknown_flag(name: str, flag: str, states: tuple[str, ...], tmp_path: Path) -> None:
+    read = stored(name)
+    assert (read.unknown_flag, read.states) == (flag, states)
+    judged = judge_phase(Phase.BUILD, 1, read, tmp_path / "none.engine")
+    assert judged.failure is Failure.UNSUPPORTED
+    assert flag in judged.message
+    assert str(read.version) in judged.message
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("8.6/no-gpu.log", -6, "no CUDA-capable device is detected"),
+        ("10.16/no-gpu.log", 1, "driver version is insufficient"),
+    ],
+)
+def test_a_cuda_failure(name: str, status: int, words: str, tmp_path: Path) -> None:
+    judged = judge_phase(Phase.BUILD, status, stored(name), tmp_path / "none.engine")
+    assert judged.failure is Failure.CRASH
+    assert words in judged.message
+
+
+def test_a_build_that_passed_and_died_at_exit_is_good(good_plan: Path) -> None:
+    judged = judge_phase(Phase.BUILD, -11, stored("8.6/build.log"), good_plan)
+    assert judged.ok
+    assert "SIGSEGV after PASSED" in judged.message
+
+
+def test_a_build_that_died_without_passed_is_not(good_plan: Path) -> None:
+    cut = (DATA / "8.6/build.log").read_text().replace("&&&& PASSED", "&&&& LOST")
+    assert (
+        judge_phase(Phase.BUILD, -11, exit_check.read_log(cut), good_plan).failure is Failure.CRASH
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage", b"ftrt", b"<html>" + bytes(100)])
+def test_a_pass_without_a_whole_plan_is_bad_output(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "x.engine"
+    if content is not None:
+        path.write_bytes(content)
+    judged = judge_phase(Phase.BUILD, 0, stored("10.0/build.log"), path)
+    assert judged.failure is Failure.BAD_OUTPUT
+    assert "x.engine" in judged.message
+
+
+def test_a_timing_owes_whole_times(tmp_path: Path) -> None:
+    read = stored("8.6/time.log")
+    assert judge_phase(Phase.TIME, 0, read, DATA / "8.6/times.json").ok
+    cut = tmp_path / "times.json"
+    cut.write_text((DATA / "8.6/times.json").read_text()[:500])
+    assert judge_phase(Phase.TIME, 0, read, cut).failure is Failure.BAD_OUTPUT
+
+
+def test_a_profile_owes_layers(tmp_path: Path) -> None:
+    read = stored("8.6/time.log")
+    assert judge_phase(Phase.PROFILE, 0, read, DATA / "8.6/profile.json").ok
+    assert judge_phase(Phase.PROFILE, 0, read, tmp_path / "x").failure is Failure.BAD_OUTPUT
+
+
+def judged_error(message: str, phase: Phase = Phase.BUILD, warning: str = "") -> Failure | None:
+    text = (
+        f"[11/23/2026-18:00:00] [W] [TRT] {warning}\n[11/23/2026-18:00:01] [E] {message}\n"
+        "&&&& FAILED TensorRT.trtexec [TensorRT v101601] # trtexec\n"
+    )
+    return judge_phase(phase, 1, exit_check.read_log(text), Path("none")).failure
+
+
+@pytest.mark.parametrize(
+    ("message", "failure"),
+    [
+        ("Error Code 1: Cuda Runtime (out of memory)", Failure.OOM_BUILD),
+        (
+            "Error Code 10: Could not find any implementation for node Conv_0.",
+            Failure.NO_TACTIC,
+        ),
+        ("[onnxParser] No importer registered for op: FancyOp", Failure.UNSUPPORTED),
+        ("could not write the plan: No space left on device", Failure.CRASH),
+        ("Uncaught exception detected: Unable to open library: libnvinfer.so.10", "missing"),
+    ],
+)
+def test_errors_have_a_class(message: str, failure: Failure | str) -> None:
+    expected = Failure.MISSING_PROGRAM if failure == "missing" else failure
+    assert judged_error(message) is expected
+
+
+def test_memory_is_told_apart_by_phase_and_by_skipped_tactics() -> None:
+    assert judged_error("out of memory", Phase.TIME) is Failure.OOM_RUN
+    none_left = "Could not find any implementation for node Conv_0."
+    skipped = "Skipping tactic 0x1 due to: insufficient memory on requested size of 9"
+    assert judged_error(none_left, warning=skipped) is Failure.OOM_BUILD
+
+
+def test_the_first_error_is_the_reason(tmp_path: Path) -> None:
+    read = stored("10.16/out-of-memory.log")
+    judged = judge_phase(Phase.BUILD, 1, read, tmp_path / "none")
+    assert judged.failure is Failure.OOM_BUILD
+    assert "Cuda Runtime (out of memory)" in judged.message
+    assert "\n" not in judged.message
+
+
+def test_an_empty_plan_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "x.engine"
+    path.touch()
+    with pytest.raises(exports.BadEngineError, match="is empty"):
+        exports.read_engine_header(path)
+
+
+def test_a_plan_tells_who_wrote_it(good_plan: Path) -> None:
+    assert exports.read_engine_header(good_plan) == exports.EngineHeader(
+        "TensorRT", Version(8, 6), 128
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("--onnx=a.onnx --fp16", ("--onnx=a.onnx", "--fp16")),
+        ("--onnx=a b.onnx --fp16", ("--onnx=a b.onnx", "--fp16")),
+        ("'--onnx=a b.onnx' --fp16", ("--onnx=a b.onnx", "--fp16")),
+        ("'--onnx={work}/it'\"'\"'s.onnx' --fp16", ("--onnx={work}/it's.onnx", "--fp16")),
+        ("--onnx=it's.onnx '--saveEngine=a b'", ("--onnx=it's.onnx", "--saveEngine=a b")),
+        ("--shapes='a:b':1x3 -h", ("--shapes='a:b':1x3", "-h")),
+        ("--onnx=a - b -1.onnx", ("--onnx=a - b -1.onnx",)),
+        ("'--onnx=a", ("'--onnx=a",)),
+        ("", ()),
+    ],
+)
+def test_the_arguments_of_what_began(words: str, arguments: tuple[str, ...]) -> None:
+    banners = [
+        f"&&&& {state} TensorRT.trtexec [TensorRT v100500] [b1] # trtexec {words}\n"
+        for state in ("RUNNING", "FAILED", "RUNNING", "PASSED")
+    ]
+    assert exit_check.started("[I] x\n".join(banners)) == (arguments, arguments)
+    assert exit_check.started("nothing began") == ()

@@ -1,0 +1,178 @@
+"""Layer information in both dialects, and the precision it proves."""
+
+from pathlib import Path
+
+import pytest
+
+from benchlib.case import Precision
+from benchlib.trtexec import exports
+from benchlib.trtexec.exports import BadLayersError, Layer
+
+DATA = Path(__file__).parent / "data"
+
+
+def test_the_older_dialect() -> None:
+    read = exports.read(DATA / "8.6/layers.json")
+    assert [layer.type for layer in read][:2] == ["Reformat", "CaskConvolution"]
+    assert [layer.precision for layer in read] == ["int8", "int8", "int8", "fp16", "fp32"]
+    assert read[1].tactic == "sm80_xmma_fprop_implicit_gemm_int8"
+
+
+def test_the_newer_dialect() -> None:
+    read = exports.read(DATA / "11.1/layers.json")
+    assert read[1].inputs == ("fp16",)
+    assert [layer.precision for layer in read] == ["fp16", "fp16", "fp32"]
+    assert read[2].inputs == ("bf16",)
+
+
+def test_names_alone_prove_nothing() -> None:
+    read = exports.read(DATA / "10.0/layers-names.json")
+    assert len(read) == 3
+    assert read[2].name == "/fc/Gemm"
+    assert exports.share(read) is None
+    assert exports.low(exports.share(read), Precision.FP16) is None
+
+
+def test_shares_count_layers_that_compute() -> None:
+    read = exports.read(DATA / "8.6/layers.json")
+    assert exports.share(read) == {"int8": 0.5, "fp16": 0.25, "fp32": 0.25}
+    assert exports.low(exports.share(read), Precision.INT8) == 0.5
+    assert exports.low(exports.share(read), Precision.FP16) == 0.75
+    assert exports.low(exports.share(read), Precision.FP32) == 0.75
+
+
+def test_shares_of_time() -> None:
+    read = exports.read(DATA / "8.6/layers.json")
+    times = {"/conv1/Conv + /relu/Relu": 3.0, "/fc/Gemm": 1.0}
+    assert exports.time_share(read, times) == {"int8": 0.75, "fp32": 0.25}
+    assert exports.low(exports.time_share(read, times), Precision.INT8) == 0.75
+    assert exports.time_share(read, {"another": 1.0}) is None
+    assert exports.time_share(read, {}) is None
+
+
+def test_time_that_only_moves_data_is_told_apart() -> None:
+    read = exports.read(DATA / "8.6/layers.json")
+    times = {read[0].name: 1.0, "/conv1/Conv + /relu/Relu": 2.0, "of no layer": 1.0}
+    assert exports.time_share(read, times) == {"moving": 0.25, "int8": 0.5, "unknown": 0.25}
+
+
+def test_shares_of_work_go_by_the_nodes_in_a_layer() -> None:
+    read = exports.read(DATA / "8.6/layers.json")
+    work = {"/conv1/Conv": 60, "/layer1/Conv": 30, "/fc/Gemm": 10}
+    macs = exports.macs(read, work)
+    assert macs == (None, 60, 30, None, 10)
+    assert exports.share(read, macs) == {"int8": 0.9, "fp32": 0.1}
+    assert exports.share(read, exports.macs(read, {})) is None
+
+
+def test_the_newer_dialects_nodes_are_found_by_name_or_by_metadata() -> None:
+    read = exports.read(DATA / "11.1/layers.json")
+    assert exports.macs(read, {"/conv1/Conv": 7, "/elsewhere": 2}) == (None, 7, None)
+    fused = (
+        '{"Layers": [{"Name": "__myl_Fc", "LayerType": "gemm", '
+        '"Metadata": "[ONNX Layer: /a/Conv [1]]\\u001e[ONNX Layer: /b/Gemm]", '
+        '"Outputs": [{"DataType": "Half"}]}]}'
+    )
+    assert exports.loads(fused)[0].nodes == ("/a/Conv [1]", "/b/Gemm")
+
+
+def test_a_node_counts_once_however_many_layers_name_it() -> None:
+    split = tuple(Layer(name, nodes=("/a/Conv",)) for name in ("first", "second"))
+    assert exports.macs(split, {"/a/Conv": 5}) == (5, None)
+    merged = (Layer("a || b", nodes=("a", "b")),)
+    assert exports.macs(merged, {"a": 1, "b": 2}) == (3,)
+
+
+def test_a_layer_of_renamed_nodes_is_counted_by_its_tensors() -> None:
+    record = """{"Layers": [{"Name": "/x/Relu_output_0_nchwc", "LayerType": "Conv",
+        "Inputs": [{"Dimensions": [1, 3, 8, 8]}, {"Dimensions": [16, 3, 3, 3]}],
+        "Outputs": [{"Dimensions": [1, 16, 4, 4], "Format/Datatype": "FP32"}]}]}"""
+    assert exports.macs(exports.loads(record), {}) == (16 * 16 * 27,)
+    packed = record.replace(', {"Dimensions": [16, 3, 3, 3]}', "")
+    assert exports.macs(exports.loads(packed), {}) == (None,)
+
+
+def test_an_fp32_engine_called_fp16_is_found_out() -> None:
+    fp32 = (Layer("a", "CaskConvolution", ("fp32",), ("fp32",)),)
+    assert exports.low(exports.share(fp32), Precision.FP16) == 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [
+        ("fp32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
+        ("tf32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
+        ("fp16", {"int8", "uint8", "fp8", "int4", "fp4"}),
+        ("bf16", {"int8", "uint8", "fp8", "int4", "fp4"}),
+        ("int8", {"int4", "fp4"}),
+        ("fp8", {"int4", "fp4"}),
+    ],
+)
+def test_what_is_less_than_a_precision(precision: str, words: set[str]) -> None:
+    every = "fp32 fp16 bf16 fp8 fp4 int8 uint8 int4 int32 int64 bool unknown".split()  # noqa: SIM905
+    shares = dict.fromkeys(every, 0.1)
+    assert exports.below(shares, Precision(precision)) == dict.fromkeys(words, 0.1)
+    assert exports.below(None, Precision(precision)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "output", "word"),
+    [
+        ("QLinearConv", ("uint8", "fp32"), "uint8", "uint8"),
+        ("MatMulIntegerToFloat", ("uint8", "int8"), "fp32", "uint8"),
+        # It quantises its input itself; only its weights are seen in 8 bits.
+        ("DynamicQuantizeMatMul", ("fp32", "int8"), "fp32", "int8"),
+        ("MatMulNBits", ("fp32", "int4"), "fp32", "int4"),
+        ("Conv", ("fp32", "fp32"), "fp32", "fp32"),
+        # A mask or an image is written at the end, of numbers that were computed in FP32.
+        ("PointWiseV2", ("fp32",), "uint8", "fp32"),
+        ("QLinearAdd", ("uint8", "fp32"), "uint8", "uint8"),
+        ("ArgMax", ("fp32",), "int64", "int64"),
+    ],
+)
+def test_the_type_a_layer_computes_in(
+    kind: str, inputs: tuple[str, ...], output: str, word: str
+) -> None:
+    assert Layer("n", kind, inputs, (output,)).precision == word
+
+
+@pytest.mark.parametrize("kind", ["QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"])
+def test_quantisers_compute_nothing(kind: str) -> None:
+    assert not Layer("n", kind, ("fp32",), ("uint8",)).computes
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("Row major linear FP32", "fp32"),
+        ("Channel major FP16 format where channel % 8 == 0", "fp16"),
+        ("Thirty-two wide channel vectorized row major Int8 format", "int8"),
+        ("Half", "fp16"),
+        ("Float", "fp32"),
+        ("BFloat16", "bf16"),
+        ("BF16", "bf16"),
+        ("UInt8", "uint8"),
+        ("FP8", "fp8"),
+        ("uint4", "int4"),
+        ("something new", None),
+    ],
+)
+def test_types_are_found_in_any_spelling(text: str, word: str | None) -> None:
+    document = f'{{"Layers": [{{"Name": "a", "Outputs": [{{"Format/Datatype": "{text}"}}]}}]}}'
+    assert exports.loads(document)[0].precision == word
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"Layers": 3}', '{"Layers": ["a"'])
+def test_what_is_no_layer_information_is_refused(text: str) -> None:
+    with pytest.raises(BadLayersError):
+        exports.loads(text)
+
+
+def test_no_layers_is_an_answer() -> None:
+    assert exports.loads('{"Layers": [], "Bindings": []}') == ()
+    assert exports.share(()) is None
+
+
+@pytest.mark.parametrize("kind", ["Reformat", "ReorderOutput", "NoOp", "QuantizeLinear", "Shuffle"])
+def test_layers_that_only_move_data_do_not_count(kind: str) -> None:
+    assert not Layer("a", kind, ("fp32",), ("int8",)).computes

@@ -1,0 +1,99 @@
+"""The measured tables in README.md, written from measured sets so that they cannot go stale.
+
+``python tools/readme_tables.py`` rewrites the lines between the markers; a test compares them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchlib.analysis import results
+from benchlib.case import Int8Method, Precision, Verdict
+from benchlib.stats import rounding
+
+END = "<!-- end of the table -->"
+
+Columns = tuple[tuple[str, Precision, Int8Method | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A measured set, by its folder in the checkout, and what is shown of it."""
+
+    folder: str
+    columns: Columns
+
+    @property
+    def begin(self) -> str:
+        """The line above the table."""
+        return f"<!-- table of {self.folder}, written by: python tools/readme_tables.py -->"
+
+
+TABLES = (
+    Table(
+        "results/h200-tensorrt-8.6",
+        (("FP32 (TF32 on)", Precision.FP32, None), ("FP16", Precision.FP16, None)),
+    ),
+    Table(
+        "results/h100-tensorrt-8.6",
+        (
+            ("FP32 (TF32 on)", Precision.FP32, None),
+            ("FP16", Precision.FP16, None),
+            ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
+            ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
+            ("INT8, made-up ranges", Precision.INT8, Int8Method.MADE_UP_RANGES),
+        ),
+    ),
+)
+
+
+def table(frame: pd.DataFrame, columns: Columns) -> str:
+    """Median milliseconds per image as a Markdown table; ``†`` marks a SUSPECT row."""
+    header = ["network", "size", *(name for name, _, _ in columns)]
+    lines = ["| " + " | ".join(header) + " |", "|---|---|" + "--:|" * len(columns)]
+    rows = results.usable(frame)
+    for (model, resolution), group in rows.groupby(["model", "resolution"], observed=True):
+        cells = [_cell(group, precision, method) for _, precision, method in columns]
+        lines.append("| " + " | ".join([model, str(resolution), *cells]) + " |")
+    return "\n".join(lines)
+
+
+def rewritten(text: str, root: Path) -> str:
+    """``text`` with every table between its markers replaced by what its set in ``root`` gives.
+
+    Raises ValueError where a table has no markers.
+    """
+    for one in TABLES:
+        before, begin, rest = text.partition(one.begin)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise ValueError(f"README.md has no markers for the table of {one.folder}")
+        frame = results.load(root / one.folder).frame
+        text = f"{before}{begin}\n{table(frame, one.columns)}\n{END}{after}"
+    return text
+
+
+def _cell(group: pd.DataFrame, precision: Precision, method: Int8Method | None) -> str:
+    chosen = group[group["precision"] == precision.value]
+    if method is not None:
+        chosen = chosen[chosen["int8_method"] == method.value]
+    if chosen.empty:
+        return "–"
+    row = chosen.iloc[0]
+    low, high = row["latency_ci_low_ms"], row["latency_ci_high_ms"]
+    mark = " †" if row["verdict"] == Verdict.SUSPECT.value else ""
+    return rounding.text(row["latency_ms"], low, high) + mark
+
+
+def main() -> None:
+    """Rewrite the README named on the command line, by default the one here."""
+    path = Path(sys.argv[1] if len(sys.argv) > 1 else "README.md")
+    path.write_text(rewritten(path.read_text(encoding="utf-8"), path.parent), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
