@@ -93,14 +93,20 @@ def device_name(card: str, partitions: Iterable[str] = ()) -> str:
     """
     whole = partition(card)
     told = ", ".join([*filter(None, [whole]), *partitions])
-    name = card.removesuffix(f" ({whole})") if whole else card
+    name = card.removesuffix(f" ({whole})").removesuffix(f" {whole}") if whole else card
     return f"{name} ({told})" if told else name
 
 
 def partition(device: str | None) -> str:
-    """The part of a card that ``device`` names as :func:`device_name` does; empty for a whole."""
+    """The part of a card that ``device`` names as :func:`device_name` does; empty for a whole.
+
+    The driver's own name of a slice, ``NVIDIA H100 MIG 1g.10gb``, says it without brackets.
+    """
     _, bracket, told = str(device or "").removesuffix(")").rpartition(" (")
-    return told if bracket and told.startswith(_PARTITIONS) else ""
+    if bracket and told.startswith(_PARTITIONS):
+        return told
+    _, mark, profile = str(device or "").partition(" MIG ")
+    return f"MIG {profile}" if mark else ""
 
 
 class Int8Method(Word):

@@ -29,12 +29,26 @@ INTERRUPTED = 130
 log = logging.getLogger(__name__)
 
 
+class Command(click.Command):
+    """Refuses an option that stands twice: click would silently take the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for option in given:
+            is_single = isinstance(option, click.Option) and not option.multiple
+            if is_single and not option.is_flag and given.count(option) > 1:
+                raise InputError(str(option.name), "it is given twice; keep one of them")
+        return super().parse_args(ctx, args)
+
+
 class Group(click.Group):
     """Turns an error into one line and a status, whichever command raised it.
 
     2 for what the user gave wrong, 1 for what the system answered and for what nobody foresaw
     (with its traceback under ``-v``), 130 after Ctrl-C.
     """
+
+    command_class = Command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         _settle_streams()
@@ -238,6 +252,9 @@ def graph(
         raise InputError("calibration-dir", f"a graph in the form {asked} is not calibrated")
     if weights != "random" and model.startswith("onnx:"):
         raise InputError("weights", f"{model} has its own; leave --weights out")
+    source = Path(model.removeprefix("onnx:")) if model.startswith("onnx:") else None
+    if source is not None and out.exists() and source.exists() and out.samefile(source):
+        raise InputError("out", f"{out} is the network itself; write the graph to another file")
     made = build.make(
         model,
         asked,

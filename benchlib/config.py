@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from benchlib.case import Engine, Int8Method, Precision, ShapeMode, Typing, resolution
 from benchlib.errors import InputError
@@ -225,6 +225,15 @@ class Parameters(BaseModel):
             value = read_yaml(value) if value.lstrip().startswith("[") else [value]
         if isinstance(value, int) and not isinstance(value, bool):
             value = [value]
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """``yes`` and ``true`` are no number, and would silently be taken for 1."""
+        switches = [one for one in (value if isinstance(value, list) else [value]) if one is True]
+        if switches and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("is a switch; give a value of another kind")
         return value
 
     @field_validator("resolutions", mode="before")

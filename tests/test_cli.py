@@ -59,6 +59,8 @@ def test_every_command_has_help_with_an_example(command):
         ),
         (("plan", "-p", "models", "[resnet18]", "-p", "models", "[vgg11_bn]"), "given twice"),
         (("plan", "--engine", "trtexec", "-p", "engine", "trtexec"), "given twice"),
+        (("plan", "--preset", "quick", "--preset", "blog"), "preset: it is given twice"),
+        (("run", "-o", "a", "--preset", "quick", "--out", "b"), "out: it is given twice"),
         (("plan", "-p", "out_dir", "x"), "use -o"),
         (("run", "-p", "out_dir", "x"), "use -o"),
         (("run", "-p", "preset", "x"), "use --preset"),
@@ -196,6 +198,16 @@ def test_the_script_can_be_read_by_a_shell():
     assert lines[0] == "mkdir -p plan"
     assert all(shlex.split(line) for line in lines)
     assert any(line.startswith("benchlib graph resnet18 --form fp32") for line in lines)
+
+
+def test_graph_does_not_write_over_the_network_it_reads(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"mine")
+    (tmp_path / "link.onnx").symlink_to(path)
+    for out in (path, tmp_path / "link.onnx"):
+        done = benchlib("graph", f"onnx:{path}", "--form", "fp32", "-o", str(out))
+        assert done.exit_code == 2 and "is the network itself" in done.stderr
+    assert path.read_bytes() == b"mine"
 
 
 def test_graph_writes_what_it_says(tmp_path):

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -294,6 +294,9 @@ def _frame(table: Path) -> pd.DataFrame:
             problem = _problem(name, cell)
             if problem is not None:
                 raise InputError("results", f"{table}, line {line}, column {name}: {problem}")
+        problem = _contradiction(dict(zip(header, record, strict=True)))
+        if problem is not None:
+            raise InputError("results", f"{table}, line {line}, {problem}")
     raw = pd.DataFrame([record for _, record in records], columns=list(header), dtype=str)
     # Only an empty field is missing: the words "None" and "NA" are words.
     return complete(raw.mask(raw == ""))
@@ -315,6 +318,16 @@ def _refuse_twins(
                 f"{table}, line {line}: its case stands in line {first[case]} already "
                 f"({record[header.index('key')]}); take one of them out, or give the tables of "
                 "two sets apart",
+            )
+    owners: dict[str, int] = {}
+    kept = {path.stem for path in (table.parent / "rows").glob("*.json")}
+    for line, record in records:
+        key = record[header.index("key")]
+        if key in kept and owners.setdefault(key, line) != line:
+            raise InputError(
+                "results",
+                f"{table}, line {line}, column key: line {owners[key]} has {key!r} too, and a "
+                "row's evidence is found by it; give each row a key of its own",
             )
 
 
@@ -389,6 +402,20 @@ def _problem(name: str, cell: str) -> str | None:
         return f"{cell!r} is neither True nor False"
     if issubclass(kind, Enum) and cell not in {member.value for member in kind}:
         return f"{cell!r} is not one of {', '.join(member.value for member in kind)}"
+    return None
+
+
+def _contradiction(row: Mapping[str, str]) -> str | None:
+    """In which column a row denies another of its cells, and how; for cells that are right alone.
+
+    A row that is ok and has no latency would be in no figure and no finding, without a word.
+    """
+    ok = row["status"] == Status.OK.value and row.get("verdict") != Verdict.INVALID.value
+    if ok and row["latency_ms"] == "":
+        return "column latency_ms: is empty though the row is ok; fill it in, or take the row out"
+    low, high = (row.get(f"latency_ci_{end}_ms") or None for end in ("low", "high"))
+    if low is not None and high is not None and float(low) > float(high):
+        return f"column latency_ci_low_ms: {low!r} is more than {high!r}, its upper end"
     return None
 
 

@@ -111,13 +111,14 @@ def read_folder(folder: Path, limit: int | None = None) -> ImageFolder:
         classes = sorted(
             entry.name
             for entry in folder.iterdir()
-            if entry.is_dir() and not calibration.passed_over(entry.name)
+            if _is_class(entry) and not calibration.passed_over(entry.name)
         )
         if not classes:
             raise InputError(
                 FIELD,
                 f"{folder} has no subfolders; put the images of each class into one of its own",
             )
+        _refuse_links_twice(folder, classes)
         files = {name: _files(folder, name) for name in classes}
     except OSError as error:
         raise InputError(FIELD, f"{error.filename} cannot be read ({error.strerror})") from error
@@ -131,6 +132,24 @@ def read_folder(folder: Path, limit: int | None = None) -> ImageFolder:
     chosen = images if limit is None else _spread(images, limit)
     name = _printable(folder.resolve().name)
     return ImageFolder(name, tuple(chosen), found=len(images), labels_from=labels_from)
+
+
+def _is_class(entry: Path) -> bool:
+    """Whether ``entry`` is a folder, or a link that leads nowhere: a class that is gone."""
+    return entry.is_dir() or (entry.is_symlink() and not entry.exists() and not entry.suffix)
+
+
+def _refuse_links_twice(folder: Path, classes: Sequence[str]) -> None:
+    """Refuse subfolders that are one folder through links: each image would have two labels."""
+    first: dict[tuple[int, int], str] = {}
+    for name in classes:
+        other = first.setdefault(_identity(folder / name), name)
+        if other != name:
+            raise InputError(
+                FIELD,
+                f"the subfolders {other!r} and {name!r} are one folder through a link; take one "
+                "of them out",
+            )
 
 
 def _complain_of_empty(folder: Path, files: Mapping[str, Sequence[Path]]) -> None:
@@ -153,6 +172,7 @@ def _files(folder: Path, name: str) -> list[Path]:
     """
     entered = {_identity(above) for above in (folder.resolve(), *folder.resolve().parents)}
     found: list[tuple[str, list[Path]]] = []
+    others: list[str] = []
 
     def stop(error: OSError) -> None:
         raise error
@@ -166,6 +186,13 @@ def _files(folder: Path, name: str) -> list[Path]:
         inner[:] = sorted(one for one in inner if not calibration.passed_over(one))
         paths = (Path(root, one) for one in sorted(names))
         found.append((root, [path for path in paths if calibration.is_image(path)]))
+        others += [one for one in names if Path(one).suffix.lower() in calibration.OTHER_SUFFIXES]
+    if others:
+        kinds = ", ".join(sorted({Path(one).suffix.lower() for one in others}))
+        log.warning(
+            "%d images in %s are passed over (%s); save them as PNG if they are to count",
+            *(len(others), name, kinds),
+        )
     return [path for _, paths in sorted(found) for path in paths]
 
 

@@ -33,6 +33,7 @@ from benchlib.export import calibration, fp16, qdq, torch_onnx
 from benchlib.export.form import TYPED_SCALES_OPSET, GraphForm
 from benchlib.export.fp16 import Loss
 from benchlib.export.qdq import Census
+from benchlib.models import onnx_file
 from benchlib.models.onnx_macs import RUNTIME_ERRORS
 
 # INT8 in the form that ONNX Runtime's CPU kernels like.
@@ -238,10 +239,12 @@ _NAMED = 3  # products or tensors that a sentence names; the graph's facts have 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a conversion could not do: products not in INT8, constants beyond FP16."""
+    """What a conversion could not do: products not in INT8, constants beyond FP16, and nodes of
+    other houses than the standard, which stay in FP32."""
 
     census: Census | None = None
     losses: tuple[Loss, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -259,6 +262,8 @@ class Outcome:
                 )
         if lost := [str(loss) for loss in self.losses if loss.matters]:
             found.append(f"FP16 does not hold all constants: {_some(lost)}")
+        if self.foreign:
+            found.append(f"not ONNX's own and so left in FP32: {_some(list(self.foreign))}")
         return tuple(found)
 
 
@@ -287,7 +292,10 @@ def convert(
     product, and :class:`onnx.checker.ValidationError` when the result breaks the standard.
     """
     model = _inlined(onnx.load(str(source)))
-    census, losses = None, ()
+    census, losses, foreign = None, (), ()
+    if form is GraphForm.FP16:
+        nodes = onnx_file.parts(model, onnx.NodeProto)
+        foreign = tuple(node.name or node.op_type for node in nodes if node.domain)
     if form is GraphForm.INT8_CPU:
         quantise_for_cpu(model, target, input_name, batches)
         census = _census(onnx.load(str(target)), form)
@@ -321,7 +329,7 @@ def convert(
             f"the network does not become a valid graph as {form} "
             f"({first_line(error)}); take fp32, or export it at opset 17 in float32",
         ) from error
-    return Outcome(census, losses)
+    return Outcome(census, losses, foreign)
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -55,6 +55,9 @@ none."""
 CONFIDENTIAL = 1
 """NVML_CC_SYSTEM_FEATURE_ENABLED."""
 
+NO_DEVICES = "NoDevFiles"
+"""What Slurm and PBS set CUDA_VISIBLE_DEVICES to for a job without GPUs."""
+
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 """Environment variable: percent of the card's multiprocessors that CUDA's MPS gives a process."""
 
@@ -232,7 +235,7 @@ def _first_visible(nvml: Any, environ: Mapping[str, str]) -> Device | None:
         return None if card is None else _as_cuda_sees(nvml, card, share)
     if first.startswith(("GPU-", "MIG-")):
         return _by_uuid(nvml, first, share)
-    if first in ("", "-1"):
+    if first in ("", "-1", NO_DEVICES):
         return None
     raise InputError(
         "CUDA_VISIBLE_DEVICES", f"{first!r} is no GPU's number or UUID; give one, like 0 or GPU-…"

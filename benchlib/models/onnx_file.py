@@ -22,6 +22,9 @@ _LARGEST_MESSAGE = 2**31 - 1
 
 _BLOCK = 1 << 20
 
+_PREPARING = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Sub"})
+"""What Keras's own scaling of pixels becomes, in front of the Transpose that tf2onnx writes."""
+
 _Part = TypeVar("_Part", bound=Message)
 
 
@@ -184,8 +187,17 @@ def _is_nhwc(graph: onnx.GraphProto, name: str, sizes: list[int | None]) -> bool
         return False
     if sizes[3] == _CHANNELS:
         return True
+    return sizes[1] is None and _is_turned(graph, name)
+
+
+def _is_turned(graph: onnx.GraphProto, name: str) -> bool:
+    """Whether all that reads a tensor turns it to NCHW, perhaps scaled or shifted before."""
     readers = [node for node in graph.node if name in node.input]
-    return sizes[1] is None and bool(readers) and all(map(_brings_channels_forward, readers))
+    return bool(readers) and all(
+        _brings_channels_forward(node)
+        or (node.op_type in _PREPARING and _is_turned(graph, node.output[0]))
+        for node in readers
+    )
 
 
 def _brings_channels_forward(node: onnx.NodeProto) -> bool:

@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import re
+import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -526,8 +527,8 @@ def _number(value: object) -> float | None:
     """A time or share; None for what is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    number = float(value)
-    return number if math.isfinite(number) and number >= 0 else None
+    # Compared before it is made a float, which a whole number of 400 digits cannot be.
+    return float(value) if 0 <= value <= sys.float_info.max else None
 
 
 def _or_null(match: re.Match[str]) -> str:

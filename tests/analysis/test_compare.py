@@ -9,6 +9,7 @@ import pytest
 from benchlib.analysis import comparable_groups
 from benchlib.analysis import compare as analysis_compare
 from benchlib.analysis.compare import Outcome, compare
+from benchlib.case import device_name
 from benchlib.errors import InputError
 
 
@@ -199,6 +200,9 @@ class TestLiterature:
         ("NVIDIA H100", "NVIDIA H100 (MIG 1g.10gb)", False),
         ("NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 (MIG 2g.20gb)", False),
         ("NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 (MIG 1g.10gb)", True),
+        # As the driver itself names a slice, and older rows do.
+        ("NVIDIA H100", "NVIDIA H100 MIG 1g.10gb", False),
+        ("NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 MIG 1g.10gb", True),
         ("NVIDIA H100", "NVIDIA H100 (green context sm:16)", False),
         ("NVIDIA RTX A2000 (Laptop)", "NVIDIA RTX A2000", True),
         ("NVIDIA H100 (vGPU)", None, True),
@@ -212,6 +216,13 @@ def test_a_part_of_a_card_is_compared_with_the_same_part_only(
         measured([row("a", 1.0, device=first)]), measured([row("a", 2.0, device=second)])
     )
     assert (len(found.rows), found.unlike) == ((1, 0) if compared else (0, 1))
+
+
+def test_a_part_of_a_slice_is_called_by_both():
+    told = "NVIDIA H100 (MIG 1g.10gb, green context sm:8)"
+    for slice_ in ("NVIDIA H100 (MIG 1g.10gb)", "NVIDIA H100 MIG 1g.10gb"):
+        assert device_name(slice_, ["green context sm:8"]) == told
+    assert device_name("NVIDIA H100") == "NVIDIA H100"
 
 
 def test_rows_of_a_card_and_of_a_part_of_it_are_never_mixed_in_a_set(table, row):

@@ -561,6 +561,28 @@ def test_a_link_to_an_image_that_is_gone_is_complained_of(tmp_path: Path) -> Non
         gone.open()
 
 
+def test_a_class_that_is_gone_or_that_is_another_is_complained_of(tmp_path: Path) -> None:
+    _image(tmp_path / "0" / "a.png")
+    (tmp_path / "README.md").symlink_to(tmp_path / "gone.md")
+    assert _names(tmp_path) == [("0/a.png", 0)]
+    (tmp_path / "1").symlink_to(tmp_path / "annex", target_is_directory=True)
+    with pytest.raises(InputError, match="1 cannot be read"):
+        dataset.read_folder(tmp_path)
+    (tmp_path / "1").unlink()
+    (tmp_path / "1").symlink_to(tmp_path / "0", target_is_directory=True)
+    with pytest.raises(InputError, match="the subfolders '0' and '1' are one folder"):
+        dataset.read_folder(tmp_path)
+
+
+def test_images_of_kinds_that_are_not_read_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", "b.gif", "c.HEIC", "notes.txt"):
+        _image(tmp_path / "0" / "a.png").with_name(name).touch()
+    assert _names(tmp_path) == [("0/a.png", 0)]
+    assert "2 images in 0 are passed over (.gif, .heic)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -287,6 +287,15 @@ def test_losses_of_fp16_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_what_stays_in_fp32_as_another_houses_operator_is_told(tmp_path: Path) -> None:
+    model = graph("t = Relu(r)")
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    relu = next(node for node in model.graph.node if node.output[0] == "t")
+    relu.op_type, relu.domain, relu.name = "Gelu", "com.microsoft", "theirs"
+    _, outcome = converted(model, GraphForm.FP16, tmp_path)
+    assert outcome.remarks == ("not ONNX's own and so left in FP32: theirs",)
+
+
 def test_a_weight_that_is_an_input_with_a_default_is_taken_as_a_weight(tmp_path: Path) -> None:
     model = graph("t = Relu(r)")
     model.graph.input.append(onnx.helper.make_tensor_value_info("w1", 1, [8, 3, 1, 1]))

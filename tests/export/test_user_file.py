@@ -209,12 +209,25 @@ def test_channels_last_are_refused_as_such(tmp_path: Path, sizes: tuple[Any, ...
         made(odd(tmp_path / "net.onnx", with_input(*sizes)))
 
 
-def test_channels_last_are_seen_by_the_transpose_where_no_size_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [(), ("Cast",), ("Mul", "Sub")])
+def test_channels_last_are_seen_by_the_transpose_where_no_size_says_so(
+    tmp_path: Path, before: tuple[str, ...]
+) -> None:
     def change(model: onnx.ModelProto) -> None:
         with_input("a", "b", "c", "d")(model)
         model.graph.node[0].input[0] = "nchw"
-        turn = helper.make_node("Transpose", ["x"], ["nchw"], perm=[0, 3, 1, 2])
-        model.graph.node.insert(0, turn)
+        scale = numpy_helper.from_array(np.ones(3, np.float32), "scale")
+        model.graph.initializer.append(scale)
+        nodes, name = [], "x"
+        for index, kind in enumerate(before):
+            last, name = name, f"p{index}"
+            inputs = [last] if kind == "Cast" else [last, "scale"]
+            to = {"to": FLOAT} if kind == "Cast" else {}
+            nodes.append(helper.make_node(kind, inputs, [name], **to))
+        nodes.append(helper.make_node("Transpose", [name], ["nchw"], perm=[0, 3, 1, 2]))
+        nodes += model.graph.node
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
 
     with pytest.raises(InputError, match="NHWC"):
         made(odd(tmp_path / "net.onnx", change))

@@ -215,7 +215,15 @@ def test_a_series_damaged_in_its_middle_says_what_it_loses(damage, caplog):
 
 @pytest.mark.parametrize(
     ("visible", "handle"),
-    [(None, "card"), ("0", "card"), ("GPU-77,0", "GPU-77"), ("5", None), ("", None), ("-1", None)],
+    [
+        (None, "card"),
+        ("0", "card"),
+        ("GPU-77,0", "GPU-77"),
+        ("5", None),
+        ("", None),
+        ("-1", None),
+        ("NoDevFiles", None),
+    ],
 )
 def test_the_card_is_the_one_that_cuda_sees_first(card, visible, handle):
     card()

@@ -172,6 +172,29 @@ def test_two_lines_of_one_case_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_one_key_of_two_cases_is_refused_where_it_names_evidence(tmp_path: Path) -> None:
+    rows = [LINE | {"key": "a"}, LINE | {"key": "b"}, LINE | {"key": "a", "height": "99"}]
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    assert len(load(tmp_path).frame) == 3
+    _set_with_rows(tmp_path, {"a": json.dumps({"key": "a"})})
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InputError, match="line 4, column key: line 2 has 'a' too"):
+        load(tmp_path)
+
+
+def test_cells_that_deny_each_other_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 2, column latency_ms: is empty though the row is"):
+        load(_table(tmp_path, LINE | {"latency_ms": ""}))
+    turned = LINE | {"latency_ci_low_ms": "2", "latency_ci_high_ms": "1.2"}
+    pd.DataFrame([turned]).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InputError, match=r"column latency_ci_low_ms: '2' is more than '1\.2'"):
+        load(tmp_path)
+    # Nothing was counted in an INVALID row, and a failed one has no time.
+    for row in ({"status": "ok", "verdict": "INVALID"}, {"status": "failed"}):
+        pd.DataFrame([LINE | {"latency_ms": ""} | row]).to_csv(tmp_path / "table.csv", index=False)
+        assert len(load(tmp_path).frame) == 1
+
+
 def test_a_key_that_is_no_files_name_has_no_evidence(tmp_path: Path) -> None:
     pd.DataFrame([LINE | {"key": "k" * 300}]).to_csv(tmp_path / "table.csv", index=False)
     assert load(tmp_path).layers("k" * 300) == ()
