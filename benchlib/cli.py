@@ -341,7 +341,7 @@ def plan(
     if as_json:
         _emit([step.as_json() for step in planned])
     else:
-        click.echo("\n".join(dry_run.script(planned)))
+        click.echo(planned.script())
 
 
 @main.command()

@@ -355,7 +355,7 @@ PRESETS_FOLDER = Path(__file__).resolve().parents[1] / "presets"
 _NO_CHANGE = frozenset({"out_dir", "precision", "preset"})
 """Parameters that do not make it another preset; the precisions are compared as a whole."""
 
-_ELSEWHERE = {"out_dir": "-o", "preset": "--preset"}
+_ELSEWHERE = {"out_dir": "-o (out= in Python)", "preset": "--preset (preset= in Python)"}
 """Parameters of the notebook that the command line has options for."""
 
 

@@ -57,12 +57,52 @@ class Step:
         }
 
 
+class Plan(tuple[Step, ...]):
+    """The steps of a run, in its order."""
+
+    __slots__ = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One line per case; ``skipped because`` is empty where it would be run."""
+        columns = {
+            "model": [step.case.model for step in self],
+            "precision": [str(step.case.precision) for step in self],
+            "batch": [step.case.batch for step in self],
+            "size": [step.case.resolution for step in self],
+            "shapes": [str(step.case.shape_mode) for step in self],
+            "typing": [str(step.case.typing) for step in self],
+            "INT8 by": [str(step.case.int8_method or "") for step in self],
+            "skipped because": [step.skipped or "" for step in self],
+        }
+        return pd.DataFrame(columns)
+
+    def script(self, first: int | None = None) -> str:
+        """A shell script that writes the graphs, builds and times the ``first`` so many cases.
+
+        Without ``first`` every case.
+        """
+        steps = self[:first]
+        lines = [f"mkdir -p {FOLDER}"] if any(step.commands for step in steps) else []
+        written: set[tuple[str, ...]] = set()
+        for step in steps:
+            lines += ["", f"# {step.case.key}"]
+            if step.skipped:
+                lines.append(f"# skipped: {step.skipped}")
+                continue
+            if step.graph not in written:
+                lines.append(shlex.join(step.graph))
+                written.add(step.graph)
+            lines += [shell(command) for command in step.commands]
+        return "\n".join(lines)
+
+
 def plan(
     preset_name: str | None,
     overrides: Mapping[str, Any],
     *,
     tensorrt: str | None = None,
-) -> tuple[Step, ...]:
+) -> Plan:
     """The steps of a preset with ``overrides``, for the machine at hand or for ``tensorrt``.
 
     Raises :class:`benchlib.errors.InputError` for a parameter, an engine or a version that does
@@ -73,9 +113,9 @@ def plan(
     return every(runs, program)
 
 
-def every(runs: Sequence[Parameters], program: Program) -> tuple[Step, ...]:
+def every(runs: Sequence[Parameters], program: Program) -> Plan:
     """The steps of all ``runs`` of a preset; logs what was set and has no effect in them."""
-    steps = tuple(step for parameters in runs for step in of(parameters, program))
+    steps = Plan(step for parameters in runs for step in of(parameters, program))
     for words in unused(runs, steps, program):
         log.warning("note: %s", words)
     return steps
@@ -123,40 +163,9 @@ def _is_calibrated(case: Case, program: Program) -> bool:
     return command.graph_form(case, program.release).is_int8
 
 
-def of(parameters: Parameters, program: Program) -> tuple[Step, ...]:
+def of(parameters: Parameters, program: Program) -> Plan:
     """The steps of one precision's run on ``program``, in the order they would be run."""
-    return tuple(_step(case, parameters, program) for case in matrix.cases(parameters, program))
-
-
-def script(steps: Sequence[Step]) -> list[str]:
-    """Lines of a shell script that writes the graphs, builds and times every case."""
-    lines = [f"mkdir -p {FOLDER}"] if any(step.commands for step in steps) else []
-    written: set[tuple[str, ...]] = set()
-    for step in steps:
-        lines += ["", f"# {step.case.key}"]
-        if step.skipped:
-            lines.append(f"# skipped: {step.skipped}")
-            continue
-        if step.graph not in written:
-            lines.append(shlex.join(step.graph))
-            written.add(step.graph)
-        lines += [shell(command) for command in step.commands]
-    return lines
-
-
-def table(steps: Sequence[Step]) -> pd.DataFrame:
-    """One line per case for a notebook."""
-    columns = {
-        "model": [step.case.model for step in steps],
-        "precision": [str(step.case.precision) for step in steps],
-        "batch": [step.case.batch for step in steps],
-        "size": [step.case.resolution for step in steps],
-        "shapes": [str(step.case.shape_mode) for step in steps],
-        "typing": [str(step.case.typing) for step in steps],
-        "INT8 by": [str(step.case.int8_method or "") for step in steps],
-        "skipped because": [step.skipped or "" for step in steps],
-    }
-    return pd.DataFrame(columns)
+    return Plan(_step(case, parameters, program) for case in matrix.cases(parameters, program))
 
 
 def _step(case: Case, parameters: Parameters, program: Program) -> Step:

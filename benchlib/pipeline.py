@@ -30,7 +30,7 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
 from benchlib import config, dry_run
-from benchlib.analysis import results
+from benchlib.analysis import results, wording
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
 from benchlib.export import cache
@@ -180,6 +180,19 @@ class Ended:
     def ok(self) -> bool:
         """Every notebook went through and no case failed; a skipped case has its reason."""
         return not self.counts.get(Status.FAILED.value) and all(one.ok for one in self.executions)
+
+    def check(self) -> None:
+        """Raise unless every notebook went through; log that cases failed.
+
+        KeyboardInterrupt after a stop, else :class:`MachineError` with the first problem.
+        """
+        if self.interrupted:
+            raise KeyboardInterrupt
+        for one in self.executions:
+            if not one.ok:
+                raise MachineError(f"{one.notebook}: {one.problem}")
+        if number := self.counts.get(Status.FAILED.value):
+            log.warning("%s failed; the rows say why", wording.plural(number, "case"))
 
     def as_json(self) -> dict[str, Any]:
         """What a program that called the command wants to know."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -231,6 +231,12 @@ class Comparison:
     only_second: int
     unlike: int
     differences: tuple[Difference, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame, with the fields of :class:`Row` as columns."""
+        rows = [{**asdict(row), "outcome": row.outcome.value} for row in self.rows]
+        return pd.DataFrame(rows, columns=[one.name for one in fields(Row)])
 
     @property
     def slower(self) -> tuple[Row, ...]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from benchlib.analysis import comparable_groups, wording
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Engine, Status, Verdict
+from benchlib.errors import InputError
 from benchlib.report import style
+
+_Made = TypeVar("_Made")
 
 REBUILT = " (reconstruction)"
 
@@ -126,6 +130,29 @@ class View:
 def views(measured: MeasuredSet) -> tuple[View, ...]:
     """The parts of ``measured`` to draw by themselves, largest first; none for no rows."""
     return tuple(_view(measured, part) for part in comparable_groups.side_by_side(measured.frame))
+
+
+def per_view(
+    measured: MeasuredSet, number: int | None, make: Callable[[View], Sequence[_Made]]
+) -> _Made | list[_Made]:
+    """What ``make`` gives for every view of ``measured``, or for the one of this ``number``.
+
+    A single one is returned by itself. Raises :class:`InputError` where there is no such view.
+    """
+    known = views(measured)
+    if not known:
+        raise InputError("results", f"{measured.name} has no rows")
+    if number is not None:
+        if number not in range(len(known)):
+            listed = "; ".join(f"{index}: {one.label}" for index, one in enumerate(known))
+            raise InputError("view", f"{number!r} is none of {measured.name}; take one of {listed}")
+        known = (known[number],)
+    return one_or_list([made for one in known for made in make(one)])
+
+
+def one_or_list(some: Sequence[_Made]) -> _Made | list[_Made]:
+    """The only one of ``some`` by itself, several as a list."""
+    return some[0] if len(some) == 1 else list(some)
 
 
 def on_cpu(measured: MeasuredSet | View) -> bool:

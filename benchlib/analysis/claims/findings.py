@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pandas as pd
 
@@ -74,6 +74,13 @@ def _by(method: str, sentence: str) -> str:
 def _said(one: Finding, found: Sequence[Finding]) -> bool:
     """Whether ``one`` is among ``found``; compared as JSON, where an unknown equals an unknown."""
     return one.as_json() in [other.as_json() for other in found]
+
+
+def frame(found: Sequence[Finding]) -> pd.DataFrame:
+    """``found`` as a DataFrame, with the fields of :class:`Finding` as columns."""
+    names = [one.name for one in fields(Finding)]
+    made = pd.DataFrame([one.as_json() for one in found], columns=names)
+    return made.astype(dict.fromkeys(("estimate", "ci_low", "ci_high"), float))
 
 
 def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
