@@ -351,16 +351,16 @@ def known_preset_names() -> tuple[str, ...]:
     return ("precisions", *(name for name in parameter_names() if name not in _ELSEWHERE))
 
 
-def preset_names(folder: Path = PRESETS_FOLDER) -> tuple[str, ...]:
+def preset_names() -> tuple[str, ...]:
     """The presets there are."""
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
 
 
-def find_preset(name: str, folder: Path = PRESETS_FOLDER) -> Preset:
+def find_preset(name: str) -> Preset:
     """The preset called ``name``, or the one in the file ``name`` (ending in .yaml)."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS_FOLDER / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(preset_names(folder)) or "none"
+        known = ", ".join(preset_names()) or "none"
         raise InputError("preset", f"there is no {name!r}; give a .yaml file or one of: {known}")
     return read_preset(path)
 
