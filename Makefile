@@ -19,11 +19,11 @@ BIN := $(ENV)/bin
 # Without it, a Python writes caches of the sources next to results; harmless, but noise in git.
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help setup report test lint format figures pdf schema lock clean
+.PHONY: help setup report test lint format figures pdf generated lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "also: setup lint format figures pdf schema lock clean"
+	@echo "also: setup lint format figures pdf generated lock clean"
 
 setup: $(READY)
 	@echo "benchlib: ready in $(ENV)"
@@ -64,8 +64,8 @@ figures: setup
 	cp $(foreach name,fps-panels fps-fp16 fps-int8* heatmap speedup pareto-imagenet-top-1,$(foreach set,rtx3090-published h100-tensorrt-8-6,build/figures/$(name)-$(set).svg)) figures/
 	$(BIN)/python tools/readme_tables.py
 
-schema: setup
-	$(BIN)/python -m benchlib.measure.record
+generated: setup
+	$(BIN)/python tools/write_generated.py
 
 lock: setup
 	$(BIN)/python -m pip install --quiet uv

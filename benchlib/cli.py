@@ -137,8 +137,6 @@ parameter_option = click.option(
     metavar="NAME VALUE",
     help="Set one parameter; VALUE is read as YAML. Repeatable.",
 )
-height_option = click.option("--height", type=click.IntRange(min=1), help="Pixels.")
-width_option = click.option("--width", type=click.IntRange(min=1), help="Pixels.")
 
 
 def _emit(value: Any) -> None:
@@ -190,8 +188,8 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
-@height_option
-@width_option
+@click.option("--height", type=click.IntRange(min=1), help="Pixels.")
+@click.option("--width", type=click.IntRange(min=1), help="Pixels.")
 @as_json
 def models(height: int | None, width: int | None, as_json: bool) -> None:
     """Show the line-up: task, parameters, GMACs, activations, size, published accuracy.

@@ -1,4 +1,4 @@
-"""What a run is told: measuring settings, the parameters of a run, and presets of them."""
+"""What a run is told: its parameters, which of them are settings of a case, and presets."""
 
 from __future__ import annotations
 
@@ -15,82 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from benchlib.case import Engine, Int8Method, Precision, ShapeMode, Typing, resolution
 from benchlib.errors import InputError
 
-# How a case is measured: every choice that is a flag of trtexec and not a point of the matrix.
-
-
 Shape = tuple[int, int, int]
 """Batch, height and width of one input; the three colour planes are understood."""
-
-VERBOSITIES = ("layer_names_only", "detailed", "none")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The measuring and building choices of a run; raises :class:`InputError` on nonsense.
-
-    A run goes on until ``iterations`` queries *and* ``duration_s`` seconds are both done, after
-    ``warm_up_ms``. ``avg_runs`` only groups log lines; it changes neither their number nor the
-    export. ``tf32`` lets matrix products of FP32 graphs use TF32. ``threads`` is for the CPU
-    engine; None leaves the choice to it. ``builder_optimization_level`` and ``workspace_mib``
-    are TensorRT's own when None. ``half_io`` asks for FP16 inputs and outputs where the precision
-    has FP16. The three shapes bound a dynamic engine and are unused by static ones.
-    """
-
-    avg_runs: int = 50
-    duration_s: float = 3.0
-    warm_up_ms: float = 200
-    iterations: int = 10
-    cuda_graph: bool = True
-    transfers: bool = False
-    spin_wait: bool = True
-    streams: int = 1
-    tf32: bool = True
-    builder_optimization_level: int | None = None
-    workspace_mib: int | None = None
-    # Only a plan built with `detailed` can say which precision each layer got. Its price is a
-    # slower enqueue, and with a CUDA graph the enqueue is no part of the GPU time we report.
-    profiling_verbosity: str = "detailed"
-    half_io: bool = False
-    threads: int | None = None
-    seed: int = 0
-    profile: bool = False
-    extra_flags: tuple[str, ...] = ()
-    min_shape: Shape | None = None
-    opt_shape: Shape | None = None
-    max_shape: Shape | None = None
-
-    def __post_init__(self) -> None:
-        _at_least("avg_runs", self.avg_runs, 1)
-        _at_least("iterations", self.iterations, 0)
-        _at_least("duration_s", self.duration_s, 0)
-        _at_least("warm_up_ms", self.warm_up_ms, 0)
-        _at_least("streams", self.streams, 1)
-        _at_least("seed", self.seed, 0)
-        if self.iterations == 0 and self.duration_s == 0:
-            # trtexec would export nothing and read past the end of its own trace.
-            raise InputError("iterations", "and duration_s are both 0; give one of them")
-        if self.threads is not None:
-            _at_least("threads", self.threads, 1)
-        if self.workspace_mib is not None:
-            _at_least("workspace_mib", self.workspace_mib, 1)
-        level = self.builder_optimization_level
-        if level is not None and level not in range(6):
-            # trtexec itself takes any number here.
-            raise InputError("builder_optimization_level", f"{level} is not in 0 to 5")
-        if self.profiling_verbosity not in VERBOSITIES:
-            known = ", ".join(VERBOSITIES)
-            raise InputError(
-                "profiling_verbosity", f"{self.profiling_verbosity!r} is not one of {known}"
-            )
-        for bound in ("min_shape", "opt_shape", "max_shape"):
-            shape = getattr(self, bound)
-            if shape is not None and (len(shape) != 3 or min(shape) < 1):
-                raise InputError(bound, f"{shape} is not (batch, height, width), each 1 or more")
-
-
-def _at_least(bound: str, value: float, low: int) -> None:
-    if not value >= low:
-        raise InputError(bound, f"{value} is too small; give {low} or more")
 
 
 # The parameters of one run: what ``benchmark.ipynb`` takes and ``-p NAME VALUE`` sets.
@@ -99,14 +25,7 @@ def _at_least(bound: str, value: float, low: int) -> None:
 AUTO = "auto"
 
 
-_LISTS = (
-    "models",
-    "resolutions",
-    "batch_sizes",
-    "shape_modes",
-    "int8_methods",
-    "extra_flags",
-)
+_LISTS = ("models", "resolutions", "batch_sizes", "shape_modes", "int8_methods", "extra_flags")
 _WORDS: dict[str, tuple[str, ...]] = {
     "precision": tuple(Precision),
     # The fake is for tests; it is taken, and named to nobody.
@@ -153,8 +72,8 @@ def read_yaml(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-class Parameters(BaseModel):
-    """One run of the benchmark notebook: one precision over a matrix of networks and sizes."""
+class Matrix(BaseModel):
+    """What is measured: the parameters that make the cases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -181,16 +100,22 @@ class Parameters(BaseModel):
         (AUTO,), min_length=1, description="how INT8 comes about; used at precision int8 only"
     )
     weights: Literal["random", "imagenet"] = Field("random", description="random or imagenet")
+
+
+class Settings(BaseModel):
+    """How each case is built and timed: the parameters that become flags of its commands.
+
+    A run goes on until ``iterations`` queries *and* ``duration_s`` seconds are both done, after
+    ``warm_up_ms``. The three shapes bound a dynamic engine and are unused by static ones.
+    """
+
+    model_config = Matrix.model_config
+
     seed: int = Field(0, ge=0, description="of random weights, inputs and the order of cases")
     duration_s: float = Field(3.0, gt=0, description="least seconds of timing per process")
     warm_up_ms: int = Field(200, ge=0, description="milliseconds before timing; doubled on retry")
     iterations: int = Field(10, ge=1, description="least queries per process")
     avg_runs: int = Field(50, ge=1, description="queries per averaged line of the log, no more")
-    processes: int = Field(1, ge=1, description="timing processes per engine")
-    builds: int = Field(1, ge=1, description="engines built per case")
-    time_limit_build_s: float = Field(1800.0, gt=0, description="seconds one build may take")
-    time_limit_time_s: float = Field(300.0, gt=0, description="seconds one timing may take")
-    lock_clocks: bool = Field(False, description="lock the GPU's clocks while measuring")
     tf32: bool = Field(True, description="whether FP32 may use TF32 (false: --noTF32)")
     cuda_graph: bool = Field(True, description="launch the network as one CUDA graph")
     transfers: bool = Field(False, description="time the copies to and from the GPU too")
@@ -202,13 +127,33 @@ class Parameters(BaseModel):
     workspace_mib: int | None = Field(None, ge=1, description="limit of TensorRT's workspace")
     half_io: bool = Field(False, description="FP16 inputs and outputs instead of FP32")
     profile: bool = Field(False, description="a further run that times each layer")
-    keep_raw: bool = Field(False, description="keep every run's exportTimes as JSON too")
-    roofs: bool = Field(True, description="measure the device's roofs once per set")
     extra_flags: tuple[str, ...] = Field((), description="further flags for the engine program")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: the engine's choice")
     min_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
     opt_shape: Shape | None = Field(None, description="[batch, height, width], dynamic only")
     max_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
+
+    def as_json(self) -> dict[str, Any]:
+        """What a row keeps of how it was measured, and what its fingerprint is made of."""
+        # No parameter, and named all the same: the fingerprints of the rows that stand have it.
+        return {**self.model_dump(mode="json"), "profiling_verbosity": PROFILING_VERBOSITY}
+
+
+PROFILING_VERBOSITY = "detailed"
+"""Only a plan built so can say which precision each layer got. Its price is a slower enqueue, and
+with a CUDA graph the enqueue is no part of the GPU time we report."""
+
+
+class Parameters(Settings, Matrix):
+    """One run of the benchmark notebook: one precision over a matrix of networks and sizes."""
+
+    processes: int = Field(1, ge=1, description="timing processes per engine")
+    builds: int = Field(1, ge=1, description="engines built per case")
+    time_limit_build_s: float = Field(1800.0, gt=0, description="seconds one build may take")
+    time_limit_time_s: float = Field(300.0, gt=0, description="seconds one timing may take")
+    lock_clocks: bool = Field(False, description="lock the GPU's clocks while measuring")
+    keep_raw: bool = Field(False, description="keep every run's exportTimes as JSON too")
+    roofs: bool = Field(True, description="measure the device's roofs once per set")
     calibration_dir: str | None = Field(
         None, description="folder of images for INT8; none: scikit-image's photos"
     )
@@ -415,16 +360,16 @@ def known_preset_names() -> tuple[str, ...]:
     return ("precisions", *(name for name in parameter_names() if name not in _ELSEWHERE))
 
 
-def preset_names(folder: Path = PRESETS_FOLDER) -> tuple[str, ...]:
+def preset_names() -> tuple[str, ...]:
     """The presets there are."""
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
 
 
-def find_preset(name: str, folder: Path = PRESETS_FOLDER) -> Preset:
+def find_preset(name: str) -> Preset:
     """The preset called ``name``, or the one in the file ``name`` (ending in .yaml)."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS_FOLDER / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(preset_names(folder)) or "none"
+        known = ", ".join(preset_names()) or "none"
         raise InputError("preset", f"there is no {name!r}; give a .yaml file or one of: {known}")
     return read_preset(path)
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchlib import config
-from benchlib.case import Case, Precision, ShapeMode
+from benchlib.case import Precision, ShapeMode
 from benchlib.config import Parameters
-from benchlib.measure import exporter, matrix
-from benchlib.trtexec import command, locate
-from benchlib.trtexec.command import HAVE_HALVES, CaseFiles, Command, Program, commands, shell
+from benchlib.measure import matrix
+from benchlib.measure.matrix import FOLDER, Step
+from benchlib.trtexec import locate
+from benchlib.trtexec.command import HAVE_HALVES, Program, shell
 
 log = logging.getLogger(__name__)
 
@@ -28,33 +27,6 @@ _GPU_ONLY = (
     *("tf32", "cuda_graph", "transfers", "spin_wait", "streams", "half_io"),
     *("builder_optimization_level", "workspace_mib"),
 )
-
-#: Where the pasted commands leave their files, below the folder they are pasted in.
-FOLDER = Path("plan")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One case and what would be run for it, or the reason why nothing would.
-
-    ``graph`` is the ``benchlib graph`` command that writes the ONNX file the others read.
-    """
-
-    case: Case
-    graph: tuple[str, ...]
-    commands: tuple[Command, ...]
-    skipped: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """The case's fields, its key, and the argv lists: build first, timing last."""
-        fields = self.case.as_json()
-        return {
-            "key": self.case.key,
-            **fields,
-            "graph": list(self.graph),
-            "commands": [list(command.argv) for command in self.commands],
-            "skipped": self.skipped,
-        }
 
 
 class Plan(tuple[Step, ...]):
@@ -115,7 +87,7 @@ def plan(
 
 def every(runs: Sequence[Parameters], program: Program) -> Plan:
     """The steps of all ``runs`` of a preset; logs what was set and has no effect in them."""
-    steps = Plan(step for parameters in runs for step in of(parameters, program))
+    steps = Plan(step for parameters in runs for step in matrix.steps(parameters, program))
     for words in unused(runs, steps, program):
         log.warning("note: %s", words)
     return steps
@@ -132,7 +104,7 @@ def unused(runs: Sequence[Parameters], steps: Sequence[Step], program: Program) 
     reasons: dict[str, str] = {}
     if Precision.INT8 not in precisions:
         reasons |= dict.fromkeys(("int8_methods", "calibration_dir"), "no precision is int8")
-    elif not any(_is_calibrated(step.case, program) for step in steps):
+    elif not any(step.form is not None and step.form.is_int8 for step in steps):
         reasons["calibration_dir"] = "no INT8 graph is calibrated here"
     if modes == {ShapeMode.STATIC}:
         shapes = ("min_shape", "opt_shape", "max_shape")
@@ -156,43 +128,6 @@ def unused(runs: Sequence[Parameters], steps: Sequence[Step], program: Program) 
     )
 
 
-def _is_calibrated(case: Case, program: Program) -> bool:
-    """Whether images set the ranges of the case's INT8 graph."""
-    if command.unsupported(case, program) is not None:
-        return False
-    return command.graph_form(case, program.release).is_int8
-
-
 def of(parameters: Parameters, program: Program) -> Plan:
     """The steps of one precision's run on ``program``, in the order they would be run."""
-    return Plan(_step(case, parameters, program) for case in matrix.cases(parameters, program))
-
-
-def _step(case: Case, parameters: Parameters, program: Program) -> Step:
-    reason = command.unsupported(case, program)
-    if reason is not None:
-        return Step(case, (), (), reason)
-    dynamic = case.shape_mode is not ShapeMode.STATIC
-    form = command.graph_form(case, program.release)
-    size = "dynamic" if dynamic else f"{case.resolution}-b{case.batch}"
-    method = command.int8_method(case) if form.is_int8 else None
-    name = "-".join(filter(None, [case.network, form.value, size, method and method.value]))
-    graph = FOLDER / f"{name}.onnx"
-    # The sweep's own rule: all sizes of a dynamic engine share one graph.
-    images, height, width = exporter.traced_shape(case, parameters)
-    argv = [
-        *("benchlib", "graph", case.model, "--form", form.value),
-        *("--height", str(height), "--width", str(width), "--batch", str(images)),
-        *(["--dynamic"] if dynamic else []),
-        *(["--int8-method", method.value] if method else []),
-        *("--weights", parameters.weights, "--seed", str(parameters.seed)),
-        *(
-            ["--calibration-dir", parameters.calibration_dir]
-            if form.is_int8 and parameters.calibration_dir is not None
-            else []
-        ),
-        *("-o", str(graph)),
-    ]
-    files = CaseFiles.within(FOLDER, case.key)
-    done = commands(case, matrix.settings(parameters), program, graph, files, dynamic=dynamic)
-    return Step(case, tuple(argv), done, None)
+    return Plan(matrix.steps(parameters, program))

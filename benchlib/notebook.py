@@ -1,7 +1,7 @@
-"""The bridge between :class:`Parameters` and the cell of ``benchmark.ipynb`` that declares them.
+"""What ``benchmark.ipynb`` calls: its parameters read from its cells, its rows as a table.
 
-The cell is written from the model, so name, type, default and help stand in one place;
-``python -m benchlib.notebook`` rewrites it, and a test compares the two.
+The cell that declares the parameters is written from :class:`Parameters` by
+``tools/write_generated.py``, so name, type, default and help stand in one place.
 """
 
 from __future__ import annotations
@@ -9,14 +9,10 @@ from __future__ import annotations
 import ast
 import logging
 import os
-import sys
-import types
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
-import nbformat
 import pandas as pd
 
 from benchlib import config
@@ -25,8 +21,6 @@ from benchlib.config import Parameters
 from benchlib.measure.record import Row
 from benchlib.measure.runner import Outcome
 from benchlib.stats import rounding
-
-TAG = "parameters"
 
 #: What papermill writes over the cell that it injects.
 _INJECTED = "# Parameters"
@@ -111,83 +105,3 @@ def _interval(row: Row) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def cell() -> str:
-    """The source of the cell tagged ``parameters``, as ``papermill --help-notebook`` reads it."""
-    lines = []
-    for name, field in Parameters.model_fields.items():
-        value = _plain(field.get_default(call_default_factory=True))
-        annotation = _annotation(field.annotation)
-        lines.append(f"{name}: {annotation} = {_literal(value)}  # {field.description}")
-    return "\n".join(lines)
-
-
-def write(path: Path) -> bool:
-    """Put :func:`cell` into the notebook at ``path``; return whether that changed it."""
-    notebook = nbformat.read(path, as_version=4)
-    tagged = [one for one in notebook.cells if TAG in one.metadata.get("tags", ())]
-    if len(tagged) != 1:
-        raise ValueError(f"{path.name} has {len(tagged)} cells tagged {TAG!r}; it needs one")
-    changed = tagged[0].source != cell()
-    tagged[0].source = cell()
-    nbformat.write(notebook, path)
-    return changed
-
-
-def _annotation(annotation: Any) -> str:
-    """The type in words that papermill's reader knows: it stops at ``|`` and at ``Literal``."""
-    options = [one for one in _members(annotation) if one is not types.NoneType]
-    if any(get_origin(one) is tuple for one in options):
-        inner = get_args(options[0])[0]
-        return f"list[{_annotation(inner)}]"
-    first = options[0]
-    if isinstance(first, str) or (isinstance(first, type) and issubclass(first, Enum)):
-        return "str"
-    return first.__name__
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    return (
-        (annotation,)
-        if isinstance(annotation, type) or _is_tuple(annotation)
-        else _args(annotation)
-    )
-
-
-def _is_tuple(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple
-
-
-def _args(annotation: Any) -> tuple[Any, ...]:
-    flat: list[Any] = []
-    for one in get_args(annotation):
-        flat.extend(_members(one) if get_args(one) and not _is_tuple(one) else (one,))
-    return tuple(flat)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return value
-
-
-def _literal(value: Any) -> str:
-    """Python source in the double quotes that the formatter would choose."""
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_literal(one) for one in value) + "]"
-    return repr(value)
-
-
-def main() -> None:
-    """Rewrite the parameters cell of the notebooks named on the command line."""
-    for name in sys.argv[1:] or ["notebooks/benchmark.ipynb"]:
-        write(Path(name))
-
-
-if __name__ == "__main__":
-    main()

@@ -35,6 +35,13 @@ def test_every_parameter_has_a_default_and_a_help_text() -> None:
         ({"models": []}, ["models"]),
         ({"min_shape": [1, 0, 640]}, ["min_shape", "[batch, height, width]"]),
         ({"seed": "many"}, ["seed", "'many'"]),
+        ({"duration_s": 0}, ["duration_s", "0"]),
+        ({"duration_s": float("nan")}, ["duration_s", "nan"]),
+        ({"iterations": 0}, ["iterations", "0"]),
+        ({"warm_up_ms": -1}, ["warm_up_ms", "-1"]),
+        ({"streams": 0}, ["streams", "0"]),
+        ({"threads": 0}, ["threads", "0"]),
+        ({"builder_optimization_level": 9}, ["builder_optimization_level", "9"]),
     ],
 )
 def test_bad_values_are_refused_in_one_line(values: dict[str, object], words: list[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import write_generated
 
 from benchlib import notebook
 from benchlib.config import Parameters
@@ -80,14 +81,14 @@ def test_every_parameter_has_a_type_and_a_help_text(path):
 def test_benchmark_declares_exactly_the_parameters_of_the_package(root):
     source = nbformat.read(root / "notebooks" / "benchmark.ipynb", as_version=4)
     (cell,) = (one for one in source.cells if "parameters" in one.metadata.get("tags", ()))
-    assert cell.source == notebook.cell(), "run: python -m benchlib.notebook"
+    assert cell.source == write_generated.cell(), "run: make generated"
 
 
 def test_the_declared_defaults_are_the_packages(root):
-    assert notebook.read(after(notebook.cell())) == Parameters()
+    assert notebook.read(after(write_generated.cell())) == Parameters()
 
 
-@pytest.mark.parametrize("declared", [notebook.cell(), ""])
+@pytest.mark.parametrize("declared", [write_generated.cell(), ""])
 def test_a_misspelt_injected_parameter_is_refused_with_the_nearest(declared):
     with pytest.raises(InputError, match=r"modles.*did you mean models"):
         notebook.read(after(declared, '# Parameters\nmodles = ["resnet18"]\n'))
@@ -95,20 +96,20 @@ def test_a_misspelt_injected_parameter_is_refused_with_the_nearest(declared):
 
 def test_the_injected_value_goes_over_the_declared_one():
     preset = "# Parameters\nseed = 3\nprecisions = ['fp32', 'int8']\n"
-    assert notebook.read(after(notebook.cell(), preset)).seed == 3
+    assert notebook.read(after(write_generated.cell(), preset)).seed == 3
 
 
 def test_what_else_stands_in_the_namespace_is_no_parameter():
     brought = {"Out": {}, "exit": "x", "Path": Path, "DATA_DIR": "/data", "N": 3, "modles": []}
     own = "folder = 'x'\nimport json\nif True:\n    deep = 1\n"
-    read = notebook.read(after(notebook.cell(), own, "!ls", brought=brought))
+    read = notebook.read(after(write_generated.cell(), own, "!ls", brought=brought))
     assert read == Parameters()
 
 
 def test_a_value_that_is_not_plain_is_refused_and_not_passed_over():
     changed = "from pathlib import Path\nseed = Path('x')\n"
     with pytest.raises(InputError, match="seed"):
-        notebook.read(after(notebook.cell(), changed))
+        notebook.read(after(write_generated.cell(), changed))
 
 
 def test_help_notebook_reads_well(root):

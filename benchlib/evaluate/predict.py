@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -130,14 +130,7 @@ def _case(row: Row) -> Case:
 def _settings(row: Row) -> Settings:
     """How the row was measured; fields that a later version added keep their defaults."""
     stored: Mapping[str, Any] = row.detail["settings"]
-    known = {field.name for field in fields(Settings)} & stored.keys()
-    values = {name: stored[name] for name in known}
-    return Settings(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    return Settings(**{name: stored[name] for name in Settings.model_fields.keys() & stored.keys()})
 
 
 def _weights(row: Row) -> str:
@@ -195,15 +188,16 @@ def _by_program(
     """The engine from the cache or built now, and the command that asks it one query."""
     files = CaseFiles.within(work, case.key)
     # The data has to reach the device and come back, whatever was timed.
-    once = replace(
-        settings,
-        transfers=True,
-        iterations=1,
-        duration_s=0,
-        warm_up_ms=0,
-        avg_runs=1,
-        streams=1,
-        profile=False,
+    once = settings.model_copy(
+        update={
+            "transfers": True,
+            "iterations": 1,
+            "duration_s": 0,
+            "warm_up_ms": 0,
+            "avg_runs": 1,
+            "streams": 1,
+            "profile": False,
+        }
     )
     build, query = commands(
         case,

@@ -15,11 +15,12 @@ from benchlib.measure import engine_cache
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
 from benchlib.measure.environment import Redactor
 from benchlib.measure.exporter import ExporterClient
+from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement, TimingRun
 from benchlib.measure.record import CaseError, disk_full, timeout_fault
 from benchlib.stats import drift
 from benchlib.trtexec import exit_check, exports
-from benchlib.trtexec.command import CaseFiles, Command, Phase, Program, commands, graph_form
+from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
 from benchlib.trtexec.exit_check import Log, judge_phase
 
 
@@ -40,35 +41,26 @@ class CaseRunner:
     device: str
     nvml_module: str | None = None
 
-    def measure(self, measurement: Measurement) -> None:
-        """Fill ``measurement``; raises what :func:`record.fault_of` understands."""
+    def measure(self, measurement: Measurement, step: Step) -> None:
+        """Fill ``measurement`` as ``step`` plans; raises what :func:`record.fault_of` knows."""
         case = measurement.case
         measurement.network = self.exporter.describe(case)
-        form = graph_form(case, self.program.release)
-        measurement.graph = self.exporter.graph(case, form)
+        measurement.graph = self.exporter.graph(case, step.form)
         measurement.work = self.exporter.work(case, measurement.graph)
         before_mb = self._memory_used_mb()
         try:
             for build in range(self.parameters.builds):
-                self._one_engine(measurement, measurement.graph, build)
+                self._one_engine(measurement, step, measurement.graph, build)
         finally:
             measurement.memory_freed = self._memory_freed(before_mb)
 
-    def _one_engine(self, measurement: Measurement, graph: Graph, build: int) -> None:
+    def _one_engine(self, measurement: Measurement, step: Step, graph: Graph, build: int) -> None:
         """Build (or find) one engine and time it in as many processes as asked."""
         engine: BuiltEngine | None = None
         for number in range(self.parameters.processes):
             files = CaseFiles.within(self.work, f"{measurement.case.key}.b{build}.p{number}")
-            planned = commands(
-                measurement.case,
-                measurement.settings,
-                self.program,
-                graph.path,
-                files,
-                input_name=graph.input_name,
-                dynamic=graph.dynamic,
-            )
-            for command in planned:
+            for planned in step.commands:
+                command = planned.placed(measurement.settings, graph.path, files, graph.input_name)
                 if command.phase is Phase.BUILD:
                     engine = engine or self._engine(measurement, graph, command, build)
                     continue

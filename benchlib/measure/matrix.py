@@ -1,16 +1,29 @@
-"""The matrix: which cases one run has, in which order, and how each is measured."""
+"""The matrix and its plan: which cases a run has, in which order, and the commands of each."""
 
 from __future__ import annotations
 
 import logging
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
+from typing import Any
 
-from benchlib.case import Case, Int8Method, Precision, Typing, resolution
+from benchlib.case import Case, Int8Method, Precision, ShapeMode, Typing, resolution
 from benchlib.config import AUTO, Parameters, Settings
+from benchlib.export.form import GraphForm
+from benchlib.measure.exporter import traced_shape
 from benchlib.models import registry
-from benchlib.trtexec.command import Program, int8_method, program_typing
+from benchlib.trtexec.command import (
+    CaseFiles,
+    Command,
+    Program,
+    commands,
+    graph_form,
+    int8_method,
+    program_typing,
+    unsupported,
+)
 
 log = logging.getLogger(__name__)
 
@@ -80,24 +93,77 @@ def settings(parameters: Parameters, attempt: int = 1, stretch: int = 1) -> Sett
 
     ``stretch`` times as long and as many queries are timed: what too few samples ask for.
     """
-    return Settings(
-        avg_runs=parameters.avg_runs,
-        duration_s=parameters.duration_s * stretch,
-        warm_up_ms=parameters.warm_up_ms * 2 ** (attempt - 1),
-        iterations=parameters.iterations * stretch,
-        cuda_graph=parameters.cuda_graph,
-        transfers=parameters.transfers,
-        spin_wait=parameters.spin_wait,
-        streams=parameters.streams,
-        tf32=parameters.tf32,
-        builder_optimization_level=parameters.builder_optimization_level,
-        workspace_mib=parameters.workspace_mib,
-        half_io=parameters.half_io,
-        profile=parameters.profile,
-        extra_flags=parameters.extra_flags,
-        threads=parameters.threads,
-        seed=parameters.seed,
-        min_shape=parameters.min_shape,
-        opt_shape=parameters.opt_shape,
-        max_shape=parameters.max_shape,
-    )
+    values = parameters.model_dump(include=set(Settings.model_fields))
+    values["duration_s"] *= stretch
+    values["iterations"] *= stretch
+    values["warm_up_ms"] *= 2 ** (attempt - 1)
+    return Settings(**values)
+
+
+FOLDER = Path("plan")
+"""Where planned commands have their files: below the folder that they are pasted in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One case and what is run for it, or the reason why nothing is.
+
+    ``form`` is the form of its graph, ``graph`` the ``benchlib graph`` command that writes the
+    ONNX file the others read. A run puts its own files into the commands and leaves the rest.
+    """
+
+    case: Case
+    form: GraphForm | None
+    graph: tuple[str, ...]
+    commands: tuple[Command, ...]
+    skipped: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The case's fields, its key, and the argv lists: build first, timing last."""
+        fields = self.case.as_json()
+        return {
+            "key": self.case.key,
+            **fields,
+            "graph": list(self.graph),
+            "commands": [list(command.argv) for command in self.commands],
+            "skipped": self.skipped,
+        }
+
+
+def steps(parameters: Parameters, program: Program) -> tuple[Step, ...]:
+    """The plan of one precision's run on ``program``: every case in its order, with its commands.
+
+    Raises :class:`benchlib.errors.InputError` as :func:`cases` does, and for settings that no
+    command line can be made of.
+    """
+    return tuple(_step(case, parameters, program) for case in cases(parameters, program))
+
+
+def _step(case: Case, parameters: Parameters, program: Program) -> Step:
+    reason = unsupported(case, program)
+    if reason is not None:
+        return Step(case, None, (), (), reason)
+    dynamic = case.shape_mode is not ShapeMode.STATIC
+    form = graph_form(case, program.release)
+    size = "dynamic" if dynamic else f"{case.resolution}-b{case.batch}"
+    method = int8_method(case) if form.is_int8 else None
+    name = "-".join(filter(None, [case.network, form.value, size, method and method.value]))
+    graph = FOLDER / f"{name}.onnx"
+    # The sweep's own rule: all sizes of a dynamic engine share one graph.
+    images, height, width = traced_shape(case, parameters)
+    argv = [
+        *("benchlib", "graph", case.model, "--form", form.value),
+        *("--height", str(height), "--width", str(width), "--batch", str(images)),
+        *(["--dynamic"] if dynamic else []),
+        *(["--int8-method", method.value] if method else []),
+        *("--weights", parameters.weights, "--seed", str(parameters.seed)),
+        *(
+            ["--calibration-dir", parameters.calibration_dir]
+            if form.is_int8 and parameters.calibration_dir is not None
+            else []
+        ),
+        *("-o", str(graph)),
+    ]
+    files = CaseFiles.within(FOLDER, case.key)
+    done = commands(case, settings(parameters), program, graph, files, dynamic=dynamic)
+    return Step(case, form, tuple(argv), done, None)

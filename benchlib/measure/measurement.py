@@ -543,7 +543,7 @@ class Assembler:
         """The measurement that stands beside the table."""
         return {
             "commands": measurement.commands,
-            "settings": _plain(asdict(measurement.settings)),
+            "settings": measurement.settings.as_json(),
             "network_note": measurement.network.note,
             "graph": None if measurement.graph is None else _graph(measurement.graph),
             "engines": [engine_cache.as_json(engine) for engine in measurement.engines],

@@ -284,7 +284,7 @@ def attempts_in_order(row: Row, seed: int, place: int, total: int) -> Row:
     return row.model_copy(update={"detail": {**row.detail, "order": order}})
 
 
-# Reading and writing rows across versions of their schema, and the schema as JSON Schema.
+# Reading and writing rows across versions of their schema.
 
 
 log = logging.getLogger(__name__)
@@ -293,9 +293,6 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 MIGRATIONS: Mapping[int, Migration] = {}
 """From version N: how a row of version N becomes one of N + 1. None is needed so far."""
-
-PUBLISHED_SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "row.schema.json"
-"""Where the JSON Schema is published; a test holds it to :class:`Row`."""
 
 
 class RowError(Exception):
@@ -364,18 +361,3 @@ def _migrated(
     log.info("row %s read from schema version %d", document.get("key"), version)
     detail = {**(document.get("detail") or {}), "migrated_from": version}
     return {**document, "schema_version": SCHEMA_VERSION, "detail": detail}
-
-
-def json_schema() -> str:
-    """The JSON Schema of ``rows/KEY.json``, as published in the docs folder."""
-    return json.dumps(Row.model_json_schema(), indent=2) + "\n"
-
-
-def publish_schema(path: Path = PUBLISHED_SCHEMA) -> None:
-    """Write the JSON Schema to ``path`` (``python -m benchlib.measure.record``)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json_schema(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    publish_schema()

@@ -12,15 +12,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol, TextIO
 
 from tqdm import tqdm
 
-from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Verdict
+from benchlib.case import Case, Engine, Precision, Status, Verdict
 from benchlib.config import Parameters, Settings
 from benchlib.export import cache, calibration
 from benchlib.gpu import clock_lock, nvml, peaks
@@ -30,13 +30,14 @@ from benchlib.measure.case_runner import CaseRunner
 from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Environment, Redactor, model_names
 from benchlib.measure.exporter import Exporter, ExporterClient, Placeholders
+from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Assembler, Measurement
 from benchlib.measure.record import CaseError, Ending, Row
 from benchlib.measure.store import Store
 from benchlib.process import ProgramMissingError
 from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec import exports
-from benchlib.trtexec.command import CaseFiles, Program, commands, unsupported
+from benchlib.trtexec.command import Program
 
 # Ctrl-C: the first lets the running case finish, the second ends it.
 
@@ -260,12 +261,14 @@ def run(
     progress: Progress | None = None,
     *,
     program: Program | None = None,
+    steps: Sequence[Step] | None = None,
     nvml_module: str = nvml.MODULE,
 ) -> Outcome:
     """Measure every case of ``parameters`` into ``parameters.out_dir`` and say how it went.
 
-    ``program`` None takes the one that ``parameters.engine`` names on this machine;
-    ``nvml_module`` is the import name of NVML's binding.
+    ``program`` None takes the one that ``parameters.engine`` names on this machine. ``steps`` is
+    the plan of these parameters for that program; None makes it. ``nvml_module`` is the import
+    name of NVML's binding.
 
     Cases whose row stands already, ok or skipped under the same settings, are not measured again;
     failed ones are. Raises :class:`benchlib.errors.InputError` for what the user gave wrong,
@@ -273,8 +276,7 @@ def run(
     saved. KeyboardInterrupt is raised by a second Ctrl-C only.
     """
     program = program or _find(parameters)
-    cases = matrix.cases(parameters, program)
-    _check_commands(parameters, cases, program)
+    steps = matrix.steps(parameters, program) if steps is None else steps
     telling = progress or default_progress()
     store = Store(Path(parameters.out_dir).expanduser())
     wanted = parameters.lock_clocks and not program.on_cpu
@@ -283,29 +285,13 @@ def run(
             telling.say(lock.reason)
         card = None if program.on_cpu else nvml.describe_gpu(nvml_module)
         module = None if card is None else nvml_module
-        return _Run(parameters, program, store, telling, lock, card, module, cases).all()
+        return _Run(parameters, program, store, telling, lock, card, module, steps).all()
 
 
 def _find(parameters: Parameters) -> Program:
     from benchlib.trtexec import locate
 
     return locate.find(parameters.engine)
-
-
-def _check_commands(parameters: Parameters, cases: tuple[Case, ...], program: Program) -> None:
-    """Refuse settings that no command line can be made of before the first case is begun."""
-    files = CaseFiles.within(Path("work"), "case")
-    for case in cases:
-        if unsupported(case, program) is None:
-            dynamic = case.shape_mode is not ShapeMode.STATIC
-            commands(
-                case,
-                matrix.settings(parameters),
-                program,
-                Path("graph.onnx"),
-                files,
-                dynamic=dynamic,
-            )
 
 
 class _Run:
@@ -320,8 +306,9 @@ class _Run:
         lock: ClockLock,
         card: nvml.GpuUnderTest | None,
         nvml_module: str | None,
-        cases: tuple[Case, ...],
+        steps: Sequence[Step],
     ) -> None:
+        cases = [step.case for step in steps]
         device = environment.device_name(program, card, parameters.extra_flags)
         confidential = None if card is None else card.confidential_computing
         self._parameters = parameters
@@ -332,7 +319,7 @@ class _Run:
         self._device = device
         self._interrupt = Interrupt(progress.say)
         self._calibration = _calibration_digest(parameters)
-        self._cases = cases
+        self._steps = steps
         self._names = model_names(cases, ((row.model, row.model_digest) for row in store.rows))
         self._assembler = Assembler(parameters, program, device, lock, confidential, self._names)
         self._case_runner = CaseRunner(
@@ -348,13 +335,13 @@ class _Run:
 
     def all(self) -> Outcome:
         """Take every case in turn; return when all have rows or a stop was asked for."""
-        cases = self._cases
+        cases = [step.case for step in self._steps]
         prints = {case: self._fingerprint(case) for case in cases}
         newer = {case: told for case in cases if (told := self._store.newer(case.key))}
         for told in newer.values():
             self._progress.say(f"not measured again, {told}")
         standing = [case for case in cases if case in newer or self._stands(case, prints[case])]
-        todo = [case for case in cases if case not in set(standing)]
+        todo = [step for step in self._steps if step.case not in set(standing)]
         surroundings = environment.describe_environment(
             self._parameters,
             self._program,
@@ -369,11 +356,12 @@ class _Run:
         with self._tools(), self._interrupt:
             if todo and surroundings.roofs is None:
                 self._measure_roofs(surroundings)
-            for case in todo:
+            for step in todo:
                 if self._interrupt.asked:
                     break
+                case = step.case
                 self._progress.start(case.key)
-                row = self._row(case, prints[case])
+                row = self._row(step, prints[case])
                 row = record.attempts_in_order(
                     row, self._parameters.seed, cases.index(case), len(cases)
                 )
@@ -416,22 +404,21 @@ class _Run:
             row is not None and row.status is not Status.FAILED and row.fingerprint == fingerprint
         )
 
-    def _row(self, case: Case, fingerprint: str) -> Row:
+    def _row(self, step: Step, fingerprint: str) -> Row:
         """The row of one case, measured again while it is SUSPECT and retries are left."""
-        reason = unsupported(case, self._program)
-        if reason is not None:
-            return self._assembler.skipped(case, reason, fingerprint)
+        if step.skipped is not None:
+            return self._assembler.skipped(step.case, step.skipped, fingerprint)
         earlier, told, stretch = None, [], 1
         for attempt in itertools.count(1):
             settings = matrix.settings(self._parameters, attempt, stretch)
-            row, worth_retrying = self._attempt(case, attempt, settings, fingerprint)
+            row, worth_retrying = self._attempt(step, attempt, settings, fingerprint)
             told.append(record.attempts_as_json(row, settings))
             ending = self._ending(row, worth_retrying, attempt)
             if ending is not None:
                 break
             rest_s = self._parameters.cool_down_s
             self._progress.say(
-                f"{case.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
+                f"{row.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
             )
             time.sleep(rest_s)
             stretch *= 2 if Reason.FEW_SAMPLES in row.reasons else 1
@@ -449,12 +436,13 @@ class _Run:
         return Ending.INTERRUPTED if self._interrupt.asked else None
 
     def _attempt(
-        self, case: Case, attempt: int, settings: Settings, fingerprint: str
+        self, step: Step, attempt: int, settings: Settings, fingerprint: str
     ) -> tuple[Row, bool]:
         """Measure once; return the row and whether another attempt could come out better.
 
         Whatever goes wrong becomes a failed row here and nowhere else.
         """
+        case = step.case
         measurement = Measurement(
             case,
             settings,
@@ -462,7 +450,7 @@ class _Run:
             attempt=attempt,
         )
         try:
-            self._case_runner.measure(measurement)
+            self._case_runner.measure(measurement, step)
             files = self._save_samples(measurement)
             kept = self._save_log(measurement)
             row, judgement = self._assembler.ok(measurement, kept, files, fingerprint)
@@ -515,7 +503,7 @@ class _Run:
         given = self._parameters
         parts = {
             "case": case.identity(),
-            "settings": asdict(matrix.settings(given)),
+            "settings": matrix.settings(given).as_json(),
             "weights": given.weights,
             "seed": given.seed,
             "processes": given.processes,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchlib.case import Case, Engine, Int8Method, Precision, ShapeMode, Typing, Word
-from benchlib.config import Settings, Shape
+from benchlib.config import PROFILING_VERBOSITY, Settings, Shape
 from benchlib.errors import InputError
 from benchlib.export.form import GraphForm
 from benchlib.trtexec import flags
@@ -371,6 +371,31 @@ class Command:
         )
         return replace(self, argv=argv)
 
+    def placed(
+        self, settings: Settings, graph_path: Path, files: CaseFiles, input_name: str
+    ) -> Command:
+        """The planned command as it runs: its files, the input's name, how long this attempt times.
+
+        All else stays as planned.
+        """
+        values: dict[str, object] = {
+            "--onnx": graph_path,
+            "--saveEngine": files.engine,
+            "--loadEngine": files.engine,
+            "--exportLayerInfo": files.layers,
+            "--exportTimes": files.times,
+            "--exportProfile": files.profile,
+            **dict(flag.split("=") for flag in _loop(settings, self.phase)),
+        }
+        argv = []
+        for argument in self.argv:
+            name, _, value = argument.partition("=")
+            if name in ("--minShapes", "--optShapes", "--maxShapes", "--shapes"):
+                (shape,) = flags.shapes(value, name).values()
+                argument = f"{name}={flags.shapes_text({input_name: shape})}"
+            argv.append(f"{name}={values[name]}" if name in values else argument)
+        return replace(self, argv=tuple(argv))
+
     def choices(self) -> tuple[str, ...]:
         """The flags that decide what comes out, sorted: all but the names of files.
 
@@ -455,7 +480,7 @@ def _on_gpu(
     if settings.workspace_mib is not None:
         build.append(f"--memPoolSize=workspace:{settings.workspace_mib}")
     build += [
-        f"--profilingVerbosity={settings.profiling_verbosity}",
+        f"--profilingVerbosity={PROFILING_VERBOSITY}",
         f"--exportLayerInfo={files.layers}",
     ]
     build += _device(program)
@@ -469,7 +494,7 @@ def _on_gpu(
     yield from _profiling(settings, load, files)
     yield (
         Phase.TIME,
-        [*load, *_loop(settings, settings.duration_s), f"--exportTimes={files.times}"],
+        [*load, *_loop(settings, Phase.TIME), f"--exportTimes={files.times}"],
     )
 
 
@@ -490,7 +515,7 @@ def _on_cpu(
         Phase.TIME,
         [
             *load,
-            *_loop(settings, settings.duration_s),
+            *_loop(settings, Phase.TIME),
             f"--exportLayerInfo={files.layers}",
             f"--exportTimes={files.times}",
         ],
@@ -507,14 +532,16 @@ def _profiling(
             Phase.PROFILE,
             [
                 *load,
-                *_loop(settings, min(settings.duration_s, _PROFILE_DURATION_S)),
+                *_loop(settings, Phase.PROFILE),
                 "--separateProfileRun",
                 f"--exportProfile={files.profile}",
             ],
         )
 
 
-def _loop(settings: Settings, duration_s: float) -> list[str]:
+def _loop(settings: Settings, phase: Phase) -> list[str]:
+    profiled = phase is Phase.PROFILE
+    duration_s = min(settings.duration_s, _PROFILE_DURATION_S) if profiled else settings.duration_s
     return [
         f"--avgRuns={settings.avg_runs}",
         f"--duration={duration_s:g}",

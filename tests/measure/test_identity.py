@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchlib import config, dry_run
+from benchlib import config
 from benchlib.case import LONGEST_KEY, Case, Engine, Precision, ShapeMode, Typing
 from benchlib.measure import matrix
 from benchlib.measure.environment import Redactor, model_names
@@ -85,7 +85,7 @@ def test_external_data_belongs_to_the_content(tmp_path: Path) -> None:
 def test_a_plan_writes_a_graph_for_each_file_and_times_its_own(tmp_path: Path) -> None:
     a, b = write_net(tmp_path / "a/net.onnx", 1), write_net(tmp_path / "b/net.onnx", 2)
     given = {"models": [a, b], "resolutions": ["32x32"], "precision": "fp32"}
-    steps = dry_run.of(config.read_parameters(given), CPU)
+    steps = matrix.steps(config.read_parameters(given), CPU)
     graphs = [step.graph[-1] for step in steps]
     assert len(set(graphs)) == 2
     for step, graph in zip(steps, graphs, strict=True):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from pathlib import Path
+
 import pytest
 
 from benchlib import config
@@ -73,3 +77,49 @@ def test_a_size_that_does_not_suit_is_refused_before_anything_runs() -> None:
 def test_each_further_attempt_warms_up_longer() -> None:
     given = config.read_parameters({"warm_up_ms": 100})
     assert [matrix.settings(given, attempt).warm_up_ms for attempt in (1, 2, 3)] == [100, 200, 400]
+
+
+def test_what_a_row_keeps_of_its_settings_stands() -> None:
+    """Row files and fingerprints hold this: another content would have all measured again."""
+    given = config.read_parameters(
+        {"extra_flags": ["--verbose"], "max_shape": [4, 960, 1280], "streams": 2, "models": ["x"]}
+    )
+    assert matrix.settings(given, attempt=2, stretch=2).as_json() == {
+        "avg_runs": 50,
+        "duration_s": 6.0,
+        "warm_up_ms": 400,
+        "iterations": 20,
+        "cuda_graph": True,
+        "transfers": False,
+        "spin_wait": True,
+        "streams": 2,
+        "tf32": True,
+        "builder_optimization_level": None,
+        "workspace_mib": None,
+        "profiling_verbosity": "detailed",
+        "half_io": False,
+        "threads": None,
+        "seed": 0,
+        "profile": False,
+        "extra_flags": ["--verbose"],
+        "min_shape": None,
+        "opt_shape": None,
+        "max_shape": [4, 960, 1280],
+    }
+
+
+def test_settings_can_be_keys_and_cross_a_process() -> None:
+    one = matrix.settings(config.read_parameters({"extra_flags": ["--verbose"]}))
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert {one: 1}[matrix.settings(config.read_parameters({"extra_flags": "--verbose"}))] == 1
+
+
+def test_the_settings_of_committed_rows_are_read_and_written_alike(root: Path) -> None:
+    stored = [
+        json.loads(path.read_text())["detail"]["settings"]
+        for path in (root / "results").glob("h100-*/rows/*.json")
+    ]
+    assert len(stored) > 1
+    for one in stored:
+        given = {name: one[name] for name in config.Settings.model_fields}
+        assert config.Settings(**given).as_json() == one

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ import numpy as np
 import pytest
 
 from benchlib.case import Engine, Failure, Status, Verdict
-from benchlib.config import Parameters
+from benchlib.config import Parameters, read_parameters
 from benchlib.errors import InputError
-from benchlib.measure import environment, runner, series
+from benchlib.measure import environment, matrix, runner, series
 from benchlib.measure.exporter import Placeholders
 from benchlib.measure.record import COLUMNS
 from benchlib.measure.runner import Lines, Outcome
@@ -56,6 +57,22 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         build, timing = row.detail["commands"]
         assert any(flag.startswith("--saveEngine=") for flag in build)
         assert any(flag.startswith("--exportTimes=") for flag in timing)
+
+
+def test_the_plan_that_was_shown_is_the_one_that_runs(
+    fake: Program, script: Script, tmp_path: Path
+) -> None:
+    parameters = read_parameters(
+        {"duration_s": 0.5, "engine": "fake", "out_dir": str(tmp_path), "seed": 1}
+    )
+    (planned,) = matrix.steps(parameters, fake)
+    marked = [replace(one, argv=(*one.argv, "--verbose")) for one in planned.commands]
+    steps = (replace(planned, commands=tuple(marked)),)
+    (row,) = runner.run(parameters, program=fake, steps=steps).rows
+    assert [argv[-1] for argv in row.detail["commands"]] == ["--verbose", "--verbose"]
+    skipped = (replace(planned, commands=(), skipped="not today"),)
+    (row,) = runner.run(parameters.model_copy(update={"seed": 2}), program=fake, steps=skipped).rows
+    assert (row.status, row.message) == (Status.SKIPPED, "not today")
 
 
 def flags(argv: list[str]) -> list[str]:

@@ -282,10 +282,10 @@ def test_the_blogs_engine_has_no_optimum() -> None:
 @pytest.mark.parametrize(
     ("mode", "settings", "dynamic", "field"),
     [
-        ("dynamic", replace(BOUNDS, opt_shape=None), True, "opt_shape"),
+        ("dynamic", BOUNDS.model_copy(update={"opt_shape": None}), True, "opt_shape"),
         ("dynamic", BOUNDS, False, "shape_mode"),
         ("blog", Settings(), False, "shape_mode"),
-        ("dynamic", replace(BOUNDS, min_shape=(1, 500, 320)), True, "max_shape"),
+        ("dynamic", BOUNDS.model_copy(update={"min_shape": (1, 500, 320)}), True, "max_shape"),
         ("blog", Settings(max_shape=(1, 480, 600)), True, "max_shape"),
         ("blog", Settings(max_shape=(1, 479, 640), min_shape=(1, 1, 1)), True, "max_shape"),
     ],
@@ -334,7 +334,6 @@ def test_building_choices_reach_the_build() -> None:
         builder_optimization_level=1,
         workspace_mib=4096,
         half_io=True,
-        profiling_verbosity="layer_names_only",
         extra_flags=("--avgTiming=16", "--verbose"),
     )
     build, timing = commands(case(), chosen, trtexec("10.0"), GRAPH, FILES)
@@ -343,7 +342,7 @@ def test_building_choices_reach_the_build() -> None:
         "--memPoolSize=workspace:4096",
         "--inputIOFormats=fp16:chw",
         "--outputIOFormats=fp16:chw",
-        "--profilingVerbosity=layer_names_only",
+        "--profilingVerbosity=detailed",
         "--avgTiming=16",
     } <= flags_of(build)
     assert "--verbose" in timing.argv
@@ -366,23 +365,24 @@ def test_extra_flags_cannot_change_what_a_row_says(extra: tuple[str, ...], field
     assert extra[-1].partition("=")[0] in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"iterations": 0, "duration_s": 0.0},
-        {"duration_s": -1.0},
-        {"duration_s": float("nan")},
-        {"warm_up_ms": -1.0},
-        {"streams": 0},
-        {"threads": 0},
-        {"builder_optimization_level": 9},
-        {"profiling_verbosity": "all"},
-        {"max_shape": (1, 0, 640)},
-    ],
-)
-def test_settings_without_sense_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(InputError):
-        Settings(**wrong)
+@pytest.mark.parametrize("input_name", ["input", "net:0"])
+@pytest.mark.parametrize("mode", ["static", "dynamic", "blog"])
+@pytest.mark.parametrize("version", ["8.6", "11.1", "cpu"])
+def test_a_planned_command_placed_is_the_one_made_for_its_place(
+    version: str, mode: str, input_name: str
+) -> None:
+    choices = {"profile": True, "duration_s": 0.4, "extra_flags": ("--verbose",)}
+    first = BOUNDS.model_copy(update=choices)
+    longer = first.model_copy(update={"duration_s": 0.8, "iterations": 20, "warm_up_ms": 400})
+    engine = Engine.ONNXRUNTIME_CPU if version == "cpu" else Engine.TRTEXEC
+    one = case("fp32", mode=mode, engine=engine)
+    program = CPU if version == "cpu" else trtexec(version)
+    dynamic = mode != "static"
+    planned = commands(one, first, program, Path("plan/a.onnx"), FILES, dynamic=dynamic)
+    graph, files = Path("/b.onnx"), CaseFiles.within(Path("/other"), "name")
+    placed = [command.placed(longer, graph, files, input_name) for command in planned]
+    made = commands(one, longer, program, graph, files, input_name=input_name, dynamic=dynamic)
+    assert tuple(placed) == made != planned
 
 
 def test_another_gpu_is_named_in_every_command() -> None:
