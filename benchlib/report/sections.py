@@ -266,7 +266,7 @@ def table(part: observations_Part, label: str, name: str) -> Table:
             Column("Layers in", "FP32", tuple(share(one.fp32) for one in cells)),
             Column("Time", "moving", tuple(share(one.moving) for one in cells)),
             Column("Output", "off FP32", tuple(share(one.off_fp32) for one in cells)),
-            Column("Build", "s", tuple(_int8_section_number(one.build_s) for one in cells)),
+            Column("Build", "s", tuple(_number(one.build_s) for one in cells)),
         ),
         footnotes=tuple(footnotes),
     )
@@ -399,7 +399,7 @@ def _gain(one: Made) -> Cell:
     return Cell(f"{one.gain.ratio:.2f}×", one.gain.ratio, note=f"{low:.3f} to {high:.3f}")
 
 
-def _int8_section_number(value: float | None) -> Cell:
+def _number(value: float | None) -> Cell:
     return Cell(wording.short(value), value)
 
 
@@ -455,12 +455,12 @@ def _cases(found: Comparison) -> Table:
                 "Precision",
                 tuple(_precision(row.precision, row.int8_method) for row in rows),
             ),
-            Column("ms", found.first, tuple(_sidebyside_number(row.first_ms) for row in rows)),
-            Column("ms", found.second, tuple(_sidebyside_number(row.second_ms) for row in rows)),
+            Column("ms", found.first, tuple(_number(row.first_ms) for row in rows)),
+            Column("ms", found.second, tuple(_number(row.second_ms) for row in rows)),
             Column(
                 f"{found.second} over {found.first}",
                 "ratio",
-                tuple(_sidebyside_number(row.ratio) for row in rows),
+                tuple(_number(row.ratio) for row in rows),
             ),
             Column(
                 f"{found.second} over {found.first}",
@@ -519,9 +519,9 @@ def _cells(
                 "Precision",
                 tuple(_precision(one.precision, one.int8_method) for one in found),
             ),
-            Column("ms", "ours", tuple(_sidebyside_number(one.ours_ms) for one in found)),
-            Column("ms", "published", tuple(_sidebyside_number(one.published_ms) for one in found)),
-            Column("", "ratio", tuple(_sidebyside_number(one.ratio) for one in found)),
+            Column("ms", "ours", tuple(_number(one.ours_ms) for one in found)),
+            Column("ms", "published", tuple(_number(one.published_ms) for one in found)),
+            Column("", "ratio", tuple(_number(one.ratio) for one in found)),
             Column("", "published as", tuple(Cell(one.published_model) for one in found)),
         ),
     )
@@ -539,10 +539,6 @@ def _precision(word: str, method: str | None) -> Cell:
     return Cell(
         style.precision_label(comparable_groups.by_method(word, method) if method else word)
     )
-
-
-def _sidebyside_number(value: float) -> Cell:
-    return Cell(wording.short(value), value)
 
 
 def _word(value: object) -> Cell:
