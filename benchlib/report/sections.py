@@ -13,7 +13,6 @@ from benchlib.analysis.claims import observations
 from benchlib.analysis.claims.catalogue import Answer, Finding
 from benchlib.analysis.claims.findings import findings, headlines
 from benchlib.analysis.claims.observations import NAMES, Made
-from benchlib.analysis.claims.observations import Part as observations_Part
 from benchlib.analysis.compare import BesidePublished, Comparison, Outcome, compare
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Int8Method, Verdict
@@ -213,7 +212,7 @@ def int8_section(sets: Sequence[MeasuredSet]) -> Section:
     return Section.of(parts or [Words("No set here made INT8 in more than one way.", "absent")])
 
 
-def _part(measured: MeasuredSet, part: observations_Part) -> tuple[Heading, Words, Table]:
+def _part(measured: MeasuredSet, part: observations.Part) -> tuple[Heading, Words, Table]:
     label = ", ".join(filter(None, (title(measured), part.label)))
     name = slug(f"{measured.name} {part.label}")
     return (
@@ -223,7 +222,7 @@ def _part(measured: MeasuredSet, part: observations_Part) -> tuple[Heading, Word
     )
 
 
-def sentences(part: observations_Part) -> list[str]:
+def sentences(part: observations.Part) -> list[str]:
     """What the cells of ``part`` show, each sentence from those it can be told of."""
     said = [
         *(_against_fp16(part.cells, method) for method in Int8Method),
@@ -235,7 +234,7 @@ def sentences(part: observations_Part) -> list[str]:
     return [one for one in said if one]
 
 
-def table(part: observations_Part, label: str, name: str) -> Table:
+def table(part: observations.Part, label: str, name: str) -> Table:
     """A row per network, size and method."""
     cells = part.cells
     resolutions = [one.resolution for one in cells]
@@ -272,7 +271,7 @@ def table(part: observations_Part, label: str, name: str) -> Table:
     )
 
 
-def _over_made_up(part: observations_Part) -> str:
+def _over_made_up(part: observations.Part) -> str:
     if not part.over_made_up:
         return ""
     low, high = observations.over(part.over_made_up)
@@ -338,7 +337,7 @@ def _off_fp32(cells: Sequence[Made]) -> str:
     )
 
 
-def _left_out(part: observations_Part) -> str:
+def _left_out(part: observations.Part) -> str:
     if not part.over_qdq:
         return ""
     low, high = observations.over(part.over_qdq)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from seaborn.utils import relative_luminance
 
 from benchlib.analysis import comparable_groups, wording
 from benchlib.case import Status, Verdict
@@ -82,20 +81,12 @@ def draw_tiles(
         for label in axes.get_xticklabels():
             label.set_fontsize(6.5 if "\n" in label.get_text() else 8)
         for text, color in zip(axes.texts, axes.collections[0].get_facecolors(), strict=True):
-            text.set_color("black" if _luminance(color) > _EVEN else "white")
+            text.set_color("black" if relative_luminance(color) > _EVEN else "white")
     if slot is not None:
         slot.grid(False)
         slot.minorticks_off()
         slot.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     return figure
-
-
-def _luminance(color: Sequence[float]) -> float:
-    """Relative luminance of an sRGB colour (WCAG 2)."""
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3]
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 # Frames per second of every network, size and precision in one grid of coloured cells.
