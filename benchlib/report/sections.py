@@ -13,7 +13,6 @@ from benchlib.analysis.claims import observations
 from benchlib.analysis.claims.catalogue import Answer, Finding
 from benchlib.analysis.claims.findings import findings, headlines
 from benchlib.analysis.claims.observations import NAMES, Made
-from benchlib.analysis.claims.observations import Part as observations_Part
 from benchlib.analysis.compare import BesidePublished, Comparison, Outcome, compare
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Int8Method, Verdict
@@ -213,7 +212,7 @@ def int8_section(sets: Sequence[MeasuredSet]) -> Section:
     return Section.of(parts or [Words("No set here made INT8 in more than one way.", "absent")])
 
 
-def _part(measured: MeasuredSet, part: observations_Part) -> tuple[Heading, Words, Table]:
+def _part(measured: MeasuredSet, part: observations.Part) -> tuple[Heading, Words, Table]:
     label = ", ".join(filter(None, (title(measured), part.label)))
     name = slug(f"{measured.name} {part.label}")
     return (
@@ -223,7 +222,7 @@ def _part(measured: MeasuredSet, part: observations_Part) -> tuple[Heading, Word
     )
 
 
-def sentences(part: observations_Part) -> list[str]:
+def sentences(part: observations.Part) -> list[str]:
     """What the cells of ``part`` show, each sentence from those it can be told of."""
     said = [
         *(_against_fp16(part.cells, method) for method in Int8Method),
@@ -235,7 +234,7 @@ def sentences(part: observations_Part) -> list[str]:
     return [one for one in said if one]
 
 
-def table(part: observations_Part, label: str, name: str) -> Table:
+def table(part: observations.Part, label: str, name: str) -> Table:
     """A row per network, size and method."""
     cells = part.cells
     resolutions = [one.resolution for one in cells]
@@ -266,13 +265,13 @@ def table(part: observations_Part, label: str, name: str) -> Table:
             Column("Layers in", "FP32", tuple(share(one.fp32) for one in cells)),
             Column("Time", "moving", tuple(share(one.moving) for one in cells)),
             Column("Output", "off FP32", tuple(share(one.off_fp32) for one in cells)),
-            Column("Build", "s", tuple(_int8_section_number(one.build_s) for one in cells)),
+            Column("Build", "s", tuple(_number(one.build_s) for one in cells)),
         ),
         footnotes=tuple(footnotes),
     )
 
 
-def _over_made_up(part: observations_Part) -> str:
+def _over_made_up(part: observations.Part) -> str:
     if not part.over_made_up:
         return ""
     low, high = observations.over(part.over_made_up)
@@ -338,7 +337,7 @@ def _off_fp32(cells: Sequence[Made]) -> str:
     )
 
 
-def _left_out(part: observations_Part) -> str:
+def _left_out(part: observations.Part) -> str:
     if not part.over_qdq:
         return ""
     low, high = observations.over(part.over_qdq)
@@ -399,7 +398,7 @@ def _gain(one: Made) -> Cell:
     return Cell(f"{one.gain.ratio:.2f}×", one.gain.ratio, note=f"{low:.3f} to {high:.3f}")
 
 
-def _int8_section_number(value: float | None) -> Cell:
+def _number(value: float | None) -> Cell:
     return Cell(wording.short(value), value)
 
 
@@ -455,12 +454,12 @@ def _cases(found: Comparison) -> Table:
                 "Precision",
                 tuple(_precision(row.precision, row.int8_method) for row in rows),
             ),
-            Column("ms", found.first, tuple(_sidebyside_number(row.first_ms) for row in rows)),
-            Column("ms", found.second, tuple(_sidebyside_number(row.second_ms) for row in rows)),
+            Column("ms", found.first, tuple(_number(row.first_ms) for row in rows)),
+            Column("ms", found.second, tuple(_number(row.second_ms) for row in rows)),
             Column(
                 f"{found.second} over {found.first}",
                 "ratio",
-                tuple(_sidebyside_number(row.ratio) for row in rows),
+                tuple(_number(row.ratio) for row in rows),
             ),
             Column(
                 f"{found.second} over {found.first}",
@@ -519,9 +518,9 @@ def _cells(
                 "Precision",
                 tuple(_precision(one.precision, one.int8_method) for one in found),
             ),
-            Column("ms", "ours", tuple(_sidebyside_number(one.ours_ms) for one in found)),
-            Column("ms", "published", tuple(_sidebyside_number(one.published_ms) for one in found)),
-            Column("", "ratio", tuple(_sidebyside_number(one.ratio) for one in found)),
+            Column("ms", "ours", tuple(_number(one.ours_ms) for one in found)),
+            Column("ms", "published", tuple(_number(one.published_ms) for one in found)),
+            Column("", "ratio", tuple(_number(one.ratio) for one in found)),
             Column("", "published as", tuple(Cell(one.published_model) for one in found)),
         ),
     )
@@ -539,10 +538,6 @@ def _precision(word: str, method: str | None) -> Cell:
     return Cell(
         style.precision_label(comparable_groups.by_method(word, method) if method else word)
     )
-
-
-def _sidebyside_number(value: float) -> Cell:
-    return Cell(wording.short(value), value)
 
 
 def _word(value: object) -> Cell:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from adjustText import adjust_text
@@ -20,12 +21,15 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
+from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox, blended_transform_factory
+from numpy.typing import ArrayLike
 
 from benchlib.analysis import comparable_groups
 from benchlib.case import Int8Method, Precision, Verdict
@@ -49,13 +53,13 @@ class Swatch:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one network is drawn: its family's colour, its own mark and dashes."""
+    """How a network is drawn: its family's colour, its own mark and dashes; or a precision."""
 
     color: str
     text: str
     marker: str
-    dash: str
-    family: str
+    dash: str | tuple[float, ...] = ""
+    family: str = ""
 
 
 OTHER = "Other"
@@ -72,7 +76,8 @@ FAMILIES: dict[str, Swatch] = {
 _OTHER_SWATCH = Swatch("#777777", "#666666")
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ("-", "--", "-.", ":")
+DASHES = ("", (3.7, 1.6), (6.4, 1.6, 1, 1.6), (1, 1.65))
+"""Dash and gap in widths of the line, as seaborn takes them; the first is solid."""
 
 PRECISION_COLORS: dict[str, str] = {
     Precision.FP32.value: "#555555",
@@ -168,10 +173,15 @@ def precision_label(precision: object, between: str = " ") -> str:
     return f"{word.upper()}{between}({method})" if method else word.upper()
 
 
-def precision_look(precision: str) -> tuple[str, str]:
-    """Colour and mark of a precision, or of INT8 by one of several methods."""
-    word, method = comparable_groups.base(precision)
-    return METHOD_LOOKS.get(method, (PRECISION_COLORS[word], PRECISION_MARKERS[word]))
+def precision_looks(precisions: Iterable[str]) -> dict[str, Look]:
+    """Colour and mark of each precision, or of INT8 by one of several methods."""
+    drawn = {}
+    for precision in precisions:
+        word, method = comparable_groups.base(precision)
+        own = (PRECISION_COLORS[word], PRECISION_MARKERS[word])
+        color, marker = METHOD_LOOKS.get(method, own)
+        drawn[precision] = Look(color, color, marker)
+    return drawn
 
 
 @contextmanager
@@ -202,6 +212,100 @@ def _fonts() -> list[str]:
 @cache
 def _faces() -> list[FT2Font]:
     return [font_manager.get_font(font_manager.findfont(name)) for name in _fonts()]
+
+
+# Lines and marks, drawn by seaborn in our looks, and what a legend shows of them.
+
+
+_EDGE_POINTS = 0.6
+_HOLLOW_EDGE_POINTS = 1.2
+_ABOVE_LINES = 2.5
+"""Layer of scattered marks; matplotlib would put them under the lines and intervals, at 2."""
+
+
+def lines(
+    axes: Axes, rows: pd.DataFrame, x: str, y: str, looks: dict[str, Look], *, small: bool = False
+) -> None:
+    """A line per network of ``rows`` with a mark per row; names no axis."""
+    ordered = rows.sort_values("model", kind="stable")
+    sns.lineplot(
+        ordered,
+        x=x,
+        y=y,
+        dashes={name: look.dash for name, look in looks.items()},
+        estimator=None,
+        linewidth=1.4 if small else 1.9,
+        markersize=mark_points(small),
+        markeredgewidth=_EDGE_POINTS,
+        ax=axes,
+        **_by(ordered["model"], looks),
+    )
+    axes.set(xlabel="", ylabel="")
+
+
+def mark_points(small: bool) -> float:
+    """Size of the marks of :func:`lines`."""
+    return 4.0 if small else 5.5
+
+
+def dots(
+    axes: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    looks: dict[str, Look],
+    *,
+    by: str = "model",
+    points: ArrayLike = 5.5,
+    hollow: ArrayLike = False,
+    **more: object,
+) -> None:
+    """A mark per row in the look of its ``by``, ``points`` wide, white inside where ``hollow``.
+
+    Names no axis. ``more`` goes to seaborn's scatterplot.
+    """
+    style = {"edgecolor": "white", "linewidth": _EDGE_POINTS, "zorder": _ABOVE_LINES}
+    style |= _by(rows[by], looks) | more
+    sns.scatterplot(rows, x=x, y=y, s=np.square(points), ax=axes, **style)
+    axes.set(xlabel="", ylabel="")
+    where = np.broadcast_to(hollow, len(rows))
+    if where.any():
+        marks = axes.collections[-1]
+        inside = marks.get_facecolors()
+        marks.set(
+            facecolors=np.where(where[:, None], 1.0, inside),
+            edgecolors=np.where(where[:, None], inside, to_rgba_array(style["edgecolor"])),
+            linewidths=np.where(where, _HOLLOW_EDGE_POINTS, style["linewidth"]),
+        )
+
+
+def _by(names: pd.Series, looks: dict[str, Look]) -> dict[str, object]:
+    words = names.astype(str)  # a categorical one would need a look for values that no row has
+    return {
+        "hue": words,
+        "style": words,
+        "palette": {name: look.color for name, look in looks.items()},
+        "markers": {name: look.marker for name, look in looks.items()},
+        "legend": False,
+    }
+
+
+def key(label: str, color: str, marker: str = "o", points: float = 6.0) -> Line2D:
+    """A mark for a legend."""
+    form = {"color": color, "marker": marker, "markersize": points}
+    return Line2D([], [], linestyle="none", label=label, **form)
+
+
+def family_keys(looks: dict[str, Look], models: Iterable[str]) -> list[Line2D]:
+    """A mark for each family of ``models``."""
+    families = sorted({looks[model].family for model in models})
+    return [key(family, swatch(family).line) for family in families]
+
+
+def precision_keys(precisions: Iterable[str]) -> list[Line2D]:
+    """A mark for each of ``precisions``."""
+    drawn = precision_looks(precisions).items()
+    return [key(precision_label(word), look.color, look.marker) for word, look in drawn]
 
 
 # What a figure function gives back: a drawing with its words, or the reason there is none.

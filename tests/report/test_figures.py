@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -37,6 +40,16 @@ def draw(kind: str, view: View) -> Drawing:
     drawing = DRAWERS[kind](view)
     assert isinstance(drawing, Drawing), drawing
     return drawing
+
+
+def hollow(artist: Artist) -> list[tuple[float, float]]:
+    """Where the marks of a figure or of axes stand that are white inside, with a coloured edge."""
+    found = []
+    for marks in artist.findobj(PathCollection):
+        inside, edges = np.broadcast_arrays(marks.get_facecolors(), marks.get_edgecolors())
+        is_hollow = (inside == 1).all(axis=1) & (edges != 1).any(axis=1)
+        found += [(float(x), float(y)) for x, y in marks.get_offsets()[is_hollow]]
+    return found
 
 
 @pytest.mark.parametrize("kind", DRAWERS)
@@ -82,7 +95,8 @@ def test_fps_draws_every_network_and_its_interval(invented_view: View) -> None:
     axes = draw("fps", invented_view).figure.axes[0]
     names = {text.get_text().split("  ")[0] for text in axes.texts}
     assert set(invented_view.at("fp16")["model"]) <= names
-    segments = [one for line in axes.collections for one in line.get_segments()]
+    bars = [one for one in axes.collections if isinstance(one, LineCollection)]
+    segments = [one for bar in bars for one in bar.get_segments()]
     rows = invented_view.at("fp16")
     assert len(segments) == len(rows)
     bounds = sorted(round(float(end[1]), 6) for one in segments for end in one)
@@ -91,10 +105,10 @@ def test_fps_draws_every_network_and_its_interval(invented_view: View) -> None:
 
 def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
     drawing = draw("fps", invented_view)
-    hollow = [
-        line for line in drawing.figure.axes[0].lines if line.get_markerfacecolor() == "white"
-    ]
-    assert [len(line.get_xdata()) for line in hollow] == [1]
+    rows = invented_view.at("fp16")
+    suspect = rows[rows["verdict"] == "SUSPECT"]
+    assert len(suspect) == 1
+    assert hollow(drawing.figure) == [(suspect["megapixels"].item(), suspect["fps"].item())]
     assert "Hollow marks are SUSPECT rows" in drawing.caption
     assert "Hollow" not in fps.fps_draw(invented_view, "fp32").caption
 
@@ -102,13 +116,7 @@ def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
 def test_hollow_marks_are_spoken_of_only_where_they_are_drawn(invented_view: View) -> None:
     for kind in DRAWERS:
         drawing = draw(kind, invented_view)
-        hollow = [
-            line
-            for axes in drawing.figure.axes
-            for line in axes.lines
-            if line.get_marker() not in ("", "None") and line.get_markerfacecolor() == "white"
-        ]
-        assert bool(hollow) == ("Hollow" in drawing.caption), kind
+        assert bool(hollow(drawing.figure)) == ("Hollow" in drawing.caption), kind
     assert "1 row of these is SUSPECT." in draw("speed-up", invented_view).caption
 
 
@@ -190,10 +198,35 @@ def test_what_is_left_out_is_counted(invented_view: View) -> None:
 
 
 def test_heat_map_has_a_cell_for_everything(invented_view: View) -> None:
-    texts = [text.get_text() for text in draw("heat map", invented_view).figure.axes[0].texts]
+    figure = draw("heat map", invented_view).figure
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     numbers = [word for word in texts if word.replace(",", "").replace(".", "").isdigit()]
     assert len(numbers) == len(invented_view.usable)
     assert texts.count("–") == len(invented_view.frame) - len(invented_view.usable)
+
+
+def test_a_heat_map_has_dashes_on_white_and_words_that_stand_out(invented_view: View) -> None:
+    for axes in draw("heat map", invented_view).figure.axes[:-1]:
+        for text, cell in zip(axes.texts, axes.collections[0].get_facecolors(), strict=True):
+            assert (tuple(cell) == (1, 1, 1, 1)) == (text.get_text() == "–")
+            linear = np.where(cell <= 0.04045, cell / 12.92, ((cell + 0.055) / 1.055) ** 2.4)
+            luminance = linear[:3] @ (0.2126, 0.7152, 0.0722)
+            is_white = text.get_color() == "white"
+            contrast = 1.05 / (luminance + 0.05) if is_white else (luminance + 0.05) / 0.05
+            assert contrast > 4.5  # WCAG 2, AA
+
+
+def test_lines_have_the_colour_mark_and_dashes_of_their_network(invented_view: View) -> None:
+    figure = draw("fps", invented_view).figure
+    drawn = {
+        (line.get_color(), line.get_marker(), line.is_dashed())
+        for line in figure.axes[0].lines
+        if len(line.get_xdata()) > 2
+    }
+    looks = invented_view.looks()
+    wanted = [looks[model] for model in set(invented_view.at("fp16")["model"])]
+    assert len({look.dash for look in wanted}) > 1
+    assert drawn == {(one.color, one.marker, bool(one.dash)) for one in wanted}
 
 
 def test_speed_ups_are_ratios_of_the_same_network_and_size(published_view: View) -> None:
@@ -235,8 +268,9 @@ def test_the_front_is_bold_and_named(invented_view: View) -> None:
 def test_a_network_timed_without_its_classifier_is_hollow(invented_view: View) -> None:
     drawing = draw("imagenet", invented_view)
     assert "Hollow and not on the front: vgg11_bn, timed without the classifier" in drawing.caption
-    faces = [line.get_markerfacecolor() for line in drawing.figure.axes[0].lines]
-    assert faces.count("white") == 1
+    rows = invented_view.at("fp32", "640x480").set_index("model")
+    cut = rows.loc["vgg11_bn"]
+    assert hollow(drawing.figure.axes[0]) == [(cut["latency_ms"], cut["accuracy"])]
     assert "vgg11_bn" not in drawing.alt
     without = replace(
         invented_view, frame=invented_view.frame[invented_view.frame["model"] != "vgg11_bn"]

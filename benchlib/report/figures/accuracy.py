@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from benchlib.analysis import comparable_groups, ranking, wording
 from benchlib.report import style
@@ -27,31 +27,24 @@ def work(rows: Sequence[Record]) -> Drawing | Absent:
     if not counted:
         return Absent(name, "no network could be counted.")
     looks = _looks(rows)
-    ends = []
     with style.style():
         figure = Figure(figsize=(9.5, 8))
         axes = figure.subplots()
         figure.subplots_adjust(left=0.085, right=0.76, bottom=0.085, top=0.94)
+        frame = pd.DataFrame([(row.name, row.megapixels, row.gmacs) for row in counted])
+        frame.columns = ["model", "megapixels", "gmacs"]
+        style.lines(axes, frame, "megapixels", "gmacs", looks)
         axes.set(xscale="log", yscale="log")
-        for model, group in groupby(counted, key=lambda row: row.name):
-            points, look = list(group), looks[model]
-            axes.plot(
-                [row.megapixels for row in points],
-                [row.gmacs for row in points],
-                color=look.color,
-                linestyle=look.dash,
-                marker=look.marker,
-                markersize=5.5,
-                linewidth=1.9,
-            )
-            last = points[-1]
-            written = f"{last.label}  {wording.short(last.gmacs)}"
-            ends.append(style.EndLabel(last.megapixels, last.gmacs, written, look.text))
         _size_ticks(axes, counted)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axes.set_ylabel("GMACs per image (log)")
         axes.set_xlabel("Input size, spaced by megapixels (log)")
         axes.set_title("Work by input size")
+        ends = []
+        for row in {row.name: row for row in counted}.values():  # the last of a name: its largest
+            written = f"{row.label}  {wording.short(row.gmacs)}"
+            look = looks[row.name]
+            ends.append(style.EndLabel(row.megapixels, row.gmacs, written, look.text))
         style.draw(axes, ends)
     said = _work_finding(counted)
     return Drawing(
@@ -79,18 +72,11 @@ def accuracy(rows: Sequence[Record], task: str) -> Drawing | Absent:
         figure = Figure(figsize=(8.5, 5.2))
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.97, bottom=0.11, top=0.92)
+        frame = pd.DataFrame([(row.name, row.params / 1e6, row.accuracy) for row in known])
+        frame.columns = ["model", "params", "accuracy"]
+        cut = [row.features_only for row in known]
+        style.dots(axes, frame, "params", "accuracy", looks, points=8, hollow=cut)
         axes.set_xscale("log")
-        for row in known:
-            look = looks[row.name]
-            axes.plot(
-                row.params / 1e6,
-                row.accuracy,
-                linestyle="none",
-                marker=look.marker,
-                markersize=8,
-                markerfacecolor="white" if row.features_only else look.color,
-                markeredgecolor=look.color,
-            )
         axes.margins(0.16, 0.12)
         axes.tick_params(which="both", pad=5)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
@@ -243,8 +229,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
             axes.set_ylabel(f"{metric}, %")
         for axes in grid[len(precisions) :]:
             axes.set_visible(False)
-        families = sorted({looks[model].family for model in known["model"]})
-        dots = [_dot(family) for family in families]
+        dots = style.family_keys(looks, known["model"])
         if len(precisions) < len(grid):
             figure.legend(handles=dots, loc="lower center", bbox_to_anchor=(0.72, 0.14))
             top = 1.0
@@ -287,13 +272,7 @@ def _finding(rows: pd.DataFrame, precision: str) -> str:
     return f"{style.precision_label(precision)}: {names} on the front."
 
 
-def _dot(family: str) -> Line2D:
-    color = style.swatch(family).line
-    return Line2D([], [], linestyle="none", marker="o", color=color, label=family)
-
-
 def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    axes.set_xscale("log")
     cut = comparable_groups.without_classifier(rows["model"])
     strict = rows[~cut].sort_values(["latency_ms", "accuracy"], ascending=[True, False])
     strict = strict[strict["accuracy"] > strict["accuracy"].cummax().shift(fill_value=-1.0)]
@@ -313,20 +292,19 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None
         linewidth=1.2,
         zorder=1,
     )
-    front = ranking.undominated(rows)
-    for row, leads, is_cut in zip(rows.itertuples(index=False), front, cut, strict=True):
-        look = looks[row.model]
-        axes.plot(
-            row.latency_ms,
-            row.accuracy,
-            marker=look.marker,
-            color=look.color,
-            markersize=8.5 if leads else 5.5,
-            markerfacecolor="white" if is_cut else look.color,
-            markeredgecolor="black" if leads else look.color if is_cut else "white",
-            markeredgewidth=1.1 if leads or is_cut else 0.6,
-            linestyle="none",
-        )
+    leads = ranking.undominated(rows)
+    style.dots(
+        axes,
+        rows,
+        "latency_ms",
+        "accuracy",
+        looks,
+        points=np.where(leads, 8.5, 5.5),
+        hollow=cut,
+        edgecolor=np.where(leads, "black", "white"),
+        linewidth=np.where(leads, 1.1, 0.6),
+    )
+    axes.set_xscale("log")
     low, high = style.widened_limits(
         rows["latency_ms"].min() / 1.25, rows["latency_ms"].max() * 1.6
     )

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from benchlib.analysis import comparable_groups, wording
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.significance import gains as gains_over
-from benchlib.case import Precision
+from benchlib.case import Precision, Verdict
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, slug
@@ -55,7 +54,7 @@ def speedup_draw(view: View) -> Drawing | Absent:
         grid[0].set_ylim(-0.6, len(models) - 0.3)
         figure.supxlabel("Speed-up against FP32 of the same network (×, log)", fontsize=10)
         figure.legend(
-            handles=[_handle(precision) for precision in precisions],
+            handles=style.precision_keys(precisions),
             loc="upper right",
             ncols=len(precisions),
         )
@@ -80,46 +79,31 @@ def _sentence(gains: pd.DataFrame, precision: str) -> str:
     )
 
 
-def _handle(precision: str) -> Line2D:
-    color, mark = style.precision_look(precision)
-    label = style.precision_label(precision)
-    return Line2D([], [], linestyle="none", color=color, marker=mark, label=label)
-
-
 def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
-    axes.set_xscale("log")
     axes.axvline(1, color="#444444", linewidth=1)
     place = {model: index for index, model in enumerate(models)}
     for model, dots in gains.groupby("model"):
         far = max(dots["ratio"], key=lambda ratio: abs(np.log(ratio)))
         axes.plot([1, far], [place[model]] * 2, color="#c4c4c4", linewidth=2, zorder=1)
-    for precision in precisions:
-        dots = gains[gains["precision"] == precision]
-        color, mark = style.precision_look(precision)
-        heights = dots["model"].map(place)
-        axes.hlines(heights, dots["low"], dots["high"], color=color, linewidth=1.2)
-        axes.plot(
-            dots["ratio"],
-            heights,
-            linestyle="none",
-            marker=mark,
-            markersize=5.5,
-            color=color,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
+    looks = style.precision_looks(precisions)
+    gains = gains.assign(height=gains["model"].map(place))
+    colors = [looks[word].color for word in gains["precision"]]
+    axes.hlines(gains["height"], gains["low"], gains["high"], color=colors, linewidth=1.2)
+    style.dots(axes, gains, "ratio", "height", looks, by="precision")
+    axes.set_xscale("log")
+    for gain in gains.itertuples(index=False):
+        # Every second precision below its dot: two dots close together stay readable.
+        below = precisions.index(gain.precision) % 2
+        axes.annotate(
+            _two_digits(gain.ratio),
+            (gain.ratio, gain.height),
+            xytext=(0, -4.5 if below else 4.5),
+            textcoords="offset points",
+            ha="center",
+            va="top" if below else "bottom",
+            fontsize=6.5,
+            color="#333333",
         )
-        for ratio, height in zip(dots["ratio"], heights, strict=True):
-            axes.annotate(
-                _two_digits(ratio),
-                (ratio, height),
-                # Every second precision below its dot: two dots close together stay readable.
-                xytext=(0, -4.5 if precisions.index(precision) % 2 else 4.5),
-                textcoords="offset points",
-                ha="center",
-                va="top" if precisions.index(precision) % 2 else "bottom",
-                fontsize=6.5,
-                color="#333333",
-            )
     _missing(axes, gains, models, precisions)
     low = min(0.9, gains["ratio"].min() / 1.15, gains["low"].min() / 1.03)
     high = max(1.3, gains["ratio"].max() * 1.18, gains["high"].max() * 1.03)
@@ -281,22 +265,15 @@ def _lines(
 ) -> None:
     rows = view.at(precision)
     looks = view.looks()
+    known = rows[rows["fps_low"].notna() & rows["fps_high"].notna()]
+    colors = [looks[model].color for model in known["model"]]
+    axes.vlines(known["megapixels"], known["fps_low"], known["fps_high"], color=colors, lw=1.2)
+    style.lines(axes, rows, "megapixels", "fps", looks, small=small)
+    suspect = rows[rows["verdict"] == Verdict.SUSPECT.value]
+    if len(suspect):
+        size = style.mark_points(small)
+        style.dots(axes, suspect, "megapixels", "fps", looks, points=size, hollow=True)
     axes.set(xscale="log", yscale="log", ylim=limits)
-    ends = []
-    texts = _texts(view, precision)
-    for model, points in rows.sort_values("megapixels").groupby("model", sort=True):
-        look = looks[str(model)]
-        axes.plot(
-            points["megapixels"],
-            points["fps"],
-            color=look.color,
-            linestyle=look.dash,
-            linewidth=1.4 if small else 1.9,
-        )
-        _marks(axes, points, look, 4.0 if small else 5.5)
-        last = points.iloc[-1]
-        text = texts[str(model)]
-        ends.append(style.EndLabel(last["megapixels"], last["fps"], text, look.text))
     _size_ticks(axes, rows, small)
     style.tidy_log_axis(axes.yaxis)
     if limits[0] < REAL_TIME_FPS < limits[1]:
@@ -309,23 +286,13 @@ def _lines(
             fontsize=7.5,
             color="#555555",
         )
+    texts = _texts(view, precision)
+    last = rows.sort_values(["model", "megapixels"]).drop_duplicates("model", keep="last")
+    ends = [
+        style.EndLabel(row.megapixels, row.fps, texts[row.model], looks[row.model].text)
+        for row in last.itertuples(index=False)
+    ]
     style.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)
-
-
-def _marks(axes: Axes, points: pd.DataFrame, look: style.Look, size: float) -> None:
-    known = points[points["fps_low"].notna() & points["fps_high"].notna()]
-    axes.vlines(known["megapixels"], known["fps_low"], known["fps_high"], color=look.color, lw=1.2)
-    for suspect, some in points.groupby(points["verdict"] == "SUSPECT"):
-        axes.plot(
-            some["megapixels"],
-            some["fps"],
-            linestyle="none",
-            marker=look.marker,
-            markersize=size,
-            markerfacecolor="white" if suspect else look.color,
-            markeredgecolor=look.color if suspect else "white",
-            markeredgewidth=1.2 if suspect else 0.6,
-        )
 
 
 def _size_ticks(axes: Axes, rows: pd.DataFrame, small: bool) -> None:

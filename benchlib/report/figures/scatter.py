@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from benchlib.analysis import comparable_groups, latency_model, roofline, wording
 from benchlib.analysis.roofline import Point, Roofs
@@ -42,7 +41,7 @@ def draw_work(view: View) -> Drawing | Absent:
                 if part.empty:
                     axes.set_visible(False)
                     continue
-                _work_panel(axes, part, looks)
+                _against_work(axes, part, looks)
                 told = _rho(found.get((precision, size)))
                 # A title with a method's name in it is too long for one line.
                 between = "\n" if comparable_groups.base(precision)[1] else " "
@@ -54,16 +53,16 @@ def draw_work(view: View) -> Drawing | Absent:
             style.tidy_log_axis(axes.yaxis)
         figure.supxlabel("GMACs per image at that size (log)", fontsize=10, y=0.5 / height)
         figure.supylabel("Median latency, ms per batch (log)", fontsize=10)
-        families = sorted({looks[model].family for model in rows["model"]})
+        keys = style.family_keys(looks, rows["model"])
         figure.legend(
-            handles=[_work_dot(family) for family in families],
+            handles=keys,
             loc="lower center",
-            ncols=min(len(families), max(3, int(width / 1.45))),
+            ncols=min(len(keys), max(3, int(width / 1.45))),
             fontsize=8.5,
         )
         figure.tight_layout(rect=(0.005, 0.45 / height, 1, 1))
     said = " ".join(
-        _work_finding(precision, [found[key] for key in found if key[0] == precision])
+        _correlations(precision, [found[key] for key in found if key[0] == precision])
         for precision in precisions
     )
     alt = (
@@ -82,7 +81,7 @@ def _rho(one: latency_model.Dependence | None) -> str:
     return "" if one is None or one.rho is None else f"  ρ = {one.rho:.2f}"
 
 
-def _work_finding(precision: str, found: list[latency_model.Dependence]) -> str:
+def _correlations(precision: str, found: list[latency_model.Dependence]) -> str:
     told = [
         f"{one.rho:.2f}" + (f" ({one.low:.2f} to {one.high:.2f})" if one.low is not None else "")
         for one in found
@@ -94,28 +93,14 @@ def _work_finding(precision: str, found: list[latency_model.Dependence]) -> str:
     return f"{style.precision_label(precision)}: ρ = {', '.join(told)}{where}."
 
 
-def _work_dot(family: str) -> Line2D:
-    color = style.swatch(family).line
-    return Line2D([], [], linestyle="none", marker="o", color=color, label=family)
-
-
-def _work_panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _against_work(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     axes.set(xscale="log", yscale="log")
-    for row in rows.itertuples(index=False):
-        look = looks[row.model]
-        axes.vlines(
-            row.gmacs, row.latency_ci_low_ms, row.latency_ci_high_ms, color=look.color, lw=1.1
-        )
-        axes.plot(
-            row.gmacs,
-            row.latency_ms,
-            linestyle="none",
-            marker=look.marker,
-            markersize=5.5,
-            color=look.color,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+    known = rows.dropna(subset=["latency_ci_low_ms", "latency_ci_high_ms"])
+    colors = [looks[model].color for model in known["model"]]
+    ends = (known["latency_ci_low_ms"], known["latency_ci_high_ms"])
+    axes.vlines(known["gmacs"], *ends, color=colors, lw=1.1)
+    style.dots(axes, rows, "gmacs", "latency_ms", looks)
+    axes.set_xlim(rows["gmacs"].min() / 1.25, rows["gmacs"].max() * 1.25)
 
 
 # Latency as a fixed cost plus a cost per megapixel, network by network.
@@ -134,8 +119,10 @@ def draw_latency_model(view: View) -> Drawing | Absent:
         height = 0.3 * len(models) + 1.6
         figure = Figure(figsize=(10.5, height))
         left, right = figure.subplots(1, 2, sharey=True)
-        _latencymodel_panel(left, lines, models, precisions, "fixed_ms")
-        _latencymodel_panel(right, lines, models, precisions, "ms_per_megapixel")
+        lines["place"] = lines["model"].map(models.index)
+        precision_looks = style.precision_looks(precisions)
+        for axes, cost in ((left, "fixed_ms"), (right, "ms_per_megapixel")):
+            style.dots(axes, lines, cost, "place", precision_looks, by="precision", points=6)
         left.axvline(0, color="#444444", linewidth=1)
         left.set_xlabel("Fixed cost, ms per batch")
         right.set_xscale("log")
@@ -144,14 +131,12 @@ def draw_latency_model(view: View) -> Drawing | Absent:
         left.set_yticks(range(len(models)), models)
         left.set_ylim(-0.6, len(models) - 0.4)
         figure.legend(
-            handles=[_latencymodel_dot(word) for word in precisions],
+            handles=style.precision_keys(precisions),
             loc="upper right",
             ncols=len(precisions),
         )
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
-    said = " ".join(
-        _latencymodel_finding(lines[lines["precision"] == word], word) for word in precisions
-    )
+    said = " ".join(_costs(lines[lines["precision"] == word], word) for word in precisions)
     alt = (
         "Dot plot with a row per network: left the fixed part of the latency in ms, right the "
         f"part per megapixel, logarithmic; {view.label}. {said}"
@@ -163,7 +148,7 @@ def draw_latency_model(view: View) -> Drawing | Absent:
     return Drawing(figure, name, alt, caption)
 
 
-def _latencymodel_finding(lines: pd.DataFrame, precision: str) -> str:
+def _costs(lines: pd.DataFrame, precision: str) -> str:
     worst = lines.loc[lines["largest_error"].idxmax()]
     return (
         f"{style.precision_label(precision)}: fixed cost {wording.short(lines['fixed_ms'].min())} "
@@ -171,31 +156,6 @@ def _latencymodel_finding(lines: pd.DataFrame, precision: str) -> str:
         f"{100 * lines['largest_error'].median():.0f} % in the median network, "
         f"{100 * worst['largest_error']:.0f} % in the worst ({worst['model']})."
     )
-
-
-def _latencymodel_dot(precision: str) -> Line2D:
-    color, mark = style.precision_look(precision)
-    label = style.precision_label(precision)
-    return Line2D([], [], linestyle="none", color=color, marker=mark, label=label)
-
-
-def _latencymodel_panel(
-    axes: Axes, lines: pd.DataFrame, models: list[str], precisions: list[str], column: str
-) -> None:
-    place = {model: index for index, model in enumerate(models)}
-    for precision in precisions:
-        dots = lines[lines["precision"] == precision]
-        color, mark = style.precision_look(precision)
-        axes.plot(
-            dots[column],
-            dots["model"].map(place),
-            linestyle="none",
-            marker=mark,
-            color=color,
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-        )
 
 
 # What each network reaches of what the card could do.
@@ -229,7 +189,7 @@ def draw_roofline(view: View) -> Drawing | Absent:
         panels = list(grid.flat)[: len(precisions)]
         for axes, precision in zip(panels, precisions, strict=True):
             mine = [point for point in points if point.precision == precision]
-            _roofline_panel(axes, mine, roofs[precision], looks, sizes)
+            _under_roof(axes, mine, roofs[precision], looks, sizes)
             axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Operations per byte (log)")
         for axes in panels:
@@ -237,15 +197,14 @@ def draw_roofline(view: View) -> Drawing | Absent:
             style.tidy_log_axis(axes.yaxis)
         for axes in grid[:, 0]:
             axes.set_ylabel("Reached, 10¹² operations per second (log)")
-        families = sorted({looks[point.model].family for point in points})
-        handles = [_roofline_dot(style.swatch(family).line, 6, family) for family in families]
+        handles = style.family_keys(looks, [point.model for point in points])
         handles += [
-            _roofline_dot("#777777", _size(index), wording.size(size))
+            style.key(wording.size(size), "#777777", points=_mark_points(index))
             for index, size in enumerate(sizes)
         ]
         figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
         figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
-    said = " ".join(_roofline_finding(points, word, roofs[word]) for word in precisions)
+    said = " ".join(_reached(points, word, roofs[word]) for word in precisions)
     alt = (
         "Roofline, one panel per precision: rate reached against operations per byte, both "
         f"logarithmic, a dot per network and size, larger for larger images; {view.label}. {said}"
@@ -269,7 +228,7 @@ def _points(view: View) -> tuple[Point, ...]:
     )
 
 
-def _roofline_panel(
+def _under_roof(
     axes: Axes,
     points: list[Point],
     roof: Roofs | None,
@@ -277,30 +236,18 @@ def _roofline_panel(
     sizes: list[str],
 ) -> None:
     axes.set(xscale="log", yscale="log")
-    for point in points:
-        axes.plot(
-            point.intensity,
-            point.tera_ops,
-            linestyle="none",
-            marker=looks[point.model].marker,
-            color=looks[point.model].color,
-            markersize=_size(sizes.index(point.resolution)),
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+    rows = pd.DataFrame(map(asdict, points))
+    marks = [_mark_points(sizes.index(size)) for size in rows["resolution"]]
+    style.dots(axes, rows, "intensity", "tera_ops", looks, points=marks)
     if roof is not None:
         reach = [point.intensity for point in points] + [roof.ridge]
         x = np.geomspace(min(reach) / 2, max(reach) * 2, 60)
-        style = "-" if roof.measured else "--"
-        axes.plot(x, [roof.at(at) for at in x], color="#333333", linestyle=style, linewidth=1.4)
+        dash = "-" if roof.measured else "--"
+        axes.plot(x, [roof.at(at) for at in x], color="#333333", linestyle=dash, linewidth=1.4)
 
 
-def _size(index: int) -> float:
+def _mark_points(index: int) -> float:
     return 4.0 + 1.5 * index
-
-
-def _roofline_dot(color: str, size: float, label: str) -> Line2D:
-    return Line2D([], [], linestyle="none", marker="o", color=color, markersize=size, label=label)
 
 
 def _source(roof: Roofs) -> str:
@@ -308,7 +255,7 @@ def _source(roof: Roofs) -> str:
     return f"{kind} ({roof.how})." if roof.measured else f"{kind} {roof.how}."
 
 
-def _roofline_finding(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> str:
+def _reached(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> str:
     mine = [point for point in points if point.precision == precision]
     best = max(mine, key=lambda point: point.tera_ops)
     said = (
@@ -354,17 +301,9 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
         figure = Figure(figsize=(9.5, 5.6))
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.73, bottom=0.12, top=0.95)
-        for (precision, model), dots in rows.groupby(["precision", "model"], observed=True):
-            axes.plot(
-                dots[x],
-                dots[y],
-                linestyle="none",
-                marker=style.precision_look(str(precision))[1],
-                color=looks[str(model)].color,
-                markersize=6.5,
-                markeredgecolor="white",
-                markeredgewidth=0.5,
-            )
+        marks = {word: look.marker for word, look in style.precision_looks(precisions).items()}
+        by_precision = {"style": rows["precision"].astype(str), "markers": marks}
+        style.dots(axes, rows, x, y, looks, points=6.5, **by_precision)
         for column, scale, axis in (
             (x, axes.set_xscale, axes.xaxis),
             (y, axes.set_yscale, axes.yaxis),
@@ -373,17 +312,11 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
                 scale("log")
                 style.tidy_log_axis(axis)
         axes.set(xlabel=AXES[x], ylabel=AXES[y])
-        families = sorted({looks[model].family for model in rows["model"]})
-        handles = [_scatter_dot("o", style.swatch(family).line, family) for family in families]
+        handles = style.family_keys(looks, rows["model"])
         handles += [
-            _scatter_dot(style.precision_look(word)[1], "#777777", style.precision_label(word))
-            for word in precisions
+            style.key(style.precision_label(word), "#777777", mark) for word, mark in marks.items()
         ]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
     said = f"{len(rows)} rows of {rows['model'].nunique()} networks."
     alt = f"Scatter of {AXES[y]} against {AXES[x]}; {view.label}. {said}"
     return Drawing(figure, name, alt, f"{AXES[y]} against {AXES[x]}; {view.label}. {said}")
-
-
-def _scatter_dot(marker: str, color: str, label: str) -> Line2D:
-    return Line2D([], [], linestyle="none", marker=marker, color=color, label=label)
