@@ -21,8 +21,6 @@ from benchlib.errors import InputError
 Shape = tuple[int, int, int]
 """Batch, height and width of one input; the three colour planes are understood."""
 
-VERBOSITIES = ("layer_names_only", "detailed", "none")
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -47,9 +45,6 @@ class Settings:
     tf32: bool = True
     builder_optimization_level: int | None = None
     workspace_mib: int | None = None
-    # Only a plan built with `detailed` can say which precision each layer got. Its price is a
-    # slower enqueue, and with a CUDA graph the enqueue is no part of the GPU time we report.
-    profiling_verbosity: str = "detailed"
     half_io: bool = False
     threads: int | None = None
     seed: int = 0
@@ -77,11 +72,6 @@ class Settings:
         if level is not None and level not in range(6):
             # trtexec itself takes any number here.
             raise InputError("builder_optimization_level", f"{level} is not in 0 to 5")
-        if self.profiling_verbosity not in VERBOSITIES:
-            known = ", ".join(VERBOSITIES)
-            raise InputError(
-                "profiling_verbosity", f"{self.profiling_verbosity!r} is not one of {known}"
-            )
         for bound in ("min_shape", "opt_shape", "max_shape"):
             shape = getattr(self, bound)
             if shape is not None and (len(shape) != 3 or min(shape) < 1):
