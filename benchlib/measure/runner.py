@@ -258,7 +258,7 @@ class _Run:
         store: Store,
         progress: Progress,
         lock: ClockLock,
-        card: nvml.GpuUnderTest | None,
+        card: nvml.Gpu | None,
         nvml_module: str | None,
         cases: tuple[Case, ...],
     ) -> None:
