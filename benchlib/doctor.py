@@ -10,7 +10,7 @@ from typing import Any
 from benchlib.case import Engine
 from benchlib.errors import InputError
 from benchlib.gpu import nvml
-from benchlib.gpu.nvml import Gpus
+from benchlib.gpu.nvml import Gpu, Gpus
 from benchlib.trtexec import locate
 from benchlib.trtexec.locate import Choice, Interpreter
 
@@ -56,7 +56,7 @@ class Report:
         program = None if self.choice is None else self.choice.program
         return {
             "driver": self.gpus.driver,
-            "gpus": [asdict(device) for device in self.gpus.devices],
+            "gpus": [_gpu_json(device) for device in self.gpus.devices],
             "gpu_reason": self.gpus.reason,
             "clocks_lockable": self.clocks_lockable,
             "clocks_reason": self.clocks_reason,
@@ -185,12 +185,23 @@ def _missing(
         )
 
 
-def _described(device: nvml.Gpu) -> str:
+def _gpu_json(device: Gpu) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "capability": device.compute_capability,
+        "memory_mib": None if device.memory_mb is None else int(device.memory_mb * 1e6) // 2**20,
+        "max_sm_clock_mhz": device.max_sm_clock_mhz,
+        "power_limit_w": device.power_limit_w,
+        "clock_steps": device.clock_steps,
+    }
+
+
+def _described(device: Gpu) -> str:
     facts = [device.name]
-    if device.capability is not None:
-        facts.append(f"compute capability {device.capability}")
-    if device.memory_mib is not None:
-        facts.append(f"{device.memory_mib / 1024:.0f} GiB")
+    if device.compute_capability is not None:
+        facts.append(f"compute capability {device.compute_capability}")
+    if device.memory_mb is not None:
+        facts.append(f"{device.memory_mb * 1e6 / 2**30:.0f} GiB")
     if device.max_sm_clock_mhz is not None:
         facts.append(f"up to {device.max_sm_clock_mhz} MHz")
     if device.power_limit_w is not None:

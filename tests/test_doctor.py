@@ -14,7 +14,7 @@ from benchlib.gpu.nvml import Gpu, Gpus
 from benchlib.trtexec import locate
 from benchlib.trtexec.locate import Device, Interpreter
 
-H200 = Gpu("NVIDIA H200", "9.0", 143_771, 1980, 700.0, True, 120)
+H200 = Gpu("NVIDIA H200", "580.1", "13.0", 150_754.8, "9.0", 1980, 3201, 700.0, False, 120)
 WITH_GPU = Interpreter(
     ("python",), "3.12.3", "13.0", (Device("NVIDIA H200", "9.0"),), numpy="2.0.0"
 )
@@ -96,6 +96,16 @@ def test_a_gpu_machine_without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None
     report = doctor.examine()
     assert report.choice is not None
     assert report.choice.program.engine is Engine.ONNXRUNTIME_CPU
+    assert report.as_json()["gpus"] == [
+        {
+            "name": "NVIDIA H200",
+            "capability": "9.0",
+            "memory_mib": 143_770,
+            "max_sm_clock_mhz": 1980,
+            "power_limit_w": 700.0,
+            "clock_steps": 120,
+        }
+    ]
     lines = "\n".join(report.lines())
     assert (
         "NVIDIA H200, compute capability 9.0, 140 GiB, up to 1980 MHz, power limit 700 W" in lines
@@ -126,13 +136,20 @@ def test_nvml_is_read_and_what_it_withholds_is_none(monkeypatch: pytest.MonkeyPa
         "nvmlDeviceGetCudaComputeCapability": lambda handle: (9, 0),
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=150_754_820_096),
         "nvmlDeviceGetMaxClockInfo": lambda handle, which: 1980,
-        "nvmlDeviceGetEnforcedPowerLimit": lambda handle: 700_000,
-        "nvmlDeviceGetPersistenceMode": withheld,
+        "nvmlSystemGetCudaDriverVersion_v2": lambda: 13000,
+        "nvmlDeviceGetPowerManagementLimit": lambda handle: 700_000,
+        "nvmlDeviceGetMigMode": withheld,
+        "nvmlDeviceGetVirtualizationMode": withheld,
+        "nvmlSystemGetConfComputeState": withheld,
+        "nvmlSystemGetConfComputeSettings": lambda settings: 13,
         "nvmlDeviceGetSupportedMemoryClocks": withheld,
     }
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, answer)
     found = nvml.examine_gpus()
     assert found.driver == "580.65.06"
-    assert found.devices == (Gpu("NVIDIA H200", "9.0", 143_771, 1980, 700.0, None, None),)
+    (gpu,) = found.devices
+    assert gpu == Gpu(
+        "NVIDIA H200", "580.65.06", "13.0", 150_754.820096, "9.0", 1980, 1980, 700.0, None, None
+    )
     assert nvml.clocks_lockable(found) == (False, "the driver names no clocks to lock to")

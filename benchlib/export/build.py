@@ -88,7 +88,6 @@ class _Request:
     seed: int
     calibration_dir: Path | None
     half_io: bool
-    percentile: float
 
     @cached_property
     def card(self) -> Card:
@@ -118,7 +117,7 @@ class _Request:
             "method": self.method and self.method.value,
             "calibration": asdict(self.images.identity) if self.form.is_int8 else None,
             "half_io": self.half_io,
-            "percentile": self.percentile if self.form.is_int8 else None,
+            "percentile": calibration.PERCENTILE if self.form.is_int8 else None,
         }
 
     @property
@@ -158,7 +157,6 @@ def make(
     seed: int = 0,
     calibration_dir: str | Path | None = None,
     half_io: bool = False,
-    percentile: float = calibration.PERCENTILE,
     cache_dir: str | Path | None = None,
 ) -> Graph:
     """Return the graph of ``model``, made now or found in the cache.
@@ -167,7 +165,6 @@ def make(
     line-up network is called ``input``, its output ``output``; a user's file keeps its names.
     Without ``int8_method`` an INT8 form takes the first that suits it. ``calibration_dir``
     replaces the bundled photos. ``half_io`` makes input and output FP16 instead of FP32.
-    ``percentile`` of a tensor's values lie within its INT8 range when our own quantiser sets it.
     Raises :class:`InputError` for what cannot be made from this input.
     """
     request = _Request(
@@ -179,10 +176,7 @@ def make(
         seed=seed,
         calibration_dir=None if calibration_dir is None else Path(calibration_dir),
         half_io=half_io,
-        percentile=percentile,
     )
-    if not 0 < percentile <= 100:
-        raise InputError("percentile", f"{percentile} is not above 0 and at most 100; take 99.99")
     if half_io and not form.has_half:
         raise InputError("half_io", f"a graph in the form {form} has no FP16 input; leave it out")
     store = cache.Cache(cache.root(cache_dir))
@@ -316,7 +310,6 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             calibration_graph=calibration_graph.path,
             method=request.method,
             half_io=request.half_io,
-            percentile=request.percentile,
         )
         if is_small:
             facts = _judged(request, lambda: _fidelity(request, full, path))

@@ -270,9 +270,8 @@ def amplitudes(
     tensors: Sequence[str],
     input_name: str,
     batches: Iterable[NDArray[np.float32]],
-    percentile: float = PERCENTILE,
 ) -> dict[str, float]:
-    """Largest absolute value of each tensor, up to ``percentile`` of each batch's values.
+    """Largest absolute value of each tensor, up to ``PERCENTILE`` of each batch's values.
 
     The activations of one batch are held at a time.
     """
@@ -283,7 +282,7 @@ def amplitudes(
         values = opened.run(inner, {input_name: batch}) if inner else []
         for name, value in zip((*inner, input_name), (*values, batch), strict=True):
             if name in found:
-                found[name] = max(found[name], amplitude(value, percentile))
+                found[name] = max(found[name], amplitude(value, PERCENTILE))
     return found
 
 

@@ -29,7 +29,7 @@ from onnxruntime.quantization import (
 
 from benchlib.case import Int8Method
 from benchlib.errors import InputError, first_line
-from benchlib.export import calibration, fp16, qdq, torch_onnx
+from benchlib.export import fp16, qdq, torch_onnx
 from benchlib.export.form import TYPED_SCALES_OPSET, GraphForm
 from benchlib.export.fp16 import Loss
 from benchlib.export.qdq import Census
@@ -282,7 +282,6 @@ def convert(
     calibration_graph: Path | None = None,
     method: Int8Method | None = None,
     half_io: bool = False,
-    percentile: float = calibration.PERCENTILE,
 ) -> Outcome:
     """Write the FP32 graph ``source`` in another ``form`` to ``target`` and check it.
 
@@ -312,7 +311,6 @@ def convert(
                 else _inlined(onnx.load(str(calibration_graph))),
                 grouped=method is not Int8Method.QDQ_NO_DEPTHWISE,
                 stored_weights=form is GraphForm.INT8_QDQ_FP16,
-                percentile=percentile,
             )
         if form.is_int8:
             census = _census(model, form)

@@ -293,7 +293,6 @@ def quantise(
     calibration_graph: onnx.ModelProto | None = None,
     grouped: bool = True,
     stored_weights: bool = False,
-    percentile: float = calibration.PERCENTILE,
 ) -> onnx.ModelProto:
     """Return ``model`` with Q/DQ pairs, scales in float32; ``model`` is left as it is.
 
@@ -307,9 +306,7 @@ def quantise(
     torch_onnx.lift_constants(result.graph)
     torch_onnx.fold(result, weights(result.graph))
     where = place(result.graph, grouped=grouped)
-    found = calibration.amplitudes(
-        calibration_graph or result, where.tensors, input_name, batches, percentile
-    )
+    found = calibration.amplitudes(calibration_graph or result, where.tensors, input_name, batches)
     scales = {name: scale(np.array(found[name])) for name in where.tensors}
     _insert(result.graph, where, scales, stored_weights=stored_weights)
     return result

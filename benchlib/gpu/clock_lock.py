@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from benchlib.errors import InputError
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Device
 
@@ -58,11 +57,10 @@ def sustainable_mhz(device: Device) -> int | None:
 
 
 @contextmanager
-def held(wanted: bool, mhz: int | None = None, module: str = nvml.MODULE) -> Iterator[ClockLock]:
-    """Hold the clock for the length of a ``with`` block, if ``wanted`` and permitted.
+def held(wanted: bool, module: str = nvml.MODULE) -> Iterator[ClockLock]:
+    """Hold the clock at :func:`sustainable_mhz` for the length of a ``with`` block, if ``wanted``.
 
-    ``mhz`` None takes :func:`sustainable_mhz`; any other must be settable on the card, else
-    :class:`InputError` names the nearest. Refused permission is no error: the state says so.
+    Refused permission is no error: the state says so.
     """
     if not wanted:
         yield NOT_ASKED
@@ -71,28 +69,16 @@ def held(wanted: bool, mhz: int | None = None, module: str = nvml.MODULE) -> Ite
         if device is None:
             yield NO_GPU
             return
-        choice = _choice(device, mhz)
-        if choice is None:
-            yield ClockLock(False, mhz, "unlocked: the card names no clock that could be set")
+        mhz = sustainable_mhz(device)
+        if mhz is None:
+            yield ClockLock(False, None, "unlocked: the card names no clock that could be set")
             return
-        lock_holder = _start_lock_holder(choice, module)
+        lock_holder = _start_lock_holder(mhz, module)
         try:
             yield _state(lock_holder)
         finally:
             if not _let_go(lock_holder):
                 device.unlock_clock()
-
-
-def _choice(device: Device, mhz: int | None) -> int | None:
-    if mhz is None:
-        return sustainable_mhz(device)
-    settable = device.graphics_clocks_mhz()
-    if settable and mhz not in settable:
-        nearest = min(settable, key=lambda clock: abs(clock - mhz))
-        raise InputError(
-            "lock_clocks", f"{mhz} MHz cannot be set on this card; the nearest is {nearest}"
-        )
-    return mhz
 
 
 def _start_lock_holder(mhz: int, module: str) -> subprocess.Popen[str]:

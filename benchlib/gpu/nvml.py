@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pynvml
+from typing import Any
 
 from benchlib.case import device_name
 from benchlib.errors import InputError
@@ -57,6 +55,12 @@ CONFIDENTIAL = 1
 
 NO_DEVICES = "NoDevFiles"
 """What Slurm and PBS set CUDA_VISIBLE_DEVICES to for a job without GPUs."""
+
+_NO_DRIVER = {
+    "NVMLError_LibraryNotFound": "no NVIDIA driver is installed",
+    "NVMLError_DriverNotLoaded": "the NVIDIA driver is installed but not loaded",
+}
+"""In words, by the class of NVML's error."""
 
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 """Environment variable: percent of the card's multiprocessors that CUDA's MPS gives a process."""
@@ -209,18 +213,25 @@ def opened(
     device is a slice: the one named, else the first. CUDA may number unlike cards by speed and
     NVML numbers them by bus, so on a machine with unlike cards a UUID there is the safe way.
     """
+    with _started(module) as (nvml, _):
+        yield None if nvml is None else _first_visible(nvml, environ)
+
+
+@contextmanager
+def _started(module: str) -> Iterator[tuple[Any, str | None]]:
+    """Yield NVML's module for the length of a ``with`` block, or None and why it cannot be had."""
     try:
         nvml = importlib.import_module(module)
-    except ImportError:
-        yield None
+    except ImportError as error:
+        yield None, str(error)
         return
     try:
         nvml.nvmlInit()
-    except nvml.NVMLError:
-        yield None
+    except nvml.NVMLError as error:
+        yield None, _NO_DRIVER.get(type(error).__name__, str(error))
         return
     try:
-        yield _first_visible(nvml, environ)
+        yield nvml, None
     finally:
         nvml.nvmlShutdown()
 
@@ -322,10 +333,11 @@ def memory_free(
 
 
 @dataclass(frozen=True, slots=True)
-class GpuUnderTest:
+class Gpu:
     """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML is silent.
 
-    ``name`` says of which part of a card this is, where it is not a whole one.
+    ``name`` says of which part of a card this is, where it is not a whole one. ``clock_steps`` is
+    how many graphics clocks the driver would lock to.
     """
 
     name: str
@@ -337,12 +349,13 @@ class GpuUnderTest:
     max_memory_clock_mhz: float | None
     power_limit_w: float | None
     confidential_computing: bool | None = None
+    clock_steps: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def describe_gpu(module: str = MODULE) -> GpuUnderTest | None:
+def describe_gpu(module: str = MODULE) -> Gpu | None:
     """The GPU that CUDA calls device 0; None when there is no NVML or no GPU.
 
     ``module`` is the import name of NVML's binding.
@@ -351,15 +364,15 @@ def describe_gpu(module: str = MODULE) -> GpuUnderTest | None:
         return None if device is None else _describe_gpu(device)
 
 
-def _describe_gpu(device: Device) -> GpuUnderTest:
+def _describe_gpu(device: Device) -> Gpu:
     handle = device.handle
     cuda = asked(device.module, "nvmlSystemGetCudaDriverVersion_v2")
     memory = asked(device.module, "nvmlDeviceGetMemoryInfo", handle)
     capability = asked(device.module, "nvmlDeviceGetCudaComputeCapability", handle)
     milliwatts = asked(device.module, "nvmlDeviceGetPowerManagementLimit", handle)
-    return GpuUnderTest(
+    return Gpu(
         name=device.name() or "unnamed GPU",
-        driver=asked(device.module, "nvmlSystemGetDriverVersion"),
+        driver=_text(asked(device.module, "nvmlSystemGetDriverVersion")),
         cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         memory_mb=None if memory is None else memory.total / BYTES_PER_MB,
         compute_capability=None if capability is None else ".".join(map(str, capability)),
@@ -369,6 +382,7 @@ def _describe_gpu(device: Device) -> GpuUnderTest:
         ),
         power_limit_w=None if milliwatts is None else milliwatts / 1000,
         confidential_computing=device.confidential_computing(),
+        clock_steps=len(device.graphics_clocks_mhz()) or None,
     )
 
 
@@ -378,22 +392,6 @@ def _describe_gpu(device: Device) -> GpuUnderTest:
 _PCI_DEVICES = Path("/sys/bus/pci/devices")
 _NVIDIA = "0x10de"
 _DISPLAY_CLASSES = ("0x0300", "0x0302")
-
-_Value = TypeVar("_Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One GPU; what its driver does not tell is None. Memory in MiB, clock in MHz, power in W."""
-
-    name: str
-    capability: str | None
-    memory_mib: int | None
-    max_sm_clock_mhz: int | None
-    power_limit_w: float | None
-    persistence_mode: bool | None
-    clock_steps: int | None
-    """How many graphics clocks the driver would lock to; None when it names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,22 +403,17 @@ class Gpus:
     reason: str | None = None
 
 
-def examine_gpus() -> Gpus:
+def examine_gpus(module: str = MODULE) -> Gpus:
     """Ask NVML; a machine without driver or GPU gives a reason, never an error."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return Gpus(None, (), _why_none(error))
-    try:
-        driver = _told(pynvml.nvmlSystemGetDriverVersion)
-        count = _told(pynvml.nvmlDeviceGetCount) or 0
-        devices = tuple(
-            _listed_gpu(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)
-        )
-    except pynvml.NVMLError as error:
-        return Gpus(None, (), str(error))
-    finally:
-        pynvml.nvmlShutdown()
+    with _started(module) as (nvml, reason):
+        if nvml is None:
+            return Gpus(None, (), reason)
+        try:
+            handles = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+            devices = tuple(_describe_gpu(Device(nvml, handle)) for handle in handles)
+        except nvml.NVMLError as error:
+            return Gpus(None, (), str(error))
+        driver = _text(asked(nvml, "nvmlSystemGetDriverVersion"))
     return Gpus(driver, devices, None if devices else "the NVIDIA driver shows no GPU")
 
 
@@ -450,43 +443,3 @@ def gpu_on_bus() -> bool:
         if vendor == _NVIDIA and kind.startswith(_DISPLAY_CLASSES):
             return True
     return False
-
-
-def _listed_gpu(handle: object) -> Gpu:
-    capability = _told(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
-    memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    limit_mw = _told(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-    persistence = _told(pynvml.nvmlDeviceGetPersistenceMode, handle)
-    return Gpu(
-        name=str(_told(pynvml.nvmlDeviceGetName, handle)),
-        capability=None if capability is None else "{}.{}".format(*capability),
-        memory_mib=None if memory is None else memory.total // 2**20,
-        max_sm_clock_mhz=_told(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        power_limit_w=None if limit_mw is None else limit_mw / 1000,
-        persistence_mode=None if persistence is None else bool(persistence),
-        clock_steps=_clock_steps(handle),
-    )
-
-
-def _clock_steps(handle: object) -> int | None:
-    memory_clocks = _told(pynvml.nvmlDeviceGetSupportedMemoryClocks, handle)
-    if not memory_clocks:
-        return None
-    steps = _told(pynvml.nvmlDeviceGetSupportedGraphicsClocks, handle, max(memory_clocks))
-    return len(steps) if steps else None
-
-
-def _told(ask: Callable[..., _Value], *arguments: object) -> _Value | None:
-    """What NVML answers, None for what this GPU or driver does not support."""
-    try:
-        return ask(*arguments)
-    except pynvml.NVMLError:
-        return None
-
-
-def _why_none(error: pynvml.NVMLError) -> str:
-    if isinstance(error, pynvml.NVMLError_LibraryNotFound):
-        return "no NVIDIA driver is installed"
-    if isinstance(error, pynvml.NVMLError_DriverNotLoaded):
-        return "the NVIDIA driver is installed but not loaded"
-    return str(error)

@@ -106,7 +106,7 @@ def _rates(
             say(f"{name} at {size}: {_line(error)}")
 
 
-class Gpu:
+class CudaDevice:
     """A GPU through PyTorch."""
 
     def __init__(self, index: int) -> None:
@@ -169,7 +169,7 @@ class Gpu:
         return once
 
 
-class Cpu:
+class CpuDevice:
     """The CPU through ONNX Runtime, in as many threads as the rows are timed with."""
 
     sizes = CPU_SIZES
@@ -257,7 +257,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     words = parser.parse_args()
     kind, _, index = words.device.partition(":")
-    device = Cpu(words.threads or physical_cores()) if kind == "cpu" else Gpu(int(index or 0))
+    device = (
+        CpuDevice(words.threads or physical_cores())
+        if kind == "cpu"
+        else CudaDevice(int(index or 0))
+    )
     found = measure(device, lambda text: sys.stderr.write(f"{text}\n"))
     words.out.write_text(json.dumps(found, allow_nan=False) + "\n", encoding="utf-8")
     return 0

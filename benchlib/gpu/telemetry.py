@@ -336,10 +336,6 @@ class Recorder:
         except FileNotFoundError:
             return ()
 
-    def summary(self, span_s: float | None = None) -> TelemetrySummary:
-        """The summary of the last ``span_s`` busy seconds, or of everything."""
-        return summarise(self.readings(), span_s)
-
 
 class Foreigners:
     """Tells other people's processes on the card from ours.

@@ -21,7 +21,7 @@ from benchlib import __version__, case
 from benchlib.case import ONNX_PREFIX, Case, Engine, Precision, file_name, with_digest
 from benchlib.config import Parameters
 from benchlib.export import cache
-from benchlib.gpu.nvml import GpuUnderTest
+from benchlib.gpu.nvml import Gpu
 from benchlib.gpu.peaks import Roofs
 from benchlib.trtexec.command import Command, Program
 
@@ -238,7 +238,7 @@ def load_environment(text: str) -> Environment:
 def describe_environment(
     parameters: Parameters,
     program: Program,
-    gpu: GpuUnderTest | None,
+    gpu: Gpu | None,
     earlier: Environment | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Environment:
@@ -276,7 +276,7 @@ def describe_environment(
     )
 
 
-def device_name(program: Program, gpu: GpuUnderTest | None, extra_flags: Sequence[str] = ()) -> str:
+def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = ()) -> str:
     """What a row calls the device: ``cpu``, the GPU's name, or its number without NVML.
 
     A green context among ``extra_flags`` gives the network a part of the card, which the name

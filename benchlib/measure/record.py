@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -284,15 +283,10 @@ def attempts_in_order(row: Row, seed: int, place: int, total: int) -> Row:
     return row.model_copy(update={"detail": {**row.detail, "order": order}})
 
 
-# Reading and writing rows across versions of their schema.
+# Reading and writing rows.
 
 
 log = logging.getLogger(__name__)
-
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
-
-MIGRATIONS: Mapping[int, Migration] = {}
-"""From version N: how a row of version N becomes one of N + 1. None is needed so far."""
 
 
 class RowError(Exception):
@@ -321,13 +315,8 @@ def dump_row(row: Row) -> str:
     return json.dumps(row.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
 
 
-def load_row(text: str, migrations: Mapping[int, Migration] = MIGRATIONS) -> Row:
-    """Read a row of this or an older version.
-
-    An older one is brought up step by step and keeps a note of it in
-    ``detail["migrated_from"]``. Raises :class:`RowError` for torn or foreign text and for a
-    version newer than this package.
-    """
+def load_row(text: str) -> Row:
+    """Read a row; raise :class:`RowError` for torn or foreign text and for another version."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -340,24 +329,11 @@ def load_row(text: str, migrations: Mapping[int, Migration] = MIGRATIONS) -> Row
             f"it is of schema version {version} and this benchlib reads up to {SCHEMA_VERSION}; "
             "update benchlib"
         )
-    document = _migrated(document, version, migrations)
+    if version != SCHEMA_VERSION:
+        raise RowError(f"no way is known from schema version {version} to {SCHEMA_VERSION}")
     try:
         return Row.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RowError(f"{where}: {first['msg']}") from error
-
-
-def _migrated(
-    document: dict[str, Any], version: int, migrations: Mapping[int, Migration]
-) -> dict[str, Any]:
-    if version == SCHEMA_VERSION:
-        return document
-    for step in range(version, SCHEMA_VERSION):
-        if step not in migrations:
-            raise RowError(f"no way is known from schema version {step} to {step + 1}")
-        document = migrations[step](document)
-    log.info("row %s read from schema version %d", document.get("key"), version)
-    detail = {**(document.get("detail") or {}), "migrated_from": version}
-    return {**document, "schema_version": SCHEMA_VERSION, "detail": detail}

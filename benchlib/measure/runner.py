@@ -9,16 +9,13 @@ import itertools
 import json
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Protocol, TextIO
-
-from tqdm import tqdm
+from typing import Protocol
 
 from benchlib.case import Case, Engine, Precision, Status, Verdict
 from benchlib.config import Parameters, Settings
@@ -107,9 +104,6 @@ class Progress(Protocol):
     def say(self, words: str) -> None:
         """Something the user should know."""
 
-    def close(self) -> None:
-        """The run is over."""
-
 
 class Lines:
     """One line per case in the log, with the time left: for notebooks, files and CI."""
@@ -136,9 +130,6 @@ class Lines:
     def say(self, words: str) -> None:
         progress_log.warning("%s", words)
 
-    def close(self) -> None:
-        """Nothing is held."""
-
     def line(self, row: Row) -> str:
         """Position, case, outcome, time left."""
         position = self._total - self._left
@@ -150,41 +141,6 @@ class Lines:
             return "done"
         each_s = (self._clock() - self._begun) / max(self._here, 1)
         return f"about {time_span(each_s * self._left)} left"
-
-
-class Bar:
-    """A bar in the terminal; lines of other loggers stay readable above it."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._bar: tqdm[None] | None = None
-
-    def begin(self, total: int, done: int) -> None:
-        self._bar = tqdm(total=total, initial=done, unit="case", file=self._stream)
-
-    def start(self, key: str) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix_str(key)
-
-    def end(self, row: Row) -> None:
-        if self._bar is not None:
-            self._bar.write(f"{row.key}: {outcome_line(row)}", file=self._stream)
-            self._bar.update(1)
-
-    def say(self, words: str) -> None:
-        if self._bar is None:
-            self._stream.write(words + "\n")
-        else:
-            self._bar.write(words, file=self._stream)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def default_progress() -> Progress:
-    """A bar when a person is watching a terminal, lines otherwise."""
-    return Bar() if sys.stderr.isatty() else Lines()
 
 
 def outcome_line(row: Row) -> str:
@@ -210,10 +166,6 @@ def time_span(seconds: float) -> str:
 # How a whole run ended.
 
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended: the rows of its cases, which were measured now, whether it was stopped."""
@@ -226,18 +178,6 @@ class Outcome:
 
     def count(self, status: Status) -> int:
         return sum(row.status is status for row in self.rows)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every case has its row."""
-        return len(self.rows) == self.total
-
-    @property
-    def exit_status(self) -> int:
-        """0 when every case was measured or skipped with a reason, 1 when one failed."""
-        if self.interrupted:
-            return INTERRUPTED
-        return 1 if self.count(Status.FAILED) or not self.complete else 0
 
     @property
     def sentence(self) -> str:
@@ -277,7 +217,7 @@ def run(
     """
     program = program or _find(parameters)
     steps = matrix.steps(parameters, program) if steps is None else steps
-    telling = progress or default_progress()
+    telling = progress or Lines()
     store = Store(Path(parameters.out_dir).expanduser())
     wanted = parameters.lock_clocks and not program.on_cpu
     with store.opened(), clock_lock.held(wanted, module=nvml_module) as lock:
@@ -304,7 +244,7 @@ class _Run:
         store: Store,
         progress: Progress,
         lock: ClockLock,
-        card: nvml.GpuUnderTest | None,
+        card: nvml.Gpu | None,
         nvml_module: str | None,
         steps: Sequence[Step],
     ) -> None:
@@ -382,7 +322,6 @@ class _Run:
             yield
         finally:
             self._case_runner.exporter.close()
-            self._progress.close()
 
     def _measure_roofs(self, surroundings: Environment) -> None:
         """Add the device's roofs to environment.json, if they are wanted and can be had."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,19 +31,7 @@ _NEXT_FLAG = re.compile(r" (?='?--?[A-Za-z])")
 _MESSAGE = re.compile(
     r"^\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \[(?P<severity>[FEWIV])\] (?:\[TRT\] )?(?P<text>.*)$"
 )
-_METRIC = re.compile(
-    rf"^(?P<name>Latency|Enqueue Time|H2D Latency|GPU Compute Time|D2H Latency): "
-    rf"min = (?P<min>{_NUMBER}) ms, max = (?P<max>{_NUMBER}) ms, mean = (?P<mean>{_NUMBER}) ms, "
-    rf"median = (?P<median>{_NUMBER}) ms(?P<percentiles>(?:, percentile\([^)%]*%\) = \S+ ms)*)"
-)
-_PERCENTILE = re.compile(rf"percentile\((?P<p>{_NUMBER})%\) = (?P<value>{_NUMBER}) ms")
-_THROUGHPUT = re.compile(rf"^Throughput: ({_NUMBER}) qps")
 _BUILT = re.compile(rf"^Engine built in ({_NUMBER}) sec\.")
-_SIZE = re.compile(rf"^(?:Created|Loaded) engine with size: ({_NUMBER}) MiB")
-_COV = re.compile(rf"coefficient of variance = ({_NUMBER})%")
-_BOUND = re.compile(
-    r"Throughput may be bound by (Enqueue Time|host-to-device transfers|device-to-host transfers)"
-)
 _GRAPH_FAILED = re.compile(
     r"CUDA graph capture on the stream has failed|not permitted under CUDA graph capture mode"
 )
@@ -53,37 +41,20 @@ _CUDA = re.compile(r"^Cuda failure(?: at \S+:\d+)?: (.*)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """One row of the summary, in milliseconds; ``percentiles`` by per cent."""
-
-    min_ms: float
-    max_ms: float
-    mean_ms: float
-    median_ms: float
-    percentiles: Mapping[float, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Log:
     """What could be read.
 
     ``version`` is the one the program was compiled against; the library it loaded may be newer.
     ``built_s`` is trtexec's own figure: up to 8.6 it holds parsing and saving too, later the
-    build call alone, so compare it within a version only. ``engine_mib`` counts 2**20 bytes.
-    ``metrics`` go by their name in the log, such as ``GPU Compute Time``.
+    build call alone, so compare it within a version only.
     """
 
     tool: str | None
     version: Version | None
     states: tuple[str, ...]
     built_s: float | None
-    engine_mib: float | None
-    throughput_qps: float | None
-    metrics: Mapping[str, Metric]
     warnings: tuple[str, ...]
     errors: tuple[str, ...]
-    bound_by: tuple[str, ...]
-    cov_percent: float | None
     graph_failed: bool
     skipped_tactics: int
     unknown_flag: str | None
@@ -103,23 +74,17 @@ def read_log(text: str) -> Log:
     messages = [
         (match["severity"], match["text"]) for line in lines if (match := _MESSAGE.match(line))
     ]
-    said = [text for _, text in messages]
+    built = _first(_BUILT, (text for _, text in messages))
     # Warnings and errors as they are; information only where a pattern asks for it.
     warnings = tuple(text for severity, text in messages if severity == "W")
     errors = tuple(text for severity, text in messages if severity in "EF")
-    cov = _first(_COV, warnings, search=True)
     return Log(
         tool=banners[0]["tool"] if banners else None,
         version=version_from_banner(int(banners[0]["version"])) if banners else None,
         states=tuple(banner["state"] for banner in banners),
-        built_s=_number_in(_first(_BUILT, said)),
-        engine_mib=_number_in(_first(_SIZE, said)),
-        throughput_qps=_number_in(_first(_THROUGHPUT, said)),
-        metrics=dict(_metrics(said)),
+        built_s=None if built is None else float(built),
         warnings=warnings,
         errors=errors,
-        bound_by=tuple(match[1] for text in warnings if (match := _BOUND.search(text))),
-        cov_percent=_number_in(cov),
         graph_failed=any(_GRAPH_FAILED.search(line) for line in lines),
         skipped_tactics=sum(bool(_SKIPPED_TACTIC.search(text)) for text in warnings),
         unknown_flag=_first(_UNKNOWN, errors),
@@ -151,33 +116,8 @@ def _unquoted(argument: str) -> str:
         return argument
 
 
-def _metrics(said: Iterable[str]) -> Iterator[tuple[str, Metric]]:
-    for text in said:
-        match = _METRIC.match(text)
-        if match is None:
-            continue
-        yield (
-            match["name"],
-            Metric(
-                *(float(match[name]) for name in ("min", "max", "mean", "median")),
-                percentiles={
-                    float(item["p"]): float(item["value"])
-                    for item in _PERCENTILE.finditer(match["percentiles"])
-                },
-            ),
-        )
-
-
-def _first(pattern: re.Pattern[str], texts: Iterable[str], search: bool = False) -> str | None:
-    for text in texts:
-        match = pattern.search(text) if search else pattern.match(text)
-        if match is not None:
-            return match[1]
-    return None
-
-
-def _number_in(text: str | None) -> float | None:
-    return None if text is None else float(text)
+def _first(pattern: re.Pattern[str], texts: Iterable[str]) -> str | None:
+    return next((match[1] for text in texts if (match := pattern.match(text))), None)
 
 
 # Did a process do what it was asked? Its exit status alone does not tell.

@@ -103,7 +103,6 @@ class Layer:
     type: str | None = None
     inputs: tuple[str | None, ...] = ()
     outputs: tuple[str | None, ...] = ()
-    tactic: str | None = None
     nodes: tuple[str, ...] = ()
     products: int | None = None
 
@@ -242,13 +241,11 @@ def below(shares: Mapping[str, float] | None, precision: Precision) -> dict[str,
 def _layer(record: str | dict[str, Any]) -> Layer:
     if isinstance(record, str):
         return Layer(record)
-    tactic = record.get("TacticName") or record.get("TacticValue")
     return Layer(
         name=str(record.get("Name", "")),
         type=record.get("LayerType"),
         inputs=_tensors(record.get("Inputs")),
         outputs=_tensors(record.get("Outputs")),
-        tactic=None if tactic is None else str(tactic),
         nodes=_nodes(record),
         products=_products(record),
     )

@@ -114,7 +114,6 @@ class Flag:
     default: Any
     takes_value: bool
     repeatable: bool = False
-    deprecated: bool = False
     noop: bool = False
 
     @property
@@ -387,7 +386,6 @@ def _flags(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Flag]:
             default=entry["default"],
             takes_value=entry["value"],
             repeatable=entry.get("repeatable", False),
-            deprecated=entry.get("deprecated", False),
             noop=entry.get("noop", False),
         )
         for name, entry in entries.items()

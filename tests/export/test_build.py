@@ -128,14 +128,6 @@ def test_own_images_change_graph_and_identity(
     assert own.sha256 != graph_of("resnet18", GraphForm.INT8_QDQ).sha256
 
 
-def test_range_is_a_parameter(graph_of: Callable[..., Graph]) -> None:
-    narrow = graph_of("resnet18", GraphForm.INT8_QDQ, percentile=90)
-    usual = graph_of("resnet18", GraphForm.INT8_QDQ)
-    assert narrow.fidelity.relative_l2 > 2 * usual.fidelity.relative_l2
-    with pytest.raises(InputError, match="percentile: 0 is not above 0"):
-        graph_of("resnet18", GraphForm.INT8_QDQ, percentile=0)
-
-
 def test_input_and_output_can_be_half(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of("resnet18", GraphForm.FP16, half_io=True)
     assert (graph.input_dtype, graph.output_dtype) == ("float16", "float16")

@@ -77,10 +77,10 @@ def test_the_median_leaves_out_a_slow_first_repeat(quick: None) -> None:
 
 
 def test_this_cpu_has_roofs(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peak_bench.Cpu, "sizes", (64, 256))
+    monkeypatch.setattr(peak_bench.CpuDevice, "sizes", (64, 256))
     monkeypatch.setattr(peak_bench, "CPU_COPY_BYTES", 2**24)
     said: list[str] = []
-    found = Roofs.model_validate(peak_bench.measure(peak_bench.Cpu(1), said.append))
+    found = Roofs.model_validate(peak_bench.measure(peak_bench.CpuDevice(1), said.append))
     assert said == []
     assert found.fp32_tflops and found.int8_tops and found.memory_gb_s
     assert (found.fp16_tflops, found.tf32_tflops) == (None, None)

@@ -49,7 +49,7 @@ def test_a_recorder_records_at_ten_hertz_or_more(card, tmp_path):
     card(clocks=[345, 1500, 1980], bits=[1, 0, 4])
     with telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED) as recorder:
         time.sleep(0.6)
-    found = recorder.summary()
+    found = telemetry.summarise(recorder.readings())
     assert found.rate_hz >= 10
     assert found.n_readings >= 7
     assert found.sm_clock_mhz == Range(345, 1980, 1980)
@@ -83,8 +83,8 @@ def test_without_a_gpu_everything_is_none(card, tmp_path, script, module):
     card(**script)
     with telemetry.Recorder(tmp_path / "series.jsonl", module=module) as recorder:
         pass
-    assert recorder.summary() == TelemetrySummary()
-    values = recorder.summary().as_json()
+    assert telemetry.summarise(recorder.readings()) == TelemetrySummary()
+    values = telemetry.summarise(recorder.readings()).as_json()
     assert values.pop("n_readings") == 0
     assert set(values.values()) == {None}
 
@@ -99,7 +99,7 @@ def test_what_the_card_does_not_tell_is_none_and_not_zero(card, tmp_path):
     )
     with telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED) as recorder:
         time.sleep(0.1)
-    found = recorder.summary()
+    found = telemetry.summarise(recorder.readings())
     assert (found.power_w, found.energy_j, found.idle_power_w, found.foreign) == (None,) * 4
     assert found.sm_clock_mhz.median == 1500
 
@@ -133,7 +133,7 @@ def test_foreign_processes_are_those_outside_our_tree(card, tmp_path):
     finally:
         child.kill()
         child.wait()
-    assert recorder.summary().foreign == (os.getppid(),)
+    assert telemetry.summarise(recorder.readings()).foreign == (os.getppid(),)
 
 
 def test_numbers_of_another_namespace_count_only_if_they_came_first():

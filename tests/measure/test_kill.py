@@ -26,7 +26,7 @@ TIMES = ("started_at",)
 
 RUN = """
 import json, sys
-from benchlib.case import Engine
+from benchlib.case import Engine, Status
 from benchlib.trtexec.command import Program
 from benchlib.measure.runner import Lines
 from benchlib import config
@@ -34,7 +34,7 @@ from benchlib.measure import runner
 command = (sys.executable, "-m", "benchlib.trtexec.standin.fake")
 program = Program(Engine.FAKE, command, "10.16.1", "cuda:0")
 given = config.read_parameters(json.loads(sys.argv[1]))
-sys.exit(runner.run(given, Lines(), program=program).exit_status)
+sys.exit(runner.run(given, Lines(), program=program).count(Status.FAILED))
 """
 
 

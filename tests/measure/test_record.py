@@ -92,21 +92,6 @@ def test_every_column_is_described() -> None:
         assert properties[name].get("description"), name
 
 
-def test_an_older_version_is_brought_up_and_says_so() -> None:
-    old = json.loads(record.dump_row(row(latency_ms=2.0)))
-    old["median_ms"] = old.pop("latency_ms")
-    old["schema_version"] = SCHEMA_VERSION - 1
-
-    def up(document: dict[str, Any]) -> dict[str, Any]:
-        renamed = {**document, "latency_ms": document["median_ms"]}
-        del renamed["median_ms"]
-        return renamed
-
-    read = record.load_row(json.dumps(old), {SCHEMA_VERSION - 1: up})
-    assert read.latency_ms == 2.0
-    assert read.detail["migrated_from"] == SCHEMA_VERSION - 1
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

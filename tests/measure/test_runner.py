@@ -37,8 +37,7 @@ NETWORKS = ["resnet18", "resnet34", "fast_scnn"]
 def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> None:
     outcome = fake_run(models=NETWORKS, resolutions=["640x480", "1024x768"])
     assert outcome.total == outcome.measured == len(outcome.rows) == 6
-    assert outcome.complete
-    assert outcome.exit_status == 0
+    assert not outcome.count(Status.FAILED)
     folder = tmp_path / "set"
     with (folder / "table.csv").open(newline="") as lines:
         records = list(csv.DictReader(lines))
@@ -141,12 +140,11 @@ def test_other_settings_are_measured_anew(fake_run: Run) -> None:
 def test_a_failed_row_is_tried_again_and_an_ok_one_is_not(fake_run: Run, script: Script) -> None:
     script(cases={"resnet34": {"time": "oom"}})
     first = fake_run(models=NETWORKS)
-    assert first.exit_status == 1
     assert first.count(Status.FAILED) == 1
     script()
     second = fake_run(models=NETWORKS)
     assert second.measured == 1
-    assert second.exit_status == 0
+    assert not second.count(Status.FAILED)
 
 
 def test_an_engine_is_built_once_and_timed_again(fake_run: Run) -> None:
@@ -289,7 +287,7 @@ def test_what_a_program_cannot_do_is_a_skipped_row(fake_run: Run, tmp_path: Path
     (row,) = outcome.rows
     assert (row.status, row.latency_ms, row.failure) == (Status.SKIPPED, None, None)
     assert "FP16" in row.message
-    assert outcome.exit_status == 0
+    assert not outcome.count(Status.FAILED)
     assert fake_run(program=cpu, precision="fp16", engine="auto").measured == 0
 
 
@@ -314,7 +312,6 @@ def test_ctrl_c_finishes_the_running_row(fake_run: Run, tmp_path: Path) -> None:
 
     outcome = fake_run(models=NETWORKS, progress=Impatient())
     assert outcome.interrupted
-    assert outcome.exit_status == 130
     assert outcome.measured == 2
     assert "goes on from here" in outcome.sentence
     assert fake_run(models=NETWORKS).measured == 1

@@ -25,16 +25,16 @@ def good_plan(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "built_s", "engine_mib"),
+    ("name", "version", "built_s"),
     [
-        ("8.6/build.log", Version(8, 6), 37.4212, None),
-        ("10.0/build.log", Version(10, 0, 1), 36.1, 23.1207),
-        ("11.1/build.log", Version(11, 1), 35.9, 23.1207),
+        ("8.6/build.log", Version(8, 6), 37.4212),
+        ("10.0/build.log", Version(10, 0, 1), 36.1),
+        ("11.1/build.log", Version(11, 1), 35.9),
     ],
 )
-def test_a_build(name: str, version: Version, built_s: float, engine_mib: float | None) -> None:
+def test_a_build(name: str, version: Version, built_s: float) -> None:
     read = stored(name)
-    assert (read.version, read.built_s, read.engine_mib) == (version, built_s, engine_mib)
+    assert (read.version, read.built_s) == (version, built_s)
     assert read.passed
     assert read.tool == "TensorRT.trtexec"
 
@@ -46,25 +46,10 @@ def test_skipped_tactics_are_counted() -> None:
 
 def test_a_timing() -> None:
     read = stored("8.6/time.log")
-    assert set(read.metrics) == {
-        "Latency",
-        "Enqueue Time",
-        "H2D Latency",
-        "GPU Compute Time",
-        "D2H Latency",
-    }
-    compute = read.metrics["GPU Compute Time"]
-    assert (compute.min_ms, compute.max_ms, compute.mean_ms, compute.median_ms) == (
-        0.227,
-        0.25,
-        0.22905,
-        0.2286,
-    )
-    assert compute.percentiles == {90: 0.231, 95: 0.232, 99: 0.24}
-    assert read.throughput_qps == 4352.81
-    assert read.bound_by == ("Enqueue Time",)
-    assert read.cov_percent == 1.62
-    assert read.engine_mib == 23
+    assert read.passed
+    assert len(read.warnings) == 3
+    assert read.warnings[-1].startswith("* GPU compute time is unstable")
+    assert read.built_s is None
     assert not read.graph_failed
 
 
@@ -78,7 +63,7 @@ def test_an_empty_log_says_nothing() -> None:
     read = exit_check.read_log("")
     assert read.version is None
     assert read.states == ()
-    assert read.metrics == {}
+    assert (read.built_s, read.warnings) == (None, ())
     assert not read.passed
 
 

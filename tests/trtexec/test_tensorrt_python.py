@@ -117,7 +117,6 @@ def test_the_export_holds_the_counted_queries_with_the_gpus_times(folder: Path) 
     assert times[0].start_compute_ms >= 20
     assert times[0].latency_ms == 2.0
     assert "GPU Compute Time: min = 2 ms, max = 2 ms, mean = 2 ms, median = 2 ms" in done.out
-    assert "Throughput: 500 qps" in done.out
 
 
 def test_transfers_run_on_streams_of_their_own_and_are_stamped(folder: Path) -> None:

@@ -23,6 +23,7 @@ from benchlib.trtexec.flags import Version, parse_version
 from benchlib.trtexec.standin import tensor_io
 from benchlib.trtexec.standin.program import (
     COMMON_FLAGS,
+    COMMON_MEANINGS,
     Exports,
     Log,
     Measuring,
@@ -35,7 +36,7 @@ from benchlib.trtexec.standin.program import (
     path_of,
 )
 from benchlib.trtexec.standin.tensor_io import LayerTimes
-from benchlib.trtexec.standin.trace import NEWEST, LoopBound, Trace, queries, report
+from benchlib.trtexec.standin.trace import LoopBound, Trace, queries, report
 
 # A network in ONNX Runtime: the session, what it is fed, and what can go wrong with it.
 
@@ -259,6 +260,7 @@ NEWEST_TABLE = Version(11, 1)
 SERVED = COMMON_FLAGS | {"--threads", "--provider", "--seed"}
 
 MEANINGS = {
+    **COMMON_MEANINGS,
     "--useCudaGraph": "there is no CUDA graph on a CPU; each query is one call of session.run",
     "--noCudaGraph": "there is no CUDA graph on a CPU anyway",
     "--noDataTransfers": "there are no transfers on a CPU; inputs lie in host memory",
@@ -307,7 +309,7 @@ def measure(log: Log, options: flags.Options) -> None:
 
 def _time(log: Log, model: Model, measuring: Measuring, files: Exports) -> None:
     log.info("Starting inference")
-    counted = report(log, _trace(model, measuring), measuring, NEWEST)
+    counted = report(log, _trace(model, measuring), measuring.warm_up_ms)
     if files.times is not None:
         tensor_io.write_text(files.times, exports.dump_times(queries(counted)))
 

@@ -106,8 +106,6 @@ COMMON_FLAGS = frozenset(
         "--duration",
         "--warmUp",
         "--idleTime",
-        "--avgRuns",
-        "--percentile",
         "--infStreams",
         "--streams",
         "--loadInputs",
@@ -127,6 +125,12 @@ COMMON_FLAGS = frozenset(
 )
 """What every stand-in does as trtexec does."""
 
+COMMON_MEANINGS = {
+    "--avgRuns": "no group averages are printed; --exportTimes has every query",
+    "--percentile": "no percentiles are printed; --exportTimes has every query",
+}
+"""What no stand-in prints: the summary is worked out from the exported times."""
+
 SWITCHED_OPPOSITES = {
     "--useCudaGraph": "--noCudaGraph",
     "--useSpinWait": "--noSpinWait",
@@ -137,18 +141,16 @@ SWITCHED_OPPOSITES = {
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """How the queries are timed and reported; all defaults are trtexec's.
+    """How the queries are timed; all defaults are trtexec's.
 
     At least ``iterations`` queries and ``duration_s`` seconds are measured after ``warm_up_ms``.
-    ``idle_ms`` is slept after each query. ``average_runs`` and ``percentiles`` shape the log only.
+    ``idle_ms`` is slept after each query.
     """
 
     iterations: int = 10
     duration_s: float = 3.0
     warm_up_ms: float = 200.0
     idle_ms: float = 0.0
-    average_runs: int = 10
-    percentiles: tuple[float, ...] = (90.0, 95.0, 99.0)
     cuda_graph: bool = False
     spin_wait: bool = False
     transfers: bool = True
@@ -164,8 +166,6 @@ class Measuring:
             duration_s=float(options["--duration"]),
             warm_up_ms=float(options["--warmUp"]),
             idle_ms=float(options["--idleTime"]),
-            average_runs=options["--avgRuns"],
-            percentiles=tuple(map(float, options["--percentile"])),
             cuda_graph=graph,
             spin_wait=spin,
             transfers=not resident,
@@ -176,7 +176,7 @@ class Measuring:
         return measuring
 
     def check(self) -> None:
-        """Refuse values that would leave nothing to report, or never end."""
+        """Refuse values that would leave nothing to measure, or never end."""
         if self.duration_s < 0:
             raise StandinError("--duration must not be negative: the run would never end")
         if self.iterations < 0 or (self.iterations == 0 and self.duration_s == 0):
@@ -185,10 +185,6 @@ class Measuring:
             raise StandinError("--warmUp and --idleTime must not be negative")
         if self.streams != 1:
             raise StandinError("--infStreams must be 1: this program measures one stream")
-        if self.average_runs < 1:
-            raise StandinError("--avgRuns must be at least 1")
-        if any(not 0 <= percentage <= 100 for percentage in self.percentiles):
-            raise StandinError("--percentile must lie in 0 to 100")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from benchlib.trtexec.flags import Version
 from benchlib.trtexec.standin import tensor_io, tensorrt_build, tensorrt_loop
 from benchlib.trtexec.standin.program import (
     COMMON_FLAGS,
+    COMMON_MEANINGS,
     FAILED,
     Exports,
     Log,
@@ -29,7 +30,7 @@ from benchlib.trtexec.standin.program import (
 from benchlib.trtexec.standin.tensor_io import LayerTimes
 from benchlib.trtexec.standin.tensorrt_build import Library
 from benchlib.trtexec.standin.tensorrt_loop import Bound, run_once
-from benchlib.trtexec.standin.trace import NEWEST, Dialect, queries, report
+from benchlib.trtexec.standin.trace import queries, report
 
 # What an engine says about its layers: the inspector's text, and their times in a run apart.
 
@@ -144,6 +145,7 @@ SERVED = (
 )
 
 MEANINGS = {
+    **COMMON_MEANINGS,
     "--separateProfileRun": "layers are always profiled in a context and run of their own",
     "--explicitBatch": "the batch is always explicit",
     "--threads": "one stream has one host thread anyway",
@@ -232,8 +234,8 @@ class Standin:
 
         bound = bind()
         log.info("Starting inference")
-        dialect = NEWEST if self.library.is_rtx else Dialect.of(self.library.version)
-        counted = report(log, tensorrt_loop.measure(bound, measuring, log), measuring, dialect)
+        trace = tensorrt_loop.measure(bound, measuring, log)
+        counted = report(log, trace, measuring.warm_up_ms)
         if files.times is not None:
             tensor_io.write_text(files.times, exports.dump_times(queries(counted)))
         _leave_tensors(bound, files, log)

@@ -1,4 +1,4 @@
-"""The queries of a run: when the loop ends, their stamps, and the report trtexec makes of them."""
+"""The queries of a run: when the loop ends, their stamps, and what is said of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchlib.trtexec.exports import Query, number
-from benchlib.trtexec.flags import Version
-from benchlib.trtexec.standin.program import Log, Measuring, StandinError
+from benchlib.trtexec.standin.program import Log, StandinError
 
 # When the measuring loop ends, and how long the warm-up lasts: trtexec's rule as plain logic.
 
@@ -100,10 +99,6 @@ class Trace:
         )
 
     @property
-    def enqueue(self) -> Stamps:
-        return self.end_enq - self.start_enq
-
-    @property
     def h2d(self) -> Stamps:
         return self.end_h2d - self.start_h2d
 
@@ -146,127 +141,28 @@ def _stamps(values: npt.ArrayLike) -> Stamps:
     return np.asarray(values, dtype=np.float32)
 
 
-# trtexec's statistics, in float32 like the original, so that the same trace prints the same.
+# What the log says of the run, and what --exportTimes gets.
 
 
-Values = npt.NDArray[np.float32]
+def report(log: Log, trace: Trace, warm_up_ms: float) -> Trace:
+    """Say in trtexec's words how many queries there were and how long they took.
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One row of the performance summary, in milliseconds.
-
-    ``percentiles`` pairs each asked percentage with its value.
-    """
-
-    minimum: float
-    maximum: float
-    mean: float
-    median: float
-    percentiles: tuple[tuple[float, float], ...]
-
-
-def metric_of(values: Values, percentages: tuple[float, ...]) -> Metric:
-    """Summarise at least one value; raise :class:`ValueError` when there is none."""
-    if not len(values):
-        raise ValueError("no query to summarise")
-    ordered = np.sort(values.astype(np.float32, copy=False))
-    return Metric(
-        minimum=float(ordered[0]),
-        maximum=float(ordered[-1]),
-        mean=float(_sum(ordered) / np.float32(len(ordered))),
-        median=median(ordered),
-        percentiles=tuple((p, percentile(ordered, p)) for p in percentages),
-    )
-
-
-def median(ordered: Values) -> float:
-    """The middle of sorted values, or the mean of the two middles."""
-    middle = len(ordered) // 2
-    if len(ordered) % 2:
-        return float(ordered[middle])
-    return float((ordered[middle - 1] + ordered[middle]) / np.float32(2))
-
-
-def percentile(ordered: Values, percentage: float) -> float:
-    """An order statistic of sorted values, without interpolation; 100 gives the maximum."""
-    excluded = int((np.float32(1) - np.float32(percentage) / np.float32(100)) * len(ordered))
-    return float(ordered[max(len(ordered) - 1 - excluded, 0)])
-
-
-def coefficient_of_variation(values: Values) -> float:
-    """Population standard deviation over mean, as a fraction."""
-    ordered = np.sort(values.astype(np.float32, copy=False))
-    count = np.float32(len(ordered))
-    mean = _sum(ordered) / count
-    return float(np.sqrt(_sum((ordered - mean) ** 2) / count) / mean)
-
-
-def group_means(values: Values, size: int) -> Values:
-    """Means of consecutive blocks of ``size`` values; a partial block at the end is dropped."""
-    groups = len(values) // size
-    blocks = values[: groups * size].reshape(groups, size)
-    if not groups:
-        return np.empty(0, dtype=np.float32)
-    return np.cumsum(blocks, axis=1, dtype=np.float32)[:, -1] / np.float32(size)
-
-
-def _sum(values: Values) -> np.float32:
-    """The plain running sum in float32; numpy's own sum is pairwise and differs in the digits."""
-    return np.cumsum(values, dtype=np.float32)[-1]
-
-
-# The performance report in the log, and the check of what it warns about.
-
-
-ENQUEUE_BOUND = np.float32(0.8)
-"""Warn when the median enqueue takes more than this share of the median compute time."""
-
-UNSTABLE_OLD = 0.01
-UNSTABLE_NEW = 0.025
-NEW_UNSTABLE_SINCE = Version(10, 13, 3)
-"""Warn at a coefficient of variation above 1 % up to 10.13.2, above 2.5 % afterwards."""
-
-GROUPS_SHOWN = 200
-ALL_GROUPS_UNTIL = Version(9, 1)
-"""From 9.1 only the first and last 200 group averages are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What differs between versions: the warning's threshold, and how many groups are shown."""
-
-    unstable_above: float
-    groups_shown: int | None
-
-    @classmethod
-    def of(cls, version: Version) -> Dialect:
-        """The dialect trtexec speaks in ``version``."""
-        return cls(
-            UNSTABLE_NEW if version >= NEW_UNSTABLE_SINCE else UNSTABLE_OLD,
-            None if version < ALL_GROUPS_UNTIL else GROUPS_SHOWN,
-        )
-
-
-NEWEST = Dialect(UNSTABLE_NEW, GROUPS_SHOWN)
-
-
-def report(log: Log, trace: Trace, measuring: Measuring, dialect: Dialect) -> Trace:
-    """Write the whole report and return the counted queries, in order of their start.
-
-    Raises :class:`StandinError` when no query began after the warm-up.
+    Returns the counted queries, in order of their start. Raises :class:`StandinError` when no
+    query began after the warm-up.
     """
     ordered = trace.sorted()
-    counted = ordered.after_warm_up(measuring.warm_up_ms)
+    counted = ordered.after_warm_up(warm_up_ms)
     if not len(counted):
         raise StandinError("No query began after the warm-up; raise --iterations or --duration")
     warm_ups = len(ordered) - len(counted)
-    log.info(f"Warmup completed {warm_ups} queries over {number(measuring.warm_up_ms)} ms")
+    log.info(f"Warmup completed {warm_ups} queries over {number(warm_up_ms)} ms")
     seconds = number(counted.span_ms / np.float32(1000))
     log.info(f"Timing trace has {len(counted)} queries over {seconds} s")
-    log.info()
-    _group_averages(log, counted, measuring.average_runs, dialect.groups_shown)
-    _summary(log, counted, measuring, dialect)
+    times = counted.compute
+    numbers = {"min": times.min(), "max": times.max(), "mean": times.mean()}
+    numbers["median"] = np.median(times)
+    words = ", ".join(f"{name} = {number(value)} ms" for name, value in numbers.items())
+    log.info(f"GPU Compute Time: {words}")
     return counted
 
 
@@ -287,74 +183,3 @@ def queries(trace: Trace) -> tuple[Query, ...]:
         trace.latency,
     )
     return tuple(Query(*row) for row in np.stack(columns, axis=1).tolist())
-
-
-def _group_averages(log: Log, trace: Trace, size: int, shown: int | None) -> None:
-    log.info("=== Trace details ===")
-    log.info(f"Trace averages of {size} runs:")
-    means = [group_means(column, size) for column in (trace.compute, trace.latency, trace.enqueue)]
-    count = len(means[0])
-    for index, (compute, latency, enqueue) in enumerate(zip(*means, strict=True)):
-        if shown is not None and shown <= index < count - shown:
-            if index == shown:
-                log.info(f"... Omitting {(count - 2 * shown) * size} lines")
-            continue
-        log.info(
-            f"Average on {size} runs - GPU latency: {number(compute)} ms - "
-            f"Host latency: {number(latency)} ms (enqueue {number(enqueue)} ms)"
-        )
-    log.info()
-
-
-def _summary(log: Log, trace: Trace, measuring: Measuring, dialect: Dialect) -> None:
-    metrics = {
-        title: metric_of(column, measuring.percentiles)
-        for title, column in (
-            ("Latency", trace.latency),
-            ("Enqueue Time", trace.enqueue),
-            ("H2D Latency", trace.h2d),
-            ("GPU Compute Time", trace.compute),
-            ("D2H Latency", trace.d2h),
-        )
-    }
-    count = np.float32(len(trace))
-    compute = metrics["GPU Compute Time"]
-    log.info("=== Performance summary ===")
-    log.info(f"Throughput: {number(count / trace.span_ms * np.float32(1000))} qps")
-    for title, metric in metrics.items():
-        log.info(f"{title}: {_row(metric)}")
-    log.info(f"Total Host Walltime: {number(trace.span_ms / np.float32(1000))} s")
-    total = np.float32(compute.mean) * count / np.float32(1000)
-    log.info(f"Total GPU Compute Time: {number(total)} s")
-    _warnings(log, trace, metrics, dialect)
-    log.info()
-
-
-def _row(metric: Metric) -> str:
-    cells = [
-        f"min = {number(metric.minimum)} ms",
-        f"max = {number(metric.maximum)} ms",
-        f"mean = {number(metric.mean)} ms",
-        f"median = {number(metric.median)} ms",
-    ]
-    cells += [f"percentile({number(p)}%) = {number(value)} ms" for p, value in metric.percentiles]
-    return ", ".join(cells)
-
-
-def _warnings(log: Log, trace: Trace, metrics: dict[str, Metric], dialect: Dialect) -> None:
-    compute = metrics["GPU Compute Time"].median
-    bounds = {
-        "Enqueue Time": metrics["Enqueue Time"].median > ENQUEUE_BOUND * np.float32(compute),
-        "host-to-device transfers": metrics["H2D Latency"].median >= compute,
-        "device-to-host transfers": metrics["D2H Latency"].median >= compute,
-    }
-    remedies = {"Enqueue Time": "measure with a CUDA graph"}
-    for what, bound in bounds.items():
-        if bound:
-            log.warning(f"* Throughput may be bound by {what} rather than GPU Compute.")
-            log.warning(f"  Remedy: {remedies.get(what, 'add --noDataTransfers')}.")
-    variation = coefficient_of_variation(trace.compute)
-    if variation > dialect.unstable_above:
-        percent = number(variation * 100)
-        log.warning(f"* GPU compute time is unstable, with coefficient of variance = {percent}%.")
-        log.warning("  Remedy: lock the clocks, and let nothing else run on the device.")
