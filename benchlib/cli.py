@@ -276,6 +276,7 @@ def graph(
 
 def _copy(graph: Path, out: Path) -> None:
     """Copy by rename, so that nobody meets half a file under the asked name."""
+    from benchlib import process
     from benchlib.export import cache
 
     try:
@@ -285,7 +286,7 @@ def _copy(graph: Path, out: Path) -> None:
             cache.copy(graph, part)
             for file in (cache.data_of(part), part):
                 if file.exists():
-                    file.replace(out.with_name(file.name))
+                    process.publish(file, out.with_name(file.name))
     except OSError as error:
         raise InputError("out", f"{out} cannot be written ({error.strerror})") from None
 

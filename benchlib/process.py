@@ -1,4 +1,7 @@
-"""Programs run as process groups with a time limit and a kept log; locks between processes."""
+"""What processes share: programs run as process groups, locks by files, files never seen half.
+
+The stand-ins import this under interpreters that have the standard library and little more.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from benchlib.errors import InputError
 
@@ -31,6 +32,8 @@ def lock_held(path: Path, field: str, *, wait_s: float = WAIT_FOREVER) -> Iterat
     :class:`InputError` where the file system has no locks, and other OSErrors when the file cannot
     be made.
     """
+    from filelock import FileLock, Timeout
+
     # Without fallback_to_soft a file system without locks would get a lock that is the mere
     # existence of the file: one left by a killed run would be waited for without end.
     lock = FileLock(path, timeout=wait_s, fallback_to_soft=False)
@@ -51,6 +54,35 @@ def lock_held(path: Path, field: str, *, wait_s: float = WAIT_FOREVER) -> Iterat
         yield
     finally:
         lock.release()
+
+
+# Files that no reader meets half of, whatever ends the writer.
+
+
+PART = ".part"
+"""Ending of a file that is being written; one that is left is of a writer that was killed."""
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write ``path`` beside itself, flush it to the disk and rename it; raises OSError."""
+    part = path.with_name(f".{path.name}{PART}")
+    try:
+        part.write_bytes(content)
+        publish(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def publish(draft: Path, path: Path) -> None:
+    """Give a finished file, or a folder of files, its name once the disk has it; raises OSError.
+
+    Both are on one file system.
+    """
+    for file in draft.iterdir() if draft.is_dir() else (draft,):
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+    draft.replace(path)
 
 
 # One program, run as a process group of its own with a time limit and a kept log.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -102,3 +103,47 @@ def test_the_program_dies_with_the_runner(tmp_path: Path) -> None:
     while not gone(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_file_is_synced_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "row.json"
+    path.write_bytes(b"before")
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda number: synced.append((os.fstat(number).st_size, path.read_bytes()))
+    )
+    process.write_whole(path, b"after it")
+    assert synced == [(len(b"after it"), b"before")]
+    assert path.read_bytes() == b"after it"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "row.json"
+    path.write_bytes(b"before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        process.write_whole(path, b"after it")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_synced_file_by_file_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, final = tmp_path / ".draft", tmp_path / "engine"
+    draft.mkdir()
+    for name, content in (("engine.plan", b"plan"), ("facts.json", b"{}")):
+        (draft / name).write_bytes(content)
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda number: sizes.append(os.fstat(number).st_size))
+    process.publish(draft, final)
+    assert sorted(sizes) == [2, 4]
+    assert sorted(file.name for file in final.iterdir()) == ["engine.plan", "facts.json"]

@@ -9,19 +9,18 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
-from typing_extensions import TypedDict
 
 from benchlib.case import ONNX_PREFIX, Case, Precision, Status, Verdict, file_name, with_digest
 from benchlib.errors import InputError
-from benchlib.measure.record import COLUMNS, Row
+from benchlib.measure.record import COLUMNS, Detail, LayerEvidence, Row
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ ENVIRONMENT = "environment.json"
 
 _NEEDED = ("model", "precision", "height", "width", "status", "latency_ms")
 _NEVER_EMPTY = ("model", "precision", "height", "width", "status")
-_CASE = ("key", *(field.name for field in fields(Case)))
+_CASE = ("key", *(one.name for one in fields(Case)))
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """As programs write numbers: no thousands separator, no decimal comma, no ``nan`` or ``inf``."""
@@ -38,10 +37,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _YES_NO = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
-def _kind(field: FieldInfo) -> type:
+def _kind(column: FieldInfo) -> type:
     """What a column holds: its type in :class:`Row`, None apart."""
-    known = [one for one in get_args(field.annotation) if one is not type(None)]
-    kind = known[0] if type(None) in get_args(field.annotation) else field.annotation
+    known = [one for one in get_args(column.annotation) if one is not type(None)]
+    kind = known[0] if type(None) in get_args(column.annotation) else column.annotation
     return kind if isinstance(kind, type) else str
 
 
@@ -61,8 +60,9 @@ class MeasuredSet:
     and ``fps`` with ``fps_low`` and ``fps_high``: images per second at the median latency and at
     the ends of its interval. ``precision`` is an ordered categorical. ``published`` says that the
     numbers were copied from a publication and measured by nobody here. ``folder`` is where the
-    set lies, for what the table does not hold; it must not reach a page. ``damaged`` has a
-    sentence for each file of ``rows/`` that cannot be read; what only that file holds is missing.
+    set lies; it must not reach a page. ``details`` is the evidence that ``rows/`` holds, by key.
+    ``damaged`` has a sentence for each file there that cannot be read; what only that file holds
+    is missing.
     """
 
     name: str
@@ -70,6 +70,7 @@ class MeasuredSet:
     environment: dict[str, Any]
     published: bool
     folder: Path | None = None
+    details: Mapping[str, Detail] = field(default_factory=dict)
     damaged: tuple[str, ...] = ()
 
     def commands(self, key: str) -> tuple[tuple[str, ...], ...]:
@@ -91,57 +92,25 @@ class MeasuredSet:
         graph = self._detail(key).graph
         return None if graph is None or graph.fidelity is None else graph.fidelity.relative_l2
 
-    def layers(self, key: str) -> tuple[dict[str, Any], ...]:
+    def layers(self, key: str) -> tuple[LayerEvidence, ...]:
         """The engine's layers of row ``key``, each with ``name``, ``type``, ``precision``,
         ``macs`` and ``time_ms`` (None: not known); empty when not kept."""
         return self._detail(key).layers or ()
 
-    def _detail(self, key: str) -> _Detail:
-        try:
-            path = None if self.folder is None else self.folder / "rows" / f"{key}.json"
-            return _Detail() if path is None else _read_detail(path)
-        except ValueError:  # none was kept, or load() has told of it
-            return _Detail()
+    def _detail(self, key: str) -> Detail:
+        return self.details.get(key) or Detail()
 
 
-class _Checked(BaseModel):
-    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
-
-
-class _Fidelity(_Checked):
-    relative_l2: FiniteFloat | None = None
-
-
-class _Graph(_Checked):
-    fidelity: _Fidelity | None = None
-
-
-class _Layer(TypedDict, total=False):
-    name: str
-    type: str | None
-    precision: str | None
-    macs: int | FiniteFloat | None
-    time_ms: FiniteFloat | None
-
-
-class _Detail(_Checked):
-    """The part of a row's evidence that a report shows; anything else in it is passed over."""
-
-    commands: tuple[tuple[str, ...], ...] | None = None
-    reasons: tuple[str, ...] | None = None
-    shares: dict[str, dict[str, FiniteFloat] | None] | None = None
-    graph: _Graph | None = None
-    layers: tuple[_Layer, ...] | None = None
-
-
-class _File(_Checked):
+class _File(BaseModel):
     """``rows/KEY.json``, of whatever version."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     key: str | None = None
-    detail: _Detail | None = None
+    detail: Detail | None = None
 
 
-def _read_detail(path: Path) -> _Detail:
+def _read_detail(path: Path) -> Detail:
     """The evidence in ``path``; raises ValueError, with one line, where it cannot be read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -156,15 +125,16 @@ def _read_detail(path: Path) -> _Detail:
         raise ValueError(f"not whole JSON: {error}") from None
     if found.key not in (None, path.stem):
         raise ValueError(f"it is the row of {found.key}")
-    return found.detail or _Detail()
+    return found.detail or Detail()
 
 
-def _damaged(folder: Path, keys: Sequence[str]) -> tuple[str, ...]:
-    """A sentence for each file of ``rows/`` that cannot be read or that the table lacks."""
-    known, found = set(keys), []
+def _details(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Detail], tuple[str, ...]]:
+    """What ``rows/`` holds, each file read once, and a sentence for each that cannot be read or
+    that the table lacks."""
+    known, details, found = set(keys), {}, []
     for path in sorted((folder / "rows").glob("*.json")):
         try:
-            _read_detail(path)
+            details[path.stem] = _read_detail(path)
             problem = ""
         except ValueError as error:
             problem = f"rows/{path.name} cannot be read ({error})"
@@ -181,7 +151,7 @@ def _damaged(folder: Path, keys: Sequence[str]) -> tuple[str, ...]:
                 f"rows/{path.name} has no line in {TABLE}; its row is left out until benchlib run "
                 "writes the table again"
             )
-    return tuple(found)
+    return details, tuple(found)
 
 
 def known(value: float) -> float | None:
@@ -203,7 +173,7 @@ def load(path: str | Path) -> MeasuredSet:
         raise InputError("results", f"no {TABLE} in {path}; give the folder of a measured set")
     environment = _environment(folder / ENVIRONMENT)
     frame = _frame(table)
-    damaged = _damaged(folder, [str(key) for key in frame["key"].dropna()])
+    details, damaged = _details(folder, [str(key) for key in frame["key"].dropna()])
     for sentence in damaged:
         log.warning("%s: %s", folder.resolve().name, sentence)
     return MeasuredSet(
@@ -212,6 +182,7 @@ def load(path: str | Path) -> MeasuredSet:
         environment=environment,
         published=bool(environment.get("published", False)),
         folder=folder,
+        details=details,
         damaged=damaged,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from benchlib import __version__
+from benchlib import __version__, process
 from benchlib.case import Precision, Status, Verdict
 from benchlib.errors import InputError
 from benchlib.evaluate import dataset
@@ -369,16 +368,10 @@ def _write(path: Path, images: dict[str, Any], one: Scored) -> None:
     stamp = {"measured_at": now, "benchlib": __version__, "images": images}
     rows = _earlier(path) | {one.key: asdict(one) | stamp}
     document = {"schema_version": SCHEMA_VERSION, "rows": [rows[key] for key in sorted(rows)]}
-    part = path.with_name(f".{path.name}.part")
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     try:
-        with part.open("w", encoding="utf-8") as sink:
-            json.dump(document, sink, indent=1, allow_nan=False)
-            sink.write("\n")
-            sink.flush()
-            os.fsync(sink.fileno())
-        part.replace(path)
+        process.write_whole(path, text.encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError("set", f"{path.name} cannot be written ({error.strerror})") from error
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -34,11 +34,8 @@ from benchlib.trtexec.standin.onnxruntime_cpu import NUMPY_TYPES, ORT_ERRORS, li
 # A stored row's graph and engine, had again: from the cache where they are, else made alike.
 
 
-_EXPECTED = {
-    "graph": {"sha256", "form", "input_shape", "dynamic", "calibration"},
-    "settings": {"iterations"},
-}
-"""What a row's evidence has to hold for it to be made again."""
+_GRAPH = {"sha256", "form", "input_shape", "dynamic", "calibration"}
+"""What a row has to tell of its graph for it to be made again."""
 
 _PHOTOS = {"name", "count", "sha256"}
 
@@ -62,15 +59,16 @@ def check(row: Row, calibration_dir: Path | None) -> Program:
     """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
     if row.engine is Engine.FAKE:
         raise InputError("key", f"{row.key} is of the fake engine, which computes nothing")
-    for part, expected in _EXPECTED.items():
-        stored = row.detail.get(part)
-        if not isinstance(stored, dict) or not expected <= stored.keys():
+    graph, settings = row.detail.graph, row.detail.settings
+    for part, is_told in (
+        ("graph", graph is not None and graph.model_fields_set >= _GRAPH),
+        ("settings", settings is not None and "iterations" in settings),
+    ):
+        if not is_told:
             raise InputError("key", f"{row.key} does not tell its {part}; measure it again")
-    shape = row.detail["graph"]["input_shape"]
-    if not (isinstance(shape, list) and [type(one) for one in shape] == [int] * 4):
+    if graph.input_shape is None:
         raise InputError("key", f"{row.key} does not tell its input's shape; measure it again")
-    photos = row.detail["graph"]["calibration"]
-    if photos is not None and not (isinstance(photos, dict) and photos.keys() >= _PHOTOS):
+    if graph.calibration is not None and not graph.calibration.model_fields_set >= _PHOTOS:
         raise InputError("key", f"{row.key} does not tell its calibration; measure it again")
     _calibration(row, calibration_dir)
     try:
@@ -102,7 +100,7 @@ def restored(row: Row, program: Program, work: Path, calibration_dir: Path | Non
     notes = []
     if program.version != row.engine_version:
         notes.append(f"timed with {row.engine_version}, run here with {program.version}")
-    if graph.sha256 != row.detail["graph"]["sha256"]:
+    if graph.sha256 != row.detail.graph.sha256:
         if graph.weights == FROM_FILE:
             raise InputError("key", f"{row.model} is not the file that {row.key} was timed with")
         notes.append("the graph, made again here, is not byte for byte the one that was timed")
@@ -129,7 +127,7 @@ def _case(row: Row) -> Case:
 
 def _settings(row: Row) -> Settings:
     """How the row was measured; fields that a later version added keep their defaults."""
-    stored: Mapping[str, Any] = row.detail["settings"]
+    stored = row.detail.settings
     return Settings(**{name: stored[name] for name in Settings.model_fields.keys() & stored.keys()})
 
 
@@ -141,23 +139,23 @@ def _graph(
     row: Row, case: Case, program: Program, settings: Settings, calibration_dir: Path | None
 ) -> Graph:
     """The row's own graph, at the size it was traced at."""
-    stored: Mapping[str, Any] = row.detail["graph"]
+    stored = row.detail.graph
     form = graph_form(case, program.release)
-    if form != stored["form"]:
+    if form != stored.form:
         raise InputError(
             "engine",
-            f"{row.key} was timed as {stored['form']}, and {program.version} here takes {form}; "
+            f"{row.key} was timed as {stored.form}, and {program.version} here takes {form}; "
             f"install {row.engine_version}",
         )
     chosen = _calibration(row, calibration_dir)
-    batch, _, height, width = stored["input_shape"]
+    batch, _, height, width = stored.input_shape
     return make(
         case.model,
         form,
         height=height,
         width=width,
         batch=batch,
-        dynamic=stored["dynamic"],
+        dynamic=stored.dynamic,
         int8_method=row.int8_method,
         weights=_weights(row),
         seed=row.seed,
@@ -168,15 +166,15 @@ def _graph(
 
 def _calibration(row: Row, folder: Path | None) -> Path | None:
     """The folder that the row was calibrated with, None for the bundled images or without any."""
-    stored = row.detail["graph"]["calibration"]
+    stored = row.detail.graph.calibration
     if stored is None:
         return None
-    if calibration.bundled().identity.sha256 == stored["sha256"]:
+    if calibration.bundled().identity.sha256 == stored.sha256:
         return None
-    if folder is None or calibration.folder(folder).identity.sha256 != stored["sha256"]:
+    if folder is None or calibration.folder(folder).identity.sha256 != stored.sha256:
         raise InputError(
             "calibration_dir",
-            f"{row.key} was calibrated with {stored['count']} images of {stored['name']}; "
+            f"{row.key} was calibrated with {stored.count} images of {stored.name}; "
             "give that folder",
         )
     return folder

@@ -211,9 +211,9 @@ class Cache:
             manifest.unlink(missing_ok=True)
             data_of(path).unlink(missing_ok=True)
             if data_of(draft).exists():
-                data_of(draft).replace(data_of(path))
-            draft.replace(path)
-            note.replace(manifest)
+                process.publish(data_of(draft), data_of(path))
+            process.publish(draft, path)
+            process.publish(note, manifest)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return json.loads(json.dumps(facts))

@@ -19,9 +19,18 @@ from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement, TimingRun
 from benchlib.measure.record import CaseError, disk_full, timeout_fault
 from benchlib.stats import drift
-from benchlib.trtexec import exit_check, exports
+from benchlib.trtexec import exit_check
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
-from benchlib.trtexec.exit_check import Log, judge_phase
+from benchlib.trtexec.exit_check import Log, PhaseOutcome, judge_phase
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """One program that did its work: wall seconds, what it said, and what its file holds."""
+
+    seconds: float
+    log: Log
+    outcome: PhaseOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,9 @@ class CaseRunner:
                     command = command.with_flag("--loadEngine", engine.plan)
                 if command.phase is Phase.PROFILE:
                     if not measurement.runs:
-                        self._run(measurement, command, files.profile)
-                        measurement.profile = files.profile
+                        measurement.profile = self._run(
+                            measurement, command, files.profile
+                        ).outcome.profile
                     continue
                 self._time(measurement, command, files, (build, number))
             if engine is None:
@@ -82,8 +92,8 @@ class CaseRunner:
             told = command.with_flag("--saveEngine", plan)
             if told.flag("--exportLayerInfo") is not None:
                 told = told.with_flag("--exportLayerInfo", layers)
-            seconds, said = self._run(measurement, told, plan)
-            return BuildFacts(said.built_s, seconds, said.skipped_tactics)
+            ran = self._run(measurement, told, plan)
+            return BuildFacts(ran.log.built_s, ran.seconds, ran.log.skipped_tactics)
 
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
         engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
@@ -99,7 +109,8 @@ class CaseRunner:
             warm_up_ms = measurement.warm_up_ms
             told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
             run = self._timed(measurement, told, files, which)
-            trial = drift.judge_warm_up(which, warm_up_ms, run.compute_ms, run.readings, run.span_s)
+            settling = run.summary.settling
+            trial = drift.judge_warm_up(which, warm_up_ms, settling, run.readings, run.span_s)
             measurement.trials.append(trial)
             if trial.ended_by is not None:
                 measurement.runs.append(run)
@@ -111,41 +122,40 @@ class CaseRunner:
     ) -> TimingRun:
         """One timing process, watched where there is a GPU."""
         if self.nvml_module is None:
-            seconds, said = self._run(measurement, command, files.times)
-            readings = ()
+            ran, readings = self._run(measurement, command, files.times), ()
         else:
             recorder = Recorder(self.work / "telemetry.jsonl", module=self.nvml_module)
             with recorder:
-                seconds, said = self._run(measurement, command, files.times)
+                ran = self._run(measurement, command, files.times)
             readings = recorder.readings()
-        queries = exports.read_times(files.times)
+        queries = ran.outcome.queries
         if min(query.compute_ms for query in queries) <= 0:
             raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
         files.times.unlink()
-        return TimingRun(*which, queries, said, seconds, readings)
+        return TimingRun(*which, queries, ran.log, ran.seconds, readings)
 
-    def _run(self, measurement: Measurement, command: Command, product: Path) -> tuple[float, Log]:
-        """Run one command that owes ``product``; return its wall seconds and what it said.
+    def _run(self, measurement: Measurement, command: Command, product: Path) -> _Ran:
+        """Run one command that owes ``product``; raises :class:`CaseError` unless it did its work.
 
-        Raises :class:`CaseError` unless it did its work.
+        What it wrote is read here and nowhere else.
         """
-        log = measurement.log or self.work / f"{measurement.case.key}.log"
-        measurement.log = log
+        log = self.work / f"{measurement.case.key}.log"
         limit_s = (
             self.parameters.time_limit_build_s
             if command.phase is Phase.BUILD
             else self.parameters.time_limit_time_s
         )
         product.unlink(missing_ok=True)
-        start = len(measurement.log_text())
+        log.unlink(missing_ok=True)
         ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
         # Here and nowhere else, so that a row lists what ran: an engine that was found is not
         # built, and one profile serves all processes.
         measurement.commands.append(self.redactor.argv(command))
+        # Without this machine's paths: the words end up in messages and in the set.
+        text = self.redactor.shorten(log.read_text(encoding="utf-8", errors="replace"))
+        measurement.logs.append(text)
         if ended.timed_out:
             raise timeout_fault(command.phase, ended)
-        # Without this machine's paths: the words end up in messages.
-        text = self.redactor.shorten(measurement.log_text()[start:])
         said = exit_check.read_log(text)
         judged = judge_phase(command.phase, ended.code, said, product)
         if judged.failure is not None:
@@ -154,7 +164,7 @@ class CaseRunner:
             raise CaseError(judged.failure, f"{command.phase} {judged.message}")
         if judged.message:
             measurement.oddities.append(f"{command.phase} {judged.message}")
-        return ended.seconds, said
+        return _Ran(ended.seconds, said, judged)
 
     def _memory_used_mb(self) -> float | None:
         if self.nvml_module is None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from benchlib import process
 from benchlib.errors import InputError
 from benchlib.export.build import Graph
 from benchlib.trtexec.command import Command, Program
@@ -115,7 +116,7 @@ class EngineCache:
             # Another run may have built the same one meanwhile, and may be timing it.
             if self._found(engine_key) is None:
                 shutil.rmtree(final, ignore_errors=True)
-                temporary.rename(final)
+                process.publish(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return self._read(final, reused=False)

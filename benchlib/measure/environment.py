@@ -25,6 +25,9 @@ from benchlib.gpu.nvml import Gpu
 from benchlib.gpu.peaks import Roofs
 from benchlib.trtexec.command import Command, Program
 
+_CHECKOUT = Path(__file__).resolve().parents[2]
+"""The folder that the package lies in."""
+
 # Folders of this machine, and their names in what is published.
 
 
@@ -32,7 +35,7 @@ _ACCOUNTS = ("home", "Users")
 """Folders below the root whose folders are called by the names of people."""
 
 _START = r"(?<![\w./~+@%…{}-])"
-_PLACES_ROOT = r"(?:(?<![\w.~+@%…{}-])|(?<=[\s\"'=]-[A-Za-z]))"
+_START_FROM_ROOT = r"(?:(?<![\w.~+@%…{}-])|(?<=[\s\"'=]-[A-Za-z]))"
 """Where a relative path and one from the root may begin: not within another; ``-I/usr`` may."""
 
 _END_IN_TEXT = r"(?=/|$|[^\w.+@%~-]|\.(?:\s|$))"
@@ -64,7 +67,7 @@ class Redactor:
             (Path(sys.executable), "python"),
             (Path(sys.prefix), "{python}"),
             (Path(sys.base_prefix), "{python}"),
-            (Path(__file__).resolve().parents[2], "{benchlib}"),
+            (_CHECKOUT, "{benchlib}"),
             (Path.cwd(), "."),
             (Path.home(), "~"),
         ]
@@ -112,7 +115,7 @@ class Redactor:
             return text
         names = dict(self.names)
         paths = "|".join(
-            f"{_PLACES_ROOT if path.startswith('/') else _START}{re.escape(path)}"
+            f"{_START_FROM_ROOT if path.startswith('/') else _START}{re.escape(path)}"
             f"{end if path.startswith('/') else '(?=/)'}"
             for path in names
         )
@@ -191,8 +194,6 @@ PACKAGES = (
     "torchvision",
 )
 """Those that can change a number or its picture."""
-
-_ENVIRONMENT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Environment(BaseModel):
@@ -349,7 +350,7 @@ def git_commit() -> str | None:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(_ENVIRONMENT_ROOT), *arguments],
+            ["git", "-C", str(_CHECKOUT), *arguments],
             capture_output=True,
             text=True,
             errors="replace",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 from benchlib.case import Case, Engine, Precision, Status
 from benchlib.config import Parameters, Settings
@@ -24,7 +25,7 @@ from benchlib.measure import engine_cache
 from benchlib.measure.engine_cache import BuiltEngine
 from benchlib.measure.exporter import Network
 from benchlib.measure.matrix import settings
-from benchlib.measure.record import Fault, Row
+from benchlib.measure.record import Detail, Fault, Row
 from benchlib.measure.series import Samples
 from benchlib.models import registry
 from benchlib.stats import quality_checks, replication, summary
@@ -35,12 +36,12 @@ from benchlib.stats.summary import Summary
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program, tf32
 from benchlib.trtexec.exit_check import Log
-from benchlib.trtexec.exports import BadLayersError, BadProfileError, Layer, Query
+from benchlib.trtexec.exports import BadLayersError, Layer, Profile, Query
 
 # All that measuring one case brings to light, gathered as it comes, good end or bad.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TimingRun:
     """One timing process: which engine it ran, its queries, its log, its wall time in seconds.
 
@@ -54,12 +55,17 @@ class TimingRun:
     wall_s: float
     readings: tuple[TelemetrySample, ...] = ()
 
-    @property
+    @cached_property
+    def summary(self) -> Summary:
+        """What the run's samples say: of the warm-up first, then of the case."""
+        return summary.summary(self.compute_ms, self.enqueue_ms)
+
+    @cached_property
     def compute_ms(self) -> NDArray[np.float64]:
         """Shape [n], milliseconds, in the order of the queries' start."""
         return np.array([query.compute_ms for query in self.queries])
 
-    @property
+    @cached_property
     def enqueue_ms(self) -> NDArray[np.float64]:
         """Shape [n], milliseconds of host time per enqueue."""
         return np.array([query.enqueue_ms for query in self.queries])
@@ -95,27 +101,27 @@ class Measurement:
     """Filled while a case is measured, so that a failure still leaves what was known before it.
 
     ``work`` has the multiply-accumulates of the graph's nodes by name, as far as known.
-    ``commands`` are argv lists without this machine's paths; ``log`` is where the programs'
-    words are collected; ``trials`` has one entry per timing process, those in ``set_aside``
+    ``commands`` are argv lists and ``logs`` what the programs said, both without this machine's
+    paths; ``trials`` has one entry per timing process, those in ``set_aside``
     because they began cold included; ``memory_freed`` is None where it cannot be known;
     ``oddities`` are sentences about phases that went well in an unusual way.
     """
 
     case: Case
     settings: Settings
-    log: Path | None = None
     attempt: int = 1
     started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     network: Network = field(default_factory=Network)
     graph: Graph | None = None
     work: dict[str, int] = field(default_factory=dict)
     commands: list[list[str]] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
     engines: list[BuiltEngine] = field(default_factory=list)
     runs: list[TimingRun] = field(default_factory=list)
     set_aside: list[TimingRun] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     layers: Path | None = None
-    profile: Path | None = None
+    profile: Profile | None = None
     memory_freed: bool | None = None
     oddities: list[str] = field(default_factory=list)
 
@@ -133,12 +139,6 @@ class Measurement:
     def skipped_tactics(self) -> int:
         """Tactics that builders skipped, over all engines."""
         return sum(engine.facts.skipped_tactics for engine in self.engines)
-
-    def log_text(self) -> str:
-        """What the programs said; empty when none was started."""
-        if self.log is None or not self.log.is_file():
-            return ""
-        return self.log.read_text(encoding="utf-8", errors="replace")
 
 
 # The layer precision of a row's precision: its engine's layers, what work is in each, and what
@@ -233,7 +233,7 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
         layers,
         macs,
         sum(measurement.work.values()),
-        _times(measurement),
+        {} if measurement.profile is None else measurement.profile.times(),
         measurement.network.products,
     )
 
@@ -245,15 +245,6 @@ def _layers(measurement: Measurement) -> tuple[Layer, ...]:
         return exports.read(measurement.layers)
     except BadLayersError:
         return ()
-
-
-def _times(measurement: Measurement) -> dict[str, float]:
-    if measurement.profile is None:
-        return {}
-    try:
-        return exports.read_profile(measurement.profile).times()
-    except BadProfileError:
-        return {}
 
 
 # What one case's measurement says, brought into the terms of the statistics and the verdict.
@@ -276,11 +267,8 @@ class MeasuredValues:
     @cached_property
     def runs(self) -> tuple[Summary, ...]:
         """One summary per timing process, in the order they ran."""
-        on_cpu = self.on_cpu
-        return tuple(
-            summary.summary(run.compute_ms, None if on_cpu else run.enqueue_ms)
-            for run in self.measurement.runs
-        )
+        found = tuple(run.summary for run in self.measurement.runs)
+        return tuple(replace(one, enqueue=None) for one in found) if self.on_cpu else found
 
     @cached_property
     def pooled(self) -> Summary:
@@ -484,14 +472,13 @@ class Assembler:
             throttle=found.throttle,
             log=log,
             fingerprint=fingerprint,
-            detail={
-                **self._detail(measurement, found.layer_precision),
-                "samples": files,
-                "statistics": [one.as_json() for one in found.runs],
-                "replication": headline.as_json(),
-                "telemetry": [one.as_json() for one in found.telemetry],
-                "reasons": list(judgement.sentences),
-            },
+            detail=self._detail(measurement, found.layer_precision).but(
+                samples=files,
+                statistics=[one.as_json() for one in found.runs],
+                replication=headline.as_json(),
+                telemetry=[one.as_json() for one in found.telemetry],
+                reasons=judgement.sentences,
+            ),
         )
         return row, judgement
 
@@ -539,16 +526,17 @@ class Assembler:
             "started_at": measurement.started_at,
         }
 
-    def _detail(self, measurement: Measurement, proven: LayerPrecision) -> dict[str, Any]:
+    def _detail(self, measurement: Measurement, proven: LayerPrecision) -> Detail:
         """The measurement that stands beside the table."""
-        return {
-            "commands": measurement.commands,
-            "settings": measurement.settings.as_json(),
-            "network_note": measurement.network.note,
-            "graph": None if measurement.graph is None else _graph(measurement.graph),
-            "engines": [engine_cache.as_json(engine) for engine in measurement.engines],
+        on_gpu = {} if measurement.on_cpu else {"confidential_computing": self.confidential}
+        return Detail(
+            commands=measurement.commands,
+            settings=measurement.settings.as_json(),
+            network_note=measurement.network.note,
+            graph=None if measurement.graph is None else _graph(measurement.graph),
+            engines=[engine_cache.as_json(engine) for engine in measurement.engines],
             **proven.as_json(),
-            "runs": [
+            runs=[
                 {
                     "build": run.build,
                     "process": run.process,
@@ -560,11 +548,11 @@ class Assembler:
                 }
                 for run in measurement.runs
             ],
-            "warm_up": [trial.as_json() for trial in measurement.trials],
-            "memory_freed": measurement.memory_freed,
-            "clock_lock": asdict(self.lock),
-            **({} if measurement.on_cpu else {"confidential_computing": self.confidential}),
-        }
+            warm_up=[trial.as_json() for trial in measurement.trials],
+            memory_freed=measurement.memory_freed,
+            clock_lock=asdict(self.lock),
+            **on_gpu,
+        )
 
 
 def _build_s(measurement: Measurement) -> float | None:
@@ -582,15 +570,5 @@ def _remarks(measurement: Measurement) -> tuple[str, ...]:
 def _graph(graph: Graph) -> dict[str, Any]:
     document = asdict(graph)
     del document["path"]
-    return _plain(document)
-
-
-def _plain(document: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, so that a row is the same before and after a trip through JSON."""
-    return {name: _listed(value) for name, value in document.items()}
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _plain(value)
-    return [_listed(one) for one in value] if isinstance(value, (tuple, list)) else value
+    # Lists and plain words, so that a row is the same before and after a trip through JSON.
+    return to_jsonable_python(document)

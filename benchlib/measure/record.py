@@ -10,7 +10,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    ValidationError,
+    model_serializer,
+)
+from typing_extensions import TypedDict
 
 from benchlib.case import (
     Engine,
@@ -129,6 +139,84 @@ def fault_of(error: BaseException) -> Fault:
 # The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``.
 
 
+class _Evidence(BaseModel):
+    """A part of ``detail``. What a version does not write is missing from its JSON, and what it
+    alone writes is kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, coerce_numbers_to_str=True)
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: one for name, one in dump(self).items() if name in self.model_fields_set}
+
+
+class FidelityEvidence(_Evidence):
+    """See :class:`benchlib.export.calibration.Fidelity`."""
+
+    relative_l2: FiniteFloat | None = None
+
+
+class ImagesEvidence(_Evidence):
+    """See :class:`benchlib.export.calibration.Identity`."""
+
+    name: str | None = None
+    count: int | None = None
+    sha256: str | None = None
+
+
+class GraphEvidence(_Evidence):
+    """The fields of :class:`benchlib.export.build.Graph` that are read again, of its all."""
+
+    sha256: str | None = None
+    form: str | None = None
+    input_shape: tuple[StrictInt, StrictInt, StrictInt, StrictInt] | None = None
+    dynamic: bool | None = None
+    calibration: ImagesEvidence | None = None
+    fidelity: FidelityEvidence | None = None
+
+
+class LayerEvidence(TypedDict, total=False):
+    """One layer of an engine: multiply-accumulates of a batch, milliseconds of a profiled run."""
+
+    name: str
+    type: str | None
+    precision: str | None
+    macs: int | FiniteFloat | None
+    time_ms: FiniteFloat | None
+
+
+class Detail(_Evidence):
+    """The evidence behind a row, written in :mod:`benchlib.measure.measurement`."""
+
+    commands: tuple[tuple[str, ...], ...] | None = None
+    settings: dict[str, Any] | None = None
+    network_note: str | None = None
+    graph: GraphEvidence | None = None
+    engines: tuple[dict[str, Any], ...] | None = None
+    layer_types: dict[str, int] | None = None
+    shares: dict[str, dict[str, FiniteFloat] | None] | None = None
+    declared: dict[str, int] | None = None
+    layers: tuple[LayerEvidence, ...] | None = None
+    runs: tuple[dict[str, Any], ...] | None = None
+    warm_up: tuple[dict[str, Any], ...] | None = None
+    memory_freed: bool | None = None
+    clock_lock: dict[str, Any] | None = None
+    confidential_computing: bool | None = None
+    samples: tuple[str, ...] | None = None
+    statistics: tuple[dict[str, Any], ...] | None = None
+    replication: dict[str, Any] | None = None
+    telemetry: tuple[dict[str, Any], ...] | None = None
+    reasons: tuple[str, ...] | None = None
+    attempts: tuple[dict[str, Any], ...] | None = None
+    ended_by: str | None = None
+    order: dict[str, int] | None = None
+    migrated_from: int | None = None
+
+    def but(self, **parts: Any) -> Detail:
+        """This evidence with other ``parts``."""
+        return Detail.model_validate(self.model_dump() | parts)
+
+
 SCHEMA_VERSION = 1
 """Raised when a column changes its name or its meaning; ``schema.py`` then gets a migration."""
 
@@ -209,8 +297,8 @@ class Row(BaseModel):
 
     schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this schema.")
     fingerprint: str = Field("", description="Hash of all that decides whether to measure again.")
-    detail: dict[str, Any] = Field(
-        default_factory=dict,
+    detail: Detail = Field(
+        default_factory=Detail,
         description="Evidence: commands, graph, statistics, telemetry, attempts.",
     )
 
@@ -270,7 +358,7 @@ def last_attempt(row: Row, earlier: Row | None, told: list[dict[str, Any]], endi
     if row.status is Status.FAILED and earlier is not None:
         words = f"attempt {row.attempt} failed: {row.message}"
         row = earlier.model_copy(update={"attempt": row.attempt, "message": words})
-    detail = {**row.detail, "attempts": told, "ended_by": f"{ending}: {ENDINGS[ending]}"}
+    detail = row.detail.but(attempts=told, ended_by=f"{ending}: {ENDINGS[ending]}")
     return row.model_copy(update={"detail": detail})
 
 
@@ -280,7 +368,7 @@ def attempts_in_order(row: Row, seed: int, place: int, total: int) -> Row:
     All processes and builds of a case run one after another: a case has one place.
     """
     order = {"seed": seed, "place": place, "of": total}
-    return row.model_copy(update={"detail": {**row.detail, "order": order}})
+    return row.model_copy(update={"detail": row.detail.but(order=order)})
 
 
 # Reading and writing rows.

@@ -382,12 +382,7 @@ class _Run:
         Whatever goes wrong becomes a failed row here and nowhere else.
         """
         case = step.case
-        measurement = Measurement(
-            case,
-            settings,
-            log=self._store.work / f"{case.key}.{attempt}.log",
-            attempt=attempt,
-        )
+        measurement = Measurement(case, settings, attempt=attempt)
         try:
             self._case_runner.measure(measurement, step)
             files = self._save_samples(measurement)
@@ -427,12 +422,12 @@ class _Run:
 
     def _save_log(self, measurement: Measurement, ending: str = "") -> str | None:
         """Keep what the programs said; None when there is nothing or no room for it."""
-        text = measurement.log_text()
+        text = "".join(measurement.logs)
         if not text:
             return None
         try:
             key = f"{measurement.case.key}{ending}"
-            return self._store.save_log(key, self._case_runner.redactor.shorten(text))
+            return self._store.save_log(key, text)
         except OSError as error:
             log.warning("the log of %s is lost: %s", measurement.case.key, error.strerror)
             return None

@@ -7,7 +7,6 @@ import io
 import itertools
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,10 +19,6 @@ from benchlib.measure.environment import Environment
 from benchlib.measure.record import COLUMNS, NewerRowError, Row, RowError
 
 log = logging.getLogger(__name__)
-
-_PART = ".part"
-"""Ending of a file that is being written; one found at the start is left from a killed run."""
-
 
 _FOLDERS = ("rows", "samples", "telemetry", "logs")
 
@@ -96,7 +91,7 @@ class Store:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         for folder in (self.directory, *(self.directory / n for n in _FOLDERS)):
-            for leftover in folder.glob(f".*{_PART}"):
+            for leftover in folder.glob(f".*{process.PART}"):
                 leftover.unlink()
 
     def _read_rows(self) -> None:
@@ -225,14 +220,4 @@ class Store:
             return None
 
     def _write(self, name: str, content: bytes) -> None:
-        path = self.directory / name
-        part = path.parent / f".{path.name}{_PART}"
-        try:
-            with part.open("wb") as sink:
-                sink.write(content)
-                sink.flush()
-                os.fsync(sink.fileno())
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        process.write_whole(self.directory / name, content)

@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
+from benchlib import process
 from benchlib.errors import InputError
 from benchlib.report.parts import TEMPLATES
 
@@ -56,13 +57,7 @@ def export(notebook: str | Path, page: str | Path) -> Path:
     if megabytes > COMFORTABLE_MB:
         log.warning("%s is %.1f MB; fewer sets or sizes make it smaller", target.name, megabytes)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    process.write_whole(target, content)
     return target
 
 

@@ -202,16 +202,15 @@ class Trial:
 def judge_warm_up(
     which: tuple[int, int],
     warm_up_ms: float,
-    compute_ms: NDArray[np.float64],
+    settled: Settling | None,
     readings: Sequence[TelemetrySample],
     span_s: float,
 ) -> Trial:
     """Judge the timing process ``which`` (build, process) that had ``warm_up_ms``.
 
-    ``compute_ms`` has shape [n], in time order, and took ``span_s`` seconds; ``readings`` are the
-    telemetry of the whole process, empty where there is none.
+    ``settled`` is what :func:`settling` says of its counted part, which took ``span_s`` seconds;
+    ``readings`` are the telemetry of the whole process, empty where there is none.
     """
-    settled = settling(compute_ms)
     clock_ms = clock_rise_ms(readings, span_s)
     if settled is None and clock_ms is None:
         return Trial(*which, warm_up_ms, None, Ending.UNTOLD)

@@ -12,7 +12,13 @@ from pathlib import Path
 from benchlib.case import Failure
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Phase
-from benchlib.trtexec.exports import BadEngineError, BadProfileError, BadTimesError
+from benchlib.trtexec.exports import (
+    BadEngineError,
+    BadProfileError,
+    BadTimesError,
+    Profile,
+    Query,
+)
 from benchlib.trtexec.flags import Version, version_from_banner
 
 # What trtexec and its stand-ins say while they work, read from one merged text.
@@ -147,10 +153,13 @@ class PhaseOutcome:
     """How one process ended: ``failure`` is None when it did its work.
 
     ``message`` is one sentence; of a good phase it says what was odd about it, or nothing.
+    ``queries`` and ``profile`` are what the file of a good timing or profile holds.
     """
 
     failure: Failure | None
     message: str = ""
+    queries: tuple[Query, ...] = ()
+    profile: Profile | None = None
 
     @property
     def ok(self) -> bool:
@@ -167,24 +176,20 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     """
     if status != 0 and not log.passed:
         return PhaseOutcome(_failure(phase, log), _reason(status, log))
+    queries, profile = (), None
     try:
-        _check_product(phase, product)
+        if phase is Phase.BUILD:
+            exports.read_engine_header(product)
+        elif phase is Phase.PROFILE:
+            profile = exports.read_profile(product)
+        else:
+            queries = exports.read_times(product)
     except (BadEngineError, BadTimesError, BadProfileError) as error:
         if log.errors or log.cuda_failure:
             return PhaseOutcome(_failure(phase, log), _reason(status, log))
         return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
-    if status != 0:
-        return PhaseOutcome(None, f"{_ending(status)} after PASSED; its file is whole")
-    return PhaseOutcome(None)
-
-
-def _check_product(phase: Phase, product: Path) -> None:
-    if phase is Phase.BUILD:
-        exports.read_engine_header(product)
-    elif phase is Phase.PROFILE:
-        exports.read_profile(product)
-    else:
-        exports.read_times(product)
+    oddity = f"{_ending(status)} after PASSED; its file is whole" if status != 0 else ""
+    return PhaseOutcome(None, oddity, queries, profile)
 
 
 def _failure(phase: Phase, log: Log) -> Failure:

@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchlib import process
 from benchlib.case import Precision
 from benchlib.trtexec.flags import Version
 
@@ -410,9 +411,7 @@ def dump_times(queries: Iterable[Query]) -> str:
 
 def write_times(path: Path, queries: Iterable[Query]) -> None:
     """Write an export, by rename: a reader never sees half a file."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(dump_times(queries), encoding="ascii")
-    temporary.replace(path)
+    process.write_whole(path, dump_times(queries).encode("ascii"))
 
 
 def number(value: float) -> str:

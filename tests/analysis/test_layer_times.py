@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from benchlib.analysis import roofline
 from benchlib.analysis.results import MeasuredSet, load
 from benchlib.analysis.roofline import Breakdown, Kind
+from benchlib.measure.record import Detail
 
 LAYERS = (
     # name, type, precision, macs, ms
@@ -28,7 +28,7 @@ Parted = Callable[..., Breakdown | None]
 
 
 @pytest.fixture
-def parted(tmp_path: Path) -> Parted:
+def parted() -> Parted:
     """The breakdown of a row of 0.5 ms with these layers and shares."""
 
     def of(layers: tuple[tuple, ...] = LAYERS, **shares: Any) -> Breakdown | None:
@@ -38,10 +38,8 @@ def parted(tmp_path: Path) -> Parted:
             "layers": [dict(zip(names, one, strict=True)) for one in layers],
             "shares": known,
         }
-        (tmp_path / "rows").mkdir(exist_ok=True)
-        (tmp_path / "rows" / "k.json").write_text(json.dumps({"detail": detail}))
         row = {"key": "k", "model": "m", "precision": "fp16", "resolution": "8x8"}
-        measured = MeasuredSet("mine", None, {}, published=False, folder=tmp_path)
+        measured = MeasuredSet("mine", None, {}, published=False, details={"k": Detail(**detail)})
         return roofline.breakdown(row | {"latency_ms": 0.5}, measured)
 
     return of

@@ -31,8 +31,8 @@ from benchlib.evaluate.accuracy import Proportion
 from benchlib.export import calibration
 from benchlib.export.build import make
 from benchlib.export.form import GraphForm
-from benchlib.measure import runner
-from benchlib.measure.record import Row
+from benchlib.measure import record, runner
+from benchlib.measure.record import Row, RowError
 from benchlib.measure.store import Store
 from benchlib.trtexec import locate
 from benchlib.trtexec.command import Program
@@ -196,7 +196,7 @@ def test_top1_of_known_labels_is_exact(measured: Path, photos: Path) -> None:
     assert (one.verdict, one.non_finite, one.n) == (Verdict.VALID, 0, 6)
     assert (one.top1.count, one.top1.n, one.top1.share) == (5, 6, pytest.approx(5 / 6))
     assert one.paired is None
-    assert one.graph_sha256 == row.detail["graph"]["sha256"]
+    assert one.graph_sha256 == row.detail.graph.sha256
     assert one.notes == (accuracy.RANDOM,)
     assert accuracy.RANDOM in report.lines()[1]
 
@@ -214,7 +214,7 @@ def test_int8_is_compared_with_fp32_image_by_image(
     assert (one.paired.disagreement.count, one.paired.disagreement.n) == (differ, 6)
     assert one.paired.fp32_top1.count == 5
     assert one.paired.lost == 5 - len(right)
-    assert one.calibration == row.detail["graph"]["calibration"]
+    assert one.calibration == row.detail.graph.calibration.model_dump()
     assert one.form == "int8-cpu"
 
 
@@ -280,9 +280,9 @@ def test_a_row_calibrated_with_own_images_needs_them_again(
     _photo("coffee").save(own / "a.png")
     row = _row(measured / "set", NETWORK, "int8")
     identity = asdict(calibration.folder(own).identity)
-    graph = row.detail["graph"] | {"calibration": identity}
+    graph = row.detail.graph.model_dump() | {"calibration": identity}
     with Store(tmp_path / "set").opened() as store:
-        store.save_row(row.model_copy(update={"detail": row.detail | {"graph": graph}}))
+        store.save_row(row.model_copy(update={"detail": row.detail.but(graph=graph)}))
     for given in (None, next(photos.iterdir())):
         with pytest.raises(InputError, match="calibrated with 1 images of own; give that folder"):
             accuracy.measure(tmp_path / "set", photos, calibration_dir=given)
@@ -637,27 +637,49 @@ def test_an_accuracy_file_that_cannot_be_read_is_not_written_over(
     assert (tmp_path / "accuracy.json").read_text() == text
 
 
+def _with_evidence(row: Row, part: str, value: object) -> str:
+    """The row's JSON with another ``part`` in its evidence or in that of its graph."""
+    document = json.loads(record.dump_row(row))
+    detail = document["detail"]
+    (detail if part in detail else detail["graph"])[part] = value
+    return json.dumps(document)
+
+
 @pytest.mark.parametrize(
     ("part", "value", "words"),
     [
         ("graph", None, "its graph"),
-        ("graph", "none", "its graph"),
         ("graph", {"form": "fp32"}, "its graph"),
-        ("settings", [], "its settings"),
-        ("input_shape", [1, 3, 64], "its input's shape"),
-        ("input_shape", [1, 3, "64", 64], "its input's shape"),
+        ("settings", {}, "its settings"),
+        ("input_shape", None, "its input's shape"),
         ("calibration", {"name": "mine"}, "its calibration"),
     ],
 )
-def test_a_row_with_evidence_of_another_shape_is_refused(
+def test_a_row_that_lacks_evidence_is_refused(
     measured: Path, part: str, value: object, words: str
 ) -> None:
     row = _row(measured / "set", NETWORK, "fp32")
     assert predict.check(row, None).on_cpu
-    graph = row.detail["graph"] | ({part: value} if part in row.detail["graph"] else {})
-    detail = row.detail | {"graph": graph} | ({part: value} if part in row.detail else {})
+    lacking = record.load_row(_with_evidence(row, part, value))
     with pytest.raises(InputError, match=f"does not tell {words}; measure it again"):
-        predict.check(row.model_copy(update={"detail": detail}), None)
+        predict.check(lacking, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "where"),
+    [
+        ("graph", "none", "detail.graph"),
+        ("settings", [], "detail.settings"),
+        ("input_shape", [1, 3, 64], "detail.graph.input_shape"),
+        ("input_shape", [1, 3, "64", 64], "detail.graph.input_shape"),
+    ],
+)
+def test_a_row_with_evidence_of_another_shape_is_refused(
+    measured: Path, part: str, value: object, where: str
+) -> None:
+    row = _row(measured / "set", NETWORK, "fp32")
+    with pytest.raises(RowError, match=where):
+        record.load_row(_with_evidence(row, part, value))
 
 
 def test_bad_choices_are_one_line_with_status_2(

@@ -72,4 +72,4 @@ def test_a_run_keeps_to_the_limit(
     age(tmp_path / "cache" / "plans", first, 2)
     monkeypatch.setenv(LIMIT_VARIABLE, "0")
     (row,) = fake_run(builder_optimization_level=1).rows
-    assert keys(tmp_path / "cache" / "plans") == {row.detail["engines"][0]["key"]}
+    assert keys(tmp_path / "cache" / "plans") == {row.detail.engines[0]["key"]}

@@ -66,7 +66,7 @@ def test_a_fault_is_a_classed_row(
     assert words in row.message
     assert "\n" not in row.message
     assert (row.latency_ms, row.verdict, row.n_samples) == (None, None, None)
-    assert row.detail["commands"]
+    assert row.detail.commands
     assert (tmp_path / "set" / row.log).read_text().startswith("&&&& RUNNING")
     assert outcome.count(Status.FAILED) == 1
     assert time.monotonic() - begun < 20

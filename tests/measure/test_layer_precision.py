@@ -34,7 +34,7 @@ def test_layers_work_and_time_are_shared_out_by_type() -> None:
     found = measurement.layer_precision(
         evidence(
             layers=DATA / "8.6/layers.json",
-            profile=DATA / "8.6/profile.json",
+            profile=exports.read_profile(DATA / "8.6/profile.json"),
             work={"/conv1/Conv": 60, "/layer1/Conv": 30, "/fc/Gemm": 10},
         )
     )
@@ -57,9 +57,7 @@ def test_layers_work_and_time_are_shared_out_by_type() -> None:
 
 @pytest.mark.parametrize("name", ["missing.json", "time.log"])
 def test_files_that_cannot_be_read_prove_nothing(name: str) -> None:
-    found = measurement.layer_precision(
-        evidence(layers=DATA / "8.6" / name, profile=DATA / "8.6" / name)
-    )
+    found = measurement.layer_precision(evidence(layers=DATA / "8.6" / name))
     assert found == LayerPrecision()
     assert found.as_json()["shares"] == {"layers": None, "macs": None, "time": None}
     assert found.low_share(Precision.INT8) is None
@@ -137,7 +135,7 @@ def test_a_file_below_fp32_called_fp32_is_told_and_doubted(tmp_path: Path) -> No
         row = fp32_row(path, tmp_path / kind)
         assert row.verdict is Verdict.SUSPECT
         assert "precision" in row.reasons
-        sentence = row.detail["reasons"][row.reasons.index("precision")]
+        sentence = row.detail.reasons[row.reasons.index("precision")]
         assert f"{kind}, less than the fp32" in sentence
         assert share is None or row.low_precision_share == share
 
@@ -182,11 +180,11 @@ def test_a_real_int8_run_proves_its_work_and_its_time(tmp_path: Path) -> None:
     }
     (row,) = runner.run(config.read_parameters(given), program=locate.find("onnxruntime_cpu")).rows
     assert row.status is Status.OK
-    shares = row.detail["shares"]
+    shares = row.detail.shares
     for share in shares.values():
         assert sum(share.values()) == pytest.approx(1)
     # ONNX Runtime leaves some squeeze-excite convolutions in FP32; they hold little of the work.
     assert exports.low(shares["macs"], Precision.INT8) > 0.9
     assert row.low_precision_share == exports.low(shares["layers"], Precision.INT8)
-    assert sum(one["macs"] or 0 for one in row.detail["layers"]) == pytest.approx(row.gmacs * 1e9)
+    assert sum(one["macs"] or 0 for one in row.detail.layers) == pytest.approx(row.gmacs * 1e9)
     assert {"moving", "uint8"} < shares["time"].keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from benchlib.case import Status, Verdict
 from benchlib.measure import record
 from benchlib.measure.record import COLUMNS, SCHEMA_VERSION, Row, RowError
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 DESIGN = """key, model, family, task, engine, engine_version, device, precision, typing, batch,
 height, width, shape_mode, status, failure, message, verdict, reasons, latency_ms,
@@ -111,3 +114,25 @@ def test_what_cannot_be_read_is_refused_with_the_reason(change: dict[str, Any], 
 def test_torn_text_is_refused(text: str) -> None:
     with pytest.raises(RowError):
         record.load_row(text)
+
+
+def test_the_evidence_of_committed_rows_is_kept_as_it_stands() -> None:
+    files = sorted(RESULTS.glob("*/rows/*.json"))
+    assert len(files) >= 120
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        again = json.loads(record.dump_row(record.load_row(text)))
+        assert again["detail"] == json.loads(text)["detail"], path.name
+
+
+def test_what_evidence_another_version_writes_is_kept() -> None:
+    detail = {"commands": [["trtexec"]], "graph": {"sha256": "a", "colour": 3}, "rounds": [1, 2]}
+    document = json.loads(record.dump_row(row())) | {"detail": detail}
+    one = record.load_row(json.dumps(document))
+    assert one.detail.commands == (("trtexec",),)
+    assert one.detail.layers is None
+    assert json.loads(record.dump_row(one))["detail"] == detail
+    assert one.detail.but(ended_by="accepted").model_dump(mode="json") == {
+        **detail,
+        "ended_by": "accepted",
+    }

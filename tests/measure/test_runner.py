@@ -25,6 +25,7 @@ from benchlib.measure import environment, matrix, runner, series
 from benchlib.measure.exporter import Placeholders
 from benchlib.measure.record import COLUMNS
 from benchlib.measure.runner import Lines, Outcome
+from benchlib.stats import drift
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import Program
 
@@ -53,7 +54,7 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         assert len(samples.compute_ms) == row.n_samples
         assert np.median(samples.compute_ms) == pytest.approx(row.latency_ms, rel=1e-6)
         assert "PASSED" in (folder / row.log).read_text()
-        build, timing = row.detail["commands"]
+        build, timing = row.detail.commands
         assert any(flag.startswith("--saveEngine=") for flag in build)
         assert any(flag.startswith("--exportTimes=") for flag in timing)
 
@@ -68,7 +69,7 @@ def test_the_plan_that_was_shown_is_the_one_that_runs(
     marked = [replace(one, argv=(*one.argv, "--verbose")) for one in planned.commands]
     steps = (replace(planned, commands=tuple(marked)),)
     (row,) = runner.run(parameters, program=fake, steps=steps).rows
-    assert [argv[-1] for argv in row.detail["commands"]] == ["--verbose", "--verbose"]
+    assert [argv[-1] for argv in row.detail.commands] == ["--verbose", "--verbose"]
     skipped = (replace(planned, commands=(), skipped="not today"),)
     (row,) = runner.run(parameters.model_copy(update={"seed": 2}), program=fake, steps=skipped).rows
     assert (row.status, row.message) == (Status.SKIPPED, "not today")
@@ -85,13 +86,13 @@ def test_a_row_lists_the_commands_that_ran_and_no_others(
     def measured(**values: Any) -> list[str]:
         (row,) = fake_run(processes=3, builds=builds, profile=True, **values).rows
         log = (tmp_path / "set" / row.log).read_text()
-        assert [flags(argv) for argv in row.detail["commands"]] == [
+        assert [flags(argv) for argv in row.detail.commands] == [
             list(arguments) for arguments in exit_check.started(log)
         ]
         products = ("--saveEngine=", "--exportProfile=", "--exportTimes=")
         return [
             next(word for word in products if any(flag.startswith(word) for flag in argv))
-            for argv in row.detail["commands"]
+            for argv in row.detail.commands
         ]
 
     build, profile, timing = "--saveEngine=", "--exportProfile=", "--exportTimes="
@@ -106,7 +107,7 @@ def test_the_order_is_shuffled_and_told(fake_run: Run) -> None:
     sizes = ["640x480", "1024x768"]
     outcome = fake_run(models=NETWORKS, resolutions=sizes, seed=3)
     rows = sorted(outcome.rows, key=lambda row: row.started_at)
-    assert [row.detail["order"] for row in rows] == [
+    assert [row.detail.order for row in rows] == [
         {"seed": 3, "place": place, "of": 6} for place in range(6)
     ]
     assert [row.model for row in rows] != [model for model in NETWORKS for _ in sizes]
@@ -114,7 +115,7 @@ def test_the_order_is_shuffled_and_told(fake_run: Run) -> None:
     outcome = fake_run(models=[*NETWORKS, "resnet50"], resolutions=sizes, seed=3)
     for place, row in enumerate(outcome.rows):
         if row.model == "resnet50":
-            assert row.detail["order"] == {"seed": 3, "place": place, "of": 8}
+            assert row.detail.order == {"seed": 3, "place": place, "of": 8}
 
 
 def test_throughput_counts_images_not_batches(fake_run: Run) -> None:
@@ -150,7 +151,7 @@ def test_a_failed_row_is_tried_again_and_an_ok_one_is_not(fake_run: Run, script:
 def test_an_engine_is_built_once_and_timed_again(fake_run: Run) -> None:
     (before,) = fake_run(duration_s=0.5).rows
     (after,) = fake_run(duration_s=0.6).rows
-    first, second = before.detail["engines"][0], after.detail["engines"][0]
+    first, second = before.detail.engines[0], after.detail.engines[0]
     assert first["key"] == second["key"]
     assert (first["reused"], second["reused"]) == (False, True)
     assert before.build_s == after.build_s == 0.25
@@ -164,7 +165,7 @@ def test_a_dynamic_engine_serves_all_sizes(fake_run: Run) -> None:
         opt_shape=[1, 768, 1024],
         max_shape=[1, 768, 1024],
     )
-    engines = {(row.shape_mode, row.detail["engines"][0]["key"]) for row in outcome.rows}
+    engines = {(row.shape_mode, row.detail.engines[0]["key"]) for row in outcome.rows}
     assert len(outcome.rows) == 4
     assert len(engines) == 2
 
@@ -184,27 +185,27 @@ def test_an_empty_calibration_folder_is_refused_at_once(fake_run: Run, tmp_path:
 def test_other_build_flags_are_another_engine(fake_run: Run) -> None:
     (before,) = fake_run().rows
     (after,) = fake_run(builder_optimization_level=1).rows
-    assert not after.detail["engines"][0]["reused"]
-    assert before.detail["engines"][0]["key"] != after.detail["engines"][0]["key"]
+    assert not after.detail.engines[0]["reused"]
+    assert before.detail.engines[0]["key"] != after.detail.engines[0]["key"]
 
 
 def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_path: Path) -> None:
     (row,) = fake_run(builds=2, processes=3).rows
-    assert len({engine["key"] for engine in row.detail["engines"]}) == 2
-    assert [(run["build"], run["process"]) for run in row.detail["runs"]] == [
+    assert len({engine["key"] for engine in row.detail.engines}) == 2
+    assert [(run["build"], run["process"]) for run in row.detail.runs] == [
         (build, process) for build in range(2) for process in range(3)
     ]
-    replication = row.detail["replication"]
+    replication = row.detail.replication
     assert (replication["builds"], replication["processes"]) == (2, 6)
-    assert row.n_samples == sum(run["n"] for run in row.detail["runs"])
-    (name,) = row.detail["samples"]
+    assert row.n_samples == sum(run["n"] for run in row.detail.runs)
+    (name,) = row.detail.samples
     kept = series.load_samples(tmp_path / "set" / name)
-    assert [len(one.compute_ms) for one in kept] == [run["n"] for run in row.detail["runs"]]
+    assert [len(one.compute_ms) for one in kept] == [run["n"] for run in row.detail.runs]
 
 
 def test_raw_times_are_kept_where_they_are_asked_for(fake_run: Run, tmp_path: Path) -> None:
     (row,) = fake_run(processes=2, keep_raw=True).rows
-    samples, *raw = row.detail["samples"]
+    samples, *raw = row.detail.samples
     kept = series.load_samples(tmp_path / "set" / samples)
     for name, one in zip(raw, kept, strict=True):
         queries = exports.read_times(tmp_path / "set" / name)
@@ -217,20 +218,20 @@ def test_a_suspect_row_is_retried_with_a_longer_warm_up(
     script(all={"story": ["drift", "steady"], "state": str(tmp_path)})
     (row,) = fake_run(retries=2).rows
     assert (row.verdict, row.attempt) == (Verdict.VALID, 2)
-    assert [(one["verdict"], one["warm_up_ms"]) for one in row.detail["attempts"]] == [
+    assert [(one["verdict"], one["warm_up_ms"]) for one in row.detail.attempts] == [
         ("SUSPECT", 200),
         ("VALID", 400),
     ]
-    assert row.detail["ended_by"].startswith("accepted")
-    assert any("--warmUp=400" in flag for flag in row.detail["commands"][-1])
+    assert row.detail.ended_by.startswith("accepted")
+    assert any("--warmUp=400" in flag for flag in row.detail.commands[-1])
 
 
 def test_retries_are_bounded_and_the_last_row_stays(fake_run: Run, script: Script) -> None:
     script(all={"story": "drift"})
     (row,) = fake_run(retries=2).rows
     assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 3)
-    assert len(row.detail["attempts"]) == 3
-    assert row.detail["ended_by"].startswith("ceiling")
+    assert len(row.detail.attempts) == 3
+    assert row.detail.ended_by.startswith("ceiling")
     assert "drift" in row.reasons
     assert row.latency_ms is not None
 
@@ -243,10 +244,10 @@ def test_a_retry_that_fails_does_not_lose_the_number(
     assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 2)
     assert row.latency_ms is not None
     assert "attempt 2 failed" in row.message
-    assert [one["status"] for one in row.detail["attempts"]] == ["ok", "failed"]
-    assert row.detail["ended_by"].startswith("failed")
+    assert [one["status"] for one in row.detail.attempts] == ["ok", "failed"]
+    assert row.detail.ended_by.startswith("failed")
     log = (tmp_path / "set" / row.log).read_text()
-    assert [flags(argv) for argv in row.detail["commands"]] == [
+    assert [flags(argv) for argv in row.detail.commands] == [
         list(arguments) for arguments in exit_check.started(log)
     ]
     later = (tmp_path / "set" / "logs" / f"{row.key}.attempt2.log").read_text()
@@ -258,17 +259,17 @@ def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script:
     script(all={"median_ms": 20})
     (row,) = fake_run(retries=2, duration_s=0.2).rows
     assert (row.verdict, row.attempt) == (Verdict.VALID, 3)
-    assert [one["duration_s"] for one in row.detail["attempts"]] == [0.2, 0.4, 0.8]
-    assert [one["iterations"] for one in row.detail["attempts"]] == [10, 20, 40]
-    assert row.detail["attempts"][0]["reasons"] == ["few_samples", "unwatched"]
+    assert [one["duration_s"] for one in row.detail.attempts] == [0.2, 0.4, 0.8]
+    assert [one["iterations"] for one in row.detail.attempts] == [10, 20, 40]
+    assert row.detail.attempts[0]["reasons"] == ["few_samples", "unwatched"]
     assert row.n_samples == 40
 
 
 def test_what_ended_the_timing_is_told(fake_run: Run) -> None:
     (row,) = fake_run(duration_s=0.5, iterations=10).rows
-    assert [run["stopped_by"] for run in row.detail["runs"]] == ["time"]
+    assert [run["stopped_by"] for run in row.detail.runs] == ["time"]
     (row,) = fake_run(duration_s=0.5, iterations=400).rows
-    assert [run["stopped_by"] for run in row.detail["runs"]] == ["count"]
+    assert [run["stopped_by"] for run in row.detail.runs] == ["count"]
 
 
 @pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "two_modes")])
@@ -399,6 +400,33 @@ def test_a_cpu_row_has_no_enqueue_time_and_no_card(
     assert (row.status, row.device, row.message) == (Status.OK, "cpu", None)
     assert row.enqueue_ms is None
     assert row.as_record()["enqueue_ms"] is None
-    assert [one["enqueue"] for one in row.detail["statistics"]] == [None]
+    assert [one["enqueue"] for one in row.detail.statistics] == [None]
     assert (row.cuda_graph, row.transfers, row.spin_wait) == (None, None, None)
     assert "enqueue_bound" not in row.reasons
+
+
+def test_what_a_program_leaves_is_read_once(fake_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def counted(module: object, name: str) -> None:
+        original = getattr(module, name)
+
+        def call(*values: object) -> object:
+            read.append(name)
+            return original(*values)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(exports, "read_times")
+    counted(exports, "read_profile")
+    counted(exit_check, "read_log")
+    counted(drift, "settling")
+    (row,) = fake_run(processes=2, retries=0, profile=True).rows
+    assert row.status is Status.OK
+    # One build, one profile, and the timing processes, of which one may have begun cold.
+    timings = len(row.detail.warm_up)
+    assert read.count("read_times") == timings
+    assert read.count("read_profile") == 1
+    assert read.count("read_log") == 2 + timings
+    # One per timing process, and one of all samples as one series.
+    assert read.count("settling") == timings + 1

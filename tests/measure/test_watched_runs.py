@@ -15,6 +15,7 @@ from benchlib.case import Case, Engine, Verdict
 from benchlib.export.build import FROM_FILE, Graph
 from benchlib.export.calibration import Fidelity, OutputFidelity
 from benchlib.export.form import GraphForm
+from benchlib.measure import record
 from benchlib.measure.exporter import Network, Placeholders
 from benchlib.measure.runner import Outcome
 from benchlib.trtexec.command import Program
@@ -58,9 +59,9 @@ def test_clock_power_and_temperature_reach_the_row(
     assert row.temperature_c > 0
     assert row.throttle == "none"
     assert row.verdict is Verdict.VALID
-    assert row.detail["memory_freed"] is True
-    assert row.detail["telemetry"][0]["rate_hz"] >= 10
-    assert any("telemetry" in name for name in row.detail["samples"])
+    assert row.detail.memory_freed is True
+    assert row.detail.telemetry[0]["rate_hz"] >= 10
+    assert any("telemetry" in name for name in row.detail.samples)
     environment = json.loads((tmp_path / "set" / "environment.json").read_text())
     assert environment["gpu"]["name"] == "Scripted Card"
 
@@ -148,10 +149,10 @@ def test_a_graph_far_from_fp32_is_doubted_and_its_remarks_are_told(
     assert row.verdict is Verdict.SUSPECT
     assert "far_from_fp32" in row.reasons
     assert row.message == "1 of 2 products are INT8"
-    graph = row.detail["graph"]
+    graph = row.detail.graph.model_dump()
     assert graph["left_out"] == ["b: it stands in the body of If"]
     assert graph["fidelity"]["outputs"][1]["name"] == "bad"
-    assert json.loads(json.dumps(graph)) == graph
+    assert record.load_row(record.dump_row(row)).detail.graph == row.detail.graph
 
 
 def test_without_nvml_the_columns_are_empty_not_zero(fake_run: Run, card: Card) -> None:
@@ -161,16 +162,16 @@ def test_without_nvml_the_columns_are_empty_not_zero(fake_run: Run, card: Card) 
     for name in ("sm_clock_mhz", "mem_clock_mhz", "power_w", "energy_mj", "temperature_c"):
         assert getattr(row, name) is None, name
     assert row.throttle is None
-    assert row.detail["memory_freed"] is None
+    assert row.detail.memory_freed is None
 
 
 def test_the_clock_is_locked_only_when_asked_and_let_go(fake_run: Run, card: Card) -> None:
     calls = card(clocks=[1200], bits=[0], memory=[500], pids=[[]])
     row = watched(fake_run)
     assert not calls.exists()
-    assert not row.detail["clock_lock"]["locked"]
+    assert not row.detail.clock_lock["locked"]
     row = watched(fake_run, lock_clocks=True)
-    assert row.detail["clock_lock"]["locked"]
+    assert row.detail.clock_lock["locked"]
     lines = calls.read_text().split("\n")
     assert len([line for line in lines if line]) == 2
 
@@ -197,7 +198,7 @@ def test_a_run_that_nobody_watched_says_so(
     row = watched(fake_run)
     assert (row.device, row.sm_clock_mhz) == ("cuda:0", None)
     assert (row.verdict, row.reasons) == (Verdict.VALID, ("unwatched",))
-    assert "CUDA_VISIBLE_DEVICES" in row.detail["reasons"][0]
+    assert "CUDA_VISIBLE_DEVICES" in row.detail.reasons[0]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f9")
     row = watched(fake_run)
     assert (row.device, row.sm_clock_mhz, row.reasons) == ("Scripted Card", 1500, ())
@@ -230,7 +231,7 @@ def test_times_of_events_under_confidential_computing_are_doubted(
     assert ("confidential_computing" in row.reasons) is doubted
     assert row.verdict is (Verdict.SUSPECT if doubted else Verdict.VALID)
     known = None if state is None else bool(state)
-    assert row.detail["confidential_computing"] is known
+    assert row.detail.confidential_computing is known
     environment = json.loads((tmp_path / "set" / "environment.json").read_text())
     assert environment["gpu"]["confidential_computing"] is known
 
@@ -260,7 +261,7 @@ def test_a_part_of_a_card_is_another_device_and_is_measured_anew(
     part = watched(fake_run, program=later, extra_flags=context)
     assert whole.device == "Scripted Card"
     assert part.device == "Scripted Card (green context sm:16,cosched:8)"
-    assert any(context[0] in argv for argv in part.detail["commands"])
+    assert any(context[0] in argv for argv in part.detail.commands)
     card(cards=["GPU-1"], slices={"GPU-1": ["MIG-1"]})
     sliced = watched(fake_run, program=later)
     assert sliced.device == "Scripted Card (MIG 1g.10gb)"

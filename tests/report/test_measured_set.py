@@ -344,3 +344,22 @@ def test_the_published_table_claims_no_more_than_it_knows(published_dir: Path) -
     assert set(int8["int8_method"]) == {"made-up ranges"}
     resnet = frame[(frame["model"] == "resnet18") & (frame["resolution"] == "640x480")]
     assert resnet["gmacs"].iloc[0] == pytest.approx(11.104, abs=5e-4)
+
+
+def test_a_rows_file_is_opened_once_however_much_is_asked_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps({"key": "whole", "detail": SEEN})
+    folder = _set_with_rows(tmp_path, {"whole": text})
+    opened = []
+    read_text = Path.read_text
+
+    def counted(path: Path, *values: object, **named: object) -> str:
+        opened.append(path.name)
+        return read_text(path, *values, **named)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    page = Document((load(folder),))
+    for part in (page.overview, page.commands, page.failures, page.layer_times, page.precisions):
+        part()
+    assert opened.count("whole.json") == 1

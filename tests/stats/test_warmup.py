@@ -35,7 +35,7 @@ def clocks(values: list[int]) -> tuple[TelemetrySample, ...]:
 def judged(
     times: np.ndarray, readings: tuple[TelemetrySample, ...] = (), warm_up_ms: float = 200
 ) -> Trial:
-    return drift.judge_warm_up((0, 0), warm_up_ms, times, readings, span_s=2.0)
+    return drift.judge_warm_up((0, 0), warm_up_ms, drift.settling(times), readings, span_s=2.0)
 
 
 def test_a_steady_run_ends_the_warm_up() -> None:
@@ -100,7 +100,7 @@ def test_only_the_counted_part_of_the_telemetry_is_looked_at() -> None:
 def flags(row: object, name: str) -> list[str]:
     return [
         one.partition("=")[2]
-        for command in row.detail["commands"]
+        for command in row.detail.commands
         for one in command
         if one.startswith(f"{name}=")
     ]
@@ -113,8 +113,8 @@ def test_a_cold_process_is_set_aside_kept_and_timed_again(
     (row,) = fake_run(processes=2, retries=0).rows
     assert (row.verdict, row.attempt) == (Verdict.VALID, 1)
     assert flags(row, "--warmUp") == ["200", "400", "400"]
-    assert [one["ended_by"] for one in row.detail["warm_up"]] == [None, "steady", "steady"]
-    assert len(row.detail["runs"]) == 2
+    assert [one["ended_by"] for one in row.detail.warm_up] == [None, "steady", "steady"]
+    assert len(row.detail.runs) == 2
     assert row.latency_mean_ms == pytest.approx(2.0, rel=0.005)
     *counted, cold = series.load_samples(tmp_path / "set" / f"samples/{row.key}.parquet")
     assert len(counted) == 2
@@ -126,6 +126,6 @@ def test_what_never_warms_up_ends_at_the_ceiling_and_says_so(fake_run: Run, scri
     (row,) = fake_run(retries=0).rows
     assert row.verdict is Verdict.SUSPECT
     assert "warming_up" in row.reasons
-    assert row.detail["warm_up"][-1]["ended_by"] == "ceiling"
+    assert row.detail.warm_up[-1]["ended_by"] == "ceiling"
     assert flags(row, "--warmUp") == ["200", "400", "800", "1600", "3200"]
-    assert json.dumps(row.detail["warm_up"])
+    assert json.dumps(row.detail.warm_up)

@@ -121,7 +121,9 @@ def test_a_pass_without_a_whole_plan_is_bad_output(content: bytes | None, tmp_pa
 
 def test_a_timing_owes_whole_times(tmp_path: Path) -> None:
     read = stored("8.6/time.log")
-    assert judge_phase(Phase.TIME, 0, read, DATA / "8.6/times.json").ok
+    judged = judge_phase(Phase.TIME, 0, read, DATA / "8.6/times.json")
+    assert judged.ok
+    assert judged.queries == exports.read_times(DATA / "8.6/times.json")
     cut = tmp_path / "times.json"
     cut.write_text((DATA / "8.6/times.json").read_text()[:500])
     assert judge_phase(Phase.TIME, 0, read, cut).failure is Failure.BAD_OUTPUT
@@ -129,7 +131,9 @@ def test_a_timing_owes_whole_times(tmp_path: Path) -> None:
 
 def test_a_profile_owes_layers(tmp_path: Path) -> None:
     read = stored("8.6/time.log")
-    assert judge_phase(Phase.PROFILE, 0, read, DATA / "8.6/profile.json").ok
+    judged = judge_phase(Phase.PROFILE, 0, read, DATA / "8.6/profile.json")
+    assert judged.ok
+    assert judged.profile == exports.read_profile(DATA / "8.6/profile.json")
     assert judge_phase(Phase.PROFILE, 0, read, tmp_path / "x").failure is Failure.BAD_OUTPUT
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchlib import process
 from benchlib.trtexec.exports import number
 from benchlib.trtexec.standin.program import Log, StandinError, dims_text
 
@@ -187,10 +188,8 @@ def write_array(path: Path, values: npt.NDArray[np.generic]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        process.write_whole(path, content)
     except OSError as error:
         raise StandinError(f"Cannot write {path}: {error.strerror}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchlib import process
 from benchlib.trtexec.exports import number
 from benchlib.trtexec.flags import Options, Version, parse_version
 from benchlib.trtexec.standin import tensor_io
@@ -364,10 +365,8 @@ def build(library: Library, logger: Any, options: Options, log: Log) -> bytes | 
 
 def save(plan: bytes | memoryview, path: Path) -> None:
     """Write a plan whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_bytes(plan)
-        temporary.replace(path)
+        process.write_whole(path, plan)
     except OSError as error:
         raise StandinError(f"Cannot write {path}: {error.strerror}") from error
 
