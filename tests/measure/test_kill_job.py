@@ -33,7 +33,7 @@ VALUES = {
     "roofs": False,
 }
 CASES = 3 * 3 * 2
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 def job(folder: Path, sleep_s: float, *more: str) -> subprocess.Popen[str]:
