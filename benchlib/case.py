@@ -79,7 +79,6 @@ class Engine(Word):
     TRTEXEC = "trtexec"
     TENSORRT_PYTHON = "tensorrt_python"
     ONNXRUNTIME_CPU = "onnxruntime_cpu"
-    FAKE = "fake"
 
 
 _PARTITIONS = ("MIG", "vGPU", "MPS", "green context")

@@ -28,8 +28,7 @@ AUTO = "auto"
 _LISTS = ("models", "resolutions", "batch_sizes", "shape_modes", "int8_methods", "extra_flags")
 _WORDS: dict[str, tuple[str, ...]] = {
     "precision": tuple(Precision),
-    # The fake is for tests; it is taken, and named to nobody.
-    "engine": (AUTO, *(word for word in Engine if word is not Engine.FAKE)),
+    "engine": (AUTO, *Engine),
     "typing": (AUTO, *Typing),
     "shape_modes": tuple(ShapeMode),
     "int8_methods": (AUTO, *Int8Method),

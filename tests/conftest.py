@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fake_runs import fake, fake_run, script  # noqa: F401
+from fake_runs import fake, fake_run, installed, script  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

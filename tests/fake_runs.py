@@ -1,4 +1,4 @@
-"""A program for the fake engine, its script, and a run with it."""
+"""The fake trtexec as a program, its script, and a run with it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fake_trtexec
 import pytest
+from fake_trtexec import VARIABLE
+from placeholders import Placeholders
 
 from benchlib import config
 from benchlib.case import Engine
+from benchlib.config import Parameters
 from benchlib.gpu import nvml
 from benchlib.measure import runner
 from benchlib.measure.runner import Outcome, Progress
 from benchlib.trtexec.command import Program
-from benchlib.trtexec.standin.fake import VARIABLE
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
@@ -24,14 +27,21 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def fake() -> Program:
-    """The fake engine as TensorRT 10.16.1 on a GPU that nobody can see."""
-    command = (sys.executable, "-m", "benchlib.trtexec.standin.fake")
-    return Program(Engine.FAKE, command, "10.16.1", "cuda:0")
+    """The fake trtexec as TensorRT 10.16.1 on a GPU that nobody can see."""
+    command = (sys.executable, fake_trtexec.__file__)
+    return Program(Engine.TRTEXEC, command, "10.16.1", "cuda:0")
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let benchlib, here and in processes begun here, find the fake as this machine's trtexec."""
+    for name, value in fake_trtexec.install(tmp_path / "programs").items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
-    """Tell the fake engine what to do: ``script(all={...}, cases={...})``."""
+    """Tell the fake what to do: ``script(all={...}, cases={...})``."""
     # Engines of one test are not to be found by the next.
     monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path / "cache"))
 
@@ -43,8 +53,16 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
 
 
 @pytest.fixture
-def fake_run(fake: Program, script: Script, tmp_path: Path) -> Run:
-    """Run the fake engine into ``tmp_path/set``; parameters as keywords."""
+def fake_run(fake: Program, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the fake trtexec, with placeholders for graphs, into ``tmp_path/set``.
+
+    Parameters as keywords.
+    """
+
+    def exporter(given: Parameters, program: Program, work: Path) -> Placeholders:
+        return Placeholders(work / "graphs", given.seed)
+
+    monkeypatch.setattr(runner, "_exporter", exporter)
 
     def start(
         program: Program = fake,
@@ -54,7 +72,8 @@ def fake_run(fake: Program, script: Script, tmp_path: Path) -> Run:
     ) -> Outcome:
         given = {
             "models": ["resnet18"],
-            "engine": "fake",
+            "engine": "trtexec",
+            "roofs": False,
             "duration_s": 0.5,
             "cool_down_s": 0,
             "out_dir": str(tmp_path / "set"),

@@ -107,9 +107,29 @@ def test_a_second_run_measures_nothing(measured):
     assert {path: path.stat().st_mtime_ns for path in (measured / "rows").iterdir()} == before
 
 
+QUICK = ("-p", "roofs", "false", "-p", "resolutions", "[64x64]", "-p", "duration_s", "0.1")
+
+
+@pytest.mark.usefixtures("installed")
 def test_papermills_own_command_line_works_and_refuses_a_misspelling(root, tmp_path):
     base = [sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb"]
-    given = ["-p", "engine", "fake", "-p", "duration_s", "0.1", "-p", "out_dir", str(tmp_path)]
+    given = [
+        "-p",
+        "engine",
+        "trtexec",
+        "-p",
+        "roofs",
+        "false",
+        "-p",
+        "resolutions",
+        "[64x64]",
+        "-p",
+        "duration_s",
+        "0.1",
+        "-p",
+        "out_dir",
+        str(tmp_path),
+    ]
     for extra, status in (([], 0), (["-p", "modles", "[resnet34]"], 1)):
         done = subprocess.run(
             [*base, str(tmp_path / "out.ipynb"), "-k", "python3", *given, *extra],
@@ -123,14 +143,16 @@ def test_papermills_own_command_line_works_and_refuses_a_misspelling(root, tmp_p
     assert "did you mean models?" in done.stderr
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_preset_file_goes_to_papermill_as_it_is(root, tmp_path):
     preset = tmp_path / "mine.yaml"
-    preset.write_text("precisions: [fp32, fp16]\nmodels: [resnet18]\nduration_s: 0.1\n")
+    quick = "duration_s: 0.1\nroofs: false\nresolutions: [64x64]\n"
+    preset.write_text("precisions: [fp32, fp16]\nmodels: [resnet18]\n" + quick)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb"),
             *(str(tmp_path / "out.ipynb"), "-k", "python3", "-f", str(preset)),
-            *("-p", "precision", "fp16", "-p", "engine", "fake", "-p", "out_dir", str(tmp_path)),
+            *("-p", "precision", "fp16", "-p", "engine", "trtexec", "-p", "out_dir", str(tmp_path)),
         ],
         cwd=root,
         capture_output=True,
@@ -177,10 +199,11 @@ def test_a_relative_path_means_what_it_means_in_the_shell(tmp_path):
     assert json.loads(done.stdout)["rows"] == {"ok": 1}
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_failed_case_is_told_by_the_exit_status(tmp_path):
     script = json.dumps({"cases": {"resnet34": {"time": "segfault"}}})
     done = run(
-        *(tmp_path / "set", "-p", "models", "[resnet18, resnet34]", "--engine", "fake"),
+        *(tmp_path / "set", "-p", "models", "[resnet18, resnet34]", "--engine", "trtexec"),
         *("-p", "precisions", "[fp32]", "-p", "resolutions", "[64x64]", "--no-report"),
         BENCHLIB_FAKE=script,
     )
@@ -188,10 +211,11 @@ def test_a_failed_case_is_told_by_the_exit_status(tmp_path):
     assert json.loads(done.stdout)["rows"] == {"ok": 1, "failed": 1}
 
 
+@pytest.mark.usefixtures("installed")
 def test_ctrl_c_finishes_the_running_case_and_the_next_run_goes_on(tmp_path):
     out = tmp_path / "set"
     argv = [
-        *("--engine", "fake", "-p", "models", "[resnet18, resnet34, resnet50]", "--no-report"),
+        *("--engine", "trtexec", "-p", "models", "[resnet18, resnet34, resnet50]", "--no-report"),
         *("-p", "precisions", "[fp32, fp16]", "-p", "resolutions", "[64x64]", "-o", str(out)),
     ]
     slow = {**os.environ, "BENCHLIB_FAKE": json.dumps({"all": {"sleep_s": 1.0}})}
@@ -221,10 +245,11 @@ def test_ctrl_c_finishes_the_running_case_and_the_next_run_goes_on(tmp_path):
     assert f"{len(left)} of 3 cases stand already" in done.stderr
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    done = run(blocked / "set", "--engine", "fake")
+    done = run(blocked / "set", "--engine", "trtexec")
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

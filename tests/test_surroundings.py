@@ -32,7 +32,7 @@ PATIENCE_S = 120
 TINY = (
     *("-p", "models", "[resnet18]", "-p", "resolutions", "[64x64]", "-p", "precisions", "[fp32]"),
     *("-p", "duration_s", "0.05", "-p", "retries", "0", "-p", "roofs", "false"),
-    *("--engine", "fake", "--no-report"),
+    *("--engine", "trtexec", "--no-report"),
 )
 
 
@@ -66,6 +66,7 @@ def complaint(stderr: str) -> str:
 # --- the kernel
 
 
+@pytest.mark.usefixtures("installed")
 def test_the_kernel_is_this_interpreter_whatever_else_is_installed(tmp_path):
     kernels = tmp_path / "jupyter" / "kernels" / "python3"
     kernels.mkdir(parents=True)
@@ -94,13 +95,29 @@ def test_the_kernel_is_this_interpreter_whatever_else_is_installed(tmp_path):
     assert not list(startup.parent.glob("*.sqlite")), "nothing is written into the user's folder"
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_papermill_of_the_users_own_passes_over_start_up_files(tmp_path, root):
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00-mine.py").write_text("DATA_DIR = '/data'\nN = 3\n")
     argv = [
         *(sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb", tmp_path / "out.ipynb"),
-        *("-k", "python3", "-p", "engine", "fake", "-p", "duration_s", "0.05"),
+        *(
+            "-k",
+            "python3",
+            "-p",
+            "engine",
+            "trtexec",
+            "-p",
+            "roofs",
+            "false",
+            "-p",
+            "resolutions",
+            "[64x64]",
+            "-p",
+            "duration_s",
+            "0.05",
+        ),
         *("-p", "out_dir", tmp_path / "set"),
     ]
     done = subprocess.run(
@@ -116,6 +133,7 @@ def test_a_papermill_of_the_users_own_passes_over_start_up_files(tmp_path, root)
     assert len(pd.read_csv(tmp_path / "set" / "table.csv")) == 1
 
 
+@pytest.mark.usefixtures("installed")
 def test_the_papermill_line_of_the_readme_works_in_a_fresh_clone(tmp_path, root):
     text = (root / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = [
@@ -127,7 +145,8 @@ def test_the_papermill_line_of_the_readme_works_in_a_fresh_clone(tmp_path, root)
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m papermill "$@"\n')
     program.chmod(0o755)
-    small = "-p models '[resnet18]' -p resolutions '[64x64]' -p duration_s 0.05 -p engine fake"
+    small = "-p models '[resnet18]' -p resolutions '[64x64]' -p duration_s 0.05 "
+    small += "-p engine trtexec -p roofs false"
     done = subprocess.run(
         f"{line} {small}",
         shell=True,
@@ -190,6 +209,7 @@ def test_a_lock_is_held_against_others_and_let_go(tmp_path):
         pass
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_run_without_locks_in_its_cache_ends_before_a_kernel_starts(tmp_path):
     shim = tmp_path / "shim"
     shim.mkdir()
@@ -210,6 +230,7 @@ def test_a_run_without_locks_in_its_cache_ends_before_a_kernel_starts(tmp_path):
 # --- disks
 
 
+@pytest.mark.usefixtures("installed")
 def test_a_notebook_that_cannot_be_saved_ends_the_run_in_one_line(tmp_path):
     out = tmp_path / "set"
     assert benchlib("run", *TINY, "-o", out).returncode == 0
@@ -367,6 +388,7 @@ def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
     assert not (tmp_path / "out" / "report.html").exists()
 
 
+@pytest.mark.usefixtures("installed")
 def test_ctrl_c_while_the_kernel_starts_begins_no_case(tmp_path):
     out = tmp_path / "set"
     running = subprocess.Popen(

@@ -105,8 +105,6 @@ def _beside(ours: pd.Series, theirs: pd.Series) -> BesidePublished:
 
 
 def _reasons(ours: pd.Series, theirs: pd.Series) -> Iterator[str]:
-    if ours["engine"] == Engine.FAKE.value:
-        yield "made-up times: no program measured"
     if ours["engine"] == Engine.ONNXRUNTIME_CPU.value:
         yield "a CPU, and ONNX Runtime in place of TensorRT"
     elif _differ(ours, theirs, "device"):

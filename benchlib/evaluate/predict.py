@@ -57,8 +57,6 @@ class Restored:
 
 def check(row: Row, calibration_dir: Path | None) -> Program:
     """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
-    if row.engine is Engine.FAKE:
-        raise InputError("key", f"{row.key} is of the fake engine, which computes nothing")
     graph, settings = row.detail.graph, row.detail.settings
     for part, is_told in (
         ("graph", graph is not None and graph.model_fields_set >= _GRAPH),

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchlib import process
-from benchlib.case import Engine, Precision
+from benchlib.case import Precision
 from benchlib.process import ProgramMissingError
 from benchlib.trtexec.command import Program
 
@@ -127,8 +127,6 @@ def measure_roofs(
     ``threads`` are a CPU's, None for the program's own choice. ``work`` takes the files. The
     device must be idle. A set without roofs is whole all the same, so nothing is raised.
     """
-    if program.engine is Engine.FAKE:
-        return None
     out, log = work / "roofs.json", work / "roofs.log"
     for left in (out, log):
         left.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ one exporter serves the whole run and is started again when it dies: its death i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from benchlib.errors import InputError
 from benchlib.export.build import Graph
 from benchlib.export.form import GraphForm
 from benchlib.measure.record import CaseError, export_fault
-from benchlib.models.registry import Card
 from benchlib.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
 from benchlib.trtexec.command import BLOG_MIN
 
@@ -216,50 +214,3 @@ class Exporter:
         ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
         text = self._log.read_bytes()[begun:].decode(errors="replace")
         return export_fault(case.model, ended, text)
-
-
-class Placeholders:
-    """A :class:`ExporterClient` for the fake engine: files that only say what they stand for."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self._folder = folder
-        self._seed = seed
-
-    def describe(self, case: Case) -> Network:
-        from benchlib.models import registry
-
-        card: Card = registry.card(case.model)
-        return Network(family=card.family, task=card.task or None)
-
-    def graph(self, case: Case, form: GraphForm) -> Graph:
-        dynamic = case.shape_mode is not ShapeMode.STATIC
-        shape = "dynamic" if dynamic else f"{case.resolution} {case.batch}"
-        text = f"{case.model} {form} {shape} {self._seed}".encode()
-        sha256 = hashlib.sha256(text).hexdigest()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{sha256[:16]}.onnx"
-        path.write_bytes(text)
-        return Graph(
-            path=path,
-            sha256=sha256,
-            form=form,
-            opset=17,
-            input_name="input",
-            input_shape=(case.batch, 3, case.height, case.width),
-            input_dtype="float32",
-            output_dtype="float32",
-            dynamic=dynamic,
-            int8_method=case.int8_method,
-            calibration=None,
-            weights="random",
-            seed=self._seed,
-            layers=1,
-            fidelity=None,
-        )
-
-    def work(self, case: Case, graph: Graph) -> dict[str, int]:
-        """Nothing: its files hold no nodes."""
-        return {}
-
-    def close(self) -> None:
-        """Nothing is held."""

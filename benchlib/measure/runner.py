@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol
 
-from benchlib.case import Case, Engine, Precision, Status, Verdict
+from benchlib.case import Case, Precision, Status, Verdict
 from benchlib.config import Parameters, Settings
 from benchlib.export import cache, calibration
 from benchlib.gpu import clock_lock, nvml, peaks
@@ -26,7 +26,7 @@ from benchlib.measure import engine_cache, environment, matrix, record, series
 from benchlib.measure.case_runner import CaseRunner
 from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Environment, Redactor, model_names
-from benchlib.measure.exporter import Exporter, ExporterClient, Placeholders
+from benchlib.measure.exporter import Exporter, ExporterClient
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Assembler, Measurement
 from benchlib.measure.record import CaseError, Ending, Row
@@ -460,6 +460,4 @@ def _calibration_digest(parameters: Parameters) -> str | None:
 
 
 def _exporter(parameters: Parameters, program: Program, work: Path) -> ExporterClient:
-    if program.engine is Engine.FAKE:
-        return Placeholders(work / "graphs", parameters.seed)
     return Exporter(parameters, work / "exporter.log", parameters.time_limit_build_s)

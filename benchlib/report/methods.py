@@ -32,7 +32,6 @@ _SPANS = {
     Engine.ONNXRUNTIME_CPU.value: (
         "one call of ONNX Runtime on the CPU, from input in memory to output in memory"
     ),
-    Engine.FAKE.value: "nothing: the times are made up, to test this software",
 }
 _SHAPES = {
     ShapeMode.STATIC.value: "an engine of its own for every size",

@@ -175,7 +175,6 @@ _BANNER_LIMIT_S = 60
 _MODULES = {
     Engine.TENSORRT_PYTHON: "benchlib.trtexec.standin.tensorrt_python",
     Engine.ONNXRUNTIME_CPU: "benchlib.trtexec.standin.onnxruntime_cpu",
-    Engine.FAKE: "benchlib.trtexec.standin.fake",
 }
 
 _ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -209,10 +208,7 @@ def find(engine: str = AUTO) -> Program:
         return _found_trtexec()
     if wanted is Engine.TENSORRT_PYTHON:
         return _found_wheel()
-    if wanted is Engine.ONNXRUNTIME_CPU:
-        return _found_onnxruntime()
-    started = (sys.executable, "-m", _MODULES[wanted])
-    return Program(wanted, started, _banner_version(started), _GPU, sys.executable)
+    return _found_onnxruntime()
 
 
 def choose() -> Choice:

@@ -46,7 +46,16 @@ def cases(*models: str, precision: str = "fp32") -> tuple[Case, ...]:
 
 def of_file(model: str, digest: str) -> Case:
     return Case(
-        model, Precision.FP32, 1, 32, 32, ShapeMode.STATIC, Typing.STRONG, Engine.FAKE, None, digest
+        model,
+        Precision.FP32,
+        1,
+        32,
+        32,
+        ShapeMode.STATIC,
+        Typing.STRONG,
+        Engine.TRTEXEC,
+        None,
+        digest,
     )
 
 
@@ -94,7 +103,7 @@ def test_a_plan_writes_a_graph_for_each_file_and_times_its_own(tmp_path: Path) -
 
 def test_keys_of_the_line_up_are_what_they_were() -> None:
     case = replace(of_file("resnet18", ""), model_digest=None)
-    assert case.key == "resnet18-fp32-b1-32x32-static-strong-fake-a4d512d8"
+    assert case.key == "resnet18-fp32-b1-32x32-static-strong-trtexec-e541de54"
     assert "model_digest" not in case.as_json()
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import fake_trtexec
 import psutil
 import pytest
 
@@ -22,17 +23,21 @@ from benchlib.measure.record import COLUMNS
 KILLS = 20
 CASES = 3 * 3 * 3
 TIMES = ("started_at",)
-"""What differs between two runs of the fake engine: it tells the same times on every call."""
+"""What differs between two runs of the fake trtexec: it tells the same times on every call."""
 
 RUN = """
 import json, sys
+sys.path.insert(0, sys.argv[2])
+import fake_trtexec
+from placeholders import Placeholders
 from benchlib.case import Engine, Status
 from benchlib.trtexec.command import Program
 from benchlib.measure.runner import Lines
 from benchlib import config
 from benchlib.measure import runner
-command = (sys.executable, "-m", "benchlib.trtexec.standin.fake")
-program = Program(Engine.FAKE, command, "10.16.1", "cuda:0")
+runner._exporter = lambda given, program, work: Placeholders(work / "graphs", given.seed)
+command = (sys.executable, fake_trtexec.__file__)
+program = Program(Engine.TRTEXEC, command, "10.16.1", "cuda:0")
 given = config.read_parameters(json.loads(sys.argv[1]))
 sys.exit(runner.run(given, Lines(), program=program).count(Status.FAILED))
 """
@@ -44,7 +49,8 @@ def start(folder: Path, cache: Path) -> subprocess.Popen[bytes]:
         "models": ["resnet18", "resnet34", "fast_scnn"],
         "resolutions": ["640x480", "1024x768", "1920x1056"],
         "batch_sizes": [1, 2, 4],
-        "engine": "fake",
+        "engine": "trtexec",
+        "roofs": False,
         "duration_s": 0.5,
         "time_limit_time_s": 20,
         "out_dir": str(folder),
@@ -54,7 +60,7 @@ def start(folder: Path, cache: Path) -> subprocess.Popen[bytes]:
         "cases": {"resnet34-fp32-b1-640x480": {"time": "segfault"}},
     }
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, json.dumps(values)],
+        [sys.executable, "-c", RUN, json.dumps(values), str(Path(fake_trtexec.__file__).parent)],
         env={**os.environ, "BENCHLIB_CACHE": str(cache), "BENCHLIB_FAKE": json.dumps(script)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

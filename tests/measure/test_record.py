@@ -33,7 +33,7 @@ def row(**values: Any) -> Row:
         **{
             "key": "a",
             "model": "resnet18",
-            "engine": "fake",
+            "engine": "trtexec",
             "precision": "fp32",
             "typing": "strong",
             "batch": 1,

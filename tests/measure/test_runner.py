@@ -1,4 +1,4 @@
-"""A whole run with the fake engine: what it leaves, and how it goes on."""
+"""A whole run with the fake trtexec: what it leaves, and how it goes on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any
 
+import fake_trtexec
 import numpy as np
 import pytest
 
 from benchlib.case import Engine, Failure, Status, Verdict
-from benchlib.config import Parameters, read_parameters
+from benchlib.config import read_parameters
 from benchlib.errors import InputError
 from benchlib.measure import environment, matrix, runner, series
-from benchlib.measure.exporter import Placeholders
 from benchlib.measure.record import COLUMNS
 from benchlib.measure.runner import Lines, Outcome
 from benchlib.stats import drift
@@ -59,12 +59,10 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         assert any(flag.startswith("--exportTimes=") for flag in timing)
 
 
-def test_the_plan_that_was_shown_is_the_one_that_runs(
-    fake: Program, script: Script, tmp_path: Path
-) -> None:
-    parameters = read_parameters(
-        {"duration_s": 0.5, "engine": "fake", "out_dir": str(tmp_path), "seed": 1}
-    )
+@pytest.mark.usefixtures("fake_run")  # for the placeholders of graphs
+def test_the_plan_that_was_shown_is_the_one_that_runs(fake: Program, tmp_path: Path) -> None:
+    given = {"engine": "trtexec", "roofs": False, "duration_s": 0.5, "seed": 1}
+    parameters = read_parameters({**given, "out_dir": str(tmp_path)})
     (planned,) = matrix.steps(parameters, fake)
     marked = [replace(one, argv=(*one.argv, "--verbose")) for one in planned.commands]
     steps = (replace(planned, commands=tuple(marked)),)
@@ -370,30 +368,25 @@ def test_the_environment_names_what_matters(fake_run: Run, tmp_path: Path) -> No
     for name in ("cpu", "cpu_cores", "python", "git_commit", "date", "preset"):
         assert document[name], name
     assert "out_dir" not in document["parameters"]["fp32"]
-    assert environment.load_environment(json.dumps(document)).engine is Engine.FAKE
+    assert environment.load_environment(json.dumps(document)).engine is Engine.TRTEXEC
     with pytest.raises(ValueError, match="extra"):
         environment.load_environment(json.dumps({**document, "user": "somebody"}))
 
 
 def test_a_missing_program_is_a_failed_row(fake_run: Run) -> None:
-    gone = Program(Engine.FAKE, ("no-such-program",), "10.16.1", "cuda:0")
+    gone = Program(Engine.TRTEXEC, ("no-such-program",), "10.16.1", "cuda:0")
     (row,) = fake_run(program=gone).rows
     assert (row.status, row.failure) == (Status.FAILED, Failure.MISSING_PROGRAM)
     assert "no-such-program" in row.message
 
 
-def test_a_cpu_row_has_no_enqueue_time_and_no_card(
-    fake_run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cpu_row_has_no_enqueue_time_and_no_card(fake_run: Run) -> None:
     """The stand-in on a CPU has no enqueue of its own; what its file holds there is no such."""
 
-    def placeholders(given: Parameters, program: Program, work: Path) -> Placeholders:
-        return Placeholders(work / "graphs", given.seed)
-
-    monkeypatch.setattr(runner, "_exporter", placeholders)
     code = (
-        "import sys; from benchlib.trtexec.standin import fake\n"
-        "sys.exit(fake.main([one for one in sys.argv[1:] if not one.startswith('--seed=')]))"
+        f"import sys; sys.path.insert(0, {str(Path(fake_trtexec.__file__).parent)!r})\n"
+        "from fake_trtexec import main\n"
+        "sys.exit(main([one for one in sys.argv[1:] if not one.startswith('--seed=')]))"
     )
     cpu = Program(Engine.ONNXRUNTIME_CPU, (sys.executable, "-c", code), "1.20.0", "cpu")
     (row,) = fake_run(program=cpu, engine="onnxruntime_cpu").rows

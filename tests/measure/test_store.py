@@ -28,7 +28,7 @@ def row(key: str, **values: object) -> Row:
     return Row(
         key=key,
         model="resnet18",
-        engine="fake",
+        engine="trtexec",
         precision="fp32",
         typing="strong",
         batch=1,

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from placeholders import Placeholders
 
 from benchlib.case import Case, Engine, Verdict
 from benchlib.export.build import FROM_FILE, Graph
 from benchlib.export.calibration import Fidelity, OutputFidelity
 from benchlib.export.form import GraphForm
 from benchlib.measure import record
-from benchlib.measure.exporter import Network, Placeholders
+from benchlib.measure.exporter import Network
 from benchlib.measure.runner import Outcome
 from benchlib.trtexec.command import Program
 
@@ -76,7 +77,7 @@ def test_throttling_makes_the_row_suspect(fake_run: Run, script: Script, card: C
 
 
 def facts(monkeypatch: pytest.MonkeyPatch, gmacs: float | None) -> None:
-    """Let every network of the fake engine's runs have ``gmacs``."""
+    """Let every network of the fake's runs have ``gmacs``."""
     monkeypatch.setattr(Placeholders, "describe", lambda *_: Network(gmacs=gmacs))
 
 

@@ -196,9 +196,11 @@ def test_an_unknown_engine_is_refused() -> None:
         locate.find("gpu")
 
 
-def test_the_fake_tells_its_version_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("installed")
+def test_the_fake_is_found_like_any_trtexec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHLIB_FAKE", '{"version": "8.6"}')
-    assert locate.find("fake").version == "8.6.0"
+    found = locate.find("auto")
+    assert (found.engine, found.version) == (Engine.TRTEXEC, "8.6.0")
 
 
 def test_an_interpreter_that_dies_is_reported(

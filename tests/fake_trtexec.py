@@ -1,9 +1,9 @@
-"""A program for tests that speaks trtexec's contract and behaves as it is told.
+"""A program that speaks trtexec's contract and behaves as it is told; ``TRTEXEC`` names it.
 
-``python -m benchlib.trtexec.standin.fake --onnx=… --saveEngine=…`` needs no GPU, no network and no
-time. ``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``all``, a behaviour; and ``cases``,
-further behaviours by a piece of text that the command line holds (a case's key stands in its file
-names). Standard library only, so that it starts in no time.
+``python tests/fake_trtexec.py --onnx=… --saveEngine=…`` needs no GPU, no network and no time.
+``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``all``, a behaviour; and ``cases``, further
+behaviours by a piece of text that the command line holds (a case's key stands in its file names).
+It imports little, so that it starts in no time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import random
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from benchlib.trtexec.exports import Query
 from benchlib.trtexec.flags import Version, parse_version
 
 VARIABLE = "BENCHLIB_FAKE"
-TOOL = "fake"
+INTERPRETER_VARIABLE = "BENCHLIB_TENSORRT_PYTHON"
+TOOL = "TensorRT.trtexec"
 MOST_QUERIES = 2000
 """A run of seconds is told in no more than this many queries."""
 
@@ -75,6 +77,37 @@ class Script:
             if piece in line:
                 values |= part
         return Behaviour(**values)
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Put the program, and a Python that tells of a GPU, into ``folder``.
+
+    Returns the environment in which benchlib finds both.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {
+        "python": "3.10.9",
+        "cuda": {
+            "version": "13.0",
+            "devices": [{"name": "Pretended GPU", "capability": "9.0"}],
+            "reason": None,
+        },
+        "tensorrt": {"version": None, "reason": "no such wheel"},
+        "tensorrt_rtx": None,
+        "cuda_bindings": None,
+        "numpy": None,
+    }
+    programs = {
+        "TRTEXEC": ("trtexec", f'exec {shlex.join((sys.executable, __file__))} "$@"'),
+        INTERPRETER_VARIABLE: ("python-of-tensorrt", f"echo {shlex.quote(json.dumps(told))}"),
+    }
+    environ = {}
+    for variable, (name, line) in programs.items():
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+        environ[variable] = str(path)
+    return environ
 
 
 def read(text: str) -> Script:

@@ -1,4 +1,4 @@
-"""The fake engine speaks the contract: flags, files and log lines are what the readers read."""
+"""The fake trtexec speaks the contract: flags, files and log lines are what the readers read."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_trtexec
 import numpy as np
 import pytest
 
 from benchlib.case import Precision
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.flags import Version
-from benchlib.trtexec.standin import fake
 
 
 def call(*argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchlib.trtexec.standin.fake", *argv]
+    command = [sys.executable, fake_trtexec.__file__, *argv]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -70,6 +70,6 @@ def test_an_unknown_flag_is_answered_as_trtexec_does() -> None:
 
 @pytest.mark.parametrize("story", ["drift", "bimodal", "warming", "throttle"])
 def test_stories_change_the_course(story: str) -> None:
-    course = [fake._factor(story, step / 100) for step in range(100)]
+    course = [fake_trtexec._factor(story, step / 100) for step in range(100)]
     assert max(course) / min(course) > 1.1
-    assert len(set(map(fake._factor, ["steady"] * 3, [0.1, 0.5, 0.9]))) == 1
+    assert len(set(map(fake_trtexec._factor, ["steady"] * 3, [0.1, 0.5, 0.9]))) == 1
