@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchlib import process
 from benchlib.case import Failure
 from benchlib.config import Parameters
@@ -107,7 +109,8 @@ class CaseRunner:
             warm_up_ms = measurement.warm_up_ms
             told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
             run = self._timed(measurement, told, files, which)
-            trial = drift.judge_warm_up(which, warm_up_ms, run.compute_ms, run.readings, run.span_s)
+            times = run.samples.compute_ms.astype(np.float64)
+            trial = drift.judge_warm_up(which, warm_up_ms, times, run.readings, run.span_s)
             measurement.trials.append(trial)
             if trial.ended_by is not None:
                 measurement.runs.append(run)

@@ -256,7 +256,7 @@ def test_what_ended_the_timing_is_told(fake_run: Run) -> None:
     assert [run["stopped_by"] for run in row.detail["runs"]] == ["count"]
 
 
-@pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "two_modes")])
+@pytest.mark.parametrize(("story", "reason"), [("bimodal", "two_modes"), ("throttle", "imprecise")])
 def test_a_story_reaches_the_verdict(
     fake_run: Run, script: Script, story: str, reason: str
 ) -> None:
