@@ -93,14 +93,17 @@ def test_a_card_at_its_power_limit_is_noted_with_its_clock(
     rows.loc[[first, second], "limited_by"] = "power"
     rows.loc[[first, second], "sm_clock_mhz"] = [1800.0, 1650.0]
     rows.loc[first, ["verdict", "reasons"]] = ["VALID", "power_limited"]
-    rows.loc[second, ["verdict", "reasons"]] = ["SUSPECT", "drift;power_limited"]
+    rows.loc[second, ["verdict", "reasons"]] = ["SUSPECT", "drift;power_limited;spread"]
+    rows.loc[second, "latency_p95_ms"] = 7.25
     view = view_of(rows)
     table = latency.build(view)
     noted = [one for c in table.columns for one in c.cells if "power_limited" in one.note]
     assert [one.text.endswith("!") for one in noted] == [False, True]
     assert noted[0].mark is not Mark.DOUBTED
     words = ["power_limited (sustained clock 1800 MHz)"]
-    words.append("SUSPECT: drift, power_limited (sustained clock 1650 MHz)")
+    words.append(
+        "SUSPECT: drift, power_limited (sustained clock 1650 MHz), spread (95th percentile 7.25 ms)"
+    )
     for one, word in zip(noted, words, strict=True):
         assert f"{one.reference}: {word}" in table.footnotes
         assert one.note.startswith(word)

@@ -362,12 +362,16 @@ def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell
 
 
 def _told(row: object) -> str:
-    """The row's reasons and notes; of a card at its power limit the clock that it could keep up."""
-    codes = (row.reasons or "").split(";")
-    limited = Reason.POWER_LIMITED.value
-    if limited in codes and pd.notna(row.sm_clock_mhz):
-        codes[codes.index(limited)] = f"{limited} (sustained clock {row.sm_clock_mhz:.0f} MHz)"
-    return ", ".join(codes)
+    """The row's reasons and notes, a note with the figure that goes with it."""
+    figures = {
+        Reason.POWER_LIMITED.value: ("sustained clock {:.0f} MHz", row.sm_clock_mhz),
+        Reason.SPREAD.value: ("95th percentile {:.4g} ms", row.latency_p95_ms),
+    }
+    said = []
+    for code in filter(None, (row.reasons or "").split(";")):
+        words, value = figures.get(code, ("", None))
+        said.append(code if pd.isna(value) else f"{code} ({words.format(value)})")
+    return ", ".join(said)
 
 
 def _marked(cells: tuple[Cell, ...], *, low_is_best: bool) -> tuple[Cell, ...]:
