@@ -412,6 +412,36 @@ def report(
 
 
 @main.command()
+@click.argument("measured", type=click.Path(path_type=Path), metavar="DIR")
+@as_json
+def rejudge(measured: Path, as_json: bool) -> None:
+    """Make a set's intervals, reasons and notes anew from its stored series; measures nothing.
+
+    Example: benchlib rejudge results/local
+    """
+    from benchlib.measure import rejudge as anew
+
+    outcome = anew.rejudge(measured)
+    if as_json:
+        _emit(outcome.as_json())
+        return
+    for one in outcome.rows:
+        if (one.before, one.old_reasons) != (one.after, one.reasons):
+            before, after = (
+                " ".join([str(verdict), ";".join(reasons)]).strip()
+                for verdict, reasons in ((one.before, one.old_reasons), (one.after, one.reasons))
+            )
+            click.echo(f"{one.key}: {before} -> {after}")
+    for key, why in outcome.left.items():
+        click.echo(f"{key}: kept as it is, {why}")
+    changed = sum(one.changed for one in outcome.rows)
+    click.echo(
+        f"{len(outcome.rows)} rows judged by version {anew.RULES_VERSION} of the rules, "
+        f"{changed} rewritten"
+    )
+
+
+@main.command()
 @click.argument("measured", type=click.Path(path_type=Path), metavar="DIR_OR_CSV")
 @as_json
 def findings(measured: Path, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchlib.analysis import results
 from benchlib.case import Int8Method, Precision, Verdict
+from benchlib.gpu.telemetry import Limit
 from benchlib.stats import rounding
 
 END = "<!-- end of the table -->"
@@ -52,7 +53,10 @@ TABLES = (
 
 
 def table(frame: pd.DataFrame, columns: Columns) -> str:
-    """Median milliseconds per image as a Markdown table; ``†`` marks a SUSPECT row."""
+    """Median milliseconds per image as a Markdown table; ``†`` marks a SUSPECT row.
+
+    ``‡`` marks one of a card at its power limit.
+    """
     header = ["network", "size", *(name for name, _, _ in columns)]
     lines = ["| " + " | ".join(header) + " |", "|---|---|" + "--:|" * len(columns)]
     rows = results.usable(frame)
@@ -86,6 +90,8 @@ def _cell(group: pd.DataFrame, precision: Precision, method: Int8Method | None) 
     row = chosen.iloc[0]
     low, high = row["latency_ci_low_ms"], row["latency_ci_high_ms"]
     mark = " †" if row["verdict"] == Verdict.SUSPECT.value else ""
+    if row["limited_by"] == Limit.POWER.value:
+        mark += " ‡"
     return rounding.text(row["latency_ms"], low, high) + mark
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchlib.case import Word
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Device
 
@@ -43,6 +44,38 @@ THROTTLE_BITS: dict[int, str] = {
 
 HARMLESS = frozenset({"idle", "application_clock", "display_clock"})
 """Reasons that take nothing from the card: nothing to do, or a clock that somebody asked for."""
+
+
+class Limit(Word):
+    """What held the card's clock back."""
+
+    NONE = "none"
+    POWER = "power"
+    THERMAL = "thermal"
+    POWER_BRAKE = "power_brake"
+    HARDWARE = "hardware"
+    OTHER = "other"
+
+
+_LIMITS = {
+    "software_thermal": Limit.THERMAL,
+    "hardware_thermal": Limit.THERMAL,
+    "power_brake": Limit.POWER_BRAKE,
+    "hardware_slowdown": Limit.HARDWARE,
+    "power_cap": Limit.POWER,
+}
+
+
+def limited_by(words: Iterable[str]) -> Limit:
+    """The worst of what the throttle ``words`` tell.
+
+    A hardware slow-down comes with heat or a power brake as a rule, which then say why; power is
+    the card's own limit, reached by a workload that asks for more, and least of all.
+    """
+    found = {_LIMITS.get(word, Limit.OTHER) for word in set(words) - HARMLESS}
+    order = (Limit.THERMAL, Limit.POWER_BRAKE, Limit.HARDWARE, Limit.OTHER, Limit.POWER)
+    return next((limit for limit in order if limit in found), Limit.NONE)
+
 
 IDLE_BIT = 0x001
 

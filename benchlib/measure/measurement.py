@@ -58,31 +58,16 @@ class TimingRun:
     @cached_property
     def summary(self) -> Summary:
         """What the run's samples say: of the warm-up first, then of the case."""
-        return summary.summary(self.compute_ms, self.enqueue_ms)
+        return summary.summary(self.samples.compute_ms, self.samples.enqueue_ms)
 
     @cached_property
-    def compute_ms(self) -> NDArray[np.float64]:
-        """Shape [n], milliseconds, in the order of the queries' start."""
-        return np.array([query.compute_ms for query in self.queries])
-
-    @cached_property
-    def enqueue_ms(self) -> NDArray[np.float64]:
-        """Shape [n], milliseconds of host time per enqueue."""
-        return np.array([query.enqueue_ms for query in self.queries])
-
-    @property
     def samples(self) -> Samples:
-        """The queries as they are kept on disk."""
-        copies = (
-            np.array([getattr(query, name) for query in self.queries])
-            for name in ("h2d_ms", "d2h_ms")
-        )
-        return Samples(self.compute_ms, self.enqueue_ms, *copies)
+        """The queries in the order of their start, as they are kept on disk."""
+        return Samples(*map(self._column, ("compute_ms", "enqueue_ms", "h2d_ms", "d2h_ms")))
 
-    @property
-    def has_transfers(self) -> bool:
-        """Whether any copy to or from the GPU took time."""
-        return any(query.h2d_ms > 0 or query.d2h_ms > 0 for query in self.queries)
+    def _column(self, name: str) -> NDArray[np.float32]:
+        # In the type of the kept series, so that judging those again gives the same numbers
+        return np.array([getattr(query, name) for query in self.queries], dtype=np.float32)
 
     def stopped_by(self, settings: Settings) -> str:
         """Which of the two minimums was met last and so ended the timing: time or count."""
@@ -250,110 +235,93 @@ def _layers(measurement: Measurement) -> tuple[Layer, ...]:
 # What one case's measurement says, brought into the terms of the statistics and the verdict.
 
 
-@dataclass(frozen=True)
-class MeasuredValues:
-    """Everything that is computed from the measurement of one measured case, each when asked for.
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """The series of one timing process of engine number ``build``, from memory or from disk.
 
-    ``device`` is the GPU's name or ``cpu``; ``confidential`` and ``event_timed`` are as in
-    :class:`Observed`.
+    ``readings`` is empty where nobody watched; ``summary`` is that of the samples, where it was
+    made before.
     """
 
-    measurement: Measurement
-    lock: ClockLock
-    device: str | None = None
-    confidential: bool | None = None
-    event_timed: bool = True
+    build: int
+    samples: Samples
+    span_s: float
+    readings: tuple[TelemetrySample, ...] = ()
+    summary: Summary | None = None
+
+    @property
+    def has_transfers(self) -> bool:
+        """Whether any copy to or from the GPU took time."""
+        copies = (self.samples.h2d_ms, self.samples.d2h_ms)
+        return any(one is not None and bool(np.any(one > 0)) for one in copies)
+
+
+@dataclass(frozen=True)
+class MeasuredValues:
+    """Everything that is computed from the series of one case, each when asked for.
+
+    ``timed`` has the processes in the order they ran, ``known`` what else the verdict goes by.
+    """
+
+    timed: tuple[Timed, ...]
+    batch: int
+    known: Observed
 
     @cached_property
     def runs(self) -> tuple[Summary, ...]:
         """One summary per timing process, in the order they ran."""
-        found = tuple(run.summary for run in self.measurement.runs)
-        return tuple(replace(one, enqueue=None) for one in found) if self.on_cpu else found
+        found = tuple(one.summary or self._summary([one.samples]) for one in self.timed)
+        # On a CPU nothing is enqueued
+        return tuple(replace(one, enqueue=None) for one in found) if self.known.on_cpu else found
 
     @cached_property
     def pooled(self) -> Summary:
         """All samples as one series: what mean, percentiles and spread are told of."""
-        compute = np.concatenate([run.compute_ms for run in self.measurement.runs])
-        enqueue = np.concatenate([run.enqueue_ms for run in self.measurement.runs])
-        return summary.summary(compute, None if self.on_cpu else enqueue)
+        return self._summary([one.samples for one in self.timed])
+
+    def _summary(self, series: Sequence[Samples]) -> Summary:
+        compute = np.concatenate([one.compute_ms for one in series])
+        enqueue = np.concatenate([one.enqueue_ms for one in series])
+        # On a CPU nothing is enqueued
+        return summary.summary(compute, None if self.known.on_cpu else enqueue)
 
     @cached_property
     def headline(self) -> Replication:
         """The latency and its interval over processes and builds."""
         builds: dict[int, list[Summary]] = {}
-        for run, of_run in zip(self.measurement.runs, self.runs, strict=True):
-            builds.setdefault(run.build, []).append(of_run)
+        for one, of_run in zip(self.timed, self.runs, strict=True):
+            builds.setdefault(one.build, []).append(of_run)
         return replication.combine(list(builds.values()))
 
     @cached_property
     def telemetry(self) -> tuple[TelemetrySummary, ...]:
         """One summary per watched timing process; empty where nothing was watched."""
         return tuple(
-            telemetry.summarise(run.readings, run.span_s)
-            for run in self.measurement.runs
-            if run.readings
+            telemetry.summarise(one.readings, one.span_s) for one in self.timed if one.readings
         )
 
     @cached_property
-    def layer_precision(self) -> LayerPrecision:
-        """What the engine's own layers prove of its precision."""
-        return layer_precision(self.measurement)
+    def observed(self) -> Observed:
+        """What is known, with what the series say."""
+        return replace(
+            self.known,
+            runs=self.runs,
+            half_width=self.headline.relative_half_width,
+            telemetry=self.telemetry,
+            transfers_seen=(
+                None if self.known.on_cpu else any(one.has_transfers for one in self.timed)
+            ),
+        )
 
     @cached_property
     def judgement(self) -> Judgement:
-        case, settings, runs = (
-            self.measurement.case,
-            self.measurement.settings,
-            self.measurement.runs,
-        )
-        graph = self.measurement.graph
-        found = None if graph is None else graph.fidelity
-        worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
-        return quality_checks.judge(
-            Observed(
-                engine=case.engine,
-                precision=case.precision,
-                runs=self.runs,
-                int8_method=case.int8_method,
-                telemetry=self.telemetry,
-                lock=self.lock,
-                finite=None if found is None else found.finite,
-                fp32_finite=None if found is None else found.fp32_finite,
-                error=None if found is None else found.relative_l2,
-                error_of=worst and worst.name,
-                disagreement=unlike and unlike.disagreement,
-                disagreement_of=unlike and unlike.name,
-                random_weights=graph is not None and graph.weights == "random",
-                floor_ms=self._floor_ms,
-                cuda_graph=settings.cuda_graph,
-                graph_captured=not any(run.log.graph_failed for run in runs),
-                transfers=settings.transfers,
-                transfers_seen=None if self.on_cpu else any(run.has_transfers for run in runs),
-                low_precision_share=self.layer_precision.low_share(case.precision),
-                low_mac_share=self.layer_precision.low_mac_share(case.precision),
-                below=self.layer_precision.below(case.precision),
-                confidential=self.confidential,
-                event_timed=self.event_timed,
-                skipped_tactics=self.measurement.skipped_tactics,
-            )
-        )
-
-    @property
-    def _floor_ms(self) -> float | None:
-        """The least milliseconds that the card's peak allows for one batch; None if not known."""
-        case, settings = self.measurement.case, self.measurement.settings
-        if self.on_cpu or any(flag.startswith("--sparsity") for flag in settings.extra_flags):
-            # The peaks are those of dense arithmetic.
-            return None
-        gmacs = self.measurement.network.gmacs
-        return peaks.floor_ms(self.device, case.precision, settings.tf32, gmacs, case.batch)
+        return quality_checks.judge(self.observed)
 
     @property
     def throughput_img_s(self) -> float:
         """Images per second of device time, queries queued back to back."""
-        runs = self.measurement.runs
-        images = self.measurement.case.batch * sum(len(run.queries) for run in runs)
-        return images / sum(run.span_s for run in runs)
+        images = self.batch * sum(len(one.samples.compute_ms) for one in self.timed)
+        return images / sum(one.span_s for one in self.timed)
 
     @property
     def throttle(self) -> str | None:
@@ -370,10 +338,51 @@ class MeasuredValues:
         known = [value for value in told if value is not None]
         return median(known) if known else None
 
-    @property
-    def on_cpu(self) -> bool:
-        """On a CPU nothing is enqueued and nothing is copied."""
-        return self.measurement.on_cpu
+    def columns(self) -> dict[str, Any]:
+        """The columns of the row that come from the series."""
+        headline, pooled, judgement = self.headline, self.pooled, self.judgement
+        return {
+            "verdict": judgement.verdict,
+            "reasons": tuple(reason.value for reason in judgement.reasons),
+            "latency_ms": headline.latency,
+            "latency_ci_low_ms": headline.ci_low,
+            "latency_ci_high_ms": headline.ci_high,
+            "latency_mean_ms": pooled.mean,
+            "latency_p5_ms": pooled.p5,
+            "latency_p95_ms": pooled.p95,
+            "latency_p99_ms": pooled.p99,
+            "cov": pooled.cov,
+            "n_samples": pooled.n,
+            "throughput_img_s": self.throughput_img_s,
+            "enqueue_ms": pooled.enqueue,
+            "sm_clock_mhz": middle([one.sm_clock_mhz for one in self.telemetry]),
+            "mem_clock_mhz": middle([one.memory_clock_mhz for one in self.telemetry]),
+            "power_w": middle([one.power_w for one in self.telemetry]),
+            "energy_mj": self.energy_mj,
+            "temperature_c": highest([one.temperature_c for one in self.telemetry]),
+            "throttle": self.throttle,
+            "limited_by": self.observed.limited_by,
+        }
+
+    def evidence(self) -> dict[str, Any]:
+        """What stands behind them, beside the table."""
+        return {
+            "statistics": [one.as_json() for one in self.runs],
+            "replication": self.headline.as_json(),
+            "telemetry": [one.as_json() for one in self.telemetry],
+            "reasons": list(self.judgement.sentences),
+            "rules": quality_checks.RULES_VERSION,
+        }
+
+
+def floor_ms(
+    device: str | None, case: Case | Row, gmacs: float | None, tf32: bool, flags: Sequence[str]
+) -> float | None:
+    """The least milliseconds that the card's peak allows for one batch; None if not known."""
+    if any(flag.startswith("--sparsity") for flag in flags):
+        # The peaks are those of dense arithmetic.
+        return None
+    return peaks.floor_ms(device, case.precision, tf32, gmacs, case.batch)
 
 
 def middle(ranges: Sequence[Range | None]) -> float | None:
@@ -439,48 +448,52 @@ class Assembler:
 
         ``files`` are the raw series, relative to the set.
         """
-        found = MeasuredValues(
-            measurement,
-            self.lock,
-            self.device,
-            confidential=self.confidential,
-            event_timed=self.program.event_timed,
+        proven = layer_precision(measurement)
+        timed = tuple(
+            Timed(run.build, run.samples, run.span_s, run.readings, run.summary)
+            for run in measurement.runs
         )
-        headline, pooled, judgement = found.headline, found.pooled, found.judgement
+        found = MeasuredValues(timed, measurement.case.batch, self._observed(measurement, proven))
         row = Row(
-            **self._known(measurement, found.layer_precision),
+            **self._known(measurement, proven),
+            **found.columns(),
             status=Status.OK,
             message="; ".join([*measurement.oddities, *_remarks(measurement)]) or None,
-            verdict=judgement.verdict,
-            reasons=tuple(reason.value for reason in judgement.reasons),
-            latency_ms=headline.latency,
-            latency_ci_low_ms=headline.ci_low,
-            latency_ci_high_ms=headline.ci_high,
-            latency_mean_ms=pooled.mean,
-            latency_p5_ms=pooled.p5,
-            latency_p95_ms=pooled.p95,
-            latency_p99_ms=pooled.p99,
-            cov=pooled.cov,
-            n_samples=pooled.n,
-            throughput_img_s=found.throughput_img_s,
-            enqueue_ms=pooled.enqueue,
-            sm_clock_mhz=middle([one.sm_clock_mhz for one in found.telemetry]),
-            mem_clock_mhz=middle([one.memory_clock_mhz for one in found.telemetry]),
-            power_w=middle([one.power_w for one in found.telemetry]),
-            energy_mj=found.energy_mj,
-            temperature_c=highest([one.temperature_c for one in found.telemetry]),
-            throttle=found.throttle,
             log=log,
             fingerprint=fingerprint,
-            detail=self._detail(measurement, found.layer_precision).but(
-                samples=files,
-                statistics=[one.as_json() for one in found.runs],
-                replication=headline.as_json(),
-                telemetry=[one.as_json() for one in found.telemetry],
-                reasons=judgement.sentences,
-            ),
+            detail=self._detail(measurement, proven).but(samples=files, **found.evidence()),
         )
-        return row, judgement
+        return row, found.judgement
+
+    def _observed(self, measurement: Measurement, proven: LayerPrecision) -> Observed:
+        """What the verdict goes by, without the series."""
+        case, given, graph = measurement.case, measurement.settings, measurement.graph
+        found = None if graph is None else graph.fidelity
+        worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
+        gmacs = measurement.network.gmacs
+        return Observed(
+            engine=case.engine,
+            precision=case.precision,
+            int8_method=case.int8_method,
+            lock=self.lock,
+            finite=None if found is None else found.finite,
+            fp32_finite=None if found is None else found.fp32_finite,
+            error=None if found is None else found.relative_l2,
+            error_of=worst and worst.name,
+            disagreement=unlike and unlike.disagreement,
+            disagreement_of=unlike and unlike.name,
+            random_weights=graph is not None and graph.weights == "random",
+            floor_ms=floor_ms(self.device, case, gmacs, given.tf32, given.extra_flags),
+            cuda_graph=given.cuda_graph,
+            graph_captured=not any(run.log.graph_failed for run in measurement.runs),
+            transfers=given.transfers,
+            low_precision_share=proven.low_share(case.precision),
+            low_mac_share=proven.low_mac_share(case.precision),
+            below=proven.below(case.precision),
+            confidential=self.confidential,
+            event_timed=self.program.event_timed,
+            skipped_tactics=measurement.skipped_tactics,
+        )
 
     def _known(self, measurement: Measurement, proven: LayerPrecision) -> dict[str, Any]:
         """The columns that do not depend on how the case ended."""

@@ -35,6 +35,7 @@ from benchlib.case import (
 )
 from benchlib.config import Settings
 from benchlib.errors import FULL, InputError
+from benchlib.gpu.telemetry import Limit
 from benchlib.process import Ended, ProgramMissingError
 
 # What went wrong with a case: a class and a sentence, for its row.
@@ -207,6 +208,7 @@ class Detail(_Evidence):
     replication: dict[str, Any] | None = None
     telemetry: tuple[dict[str, Any], ...] | None = None
     reasons: tuple[str, ...] | None = None
+    rules: int | None = None
     attempts: tuple[dict[str, Any], ...] | None = None
     ended_by: str | None = None
     order: dict[str, int] | None = None
@@ -285,6 +287,7 @@ class Row(BaseModel):
     energy_mj: float | None = Field(None, description="Energy per image in millijoules.")
     temperature_c: float | None = Field(None, description="Highest GPU temperature.")
     throttle: str | None = Field(None, description="Throttle reasons seen, joined by ;.")
+    limited_by: Limit | None = Field(None, description="The worst of what held the clock back.")
     int8_method: Int8Method | None = Field(None, description="How INT8 came about.")
     weights: str = Field(description="random, imagenet, or as in the user's file.")
     seed: int = Field(description="Of the random weights and the inputs.")

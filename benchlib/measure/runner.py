@@ -360,7 +360,8 @@ class _Run:
                 f"{row.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
             )
             time.sleep(rest_s)
-            stretch *= 2 if Reason.FEW_SAMPLES in row.reasons else 1
+            more = {Reason.FEW_SAMPLES, Reason.IMPRECISE}.intersection(row.reasons)
+            stretch *= 2 if more else 1
             earlier = row
         return record.last_attempt(row, earlier, told, ending)
 

@@ -219,5 +219,22 @@ class Store:
             log.warning("environment.json cannot be read (%s) and is kept as %s", said, aside.name)
             return None
 
+    def add_note(self, sentence: str) -> None:
+        """Add a sentence to the notes of environment.json, whatever else it holds, once.
+
+        One that is missing or cannot be read stays as it is.
+        """
+        path = self.directory / "environment.json"
+        try:
+            document = json.loads(path.read_text(encoding="utf-8-sig"))
+            notes = document.setdefault("notes", [])
+        except (OSError, ValueError, AttributeError) as error:
+            log.warning("environment.json gets no note: %s", " ".join(str(error).split()))
+            return
+        if sentence not in notes:
+            notes.append(sentence)
+            text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+            self._write(path.name, text.encode())
+
     def _write(self, name: str, content: bytes) -> None:
         process.write_whole(self.directory / name, content)

@@ -18,6 +18,7 @@ from benchlib.analysis import comparable_groups, wording
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Engine, Status, Verdict
 from benchlib.errors import InputError
+from benchlib.gpu.telemetry import Limit
 from benchlib.report import style
 
 _Made = TypeVar("_Made")
@@ -113,6 +114,12 @@ class View:
             said.append("Hollow marks are SUSPECT rows.")
         elif suspect:
             said.append(f"{wording.plural(suspect, 'row')} of these {_is(suspect)} SUSPECT.")
+        limited = rows[rows["limited_by"] == Limit.POWER.value]
+        if len(limited):
+            said.append(
+                f"In {wording.plural(len(limited), 'row')} the card ran at its power limit "
+                f"(power_limited), its sustained clock {_clocks(limited['sm_clock_mhz'])}."
+            )
         left_out = [
             wording.plural(int(number), word)
             for word, number in (
@@ -125,6 +132,13 @@ class View:
         if left_out:
             said.append(f"Left out: {wording.listed(left_out)}.")
         return " ".join(said)
+
+
+def _clocks(mhz: pd.Series) -> str:
+    low, high = mhz.min(), mhz.max()
+    if pd.isna(low):
+        return "unknown"
+    return f"{low:.0f} MHz" if low == high else f"{low:.0f} to {high:.0f} MHz"
 
 
 def views(measured: MeasuredSet) -> tuple[View, ...]:

@@ -85,6 +85,19 @@ def effective_count(values: Array) -> float:
     return float(np.clip(n / max(inflation, 1.0), 1.0, n))
 
 
+def long_run_variance(values: Array) -> float:
+    """n times the variance of the mean of ``values`` (shape [n], time order), unit squared.
+
+    Never less than that of independent values: a swing that a few values show as regular is not
+    trusted to go on so.
+    """
+    centred = values - values.mean()
+    independent = float(centred.var(ddof=1))
+    if len(values) < SHORTEST_MODELLED or independent == 0:
+        return independent
+    return max(independent, _model(centred).long_run_variance)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Autoregression:
     """Coefficients of a stationary autoregressive model and the variance of its innovations."""

@@ -69,12 +69,14 @@ class Settling:
     fraction of blocks of the second half that leave the band. ``rest_change`` is the rise of the
     line through the steady part, a fraction of the median: near 0 for a warm-up that ended, and
     not for a slope that the band merely cut in two; None when less than four blocks are steady.
+    ``shift`` is the median of the second half over that of the first, minus one.
     """
 
     steady_from: float
     start_excess: float
     outside: float
     rest_change: float | None
+    shift: float
 
     @property
     def starts_apart(self) -> bool:
@@ -126,6 +128,8 @@ def settling(values: Array) -> Settling | None:
         start_excess=float(medians[0]) / settled - 1.0,
         outside=float(beyond[BLOCKS // 2 :].mean()),
         rest_change=_rise(rest) / settled if len(rest) >= SHORTEST_REST else None,
+        shift=float(np.median(values[len(values) // 2 :]) / np.median(values[: len(values) // 2]))
+        - 1.0,
     )
 
 

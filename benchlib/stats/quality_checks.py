@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 
 from benchlib.case import Engine, Int8Method, Precision, Verdict, Word
 from benchlib.gpu.clock_lock import ClockLock
-from benchlib.gpu.telemetry import HARMLESS, TelemetrySummary
+from benchlib.gpu.telemetry import HARMLESS, Limit, TelemetrySummary, limited_by
 from benchlib.stats.drift import STEADY_BAND
 from benchlib.stats.summary import Summary
 
@@ -24,7 +25,7 @@ class Reason(Word):
     CLOCK_MOVED = "clock_moved"
     THROTTLED = "throttled"
     FOREIGN_PROCESS = "foreign_process"
-    SPREAD = "spread"
+    IMPRECISE = "imprecise"
     DRIFT = "drift"
     WARMING_UP = "warming_up"
     NOT_STEADY = "not_steady"
@@ -39,21 +40,29 @@ class Reason(Word):
     CONFIDENTIAL_COMPUTING = "confidential_computing"
     SKIPPED_TACTICS = "skipped_tactics"
     UNWATCHED = "unwatched"
+    POWER_LIMITED = "power_limited"
+    SPREAD = "spread"
 
+
+RULES_VERSION = 2
+"""Version of the rules below and of the intervals they go by: raised when either would judge a
+stored series otherwise. 2: doubt comes from the interval and not from the spread of single
+queries, and a card at its power limit is a state and no fault."""
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
 """Reasons that leave no number to believe."""
 
-NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED})
-"""Reasons that mark a row and take nothing from it: the time is right for the engine built, and
-what nobody saw is not held against it."""
+NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED, Reason.POWER_LIMITED, Reason.SPREAD})
+"""Reasons that mark a row and take nothing from it: the time is right for the engine built, what
+nobody saw is not held against it, a card at its power limit is how it runs that network, and a
+wide spread of single queries leaves a tight median tight."""
 
 PASSING = frozenset(
     {
         Reason.CLOCK_MOVED,
         Reason.THROTTLED,
         Reason.FOREIGN_PROCESS,
-        Reason.SPREAD,
+        Reason.IMPRECISE,
         Reason.DRIFT,
         Reason.WARMING_UP,
         Reason.NOT_STEADY,
@@ -72,6 +81,7 @@ class Observed:
     """What is known of a measured case; None where it is not known.
 
     ``runs`` has one summary per timing process, ``telemetry`` likewise (empty on a CPU).
+    ``half_width`` is half the row's 95 % interval over its latency.
     ``finite`` is whether the outputs were free of NaN and infinity, ``fp32_finite`` whether those
     of the FP32 graph were. ``error`` is the greatest relative L2 of an output against FP32,
     ``disagreement`` the greatest share of unequal values of an output of whole numbers, each
@@ -88,7 +98,8 @@ class Observed:
 
     engine: Engine
     precision: Precision
-    runs: tuple[Summary, ...]
+    runs: tuple[Summary, ...] = ()
+    half_width: float | None = None
     int8_method: Int8Method | None = None
     telemetry: tuple[TelemetrySummary, ...] = ()
     lock: ClockLock | None = None
@@ -114,6 +125,23 @@ class Observed:
     @property
     def on_cpu(self) -> bool:
         return self.engine is Engine.ONNXRUNTIME_CPU
+
+    @property
+    def limited_by(self) -> Limit | None:
+        """What held the card back in any of the processes; None when nobody saw."""
+        told = [one.throttle for one in self.telemetry if one.throttle is not None]
+        return limited_by(word for words in told for word in words) if told else None
+
+    @property
+    def imprecise(self) -> bool:
+        """Whether the interval is too wide to go by; False when there is none."""
+        limit = CPU_IMPRECISE if self.on_cpu else GPU_IMPRECISE
+        return self.half_width is not None and self.half_width > limit
+
+    @property
+    def moved_from(self) -> float:
+        """The change within a run, a fraction, that begins to matter."""
+        return CPU_SHIFT if self.on_cpu else GPU_SHIFT
 
 
 # One rule per reason, and the thresholds.
@@ -148,22 +176,34 @@ to one, so 2 % is the width of the steady band; boost steps of 15 MHz are under 
 FEWEST_READINGS = 3
 """Readings in the timed window below which its clock range says nothing."""
 
-GPU_SPREAD = 0.025
-"""CoV of compute times on a GPU: trtexec's "unstable" rule from 10.13.3 on (contract, section
-6; 1 % before, which short kernels miss by the clock's steps alone)."""
+GPU_IMPRECISE = 0.05
+"""Half of the 95 % interval over the median on a GPU. Two networks that differ by a tenth, the
+least that the blog's table lets one choose by, can then still be told apart."""
 
-CPU_SPREAD = 0.10
-"""CoV on a CPU: pyperf's "may be unstable" rule, made for shared, interrupted processors."""
+CPU_IMPRECISE = 0.10
+"""The same on a CPU, whose machine has other work: pyperf's limit for a shared, interrupted
+processor (its "may be unstable"), there of the spread."""
 
-DRIFT_CHANGE = STEADY_BAND
-"""Change of the fitted line over the run, a fraction: what counts as moved elsewhere too."""
+GPU_SHIFT = STEADY_BAND
+"""Change within a run, a fraction of the median: what counts as moved elsewhere too. A card at its
+power limit stays below it: its times swing in cycles of 0.75 to 1 s, so that the halves of a run of
+3 s differ by up to 1.5 % by their phase alone, where three processes agree to 0.4 % (H100 cards,
+25 networks and sizes in FP16 and INT8, with 0.4 to 3.2 s of warm-up)."""
+
+CPU_SHIFT = 0.10
+"""The same on a CPU. A run that moved by this much has its median off by half of it at most,
+which is half of what its interval may be wide."""
+
+TAIL = 0.10
+"""95th percentile over the median, minus one, from which it is told: a tenth, above which the one
+is no figure for the other. The median's interval says how well the median is known."""
 
 DRIFT_CHANCE = 0.01
 """Kendall's p below which a trend is no accident: one false alarm in a hundred level rows."""
 
 FEWEST_EFFECTIVE = 30.0
 """Independent samples' worth. Below it the 95 % interval spans the middle two fifths of all
-samples, and its end points move with single queries."""
+samples, and its end points move with single queries; that matters where it is too wide."""
 
 ENQUEUE_SHARE = 0.8
 """Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
@@ -223,11 +263,13 @@ def _impossible(seen: Observed) -> str | None:
 
 
 def _clock_moved(seen: Observed) -> str | None:
+    limited = seen.limited_by is Limit.POWER
     for one in seen.telemetry:
         clock = one.sm_clock_mhz
         if clock is None or one.n_readings < FEWEST_READINGS:
             continue
-        if clock.relative_width > CLOCK_MOVE:
+        # The power limit works through the clock; the times' own rules say whether they settled
+        if clock.relative_width > CLOCK_MOVE and not limited:
             return (
                 f"The SM clock went between {clock.minimum:.0f} and {clock.maximum:.0f} MHz while "
                 "timing; lock it (lock_clocks) or warm up longer."
@@ -242,12 +284,23 @@ def _clock_moved(seen: Observed) -> str | None:
 
 
 def _throttled(seen: Observed) -> str | None:
-    words = {word for one in seen.telemetry for word in one.throttle or ()} - HARMLESS
-    if not words:
+    if seen.limited_by in (None, Limit.NONE, Limit.POWER):
         return None
+    words = {word for one in seen.telemetry for word in one.throttle or ()} - HARMLESS
     return (
         f"The card held its clock back ({', '.join(sorted(words))}); lock a lower clock, or give "
         "it more cooling or power."
+    )
+
+
+def _power_limited(seen: Observed) -> str | None:
+    if seen.limited_by is not Limit.POWER:
+        return None
+    clocks = [one.sm_clock_mhz.median for one in seen.telemetry if one.sm_clock_mhz]
+    at = f" at {median(clocks):.0f} MHz" if clocks else ""
+    return (
+        f"The card ran at its power limit{at}, which is how it runs this network for long: the "
+        "clock swings, and another card or power limit gives another time."
     )
 
 
@@ -259,18 +312,30 @@ def _foreign_process(seen: Observed) -> str | None:
     return f"{count} computed on the same card; end them or take another card."
 
 
-def _spread(seen: Observed) -> str | None:
-    limit = CPU_SPREAD if seen.on_cpu else GPU_SPREAD
-    worst = max((run.cov for run in seen.runs), default=0.0)
-    if worst <= limit:
+def _imprecise(seen: Observed) -> str | None:
+    if not seen.imprecise:
         return None
-    remedy = "leave the machine idle" if seen.on_cpu else "lock the clock and use spin wait"
-    return f"The times spread by {worst:.1%} of their mean (over {limit:.1%}); {remedy}."
+    remedy = "leave the machine idle or" if seen.on_cpu else "lock the clock or"
+    limit = CPU_IMPRECISE if seen.on_cpu else GPU_IMPRECISE
+    return (
+        f"The median is known to ±{seen.half_width:.0%} only (over {limit:.0%}); {remedy} measure "
+        "longer."
+    )
 
 
-def _drifts(run: Summary) -> bool:
+def _spread(seen: Observed) -> str | None:
+    worst = max((run.p95 / run.median - 1 for run in seen.runs if run.p95), default=0.0)
+    if worst <= TAIL:
+        return None
+    return (
+        f"Single queries spread: the 95th percentile is {worst:.0%} over the median. The interval "
+        "is that of the median; for a deadline go by latency_p95_ms and latency_p99_ms."
+    )
+
+
+def _drifts(run: Summary, least: float) -> bool:
     drift = run.drift
-    return drift is not None and abs(drift.change) > DRIFT_CHANGE and drift.p_value < DRIFT_CHANCE
+    return drift is not None and abs(drift.change) > least and drift.p_value < DRIFT_CHANCE
 
 
 def _starts_apart(run: Summary) -> bool:
@@ -278,7 +343,11 @@ def _starts_apart(run: Summary) -> bool:
 
 
 def _drift(seen: Observed) -> str | None:
-    changes = [run.drift.change for run in seen.runs if _drifts(run) and not _starts_apart(run)]
+    changes = [
+        run.drift.change
+        for run in seen.runs
+        if _drifts(run, seen.moved_from) and not _starts_apart(run)
+    ]
     if not changes:
         return None
     worst = max(changes, key=abs)
@@ -300,24 +369,34 @@ def _warming_up(seen: Observed) -> str | None:
 
 
 def _not_steady(seen: Observed) -> str | None:
-    wandering = [
-        run
+    # An interval made of slow swings covers them; halves further apart than it reaches are more
+    shifts = [
+        run.settling.shift
         for run in seen.runs
-        if run.steady is False and not _starts_apart(run) and not _drifts(run)
+        if run.settling is not None
+        and not _starts_apart(run)
+        and not _drifts(run, seen.moved_from)
+        and abs(run.settling.shift) > max(seen.moved_from, run.relative_half_width or 0.0)
     ]
-    if not wandering:
+    if not shifts:
         return None
+    worst = max(shifts, key=abs)
     return (
-        f"The moving median left its band of {STEADY_BAND:.0%}; something else ran now and then, "
-        "or the clock has no rest: measure longer on an idle machine."
+        f"The second half of the run was {abs(worst):.1%} {'slower' if worst > 0 else 'faster'} "
+        "than the first, more than its interval reaches; something else ran now and then, or the "
+        "clock has no rest: warm up and measure longer."
     )
 
 
 def _two_modes(seen: Observed) -> str | None:
-    found = [run.modes for run in seen.runs if run.modes is not None]
-    if not found:
+    if seen.limited_by is Limit.POWER:
+        return None  # The limiter's cycle has a fast and a slow part, and the median is of both
+    least = max(seen.moved_from, seen.half_width or 0.0)
+    found = [run for run in seen.runs if run.modes is not None]
+    far = [run.modes for run in found if run.modes.upper - run.modes.lower > least * run.median]
+    if not far:
         return None
-    modes = found[0]
+    modes = far[0]
     return (
         f"The times fall into two groups, {modes.lower:.3g} and {modes.upper:.3g} ms "
         f"({modes.upper_share:.0%} in the slower); the median describes neither: see the samples."
@@ -332,6 +411,8 @@ def _few_samples(seen: Observed) -> str | None:
     # A run that moved has a small count too, but more of the same would not help it
     moved = any(run.steady is False for run in seen.runs)
     if worth >= FEWEST_EFFECTIVE or (moved and count >= FEWEST_EFFECTIVE):
+        return None
+    if seen.half_width is not None and not seen.imprecise:
         return None
     return (
         f"{count} samples are worth {worth:.0f} independent ones, under {FEWEST_EFFECTIVE:.0f}; "
@@ -468,7 +549,7 @@ RULES: dict[Reason, Rule] = {
     Reason.CLOCK_MOVED: _clock_moved,
     Reason.THROTTLED: _throttled,
     Reason.FOREIGN_PROCESS: _foreign_process,
-    Reason.SPREAD: _spread,
+    Reason.IMPRECISE: _imprecise,
     Reason.DRIFT: _drift,
     Reason.WARMING_UP: _warming_up,
     Reason.NOT_STEADY: _not_steady,
@@ -483,6 +564,8 @@ RULES: dict[Reason, Rule] = {
     Reason.CONFIDENTIAL_COMPUTING: _confidential_computing,
     Reason.SKIPPED_TACTICS: _skipped_tactics,
     Reason.UNWATCHED: _unwatched,
+    Reason.POWER_LIMITED: _power_limited,
+    Reason.SPREAD: _spread,
 }
 """One rule per reason."""
 

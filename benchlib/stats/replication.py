@@ -54,6 +54,13 @@ class Replication:
     between_builds: float | None
 
     @property
+    def relative_half_width(self) -> float | None:
+        """Half the interval over the latency, a fraction; None without an interval."""
+        if self.ci_low is None or self.ci_high is None:
+            return None
+        return (self.ci_high - self.ci_low) / 2 / self.latency
+
+    @property
     def sentence(self) -> str:
         """What the interval covers, for the reader of a table."""
         if self.level is Level.RUN:

@@ -351,3 +351,22 @@ def test_memory_is_waited_for(card):
         assert nvml.memory_free(device, 500.0, limit_s=1, sleep=slept.append) is False
         assert nvml.memory_free(device, None) is None
     assert nvml.memory_free(None, 500.0) is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "limit"),
+    [
+        (0x000, "none"),
+        (0x001 | 0x002 | 0x100, "none"),
+        (0x004, "power"),
+        (0x005, "power"),
+        (0x004 | 0x008, "hardware"),
+        (0x008 | 0x040, "thermal"),
+        (0x004 | 0x020, "thermal"),
+        (0x008 | 0x080, "power_brake"),
+        (0x010, "other"),
+        (0x004 | 0x400, "other"),
+    ],
+)
+def test_the_worst_of_what_holds_the_clock_back_is_named(bits: int, limit: str) -> None:
+    assert telemetry.limited_by(telemetry.throttle_words(bits)) == limit

@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from benchlib import config
 from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Typing, Verdict
-from benchlib.measure import matrix, measurement, runner
+from benchlib.measure import matrix, measurement, rejudge, runner
 from benchlib.measure.exporter import Network
 from benchlib.measure.measurement import LayerPrecision, Measurement
 from benchlib.measure.record import Row
@@ -128,6 +128,8 @@ def test_a_file_below_fp32_called_fp32_is_told_and_doubted(tmp_path: Path) -> No
     row = fp32_row(sound, tmp_path / "sound")
     assert "precision" not in row.reasons
     assert row.low_precision_share == 0
+    (again,) = rejudge.rejudge(tmp_path / "sound").rows
+    assert (again.reasons, again.changed) == (row.reasons, False)
     for kind, path, share in (
         ("uint8", in_int8(sound, tmp_path / "int8.onnx"), 1.0),
         ("fp16", small_network(tmp_path / "half.onnx", np.float16), None),

@@ -16,9 +16,11 @@ from benchlib.case import Case, Engine, Verdict
 from benchlib.export.build import FROM_FILE, Graph
 from benchlib.export.calibration import Fidelity, OutputFidelity
 from benchlib.export.form import GraphForm
-from benchlib.measure import record
+from benchlib.gpu.telemetry import Limit
+from benchlib.measure import record, rejudge
 from benchlib.measure.exporter import Network
 from benchlib.measure.runner import Outcome
+from benchlib.stats.quality_checks import RULES_VERSION
 from benchlib.trtexec.command import Program
 
 Script = Callable[..., None]
@@ -67,13 +69,44 @@ def test_clock_power_and_temperature_reach_the_row(
     assert environment["gpu"]["name"] == "Scripted Card"
 
 
-def test_throttling_makes_the_row_suspect(fake_run: Run, script: Script, card: Card) -> None:
+@pytest.mark.parametrize(
+    ("bits", "limited_by", "verdict", "reason"),
+    [
+        (0x4, Limit.POWER, Verdict.VALID, "power_limited"),
+        (0x4 | 0x40, Limit.THERMAL, Verdict.SUSPECT, "throttled"),
+        (0x8, Limit.HARDWARE, Verdict.SUSPECT, "throttled"),
+    ],
+)
+def test_what_held_the_clock_back_is_told(
+    bits: int,
+    limited_by: Limit,
+    verdict: Verdict,
+    reason: str,
+    fake_run: Run,
+    script: Script,
+    card: Card,
+) -> None:
     script(all={"sleep_s": 0.6})
-    card(clocks=[1500], bits=[0x4], memory=[500], pids=[[]])
+    card(clocks=[1500], bits=[bits], memory=[500], pids=[[]])
     row = watched(fake_run, retries=0)
-    assert row.throttle == "power_cap"
-    assert row.verdict is Verdict.SUSPECT
-    assert "throttled" in row.reasons
+    assert "power_cap" in row.throttle or bits == 0x8
+    assert (row.limited_by, row.verdict, row.reasons) == (limited_by, verdict, (reason,))
+
+
+def test_a_row_of_today_is_judged_anew_as_it_was(
+    fake_run: Run, script: Script, card: Card, tmp_path: Path
+) -> None:
+    script(all={"sleep_s": 0.6, "story": "bimodal"})
+    card(clocks=[1500, 1700], bits=[0x4], memory=[500], pids=[[41]])
+    row = watched(fake_run, processes=2, retries=0)
+    folder = tmp_path / "set"
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    before = [path.read_bytes() for path in files]
+    outcome = rejudge.rejudge(folder)
+    assert [(one.key, one.changed) for one in outcome.rows] == [(row.key, False)]
+    assert [path.read_bytes() for path in files] == before
+    assert row.detail.rules == RULES_VERSION
+    assert {"power_limited", "foreign_process"} <= set(row.reasons)
 
 
 def facts(monkeypatch: pytest.MonkeyPatch, gmacs: float | None) -> None:

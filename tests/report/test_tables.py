@@ -84,6 +84,35 @@ def test_doubted_rows_carry_their_symbol_and_reasons(table: Table) -> None:
     assert invalid.mark is Mark.REJECTED
 
 
+def test_a_card_at_its_power_limit_is_noted_with_its_clock(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    fp32 = (rows["model"] == "resnet18") & (rows["precision"] == "fp32")
+    first, second = rows.index[fp32][:2]
+    rows[["verdict", "reasons"]] = ["VALID", None]
+    rows.loc[[first, second], "limited_by"] = "power"
+    rows.loc[[first, second], "sm_clock_mhz"] = [1800.0, 1650.0]
+    rows.loc[first, ["verdict", "reasons"]] = ["VALID", "power_limited"]
+    rows.loc[second, ["verdict", "reasons"]] = ["SUSPECT", "drift;power_limited;spread"]
+    rows.loc[second, "latency_p95_ms"] = 7.25
+    view = view_of(rows)
+    table = latency.build(view)
+    noted = [one for c in table.columns for one in c.cells if "power_limited" in one.note]
+    assert [one.text.endswith("!") for one in noted] == [False, True]
+    assert noted[0].mark is not Mark.DOUBTED
+    words = ["power_limited (sustained clock 1800 MHz)"]
+    words.append(
+        "SUSPECT: drift, power_limited (sustained clock 1650 MHz), spread (95th percentile 7.25 ms)"
+    )
+    for one, word in zip(noted, words, strict=True):
+        assert f"{one.reference}: {word}" in table.footnotes
+        assert one.note.startswith(word)
+    assert "A letter alone points to a note" in table.caption
+    said = "In 2 rows the card ran at its power limit (power_limited), its sustained clock 1650 to"
+    assert f"{said} 1800 MHz." in view.remarks()
+    assert "power limit" not in view.remarks("fp16")
+
+
 def test_an_invalid_row_is_never_best_or_worst(rows: pd.DataFrame, view_of: ViewOf) -> None:
     at = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "fp32")][0]
     rows.loc[at, ["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]] = [0.001, 0.001, 0.001]

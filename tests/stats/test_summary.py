@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
+from benchlib.measure import series
 from benchlib.stats import autocorrelation, bimodality, drift
 from benchlib.stats import summary as stats_summary
 
@@ -40,6 +41,54 @@ def test_an_interval_that_ignored_correlation_would_fail_that_check():
         low, high = stats_summary._interval(values, 1000.0)
         held += low <= 1 <= high
     assert held / 300 < 0.6
+
+
+def cycle(rng: np.random.Generator, n: int) -> np.ndarray:
+    """A card at its power limit: slow for a quarter of each cycle of 0.75 to 1 s, 1800 queries a s.
+
+    The fast level is 1 ms and wanders by 0.3 %; the slow part rises by 1 to 5 %.
+    """
+    parts = []
+    while sum(map(len, parts)) < n + 1800:
+        slow = rng.uniform(0.01, 0.05) * np.hanning(int(rng.uniform(340, 450)))
+        parts.append(rng.normal(0, 0.003) + np.concatenate([np.zeros(3 * len(slow)), slow]))
+    start = int(rng.uniform(0, 1800))
+    return np.exp(np.concatenate(parts)[start : start + n] + 0.001 * rng.standard_normal(n))
+
+
+def test_the_interval_of_a_cycling_card_is_narrow_and_covers():
+    rng = np.random.default_rng(0)
+    truth = float(np.median(cycle(rng, 2_000_000)))
+    runs = [cycle(rng, 5400) for _ in range(150)]
+    found = [stats_summary.median_interval(values) for values in runs]
+    assert sum(low <= truth <= high for low, high in found) / len(runs) >= 0.92
+    assert np.median([(high - low) / 2 / truth for low, high in found]) < 0.01
+    # Order statistics, by which the ends were found before, reach into the slow part
+    wide = [stats_summary._by_order(v, autocorrelation.effective_count(v)) for v in runs]
+    assert np.median([high / truth - 1 for _, high in wide]) > 0.02
+
+
+def test_real_runs_of_a_card_at_its_power_limit_agree_within_their_intervals(root):
+    """Three processes each of VGG and ResNet on an H100, 3 s after 2 s of load or more."""
+    folder = root / "results" / "h100-tensorrt-8.6" / "samples"
+    for key in (
+        "vgg11_bn-fp16-b1-1920x1056",
+        "vgg16_bn-int8-b1-1920x1056",
+        "resnet18-fp16-b1-3840",
+    ):
+        (path,) = folder.glob(f"{key}*.parquet")
+        runs = [stats_summary.summary(one.compute_ms) for one in series.load_samples(path)[:3]]
+        level = float(np.median([one.median for one in runs]))
+        for one in runs:
+            assert one.ci_low <= level <= one.ci_high
+            assert one.relative_half_width < 0.02
+
+
+def test_slow_swings_of_few_samples_keep_their_order_statistics():
+    values = run(np.random.default_rng(1), 60, 0.98)
+    count = autocorrelation.effective_count(values)
+    assert count < stats_summary.FEWEST_FOR_ORDER
+    assert stats_summary.median_interval(values) == stats_summary._by_order(values, count)
 
 
 def test_correlated_samples_count_for_less():

@@ -17,6 +17,7 @@ from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
 from benchlib.report.view import View, shown, slug
 from benchlib.stats import rounding
+from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec import exports
 from benchlib.trtexec.exports import JOINTS
 
@@ -213,6 +214,7 @@ def _reason(row: object) -> str:
 
 
 _NOT_RUN = "not in this run"
+_MARKS = {Verdict.SUSPECT.value: Mark.DOUBTED, Verdict.INVALID.value: Mark.REJECTED}
 _METRIC_TITLES = {"ImageNet top-1": "Top-1 %", "Cityscapes mIoU": "mIoU %"}
 
 
@@ -269,6 +271,9 @@ def _caption(view: View, columns: list[Column]) -> str:
     ):
         if (view.frame["verdict"] == verdict.value).any():
             parts.append(f"{style.VERDICT_SYMBOLS[verdict.value]} {meaning}.")
+    valid = view.frame[view.frame["verdict"] == Verdict.VALID.value]
+    if valid["reasons"].notna().any():
+        parts.append("A letter alone points to a note, which takes nothing from the number.")
     return " ".join([*parts, "Press a heading to sort."])
 
 
@@ -346,12 +351,27 @@ def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell
         # A publication's digits are its own; ours are cut where nothing bears them.
         text = wording.short(value) if published else rounding.text(value)
     symbol = style.VERDICT_SYMBOLS.get(row.verdict or "", "")
-    if not symbol:
+    reason = _told(row)
+    if not symbol and not reason:
         return Cell(text, value, note=interval)
-    mark = Mark.REJECTED if row.verdict == Verdict.INVALID.value else Mark.DOUBTED
-    reason = f"{row.verdict}: {(row.reasons or 'no reason given').replace(';', ', ')}"
+    if symbol:
+        reason = f"{row.verdict}: {reason or 'no reason given'}"
+    mark = _MARKS.get(row.verdict or "", Mark.NONE)
     note = f"{reason}; {interval}" if interval else reason
-    return Cell(f"{text} {symbol}", value, mark, note, footnotes.letter(reason))
+    return Cell(f"{text} {symbol}".strip(), value, mark, note, footnotes.letter(reason))
+
+
+def _told(row: object) -> str:
+    """The row's reasons and notes, a note with the figure that goes with it."""
+    figures = {
+        Reason.POWER_LIMITED.value: ("sustained clock {:.0f} MHz", row.sm_clock_mhz),
+        Reason.SPREAD.value: ("95th percentile {:.4g} ms", row.latency_p95_ms),
+    }
+    said = []
+    for code in filter(None, (row.reasons or "").split(";")):
+        words, value = figures.get(code, ("", None))
+        said.append(code if pd.isna(value) else f"{code} ({words.format(value)})")
+    return ", ".join(said)
 
 
 def _marked(cells: tuple[Cell, ...], *, low_is_best: bool) -> tuple[Cell, ...]:

@@ -1,0 +1,180 @@
+"""Judge a measured set anew: intervals, reasons and notes from its stored series, by today's rules.
+
+Nothing is measured, and no series is touched. What the series do not hold (the graph's agreement
+with FP32, the layers' shares, the clock's lock) is taken from the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchlib.case import Status, Verdict
+from benchlib.errors import InputError, first_line
+from benchlib.export.calibration import Fidelity
+from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
+from benchlib.measure import measurement, record, series
+from benchlib.measure.measurement import MeasuredValues, Timed
+from benchlib.measure.record import Row
+from benchlib.measure.store import Store
+from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
+from benchlib.trtexec import exports
+from benchlib.trtexec.command import Program
+
+NOTE = (
+    "Intervals, verdicts, reasons and notes were made anew from the stored samples and telemetry "
+    f"by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejudged:
+    """One row's verdict and reasons before and after; ``changed`` is whether it was rewritten."""
+
+    key: str
+    before: Verdict | None
+    after: Verdict | None
+    old_reasons: tuple[str, ...]
+    reasons: tuple[str, ...]
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a set: its rows, and by key why a row was left as it is."""
+
+    rows: tuple[Rejudged, ...]
+    left: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "rules": RULES_VERSION,
+            "rows": [asdict(one) for one in self.rows],
+            "left": dict(self.left),
+        }
+
+
+def rejudge(folder: Path) -> Outcome:
+    """Judge the set in ``folder`` anew and rewrite the rows that change.
+
+    Raises :class:`InputError` where there is no row with a series, or the set cannot be written.
+    """
+    if not any((folder / "samples").glob("*.parquet")) or not (folder / "rows").is_dir():
+        raise InputError(
+            "set",
+            f"{folder.name} has no rows with stored samples (samples/KEY.parquet); give the folder "
+            "of a set that benchlib measured, and pack an old one with tools/pack_samples.py",
+        )
+    done, left = [], {}
+    with Store(folder).opened() as store:
+        for row in store.rows:
+            if row.status is not Status.OK:
+                continue
+            try:
+                new = _judged(folder, row)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                left[row.key] = _why(error)
+                continue
+            # As text: on disk a tuple is a list
+            changed = record.dump_row(new) != record.dump_row(row)
+            if changed:
+                store.save_row(new)
+            done.append(
+                Rejudged(row.key, row.verdict, new.verdict, row.reasons, new.reasons, changed)
+            )
+        store.save_table()
+        if any(one.changed for one in done):
+            store.add_note(NOTE)
+    return Outcome(tuple(done), left)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "its samples or telemetry are missing"
+    if isinstance(error, (KeyError, TypeError, AttributeError)):
+        return f"its row lacks what the rules go by ({first_line(error)})"
+    return f"its series cannot be read ({first_line(error)})"
+
+
+def _judged(folder: Path, row: Row) -> Row:
+    found = MeasuredValues(_timed(folder, row), row.batch, _observed(row))
+    detail = row.detail.but(**found.evidence())
+    return row.model_copy(update={**found.columns(), "detail": detail})
+
+
+def _timed(folder: Path, row: Row) -> tuple[Timed, ...]:
+    """The processes that count; those that were set aside follow them in the files."""
+    runs = row.detail.runs or ()
+    samples = series.load_samples(folder / f"samples/{row.key}.parquet")
+    counts = [len(one.compute_ms) for one in samples[: len(runs)]]
+    if not runs or counts != [run["n"] for run in runs]:
+        raise ValueError("its samples have other counts than its runs")
+    watched = f"telemetry/{row.key}.parquet"
+    told = [()] * len(runs)
+    if watched in row.detail.samples:
+        told = series.load_telemetry(folder / watched, len(samples))
+    return tuple(
+        Timed(run["build"], one, run["span_s"], readings)
+        for run, one, readings in zip(runs, samples, told, strict=False)
+    )
+
+
+def _observed(row: Row) -> Observed:
+    """What the verdict goes by, without the series, as the row tells it."""
+    detail, given = row.detail.model_dump(), row.detail.settings
+    graph = detail.get("graph") or {}
+    found = Fidelity.from_json(graph["fidelity"]) if graph.get("fidelity") else None
+    worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
+    lock = detail.get("clock_lock")
+    shares = detail.get("shares") or {}
+    return Observed(
+        engine=row.engine,
+        precision=row.precision,
+        int8_method=row.int8_method,
+        lock=ClockLock(**lock) if lock else NOT_ASKED,
+        finite=None if found is None else found.finite,
+        fp32_finite=None if found is None else found.fp32_finite,
+        error=None if found is None else found.relative_l2,
+        error_of=worst and worst.name,
+        disagreement=unlike and unlike.disagreement,
+        disagreement_of=unlike and unlike.name,
+        random_weights=graph.get("weights") == "random",
+        floor_ms=measurement.floor_ms(
+            row.device, row, row.gmacs, given["tf32"], given["extra_flags"]
+        ),
+        cuda_graph=given["cuda_graph"],
+        # The program's own words are not in the row, what was made of them is
+        graph_captured=Reason.CUDA_GRAPH.value not in row.reasons,
+        transfers=given["transfers"],
+        low_precision_share=row.low_precision_share,
+        low_mac_share=exports.low(shares.get("macs"), row.precision),
+        below=_below(row),
+        confidential=detail.get("confidential_computing"),
+        event_timed=Program(
+            row.engine, (), row.engine_version or "0", row.device or ""
+        ).event_timed,
+        skipped_tactics=sum(one["facts"]["skipped_tactics"] for one in detail["engines"]),
+    )
+
+
+def _below(row: Row) -> dict[str, dict[str, float]]:
+    """Shares by type of what is less than the row's precision, as :class:`LayerPrecision` has it.
+
+    A layer of UINT8 may be of a quantised network or a mask; its inputs, which tell, are not in
+    the row, so that it counts where it did.
+    """
+    detail = row.detail.model_dump()
+    shares, declared = detail.get("shares") or {}, detail.get("declared") or {}
+    products = sum(declared.values())
+    given = {
+        "computing layers": shares.get("layers"),
+        "multiply-accumulates": shares.get("macs"),
+        "file's products": {word: n / products for word, n in declared.items()},
+    }
+    found = {what: exports.below(share, row.precision) for what, share in given.items()}
+    if Reason.PRECISION.value not in row.reasons:
+        found["computing layers"].pop("uint8", None)
+    return {what: types for what, types in found.items() if types}

@@ -1,0 +1,141 @@
+"""Judging a set anew: the same numbers for what was measured by today's rules, and real sets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchlib import cli
+from benchlib.case import Verdict
+from benchlib.errors import InputError
+from benchlib.measure import record, rejudge
+from benchlib.stats.quality_checks import RULES_VERSION
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+LIMITED = "vgg16_bn-fp16-b1-3840x2144-static-weak-trtexec-2a1c7772"
+STEADY = "resnet18-fp16-b1-640x480-static-weak-trtexec"
+FLIPPING = "resnet34-fp16-b1-1024x768-static-weak-trtexec"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def copied(tmp_path: Path, *keys: str) -> Path:
+    """A set of some rows of the committed one that NVIDIA's trtexec timed, as judged before."""
+    source, folder = RESULTS / "h100-trtexec-8.6", tmp_path / "set"
+    for key in keys:
+        for path in source.glob(f"*/{key}*"):
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    shutil.copy(source / "environment.json", folder)
+    for path in (folder / "rows").glob("*.json"):
+        row = json.loads(path.read_text())
+        row.update(verdict="SUSPECT", reasons=["spread", "throttled"], latency_ci_low_ms=0.001)
+        row["detail"]["reasons"] = ["of old", "of old"]
+        path.write_text(json.dumps(row))
+    return folder
+
+
+def read(folder: Path, key: str) -> record.Row:
+    (path,) = (folder / "rows").glob(f"{key}*.json")
+    return record.read(path)
+
+
+def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
+    folder = copied(tmp_path, LIMITED, STEADY, FLIPPING)
+    stored = {path.stem: path.read_bytes() for path in (folder / "samples").glob("*")}
+    outcome = rejudge.rejudge(folder)
+    assert all(one.changed for one in outcome.rows)
+    limited, steady, flipping = (read(folder, key) for key in (LIMITED, STEADY, FLIPPING))
+    assert (limited.verdict, limited.reasons) == (Verdict.VALID, ("power_limited",))
+    assert limited.limited_by == "power"
+    assert (steady.verdict, steady.reasons, steady.limited_by) == (Verdict.VALID, (), "none")
+    assert (flipping.verdict, flipping.reasons) == (Verdict.SUSPECT, ("two_modes",))
+    # The limiter's cycle is in the interval, and a single slow query is not
+    assert 0.01 < (limited.latency_ci_high_ms / limited.latency_ms - 1) < 0.05
+    assert (steady.latency_ci_high_ms / steady.latency_ms - 1) < 0.002
+    assert limited.latency_ms == pytest.approx(9.13077, rel=1e-5)
+    assert {path.stem: path.read_bytes() for path in (folder / "samples").glob("*")} == stored
+    table = (folder / "table.csv").read_text()
+    assert "power_limited" in table
+    assert rejudge.NOTE in json.loads((folder / "environment.json").read_text())["notes"]
+    judged = contents(folder)
+    assert not any(one.changed for one in rejudge.rejudge(folder).rows)
+    assert contents(folder) == judged
+
+
+def test_the_committed_sets_are_judged_by_todays_rules() -> None:
+    for name, suspects in (("h100-trtexec-8.6", 4), ("h100-tensorrt-8.6", 10)):
+        rows = [record.read(path) for path in (RESULTS / name / "rows").glob("*.json")]
+        assert {row.detail.rules for row in rows} == {RULES_VERSION}
+        assert sum(row.verdict is not Verdict.VALID for row in rows) <= suspects
+
+
+@pytest.mark.parametrize("folder", ["samples", "telemetry"])
+def test_a_row_without_its_files_is_kept_and_named(tmp_path: Path, folder: str) -> None:
+    given = copied(tmp_path, LIMITED, STEADY)
+    (given / folder / f"{LIMITED}.parquet").unlink()
+    before = (given / "rows" / f"{LIMITED}.json").read_bytes()
+    outcome = rejudge.rejudge(given)
+    assert outcome.left == {LIMITED: "its samples or telemetry are missing"}
+    assert [one.key.startswith(STEADY) for one in outcome.rows] == [True]
+    assert (given / "rows" / f"{LIMITED}.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda row: row["detail"]["runs"][0].update(n=7), "other counts than its runs"),
+        (lambda row: row["detail"]["runs"][0].pop("span_s"), "lacks what the rules go by"),
+        (lambda row: row["detail"].pop("settings"), "lacks what the rules go by"),
+        (lambda row: row["detail"].update(runs=None), "lacks what the rules go by"),
+    ],
+)
+def test_a_row_that_cannot_be_judged_is_kept_and_named(tmp_path: Path, change, why: str) -> None:
+    given = copied(tmp_path, LIMITED)
+    path = given / "rows" / f"{LIMITED}.json"
+    row = json.loads(path.read_text())
+    change(row)
+    path.write_text(json.dumps(row))
+    before = path.read_bytes()
+    outcome = rejudge.rejudge(given)
+    assert why in outcome.left[LIMITED]
+    assert path.read_bytes() == before
+
+
+def test_torn_samples_are_told(tmp_path: Path) -> None:
+    given = copied(tmp_path, LIMITED)
+    path = given / "samples" / f"{LIMITED}.parquet"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "cannot be read" in rejudge.rejudge(given).left[LIMITED]
+
+
+def test_a_set_without_series_is_refused_and_nothing_made(tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    shutil.copytree(RESULTS / "rtx3090-published", published)
+    before = contents(published)
+    for folder in (published, tmp_path / "none"):
+        with pytest.raises(InputError, match="no rows with stored samples"):
+            rejudge.rejudge(folder)
+    assert contents(published) == before
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_command_tells_what_changed(tmp_path: Path) -> None:
+    folder = copied(tmp_path, LIMITED)
+    said = CliRunner().invoke(cli.main, ["rejudge", str(folder)])
+    assert said.exit_code == 0
+    assert f"{LIMITED}: SUSPECT spread;throttled -> VALID power_limited" in said.output
+    again = json.loads(CliRunner().invoke(cli.main, ["rejudge", "--json", str(folder)]).output)
+    assert again["rules"] == RULES_VERSION
+    assert again["rows"][0]["changed"] is False
