@@ -107,7 +107,7 @@ def _judged(folder: Path, row: Row) -> Row:
 
 def _timed(folder: Path, row: Row) -> tuple[Timed, ...]:
     """The processes that count; those that were set aside follow them in the files."""
-    runs = row.detail.runs or ()
+    runs = row.detail.runs
     samples = series.load_samples(folder / f"samples/{row.key}.parquet")
     counts = [len(one.compute_ms) for one in samples[: len(runs)]]
     if not runs or counts != [run["n"] for run in runs]:
