@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Labelled images in ImageNet's layout: one subfolder per class.
 #
 # Classes and files come in the order of ``torchvision.datasets.ImageFolder``. What an output index
-# means is the network's business, so a folder's name has to lead to one: as one of ImageNet's
+# means depends on the network, so a folder's name has to lead to one: as one of ImageNet's
 # thousand, as a number, or through a labels file.
 
 

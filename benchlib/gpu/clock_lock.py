@@ -128,7 +128,7 @@ def hold_lock(device: Device, mhz: int) -> None:
 
 
 def main() -> int:
-    """The lock holder. Deaf to every polite signal: only its input's end ends it."""
+    """The lock holder. Ignores signals that ask it to end; it ends when its input closes."""
     parser = argparse.ArgumentParser(prog="python -m benchlib.gpu.clock_lock")
     parser.add_argument("mhz", type=int)
     parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")

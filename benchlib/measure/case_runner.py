@@ -1,4 +1,4 @@
-"""The bench: takes one case through graph, engine and timing, each program on its own."""
+"""Takes one case through graph, engine and timing, each program in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Where graphs come from: the exporter, in a process of its own.
 
 PyTorch takes seconds to import and can take the process down with it (memory, native code), so
-one exporter serves the whole run and is started again when it dies: its death is a failed row.
+one exporter serves the whole run. When it ends over a case, that case fails and the next one starts
+it again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MODULE = "benchlib.measure.exporter_process"
 """What the exporter's process runs."""
 
 DYING_S = 10.0
-"""Seconds an exporter that hung up has for its last words; Python's exit takes under one."""
+"""Seconds an exporter has to end after its pipe was closed; Python's exit takes under one."""
 
 
 @dataclass(frozen=True, slots=True)

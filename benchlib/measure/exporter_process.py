@@ -84,7 +84,7 @@ def _products(model: str) -> dict[str, int]:
 
 
 def serve(line: Connection) -> None:
-    """Answer requests until the other side hangs up."""
+    """Answer requests until the pipe is closed."""
     while True:
         try:
             request = line.recv()

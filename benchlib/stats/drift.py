@@ -146,7 +146,7 @@ def _rise(medians: Array) -> float:
 # part began cold and then came to rest is set aside, its series kept, and timed again with a
 # warm-up longer by what was cold and at least doubled, until one is warm from its first counted
 # query or :data:`CEILING_MS` is reached. The processes after it begin with the length found. A run
-# that never rests is none of this rule's: it is left to the verdict and its retry.
+# that never becomes steady is not warmed up longer: the verdict and its retry deal with it.
 
 
 CEILING_MS = 3200.0
