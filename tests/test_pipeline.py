@@ -113,23 +113,7 @@ QUICK = ("-p", "roofs", "false", "-p", "resolutions", "[64x64]", "-p", "duration
 @pytest.mark.usefixtures("installed")
 def test_papermills_own_command_line_works_and_refuses_a_misspelling(root, tmp_path):
     base = [sys.executable, "-m", "papermill", "notebooks/benchmark.ipynb"]
-    given = [
-        "-p",
-        "engine",
-        "trtexec",
-        "-p",
-        "roofs",
-        "false",
-        "-p",
-        "resolutions",
-        "[64x64]",
-        "-p",
-        "duration_s",
-        "0.1",
-        "-p",
-        "out_dir",
-        str(tmp_path),
-    ]
+    given = [*QUICK, "-p", "engine", "trtexec", "-p", "out_dir", str(tmp_path)]
     for extra, status in (([], 0), (["-p", "modles", "[resnet34]"], 1)):
         done = subprocess.run(
             [*base, str(tmp_path / "out.ipynb"), "-k", "python3", *given, *extra],

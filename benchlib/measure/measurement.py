@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 from benchlib.case import Case, Engine, Precision, Status
 from benchlib.config import Parameters, Settings
 from benchlib.export.build import Graph
+from benchlib.export.calibration import Fidelity
 from benchlib.gpu import peaks, telemetry
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
@@ -256,6 +257,22 @@ class Timed:
         return any(one is not None and bool(np.any(one > 0)) for one in copies)
 
 
+def agreement(found: Fidelity | None) -> dict[str, Any]:
+    """What the verdict goes by of a graph's agreement with FP32, by the names of
+    :class:`Observed`; nothing where it was not measured."""
+    if found is None:
+        return {}
+    worst, unlike = found.worst, found.least_agreeing
+    return {
+        "finite": found.finite,
+        "fp32_finite": found.fp32_finite,
+        "error": found.relative_l2,
+        "error_of": worst and worst.name,
+        "disagreement": unlike and unlike.disagreement,
+        "disagreement_of": unlike and unlike.name,
+    }
+
+
 @dataclass(frozen=True)
 class MeasuredValues:
     """Everything that is computed from the series of one case, each when asked for.
@@ -468,20 +485,13 @@ class Assembler:
     def _observed(self, measurement: Measurement, proven: LayerPrecision) -> Observed:
         """What the verdict goes by, without the series."""
         case, given, graph = measurement.case, measurement.settings, measurement.graph
-        found = None if graph is None else graph.fidelity
-        worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
         gmacs = measurement.network.gmacs
         return Observed(
             engine=case.engine,
             precision=case.precision,
             int8_method=case.int8_method,
             lock=self.lock,
-            finite=None if found is None else found.finite,
-            fp32_finite=None if found is None else found.fp32_finite,
-            error=None if found is None else found.relative_l2,
-            error_of=worst and worst.name,
-            disagreement=unlike and unlike.disagreement,
-            disagreement_of=unlike and unlike.name,
+            **agreement(None if graph is None else graph.fidelity),
             random_weights=graph is not None and graph.weights == "random",
             floor_ms=floor_ms(self.device, case, gmacs, given.tf32, given.extra_flags),
             cuda_graph=given.cuda_graph,

@@ -220,7 +220,8 @@ class Detail(_Evidence):
 
 
 SCHEMA_VERSION = 1
-"""Raised when a column changes its name or its meaning; ``schema.py`` then gets a migration."""
+"""Raised when a column changes its name or its meaning; the step from the older one is then
+written in :func:`load_row`."""
 
 
 class Row(BaseModel):

@@ -127,7 +127,6 @@ def _observed(row: Row) -> Observed:
     detail, given = row.detail.model_dump(), row.detail.settings
     graph = detail.get("graph") or {}
     found = Fidelity.from_json(graph["fidelity"]) if graph.get("fidelity") else None
-    worst, unlike = (None, None) if found is None else (found.worst, found.least_agreeing)
     lock = detail.get("clock_lock")
     shares = detail.get("shares") or {}
     return Observed(
@@ -135,12 +134,7 @@ def _observed(row: Row) -> Observed:
         precision=row.precision,
         int8_method=row.int8_method,
         lock=ClockLock(**lock) if lock else NOT_ASKED,
-        finite=None if found is None else found.finite,
-        fp32_finite=None if found is None else found.fp32_finite,
-        error=None if found is None else found.relative_l2,
-        error_of=worst and worst.name,
-        disagreement=unlike and unlike.disagreement,
-        disagreement_of=unlike and unlike.name,
+        **measurement.agreement(found),
         random_weights=graph.get("weights") == "random",
         floor_ms=measurement.floor_ms(
             row.device, row, row.gmacs, given["tf32"], given["extra_flags"]
