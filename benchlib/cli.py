@@ -292,8 +292,7 @@ def _copy(graph: Path, out: Path) -> None:
 
 
 def _form(precision: str | None, form: str | None) -> Any:
-    from benchlib.case import Precision
-    from benchlib.export.form import GraphForm
+    from benchlib.case import GraphForm, Precision
 
     if form is not None:
         if precision is not None:

@@ -20,7 +20,7 @@ from benchlib.case import Status
 from benchlib.config import Parameters
 from benchlib.measure.record import Row
 from benchlib.measure.runner import Outcome
-from benchlib.stats import rounding
+from benchlib.stats.summary import rounded
 
 #: What papermill writes over the cell that it injects.
 _INJECTED = "# Parameters"
@@ -99,7 +99,7 @@ def _interval(row: Row) -> str:
     if row.latency_ms is None:
         return ""
     low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
-    shown = rounding.text(row.latency_ms, low, high)
+    shown = rounded(row.latency_ms, low, high)
     return shown if low is None or high is None else f"{shown} ({low:.4g} to {high:.4g})"
 
 

@@ -18,9 +18,6 @@ from pathlib import Path
 
 from benchlib.errors import InputError
 
-# Locks between processes, by files; the system lets go of one when its holder ends.
-
-
 WAIT_FOREVER = -1.0
 
 
@@ -56,9 +53,6 @@ def lock_held(path: Path, field: str, *, wait_s: float = WAIT_FOREVER) -> Iterat
         lock.release()
 
 
-# Files that no reader meets half of, whatever ends the writer.
-
-
 PART = ".part"
 """Ending of a file that is being written; one that is left is of a writer that was killed."""
 
@@ -83,9 +77,6 @@ def publish(draft: Path, path: Path) -> None:
         with file.open("rb") as written:
             os.fsync(written.fileno())
     draft.replace(path)
-
-
-# One program, run as a process group of its own with a time limit and a kept log.
 
 
 SPEAK_UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}

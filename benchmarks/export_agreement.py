@@ -17,8 +17,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from benchlib.case import resolution
-from benchlib.export.form import Shape
+from benchlib.case import Shape, resolution
 from benchlib.export.torch_onnx import export
 from benchlib.models import registry, torch_network
 

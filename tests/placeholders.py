@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from benchlib.case import Case, ShapeMode
+from benchlib.case import Case, GraphForm, ShapeMode
 from benchlib.export.build import Graph
-from benchlib.export.form import GraphForm
 from benchlib.measure.exporter import Network
 from benchlib.models import registry
 

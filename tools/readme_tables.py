@@ -14,7 +14,7 @@ import pandas as pd
 from benchlib.analysis import results
 from benchlib.case import Int8Method, Precision, Verdict
 from benchlib.gpu.telemetry import Limit
-from benchlib.stats import rounding
+from benchlib.stats.summary import rounded
 
 END = "<!-- end of the table -->"
 
@@ -92,7 +92,7 @@ def _cell(group: pd.DataFrame, precision: Precision, method: Int8Method | None) 
     mark = " †" if row["verdict"] == Verdict.SUSPECT.value else ""
     if row["limited_by"] == Limit.POWER.value:
         mark += " ‡"
-    return rounding.text(row["latency_ms"], low, high) + mark
+    return rounded(row["latency_ms"], low, high) + mark
 
 
 def main() -> None:

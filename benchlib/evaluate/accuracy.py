@@ -38,9 +38,6 @@ from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec.command import Program
 from benchlib.trtexec.standin.program import StandinError
 
-# What two lists of predictions say: top-1 with its interval, and where they part.
-
-
 CONFIDENCE = 0.95
 
 Labels = NDArray[np.int64]

@@ -15,12 +15,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchlib import process
-from benchlib.case import Case, Engine, Failure, without_digest
+from benchlib.case import Case, Engine, Failure, GraphForm, without_digest
 from benchlib.config import Settings
 from benchlib.errors import InputError
 from benchlib.export import cache, calibration
 from benchlib.export.build import FROM_FILE, Graph, make
-from benchlib.export.form import GraphForm
 from benchlib.gpu import nvml
 from benchlib.measure import engine_cache, environment
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
@@ -30,9 +29,6 @@ from benchlib.trtexec.command import CaseFiles, Command, Phase, Program, command
 from benchlib.trtexec.exit_check import Log, judge_phase
 from benchlib.trtexec.locate import MissingProgramError
 from benchlib.trtexec.standin.onnxruntime_cpu import NUMPY_TYPES, ORT_ERRORS, line, open_session
-
-# A stored row's graph and engine, had again: from the cache where they are, else made alike.
-
 
 _GRAPH = {"sha256", "form", "input_shape", "dynamic", "calibration"}
 """What a row has to tell of its graph for it to be made again."""

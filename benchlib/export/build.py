@@ -15,11 +15,10 @@ import onnxruntime
 from google.protobuf.message import EncodeError
 
 from benchlib import case
-from benchlib.case import Int8Method
+from benchlib.case import GraphForm, Int8Method, Shape
 from benchlib.errors import InputError, MachineError, first_line
 from benchlib.export import cache, calibration, convert, user_file
 from benchlib.export.calibration import Fidelity, Identity, ImageSet
-from benchlib.export.form import GraphForm, Shape
 from benchlib.export.torch_onnx import export, opset
 from benchlib.models import onnx_file, registry
 from benchlib.models.onnx_macs import RUNTIME_ERRORS
@@ -146,32 +145,42 @@ class _Request:
 
 def make(
     model: str,
-    form: GraphForm,
+    form: str | GraphForm = GraphForm.FP32,
     *,
     height: int,
     width: int,
     batch: int = 1,
     dynamic: bool = False,
-    int8_method: Int8Method | None = None,
+    int8_method: str | Int8Method | None = None,
     weights: str = "random",
     seed: int = 0,
     calibration_dir: str | Path | None = None,
     half_io: bool = False,
     cache_dir: str | Path | None = None,
 ) -> Graph:
-    """Return the graph of ``model``, made now or found in the cache.
+    """Return one network as an ONNX file, made now or found in the cache.
 
-    ``model`` is a name of the line-up, ``onnx:PATH`` or ``timm:NAME``. The input tensor of a
-    line-up network is called ``input``, its output ``output``; a user's file keeps its names.
-    Without ``int8_method`` an INT8 form takes the first that suits it. ``calibration_dir``
-    replaces the bundled photos. ``half_io`` makes input and output FP16 instead of FP32.
-    Raises :class:`InputError` for what cannot be made from this input.
+    ``model`` is a name of the line-up, ``onnx:PATH`` or ``timm:NAME``; ``form`` is fp32, fp16,
+    int8-qdq, int8-qdq-fp16 or int8-cpu; ``height`` and ``width`` are pixels, ``batch`` images.
+    ``dynamic`` leaves all three open. ``int8_method`` is qdq, qdq-no-depthwise, modelopt or
+    ort-static, by default the first that makes the form; ``calibration_dir`` is a folder of
+    images for its ranges instead of the bundled photos. ``weights`` are random or imagenet.
+    ``half_io`` makes input and output FP16 instead of FP32. The input tensor of a line-up network
+    is called ``input``, its output ``output``; a user's file keeps its names.
+
+    ``.path`` of what is returned is the file (in the cache: copy it to keep it), ``.fidelity`` how
+    far its outputs are from FP32's on real images.
+
+    Raises :class:`InputError` for a name that does not exist, and for a size or form that the
+    network cannot take.
     """
+    form = GraphForm.read("form", form)
+    method = None if int8_method is None else Int8Method.read("int8_method", int8_method)
     request = _Request(
         model=model,
         form=form,
         shape=Shape(batch, height, width, dynamic),
-        method=_method(form, int8_method),
+        method=_method(form, method),
         weights=weights,
         seed=seed,
         calibration_dir=None if calibration_dir is None else Path(calibration_dir),

@@ -94,7 +94,7 @@ def revision() -> dict[str, str]:
     """
     code = hashlib.sha256()
     for room in ("models", "export"):
-        for source in sorted((_PACKAGE / room).rglob("*.py")):
+        for source in (_PACKAGE / "case.py", *sorted((_PACKAGE / room).rglob("*.py"))):
             code.update(source.name.encode() + source.read_bytes())
     return {"code": code.hexdigest(), **_versions()}
 

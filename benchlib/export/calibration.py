@@ -255,9 +255,6 @@ def folder(path: Path) -> ImageSet:
     return ImageSet(path.name, tuple(photos))
 
 
-# The range each tensor needs, seen on real images one batch at a time.
-
-
 PERCENTILE = 99.99
 """Percent of a batch's values that the range must hold: a single outlier costs all the others."""
 
@@ -415,11 +412,6 @@ def graph_session(path: Path, *, optimised: bool) -> onnxruntime.InferenceSessio
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def graph_outputs(opened: onnxruntime.InferenceSession, batch: Array) -> Array:
-    """First output for ``batch``, as float32; the batch is cast to what the graph reads."""
-    return np.asarray(_outputs(opened, batch)[0], dtype=np.float32)
-
-
 def measure_fidelity(
     reference: Path, path: Path, batches: Iterable[Array], *, images: int, optimised: bool
 ) -> Fidelity:
@@ -451,14 +443,6 @@ def own(reference: Path, batches: Iterable[Array], *, images: int) -> Fidelity:
         for name, count in counts.items()
     )
     return Fidelity(None, None, finite, images, fp32_finite=finite, outputs=outputs)
-
-
-def agreement(pairs: Iterable[tuple[Array, Array]], images: int) -> Fidelity:
-    """The figures of :class:`Fidelity` for pairs of (FP32 output, output), one pair held."""
-    tally = _Tally("output")
-    for exact, coarse in pairs:
-        tally.add(exact, coarse)
-    return _summary([tally], images)
 
 
 def _summary(tallies: Sequence[_Tally], images: int) -> Fidelity:

@@ -27,10 +27,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from benchlib.case import Int8Method
+from benchlib.case import TYPED_SCALES_OPSET, GraphForm, Int8Method
 from benchlib.errors import InputError, first_line
 from benchlib.export import fp16, qdq, torch_onnx
-from benchlib.export.form import TYPED_SCALES_OPSET, GraphForm
 from benchlib.export.fp16 import Loss
 from benchlib.export.qdq import Census
 from benchlib.models import onnx_file
@@ -222,9 +221,6 @@ def _run_modelopt(arguments: list[str]) -> None:
         raise InputError(
             "int8_method", f"ModelOpt failed ({said}); try qdq, or look at {MODELOPT_VARIABLE}"
         )
-
-
-# From the FP32 graph to every other form.
 
 
 METHODS: dict[GraphForm, tuple[Int8Method, ...]] = {

@@ -14,8 +14,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from benchlib.case import OPSET, Shape
 from benchlib.errors import InputError
-from benchlib.export.form import OPSET, Shape
 
 if TYPE_CHECKING:
     import torch

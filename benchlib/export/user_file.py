@@ -20,9 +20,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from benchlib.case import OPSET, GraphForm, Shape
 from benchlib.errors import InputError, first_line
 from benchlib.export import cache
-from benchlib.export.form import OPSET, GraphForm, Shape
 from benchlib.models import onnx_file
 from benchlib.models.onnx_file import ImageInput
 from benchlib.models.onnx_macs import RUNTIME_ERRORS

@@ -329,9 +329,6 @@ def memory_free(
     return False
 
 
-# What NVML says of the GPU before anything runs: what it is and what its driver is.
-
-
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML is silent.
@@ -384,9 +381,6 @@ def _describe_gpu(device: Device) -> Gpu:
         confidential_computing=device.confidential_computing(),
         clock_steps=len(device.graphics_clocks_mhz()) or None,
     )
-
-
-# The GPUs of this machine as NVML tells of them; nothing is changed by asking.
 
 
 _PCI_DEVICES = Path("/sys/bus/pci/devices")

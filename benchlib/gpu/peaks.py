@@ -92,9 +92,6 @@ def _rate(peak: Peak, precision: Precision, tf32: bool) -> float:
     return peak.fp16
 
 
-# The measured roofs of a device: asked for once per set, in a process of their own.
-
-
 BENCH_MODULE = "benchlib.gpu.peak_bench"
 
 BENCH_LIMIT_S = 180.0

@@ -18,11 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from benchlib.case import Case, Failure, ShapeMode
+from benchlib.case import Case, Failure, GraphForm, ShapeMode
 from benchlib.config import Parameters, Shape
 from benchlib.errors import InputError
 from benchlib.export.build import Graph
-from benchlib.export.form import GraphForm
 from benchlib.measure.record import CaseError, export_fault
 from benchlib.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
 from benchlib.trtexec.command import BLOG_MIN

@@ -9,9 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchlib.case import Case, Int8Method, Precision, ShapeMode, Typing, resolution
+from benchlib.case import Case, GraphForm, Int8Method, Precision, ShapeMode, Typing, resolution
 from benchlib.config import AUTO, Parameters, Settings
-from benchlib.export.form import GraphForm
 from benchlib.measure.exporter import traced_shape
 from benchlib.models import registry
 from benchlib.trtexec.command import (

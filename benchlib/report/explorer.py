@@ -16,7 +16,7 @@ from benchlib.report.figures import accuracy, fps, scatter, tiles
 from benchlib.report.parts import Bullets, Section, Styles, Words
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, views
-from benchlib.stats import rounding
+from benchlib.stats.summary import rounded_interval
 
 # Which network to take, in words: what :func:`benchlib.analysis.ranking.choose` found.
 
@@ -46,7 +46,7 @@ def section(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str]
 
 def _line(one: Pick) -> str:
     accuracy = "" if one.accuracy is None else f", accuracy {wording.short(one.accuracy)} %"
-    return f"{one.model}: {rounding.interval(one.latency_ms, one.low_ms, one.high_ms)} ms{accuracy}"
+    return f"{one.model}: {rounded_interval(one.latency_ms, one.low_ms, one.high_ms)} ms{accuracy}"
 
 
 # The controls of ``explore.ipynb``: choose rows, see the report's own figures of them.

@@ -19,9 +19,6 @@ from benchlib.report.parts import Bullets, Command, Definitions, Part, Section, 
 from benchlib.report.tables.grid import Cell, Column, Table
 from benchlib.report.view import REBUILT, View, title
 
-# The definition box: what the milliseconds under it hold and what they leave out.
-
-
 _SPANS = {
     Engine.TRTEXEC.value: (
         "the GPU's work for one batch, from the first kernel to the last, timed by CUDA events"
@@ -109,9 +106,6 @@ def _switch(column: pd.Series, yes: str, no: str) -> str:
     if not values:
         return "not recorded."
     return f"{' or '.join(yes if value else no for value in sorted(values, reverse=True))}."
-
-
-# How it was done: the commands really run, the blog's faults, and where the numbers come from.
 
 
 _DRAWN_WITH = ("matplotlib", "numpy", "pandas", "seaborn")

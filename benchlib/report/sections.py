@@ -20,7 +20,7 @@ from benchlib.report import style
 from benchlib.report.parts import Bullets, Definitions, Folded, Heading, Part, Section, Words
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, only_size, share, sizes
 from benchlib.report.view import on_cpu, shown, slug, title
-from benchlib.stats import rounding
+from benchlib.stats.summary import rounded
 
 # What each set was measured on: its environment, flattened, sets side by side.
 
@@ -383,7 +383,7 @@ def _ratios(low: float, high: float) -> str:
 def _latency(one: Made) -> Cell:
     mark = Mark.DOUBTED if one.doubted else Mark.NONE
     symbol = style.VERDICT_SYMBOLS[Verdict.SUSPECT.value] if one.doubted else ""
-    text = rounding.text(one.latency_ms, one.low_ms, one.high_ms)
+    text = rounded(one.latency_ms, one.low_ms, one.high_ms)
     return Cell(text, one.latency_ms, mark, reference=symbol)
 
 

@@ -214,9 +214,6 @@ def _faces() -> list[FT2Font]:
     return [font_manager.get_font(font_manager.findfont(name)) for name in _fonts()]
 
 
-# Lines and marks, drawn by seaborn in our looks, and what a legend shows of them.
-
-
 _EDGE_POINTS = 0.6
 _HOLLOW_EDGE_POINTS = 1.2
 _ABOVE_LINES = 2.5
@@ -308,9 +305,6 @@ def precision_keys(precisions: Iterable[str]) -> list[Line2D]:
     return [key(precision_label(word), look.color, look.marker) for word, look in drawn]
 
 
-# What a figure function gives back: a drawing with its words, or the reason there is none.
-
-
 _DECIMALS = re.compile(rb"(?<![\w.#])(\d*[1-9]\d*\.\d\d)\d+")
 """Places beyond a hundredth of a point, which nobody sees and which are an eighth of a file.
 Numbers below 1 stay: among them are the scales of letters."""
@@ -384,9 +378,6 @@ class Absent(Shown):
     label: str = ""
 
 
-# Ticks of a logarithmic axis that can be read over one decade as well as over five.
-
-
 _NARROW = 50.0
 """Highest over lowest value up to which powers of ten alone would leave one tick or none."""
 
@@ -416,9 +407,6 @@ def widened_limits(low: float, high: float) -> tuple[float, float]:
         return low, high
     middle, reach = math.sqrt(low * high), math.sqrt(_LEAST)
     return middle / reach, middle * reach
-
-
-# Names at the right end of lines and beside marks, none over another.
 
 
 _POINTS_PER_INCH = 72

@@ -14,9 +14,6 @@ from scipy import stats
 from benchlib.case import Word
 from benchlib.gpu.telemetry import TelemetrySample, timed_window
 
-# Whether a run stood still: drift over the whole of it, and where its moving median settles.
-
-
 Array = NDArray[np.float64]
 
 BLOCKS = 20

@@ -12,8 +12,6 @@ from benchlib.gpu.telemetry import HARMLESS, Limit, TelemetrySummary, limited_by
 from benchlib.stats.drift import STEADY_BAND
 from benchlib.stats.summary import Summary
 
-# The reasons for which a row is not simply valid, and what each of them weighs.
-
 
 class Reason(Word):
     """Why a row is not simply valid."""
@@ -71,9 +69,6 @@ PASSING = frozenset(
     }
 )
 """Reasons that may be gone at another attempt; the others come back each time."""
-
-
-# What the verdict goes by: all that was seen of one measured case.
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What one run's samples say: the headline median with its interval, and the run's health.
+"""One run's samples as a number: the median with its interval, its health, the digits it bears.
 
 Percentiles and spread follow trtexec's own rules (contract, section 7.3), so a row agrees with
 the program's log; the interval is ours, because trtexec gives none.
@@ -41,6 +41,18 @@ agree to 0.2 %. The interval is then that of the block medians, whose size count
 TAIL_CHANCE = 0.025
 """A percentile is shown when its own 95 % interval ends inside the samples, that is when the
 chance that no sample lies beyond it is at most this."""
+
+
+MOST_SIGNIFICANT = 4
+"""Digits of a time. Two machines of one kind differ by more than 0.1 %, so a fifth says nothing,
+however narrow the interval."""
+
+DIGITS_OF_NOISE = 1
+"""Digits of the half-width that are kept, torch.utils.benchmark's rule: the last digit shown is
+the first one in doubt."""
+
+WITHOUT_INTERVAL = 2
+"""Significant digits of a number whose interval is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +116,7 @@ def summary(compute_ms: ArrayLike, enqueue_ms: ArrayLike | None = None) -> Summa
         enqueue = float(np.median(_checked("enqueue times", enqueue_ms)))
     ordered = np.sort(values)
     n_effective = autocorrelation.effective_count(values)
-    low, high = _interval(values, n_effective) or (None, None)
+    low, high = median_interval(values, n_effective) or (None, None)
     mean = float(values.mean())
     return Summary(
         n=len(values),
@@ -124,11 +136,6 @@ def summary(compute_ms: ArrayLike, enqueue_ms: ArrayLike | None = None) -> Summa
         settling=drift.settling(values),
         modes=bimodality.two_modes(values, clock_step_ms(values)),
     )
-
-
-def median_interval(values: Array) -> tuple[float, float] | None:
-    """The 95 % interval of the median of ``values`` (shape [n], time order); None if n < 6."""
-    return _interval(values, autocorrelation.effective_count(values))
 
 
 def percentile(ordered: Array, percent: float) -> float:
@@ -175,7 +182,13 @@ def _borne_percentile(ordered: Array, percent: float, n_effective: float) -> flo
     return percentile(ordered, percent) if bears(percent, n_effective) else None
 
 
-def _interval(values: Array, n_effective: float) -> tuple[float, float] | None:
+def median_interval(values: Array, n_effective: float | None = None) -> tuple[float, float] | None:
+    """The 95 % interval of the median of ``values`` (shape [n], time order); None if n < 6.
+
+    ``n_effective`` is their :func:`autocorrelation.effective_count`, where it is known already.
+    """
+    if n_effective is None:
+        n_effective = autocorrelation.effective_count(values)
     if len(values) < FEWEST_FOR_INTERVAL:
         return None
     blocks = drift.block_medians(values) if n_effective < FEWEST_FOR_ORDER else None
@@ -203,3 +216,44 @@ def _by_blocks(values: Array, medians: Array) -> tuple[float, float]:
     degrees = max(worth / SAMPLES_PER_DEGREE, 2.0)
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * (variance / len(logs)) ** 0.5
     return centre * math.exp(-reach), centre * math.exp(reach)
+
+
+def rounded(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """``value`` as plain decimal text, cut to the digits that [``low``, ``high``] bears.
+
+    All in one unit. At most four significant digits, at least one; two without an interval;
+    empty for None. Raises ValueError for a value that is not finite.
+    """
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number to show; leave the cell empty")
+    if value == 0:
+        return "0"
+    return _cut(value, _place(value, low, high))
+
+
+def rounded_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """``value`` and its interval at the same digits, as ``5.47 [5.41, 5.52]``."""
+    if value is None or low is None or high is None or value == 0:
+        return rounded(value, low, high)
+    place = _place(value, low, high)
+    return f"{rounded(value, low, high)} [{_cut(low, place)}, {_cut(high, place)}]"
+
+
+def _place(value: float, low: float | None, high: float | None) -> int:
+    """Decimal place of the last digit to show: -2 is hundredths, 1 is tens."""
+    # Of the number as it will be shown: 9.9996 has its first digit in the tens
+    leading = int(f"{value:.{MOST_SIGNIFICANT - 1}e}".partition("e")[2])
+    finest = leading - MOST_SIGNIFICANT + 1
+    if low is None or high is None or not math.isfinite(high - low):
+        return leading - WITHOUT_INTERVAL + 1
+    half = abs(high - low) / 2
+    if half == 0:
+        return finest
+    doubtful = math.floor(math.log10(half)) - DIGITS_OF_NOISE + 1
+    return min(max(doubtful, finest), leading)
+
+
+def _cut(value: float, place: int) -> str:
+    return f"{round(value, -place):.{max(-place, 0)}f}"

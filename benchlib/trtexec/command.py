@@ -7,15 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchlib.case import Case, Engine, Int8Method, Precision, ShapeMode, Typing, Word
+from benchlib.case import Case, Engine, GraphForm, Int8Method, Precision, ShapeMode, Typing, Word
 from benchlib.config import PROFILING_VERBOSITY, Settings, Shape
 from benchlib.errors import InputError
-from benchlib.export.form import GraphForm
 from benchlib.trtexec import flags
 from benchlib.trtexec.flags import FlagTable, Version, parse_version
-
-# A program that measures: how it is started, what it is and which flags it knows.
-
 
 CPU = "cpu"
 
@@ -206,9 +202,6 @@ def _unsupported_int8(case: Case) -> str | None:
 
 def _made_up(case: Case) -> bool:
     return int8_method(case) is Int8Method.MADE_UP_RANGES
-
-
-# The input shapes an engine is built for: one, three, or the blog's two.
 
 
 _PLANES = 3

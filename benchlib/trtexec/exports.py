@@ -13,7 +13,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchlib import process
 from benchlib.case import Precision
 from benchlib.trtexec.flags import Version
 
@@ -409,11 +408,6 @@ def dump_times(queries: Iterable[Query]) -> str:
     return "[\n  " + "\n, ".join(lines) + "\n]\n"
 
 
-def write_times(path: Path, queries: Iterable[Query]) -> None:
-    """Write an export, by rename: a reader never sees half a file."""
-    process.write_whole(path, dump_times(queries).encode("ascii"))
-
-
 def number(value: float) -> str:
     """A number as C++ streams print it by default: six significant digits, no trailing zeros."""
     return f"{value:.6g}"
@@ -544,9 +538,6 @@ def _by_line(text: str) -> list[dict[str, Any]]:
         elif (count := _COUNT.search(line)) is not None:
             records.append({"count": int(count[1])})
     return records
-
-
-# The first bytes of a plan file, enough to refuse a foreign or empty one without TensorRT.
 
 
 _HEADER_BYTES = 28

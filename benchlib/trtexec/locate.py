@@ -153,9 +153,6 @@ def _interpreter(python: tuple[str, ...], found: Mapping[str, Any]) -> Interpret
     )
 
 
-# Which program measures on this machine: NVIDIA's trtexec, or one of the stand-ins.
-
-
 AUTO = "auto"
 TRTEXEC_VARIABLE = "TRTEXEC"
 

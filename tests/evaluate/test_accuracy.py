@@ -23,14 +23,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.models import ResNet18_Weights
 
 from benchlib import config
-from benchlib.case import Engine, Verdict
+from benchlib.case import Engine, GraphForm, Verdict
 from benchlib.cli import main
 from benchlib.errors import InputError
 from benchlib.evaluate import accuracy, dataset, predict
 from benchlib.evaluate.accuracy import Proportion
 from benchlib.export import calibration
 from benchlib.export.build import make
-from benchlib.export.form import GraphForm
 from benchlib.measure import record, runner
 from benchlib.measure.record import Row, RowError
 from benchlib.measure.store import Store

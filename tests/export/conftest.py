@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from benchlib.case import GraphForm, Shape
 from benchlib.export.build import Graph, make
-from benchlib.export.form import GraphForm, Shape
 from benchlib.export.torch_onnx import export
 
 SMALL = Shape(1, 192, 256)

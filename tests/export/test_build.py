@@ -13,11 +13,10 @@ import pytest
 import torch
 
 from benchlib import config
-from benchlib.case import Int8Method, resolution
+from benchlib.case import GraphForm, Int8Method, resolution
 from benchlib.errors import InputError
 from benchlib.export import calibration
 from benchlib.export.build import Graph, make
-from benchlib.export.form import GraphForm
 from benchlib.models import torch_network
 
 NETWORKS = (
@@ -38,6 +37,18 @@ INT8_BOUND = {"resnet18": 0.08, "shufflenet_v2_x1_5": 0.2, "bisenetv2": 0.4}
 FRAGILE_BOUND = 0.6
 
 
+def output_of(graph: Graph, batch: np.ndarray) -> np.ndarray:
+    opened = calibration.graph_session(graph.path, optimised=True)
+    return np.asarray(calibration._outputs(opened, batch)[0], dtype=np.float32)
+
+
+def agreement(pairs: list[tuple[np.ndarray, np.ndarray]], images: int) -> calibration.Fidelity:
+    tally = calibration._Tally("output")
+    for exact, coarse in pairs:
+        tally.add(exact, coarse)
+    return calibration._summary([tally], images)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_fp32_is_what_torch_computes(network: str, graph_of: Callable[..., Graph]) -> None:
     graph = graph_of(network, GraphForm.FP32)
@@ -48,8 +59,8 @@ def test_fp32_is_what_torch_computes(network: str, graph_of: Callable[..., Graph
     image = calibration.held_out().image(0, 192, 256)
     with torch.no_grad():
         wanted = torch_network.build(network)(torch.from_numpy(image)).numpy()
-    given = calibration.graph_outputs(calibration.graph_session(graph.path, optimised=True), image)
-    assert calibration.agreement([(wanted, given)], 1).relative_l2 < 1e-4
+    given = output_of(graph, image)
+    assert agreement([(wanted, given)], 1).relative_l2 < 1e-4
 
 
 @pytest.mark.parametrize("form", CONVERTED)
@@ -142,19 +153,16 @@ def test_dynamic_graph_takes_other_sizes(
     graph = graph_of(network, form, dynamic=True)
     assert graph.dynamic
     images = np.concatenate([calibration.held_out().image(i, 128, 320) for i in range(2)])
-    given = calibration.graph_outputs(calibration.graph_session(graph.path, optimised=True), images)
+    given = output_of(graph, images)
     with torch.no_grad():
         wanted = torch_network.build(network)(torch.from_numpy(images)).numpy()
     bound = 1e-4 if form is GraphForm.FP32 else INT8_BOUND[network]
-    assert calibration.agreement([(wanted, given)], 2).relative_l2 < bound
+    assert agreement([(wanted, given)], 2).relative_l2 < bound
 
 
 def test_batches_are_fixed_in_the_graph(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of("resnet18", GraphForm.INT8_QDQ, batch=3)
-    given = calibration.graph_outputs(
-        calibration.graph_session(graph.path, optimised=True),
-        np.zeros((3, 3, 192, 256), np.float32),
-    )
+    given = output_of(graph, np.zeros((3, 3, 192, 256), np.float32))
     assert given.shape == (3, 1000)
 
 
@@ -172,12 +180,9 @@ def test_large_images_are_judged_at_a_smaller_size(
     assert lent.input_shape == (2, 3, 256, 384)
     image = calibration.held_out().image(0, 256, 384)
     outputs = [
-        calibration.graph_outputs(
-            calibration.graph_session(graph.path, optimised=True), np.concatenate([image] * count)
-        )
-        for graph, count in ((own, 1), (lent, 2))
+        output_of(graph, np.concatenate([image] * count)) for graph, count in ((own, 1), (lent, 2))
     ]
-    difference = calibration.agreement([(outputs[0], outputs[1][:1])], 1)
+    difference = agreement([(outputs[0], outputs[1][:1])], 1)
     assert difference.relative_l2 < INT8_BOUND[network]
 
 
@@ -227,7 +232,7 @@ def test_half_scales_are_run_node_by_node(graph_of: Callable[..., Graph]) -> Non
 
 def test_overflow_is_seen() -> None:
     ones = np.ones(4, np.float32)
-    assert not calibration.agreement([(ones, ones * np.inf)], 1).finite
-    assert calibration.agreement([(ones, 0 * ones)], 1).relative_l2 == 1
-    halved = calibration.agreement([(ones, ones), (ones, 0.5 * ones)], 2)
+    assert not agreement([(ones, ones * np.inf)], 1).finite
+    assert agreement([(ones, 0 * ones)], 1).relative_l2 == 1
+    halved = agreement([(ones, ones), (ones, 0.5 * ones)], 2)
     assert halved.relative_l2 == pytest.approx(np.sqrt(1 / 8))

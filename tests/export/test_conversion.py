@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from benchlib.case import GraphForm
 from benchlib.errors import InputError
 from benchlib.export import convert, qdq, torch_onnx
 from benchlib.export.convert import Outcome
-from benchlib.export.form import GraphForm
 
 INT8 = (GraphForm.INT8_QDQ, GraphForm.INT8_QDQ_FP16, GraphForm.INT8_CPU)
 IMAGES = [np.random.default_rng(seed).random((1, 3, 8, 8), np.float32) for seed in range(3)]

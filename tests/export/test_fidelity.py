@@ -12,10 +12,10 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from benchlib.case import GraphForm
 from benchlib.export import calibration
 from benchlib.export.build import make
 from benchlib.export.calibration import Fidelity
-from benchlib.export.form import GraphForm
 
 IMAGES = [np.linspace(-1, 1, 12, dtype=np.float32).reshape(1, 3, 2, 2) * k for k in (1, 2)]
 

@@ -9,11 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from benchlib.case import Int8Method
+from benchlib.case import GraphForm, Int8Method
 from benchlib.errors import InputError
 from benchlib.export import convert
 from benchlib.export.build import make
-from benchlib.export.form import GraphForm
 
 IMAGES = [np.zeros((1, 3, 192, 256), np.float32)] * 2
 

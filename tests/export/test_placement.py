@@ -10,8 +10,8 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from benchlib.case import GraphForm
 from benchlib.export.build import Graph
-from benchlib.export.form import GraphForm
 from benchlib.export.qdq import place
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchlib.case import Int8Method
+from benchlib.case import GraphForm, Int8Method, Shape
 from benchlib.export import calibration, convert
 from benchlib.export.build import make
-from benchlib.export.form import GraphForm, Shape
 from benchlib.models import registry
 
 trt = pytest.importorskip("tensorrt_rtx", reason="its wheels are for Linux on x86-64 only")

@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from benchlib.case import GraphForm, Shape
 from benchlib.export import torch_onnx
-from benchlib.export.form import GraphForm, Shape
 from benchlib.export.torch_onnx import WrongGraphError, export, opset, traces, verify
 
 SHAPE = Shape(1, 16, 24)

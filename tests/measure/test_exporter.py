@@ -10,9 +10,8 @@ import onnx
 import pytest
 
 from benchlib import config
-from benchlib.case import Case, Engine, ShapeMode
+from benchlib.case import Case, Engine, GraphForm, ShapeMode
 from benchlib.config import Parameters
-from benchlib.export.form import GraphForm
 from benchlib.measure import matrix
 from benchlib.measure.exporter import Exporter, traced_shape
 from benchlib.trtexec.command import BLOG_MIN, Program

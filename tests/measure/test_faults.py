@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from benchlib import config
-from benchlib.case import Engine, Failure, Status
+from benchlib.case import Engine, Failure, GraphForm, Status
 from benchlib.errors import InputError
-from benchlib.export.form import GraphForm
 from benchlib.measure import matrix, record
 from benchlib.measure.exporter import Exporter
 from benchlib.measure.runner import Outcome

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from placeholders import Placeholders
 
-from benchlib.case import Case, Engine, Verdict
+from benchlib.case import Case, Engine, GraphForm, Verdict
 from benchlib.export.build import FROM_FILE, Graph
 from benchlib.export.calibration import Fidelity, OutputFidelity
-from benchlib.export.form import GraphForm
 from benchlib.gpu.telemetry import Limit
 from benchlib.measure import record, rejudge
 from benchlib.measure.exporter import Network

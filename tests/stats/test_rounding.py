@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchlib.stats import rounding
+from benchlib.stats.summary import rounded, rounded_interval
 
 
 @pytest.mark.parametrize(
@@ -29,22 +29,22 @@ from benchlib.stats import rounding
     ],
 )
 def test_text(value, low, high, shown):
-    assert rounding.text(value, low, high) == shown
+    assert rounded(value, low, high) == shown
 
 
 def test_an_interval_has_the_digits_of_its_value():
-    assert rounding.interval(5.4712, 5.41, 5.53) == "5.47 [5.41, 5.53]"
-    assert rounding.interval(123.456, 80.0, 164.0) == "120 [80, 160]"
-    assert rounding.interval(5.4712, None, None) == "5.5"
-    assert rounding.interval(None, None, None) == ""
+    assert rounded_interval(5.4712, 5.41, 5.53) == "5.47 [5.41, 5.53]"
+    assert rounded_interval(123.456, 80.0, 164.0) == "120 [80, 160]"
+    assert rounded_interval(5.4712, None, None) == "5.5"
+    assert rounded_interval(None, None, None) == ""
 
 
 def test_no_number_is_not_shown():
     with pytest.raises(ValueError, match="leave the cell empty"):
-        rounding.text(float("nan"), 1, 2)
+        rounded(float("nan"), 1, 2)
 
 
 @pytest.mark.parametrize("value", [9.9996, 0.99999, 99.999, 0.0099996])
 def test_never_more_than_four_digits_even_when_rounding_carries(value):
-    shown = rounding.text(value, value, value)
+    shown = rounded(value, value, value)
     assert len(shown.replace(".", "").lstrip("0")) <= 4

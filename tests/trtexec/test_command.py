@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchlib.case import Case, Engine, Int8Method, Precision, ShapeMode, Typing
+from benchlib.case import Case, Engine, GraphForm, Int8Method, Precision, ShapeMode, Typing
 from benchlib.config import Settings
 from benchlib.errors import InputError
-from benchlib.export.form import GraphForm
 from benchlib.trtexec.command import (
     CaseFiles,
     Command,

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchlib.case import Failure, Int8Method, Precision
+from benchlib.case import Failure, GraphForm, Int8Method, Precision
 from benchlib.export import build
-from benchlib.export.form import GraphForm
 from benchlib.models import onnx_macs
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import Phase

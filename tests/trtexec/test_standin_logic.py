@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from benchlib.trtexec import exports, flags
 from benchlib.trtexec.flags import Version, version_from_banner
 from benchlib.trtexec.standin import onnxruntime_cpu, tensor_io
-from benchlib.trtexec.standin.program import Log, Measuring, StandinError, banner_code
+from benchlib.trtexec.standin.program import Log, LoopBound, Measuring, StandinError, banner_code
 from benchlib.trtexec.standin.tensor_io import LayerTimes
-from benchlib.trtexec.standin.trace import LoopBound
 
 
 def looped(bound: LoopBound, query_ms: float, depth: int) -> list[float]:

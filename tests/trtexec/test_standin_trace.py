@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from benchlib.trtexec import exports
-from benchlib.trtexec.standin.program import Log, StandinError
-from benchlib.trtexec.standin.trace import Trace, queries, report
+from benchlib.trtexec.standin.program import Log, StandinError, Trace, queries, report
 
 
 def trace(count: int, compute: float | np.ndarray = 2.0, enqueue: float = 0.1) -> Trace:

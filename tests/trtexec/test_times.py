@@ -23,7 +23,7 @@ def test_a_stored_export_is_read() -> None:
 
 def test_writing_gives_the_bytes_that_were_read(tmp_path: Path) -> None:
     again = tmp_path / "times.json"
-    exports.write_times(again, exports.read_times(STORED))
+    again.write_text(exports.dump_times(exports.read_times(STORED)))
     assert again.read_bytes() == STORED.read_bytes()
     assert list(tmp_path.iterdir()) == [again]
 

@@ -17,8 +17,6 @@ from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables.lineup import Record
 from benchlib.report.view import View, slug
 
-# The line-up drawn: work against input size, and accuracy against parameters.
-
 
 def work(rows: Sequence[Record]) -> Drawing | Absent:
     """GMACs against megapixels, both logarithmic; a line joins the sizes of one network."""
@@ -165,9 +163,6 @@ def _accuracy_finding(known: Sequence[Record], task: str) -> str:
         f"{wording.short(best.params / 1e6)} million parameters; "
         f"{wording.plural(len(known), 'network')} of {task} have a published one."
     )
-
-
-# Accuracy against latency with the Pareto front; one figure per accuracy metric.
 
 
 _PANEL = (6.4, 4.9)

@@ -19,8 +19,6 @@ from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, slug
 
-# Speed-up of each precision against FP32 of the same network and size.
-
 
 def ratios(view: View) -> pd.DataFrame:
     """Every :class:`benchlib.analysis.significance.Gain` over FP32 of ``view`` as a row."""
@@ -145,9 +143,6 @@ def _without(absent: list[str], precisions: list[str]) -> str:
         family = [one for one in precisions if comparable_groups.base(one)[0] == base]
         words.append(base if set(family) <= set(absent) else word)
     return f"no {', '.join(map(style.precision_label, dict.fromkeys(words)))}"
-
-
-# Frames per second against input size: one figure per precision, and all side by side.
 
 
 REAL_TIME_FPS = 30

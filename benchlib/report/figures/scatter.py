@@ -16,8 +16,6 @@ from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View
 
-# Latency against the arithmetic a network does: is time explained by GMACs?
-
 
 def draw_work(view: View) -> Drawing | Absent:
     """Small multiples: precisions down, sizes across, ms against GMACs, both logarithmic."""
@@ -103,9 +101,6 @@ def _against_work(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) 
     axes.set_xlim(rows["gmacs"].min() / 1.25, rows["gmacs"].max() * 1.25)
 
 
-# Latency as a fixed cost plus a cost per megapixel, network by network.
-
-
 def draw_latency_model(view: View) -> Drawing | Absent:
     """Two panels with a row per network: the fixed cost, and the cost per megapixel."""
     name = f"latency-model-{view.slug}"
@@ -156,9 +151,6 @@ def _costs(lines: pd.DataFrame, precision: str) -> str:
         f"{100 * lines['largest_error'].median():.0f} % in the median network, "
         f"{100 * worst['largest_error']:.0f} % in the worst ({worst['model']})."
     )
-
-
-# What each network reaches of what the card could do.
 
 
 _MOST_ACROSS = 3
@@ -266,9 +258,6 @@ def _reached(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> s
     if roof is None or not shares:
         return f"{said}."
     return f"{said}; the median row reaches {100 * float(np.median(shares)):.0f} % of its roof."
-
-
-# Any two columns against each other: the free figure of the explore notebook.
 
 
 AXES: dict[str, str] = {

@@ -15,9 +15,6 @@ from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, on_cpu
 
-# A grid of coloured cells with a word in each: networks down, size and precision across.
-
-
 _GAP = 0.12
 """Room between two sizes, in widths of a cell."""
 _EVEN = 0.18
@@ -89,9 +86,6 @@ def draw_tiles(
     return figure
 
 
-# Frames per second of every network, size and precision in one grid of coloured cells.
-
-
 def draw_fps(view: View) -> Drawing | Absent:
     """Heat map of FPS: networks by mean rank, then size and precision; a dash where none is."""
     name = f"heatmap-{view.slug}"
@@ -126,9 +120,6 @@ def draw_fps(view: View) -> Drawing | Absent:
 def _cell(row: pd.Series) -> str:
     size = wording.size(row["resolution"])
     return f"{row['model']}, {size}, {style.precision_label(row['precision'])}"
-
-
-# How sure each number is: half-width of its interval and its verdict, cell by cell.
 
 
 _FLOOR_PERCENT = 0.01

@@ -16,8 +16,8 @@ from benchlib.report import style
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
 from benchlib.report.view import View, shown, slug
-from benchlib.stats import rounding
 from benchlib.stats.quality_checks import Reason
+from benchlib.stats.summary import rounded
 from benchlib.trtexec import exports
 from benchlib.trtexec.exports import JOINTS
 
@@ -345,11 +345,11 @@ def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell
     low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
     interval = ""
     if pd.notna(low) and pd.notna(high):
-        text = rounding.text(value, low, high)
+        text = rounded(value, low, high)
         interval = f"median {value:.6g} ms, 95 % interval {low:.6g} to {high:.6g} ms"
     else:
         # A publication's digits are its own; ours are cut where nothing bears them.
-        text = wording.short(value) if published else rounding.text(value)
+        text = wording.short(value) if published else rounded(value)
     symbol = style.VERDICT_SYMBOLS.get(row.verdict or "", "")
     reason = _told(row)
     if not symbol and not reason:

@@ -26,20 +26,20 @@ from benchlib.trtexec.standin.program import (
     COMMON_MEANINGS,
     Exports,
     Log,
+    LoopBound,
     Measuring,
     Program,
     StandinError,
+    Trace,
     arguments,
     dims_text,
     impossible,
     input_files,
     path_of,
+    queries,
+    report,
 )
 from benchlib.trtexec.standin.tensor_io import LayerTimes
-from benchlib.trtexec.standin.trace import LoopBound, Trace, queries, report
-
-# A network in ONNX Runtime: the session, what it is fed, and what can go wrong with it.
-
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
@@ -166,9 +166,6 @@ def feeds_of(
 def line(error: Exception) -> str:
     """An error's message on one line."""
     return " ".join(str(error).split())
-
-
-# ONNX Runtime's profiler file as layer times and layer information.
 
 
 _SUFFIX = "_kernel_time"

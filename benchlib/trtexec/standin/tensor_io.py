@@ -19,9 +19,6 @@ from benchlib import process
 from benchlib.trtexec.exports import number
 from benchlib.trtexec.standin.program import Log, StandinError, dims_text
 
-# How trtexec fills in the shapes that were not given.
-
-
 Dims = tuple[int, ...]
 Shapes = Mapping[str, Dims]
 
@@ -91,9 +88,6 @@ def known_shapes(given: Shapes, names: frozenset[str]) -> None:
         raise StandinError(f"Cannot find input tensor with name {name}; there is {there}")
 
 
-# The values fed to the network: the same in every run, never all zeros, or read from files.
-
-
 MULTIPLIER = 16807
 MODULUS = 2**31 - 1
 """The minimal standard generator, C++'s usual default engine, which trtexec fills buffers with."""
@@ -153,9 +147,6 @@ def _unit_values(count: int, seed: int) -> npt.NDArray[np.float32]:
     states = powers[:count] * np.uint64(seed % MODULUS or 1) % np.uint64(MODULUS)
     unit = (states - np.uint64(1)).astype(np.float32) / np.float32(MODULUS - 1)
     return np.minimum(unit, np.nextafter(np.float32(1), np.float32(0)))
-
-
-# The other files trtexec leaves: outputs, layer times, layer information. Always valid JSON.
 
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]

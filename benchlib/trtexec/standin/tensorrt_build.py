@@ -17,9 +17,6 @@ from benchlib.trtexec.flags import Options, Version, parse_version
 from benchlib.trtexec.standin import tensor_io
 from benchlib.trtexec.standin.program import Log, StandinError, path_of
 
-# The installed TensorRT: its module, its version, and what it can and cannot do.
-
-
 RTX = "tensorrt_rtx"
 
 NUMPY_TYPES = {
@@ -109,9 +106,6 @@ def _logger_class(trt: Any) -> type:
                 self._target.detail(line)
 
     return Logger
-
-
-# The network to build: read from ONNX, its inputs and outputs, its shapes, its INT8 ranges.
 
 
 FORCES_FLOAT_UNTIL = Version(10, 1)
@@ -272,9 +266,6 @@ def _inputs(network: Any) -> Iterator[Any]:
 def _layers(network: Any) -> Iterator[Any]:
     for index in range(network.num_layers):
         yield network.get_layer(index)
-
-
-# Builds a plan from ONNX with the choices trtexec's build flags stand for.
 
 
 MIB = 2**20

@@ -15,12 +15,16 @@ import numpy.typing as npt
 from cuda.bindings import runtime
 
 from benchlib.trtexec.standin import tensor_io
-from benchlib.trtexec.standin.program import CudaError, Log, Measuring, StandinError, dims_text
+from benchlib.trtexec.standin.program import (
+    CudaError,
+    Log,
+    LoopBound,
+    Measuring,
+    StandinError,
+    Trace,
+    dims_text,
+)
 from benchlib.trtexec.standin.tensorrt_build import NUMPY_TYPES, Library, dims
-from benchlib.trtexec.standin.trace import LoopBound, Trace
-
-# The few calls to CUDA that measuring needs, over ``cuda.bindings``, with errors as exceptions.
-
 
 SUCCESS = runtime.cudaError_t.cudaSuccess
 
@@ -125,9 +129,6 @@ def wait_for_event(waiting: Any, marker: Any) -> None:
 def synchronize(on: Any) -> None:
     """Wait for all work of a stream."""
     checked(runtime.cudaStreamSynchronize(on))
-
-
-# An execution context with its tensors bound: what is needed to run an engine once.
 
 
 DYNAMIC = -1

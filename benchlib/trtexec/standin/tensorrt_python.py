@@ -26,14 +26,12 @@ from benchlib.trtexec.standin.program import (
     impossible,
     input_files,
     path_of,
+    queries,
+    report,
 )
 from benchlib.trtexec.standin.tensor_io import LayerTimes
 from benchlib.trtexec.standin.tensorrt_build import Library
 from benchlib.trtexec.standin.tensorrt_loop import Bound, run_once
-from benchlib.trtexec.standin.trace import queries, report
-
-# What an engine says about its layers: the inspector's text, and their times in a run apart.
-
 
 WARM_UP_RUNS = 3
 
@@ -84,9 +82,6 @@ def _profiler_class(trt: Any) -> type:
             self._times.setdefault(layer_name, []).append(ms)
 
     return Profiler
-
-
-# What an engine makes of many inputs, asked in one process: starting one takes over a second.
 
 
 def answer(bound: Bound, folder: Path, log: Log) -> None:
