@@ -51,6 +51,6 @@ class MachineError(Exception):
 
 def os_words(error: OSError) -> str:
     """An error of the system in one line, with the file it is about."""
-    said = error.strerror or str(error) or type(error).__name__
-    told = f"there is no room left ({said})" if error.errno in FULL else said
-    return f"{error.filename}: {told}" if error.filename else told
+    reason = error.strerror or str(error) or type(error).__name__
+    text = f"there is no room left ({reason})" if error.errno in FULL else reason
+    return f"{error.filename}: {text}" if error.filename else text

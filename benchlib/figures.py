@@ -35,9 +35,9 @@ def fps(measured: MeasuredSet, precision: str | None = None, *, view: int | None
 
     def draw(one: View) -> Drawing | Absent:
         if precision is not None:
-            return speeds.fps_draw(one, _known("precision", precision, one.precisions))
+            return speeds.draw_fps(one, _known("precision", precision, one.precisions))
         if len(one.precisions) == 1:
-            return speeds.fps_draw(one, one.precisions[0])
+            return speeds.draw_fps(one, one.precisions[0])
         return speeds.panels(one)
 
     return per_view(measured, view, lambda one: [draw(one.drawable())])
@@ -50,7 +50,7 @@ def heatmap(measured: MeasuredSet, *, view: int | None = None) -> Drawn:
 
 def speedup(measured: MeasuredSet, *, view: int | None = None) -> Drawn:
     """How many times as fast each network is as in FP32."""
-    return per_view(measured, view, lambda one: [speeds.speedup_draw(one.drawable())])
+    return per_view(measured, view, lambda one: [speeds.draw_speedup(one.drawable())])
 
 
 def accuracy(measured: MeasuredSet, metric: str | None = None, *, view: int | None = None) -> Drawn:

@@ -102,7 +102,7 @@ def execute(
     parameters: Mapping[str, Any],
     before_cell: Callable[..., None] | None = None,
 ) -> Execution:
-    """Run the source notebook ``name`` into ``output``; failures are told, not raised.
+    """Run the source notebook ``name`` into ``output``; failures are is_plain, not raised.
 
     Trusts the exception, never the metadata: a killed kernel leaves all cells "completed".
     ``before_cell`` is called before each cell and may raise. Raises OSError, with the name of the
@@ -116,8 +116,8 @@ def execute(
         try:
             _papermill(source, output, parameters, Path(own), before_cell)
         except PapermillExecutionError as error:
-            told = error.ename in ("InputError", "InterruptedError")
-            problem = error.evalue if told else f"{error.ename}: {error.evalue}".rstrip(": ")
+            is_plain = error.ename in ("InputError", "InterruptedError")
+            problem = error.evalue if is_plain else f"{error.ename}: {error.evalue}".rstrip(": ")
         except OSError as error:
             where = error.filename or str(output)
             raise OSError(error.errno, error.strerror or str(error), where) from error

@@ -85,21 +85,20 @@ def install(folder: Path) -> dict[str, str]:
     Returns the environment in which benchlib finds both.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    told = {
+    facts = {
         "python": "3.10.9",
-        "cuda": {
-            "version": "13.0",
-            "devices": [{"name": "Pretended GPU", "capability": "9.0"}],
-            "reason": None,
-        },
-        "tensorrt": {"version": None, "reason": "no such wheel"},
+        "cuda_version": "13.0",
+        "devices": [{"name": "Pretended GPU", "capability": "9.0"}],
+        "cuda_reason": None,
+        "tensorrt": None,
+        "tensorrt_reason": "no such wheel",
         "tensorrt_rtx": None,
         "cuda_bindings": None,
         "numpy": None,
     }
     programs = {
         "TRTEXEC": ("trtexec", f'exec {shlex.join((sys.executable, __file__))} "$@"'),
-        INTERPRETER_VARIABLE: ("python-of-tensorrt", f"echo {shlex.quote(json.dumps(told))}"),
+        INTERPRETER_VARIABLE: ("python-of-tensorrt", f"echo {shlex.quote(json.dumps(facts))}"),
     }
     environ = {}
     for variable, (name, line) in programs.items():

@@ -1,4 +1,9 @@
-"""Top-1 of what was timed, for users who have labelled images."""
+"""Top-1 of what was timed, for users who have labelled images.
+
+Rows are read from a measured set, their engines or graphs are taken from the cache or made again,
+and the result is kept beside the rows in ``accuracy.json``. It never replaces the literature's
+accuracy in the rows: that is of another computation.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +42,8 @@ from benchlib.process import ProgramMissingError
 from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec.command import Program
 from benchlib.trtexec.standin.program import StandinError
+
+log = logging.getLogger(__name__)
 
 CONFIDENCE = 0.95
 
@@ -95,15 +102,6 @@ def paired(predicted: Labels, exact: Labels, labels: Labels) -> Paired:
         p_value=float(binomtest(lost, discordant).pvalue) if discordant else 1.0,
     )
 
-
-# Top-1 of what was timed, for users who have labelled images.
-#
-# Rows are read from a measured set, their engines or graphs are had again from the cache, and what
-# comes out is kept beside the rows in ``accuracy.json``. It never replaces the literature's
-# accuracy in the rows: that is of another computation.
-
-
-log = logging.getLogger(__name__)
 
 FILE = "accuracy.json"
 SCHEMA_VERSION = 1
@@ -241,8 +239,8 @@ def _chosen(
     reasons = {row.key: reason for row in wanted if (reason := _refusal(row)) is not None}
     chosen = [row for row in wanted if row.key not in reasons]
     if (keys and reasons) or not chosen:
-        said = "; ".join(reasons.values()) or "the set is empty"
-        raise InputError("key", f"{said}; choose a measured row of a classification network")
+        problem = "; ".join(reasons.values()) or "the set is empty"
+        raise InputError("key", f"{problem}; choose a measured row of a classification network")
     return chosen, tuple(reasons.items())
 
 
@@ -292,10 +290,10 @@ class _Run:
 
     def _scored(self, row: Row, again: Restored, facts: dict[str, Any]) -> Scored:
         steps = dataset.preprocessing_of(row.model, row.height, row.width)
-        found = self._predict(again.predictor, row, steps)
+        predictions = self._predict(again.predictor, row, steps)
         own = Precision.FP32 is row.precision and isinstance(again.predictor, InProcess)
         if own:
-            self._exact[again.fp32.sha256] = found
+            self._exact[again.fp32.sha256] = predictions
         exact = self._exact_predictions(again.fp32, row, steps)
         facts |= {
             "transforms": steps.words,
@@ -304,12 +302,14 @@ class _Run:
             "graph_sha256": again.graph.sha256,
             "calibration": again.graph.calibration and asdict(again.graph.calibration),
             "engine_reused": again.engine_reused,
-            "non_finite": found.non_finite,
-            "tied": int(found.tied.sum()),
+            "non_finite": predictions.non_finite,
+            "tied": int(predictions.tied.sum()),
         }
         notes = [*again.notes, *([RANDOM] if row.weights == "random" else [])]
-        if found.non_finite:
-            bad = f"{found.non_finite} of {len(self._labels)} images give a NaN or an infinity"
+        if predictions.non_finite:
+            bad = (
+                f"{predictions.non_finite} of {len(self._labels)} images give a NaN or an infinity"
+            )
             return Scored(
                 **facts,
                 verdict=Verdict.INVALID,
@@ -318,16 +318,17 @@ class _Run:
             )
         if exact.non_finite:
             notes.append("FP32 itself gives a NaN or an infinity, so nothing is compared with it")
-        if found.tied.any():
+        if predictions.tied.any():
             notes.append(
-                f"on {found.tied.sum()} images two scores are equally high; the first was taken"
+                f"on {predictions.tied.sum()} images two scores are equally high; "
+                "the first was taken"
             )
         comparable = not own and not exact.non_finite
         return Scored(
             **facts,
             verdict=Verdict.VALID,
-            top1=top1(found.index, self._labels),
-            paired=paired(found.index, exact.index, self._labels) if comparable else None,
+            top1=top1(predictions.index, self._labels),
+            paired=paired(predictions.index, exact.index, self._labels) if comparable else None,
             notes=tuple(notes),
         )
 
@@ -340,15 +341,15 @@ class _Run:
         return self._exact[fp32.sha256]
 
     def _predict(self, predictor: Predictor, row: Row, steps: dataset.Preprocessing) -> Predictions:
-        found = predict(predictor, self._batches(row.batch, steps), len(self._folder.images))
-        if self._labels.max() >= found.classes:
+        predictions = predict(predictor, self._batches(row.batch, steps), len(self._folder.images))
+        if self._labels.max() >= predictions.classes:
             raise InputError(
                 dataset.FIELD,
                 f"{self._folder.name} has the class index {self._labels.max()} and {row.model} "
-                f"{found.classes} outputs, counted from 0; correct the labels, or choose rows "
-                "by --key",
+                f"{predictions.classes} outputs, counted from 0; correct the labels, or choose "
+                "rows by --key",
             )
-        return found
+        return predictions
 
     def _batches(self, size: int, steps: dataset.Preprocessing) -> Iterator[NDArray[np.float32]]:
         """All images in order; the last batch is filled up with its last image."""

@@ -1,4 +1,12 @@
-"""Labelled images in ImageNet's layout, and the transforms from a photo to a network's input."""
+"""Labelled images in ImageNet's layout, and the transforms from a photo to a network's input.
+
+Each class is a subfolder; classes and files come in the order of torchvision's ``ImageFolder``.
+The meaning of an output index depends on the network, so a folder's name has to lead to one: as one
+of ImageNet's thousand, as a number, or through a labels file.
+
+torchvision publishes the transforms with the weights. They end in a square crop (224 pixels,
+mostly); a row of another size gets the same enlargement around its own crop, and the words say so.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +30,6 @@ from benchlib.errors import InputError
 from benchlib.export import calibration
 from benchlib.models import onnx_file, registry
 from benchlib.models.registry import CLASSIFICATION, Card
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-# Labelled images in ImageNet's layout: one subfolder per class.
-#
-# Classes and files come in the order of ``torchvision.datasets.ImageFolder``. What an output index
-# means depends on the network, so a folder's name has to lead to one: as one of ImageNet's
-# thousand, as a number, or through a labels file.
-
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +152,7 @@ def _refuse_links_twice(folder: Path, classes: Sequence[str]) -> None:
 
 def _complain_of_empty(folder: Path, files: Mapping[str, Sequence[Path]]) -> None:
     """Refuse classes without images; a part of ImageNet's thousand may lack some, and is told."""
-    empty = [name for name, found in files.items() if not found]
+    empty = [name for name, paths in files.items() if not paths]
     if len(empty) < len(files) == IMAGENET_CLASSES and empty:
         log.warning("%d of %d classes hold no image: %s", len(empty), len(files), _listed(empty))
     elif empty:
@@ -171,7 +169,7 @@ def _files(folder: Path, name: str) -> list[Path]:
     No folder is entered twice, through whatever links: it would count images twice or never end.
     """
     entered = {_identity(above) for above in (folder.resolve(), *folder.resolve().parents)}
-    found: list[tuple[str, list[Path]]] = []
+    by_folder: list[tuple[str, list[Path]]] = []
     others: list[str] = []
 
     def stop(error: OSError) -> None:
@@ -185,7 +183,7 @@ def _files(folder: Path, name: str) -> list[Path]:
         entered.add(here)
         inner[:] = sorted(one for one in inner if not calibration.passed_over(one))
         paths = (Path(root, one) for one in sorted(names))
-        found.append((root, [path for path in paths if calibration.is_image(path)]))
+        by_folder.append((root, [path for path in paths if calibration.is_image(path)]))
         others += [one for one in names if Path(one).suffix.lower() in calibration.OTHER_SUFFIXES]
     if others:
         kinds = ", ".join(sorted({Path(one).suffix.lower() for one in others}))
@@ -193,7 +191,7 @@ def _files(folder: Path, name: str) -> list[Path]:
             "%d images in %s are passed over (%s); save them as PNG if they are to count",
             *(len(others), name, kinds),
         )
-    return [path for _, paths in sorted(found) for path in paths]
+    return [path for _, paths in sorted(by_folder) for path in paths]
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -320,12 +318,6 @@ def _lines(text: str) -> list[tuple[str, int]]:
     return pairs
 
 
-# From a photo to a network's input: the transforms that belong to its weights.
-#
-# torchvision publishes them with the weights. They end in a square crop (224 pixels, mostly); a row
-# of another size gets the same enlargement around its own crop, and the words say so.
-
-
 Tensor = NDArray[np.float32]
 
 _USUAL = "ResNet18_Weights.IMAGENET1K_V1"
@@ -411,7 +403,7 @@ def _preset(card: Card) -> tuple[Any, str]:
     from torchvision.models import get_weight
 
     weights = card.weights_enum or _USUAL
-    said = f"transforms of {weights}"
+    source = f"transforms of {weights}"
     if card.weights_enum is None:
-        said += ", taken for a file that names none"
-    return get_weight(weights).transforms(), said
+        source += ", taken for a file that names none"
+    return get_weight(weights).transforms(), source

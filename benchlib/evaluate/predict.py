@@ -1,4 +1,9 @@
-"""Class scores out of the very thing that was timed, which is had again first."""
+"""Class scores of the engine or graph that was timed, taken from the cache or made again.
+
+A plan is run by its own engine program: trtexec takes one input a process, our stand-in over the
+``tensorrt`` wheel a folder of them. ONNX Runtime is opened here as its stand-in opens it:
+starting that program for every batch would take most of the time, and the session is the same.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,6 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from benchlib import process
 from benchlib.case import Case, Engine, Failure, GraphForm, without_digest
 from benchlib.config import Settings
 from benchlib.errors import InputError
@@ -23,10 +27,10 @@ from benchlib.export.build import FROM_FILE, Graph, make
 from benchlib.gpu import nvml
 from benchlib.measure import engine_cache, environment
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
-from benchlib.measure.record import CaseError, Row, timeout_fault
-from benchlib.trtexec import exit_check, locate
+from benchlib.measure.record import CaseError, Row
+from benchlib.trtexec import locate
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program, commands, graph_form
-from benchlib.trtexec.exit_check import Log, judge_phase
+from benchlib.trtexec.exit_check import PhaseRun, run_phase
 from benchlib.trtexec.locate import MissingProgramError
 from benchlib.trtexec.standin.onnxruntime_cpu import NUMPY_TYPES, ORT_ERRORS, line, open_session
 
@@ -213,20 +217,13 @@ def _engine(
     case: Case, program: Program, graph: Graph, build: Command, files: CaseFiles
 ) -> BuiltEngine:
     def make_plan(plan: Path, layers: Path) -> BuildFacts:
-        told = build.with_flag("--saveEngine", plan).with_flag("--exportLayerInfo", layers)
-        seconds, said = run(told, files.log, plan)
-        return BuildFacts(said.built_s, seconds, said.skipped_tactics)
+        command = build.with_flag("--saveEngine", plan).with_flag("--exportLayerInfo", layers)
+        ran = run(command, files.log, plan)
+        return BuildFacts(ran.log.built_s, ran.seconds, ran.log.skipped_tactics)
 
     device = environment.device_name(program, nvml.describe_gpu(), build.argv)
     engine_key = engine_cache.key(graph, build, program, device, 0)
     return EngineCache(cache.root() / "plans").obtain(engine_key, case.key, make_plan)
-
-
-# Class scores out of the very thing that was timed, batch after batch.
-#
-# A plan is run by its own engine program: trtexec takes one input a process, our stand-in over the
-# ``tensorrt`` wheel a folder of them. ONNX Runtime is opened here as its stand-in opens it:
-# starting that program for every batch would take most of the time, and the session is the same.
 
 
 Batch = NDArray[np.float32]
@@ -273,7 +270,7 @@ class Predictions:
 
 def predict(predictor: Predictor, batches: Iterable[Batch], count: int) -> Predictions:
     """Score ``count`` images; what fills up the last batch is not counted."""
-    found: list[NDArray[np.int64]] = []
+    highest_index: list[NDArray[np.int64]] = []
     tied: list[NDArray[np.bool_]] = []
     classes = 0
     sizes: list[int] = []
@@ -291,10 +288,10 @@ def predict(predictor: Predictor, batches: Iterable[Batch], count: int) -> Predi
             )
         classes = scores.shape[1]
         finite = np.isfinite(scores).all(axis=1)
-        found.append(np.where(finite, scores.argmax(axis=1), -1))
+        highest_index.append(np.where(finite, scores.argmax(axis=1), -1))
         highest = scores == scores.max(axis=1, keepdims=True)
         tied.append(highest.sum(axis=1) > 1)
-    index, doubtful = (np.concatenate(parts)[:count] for parts in (found, tied))
+    index, doubtful = (np.concatenate(parts)[:count] for parts in (highest_index, tied))
     return Predictions(index.astype(np.int64), doubtful, classes)
 
 
@@ -393,11 +390,11 @@ class ByStandin:
         run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
         for path in paths:
             try:
-                found = np.load(path.with_suffix(".npy"), allow_pickle=False)
+                scores = np.load(path.with_suffix(".npy"), allow_pickle=False)
             except (OSError, ValueError) as error:
                 reason = f"the output cannot be read: {error}"
                 raise CaseError(Failure.BAD_OUTPUT, reason) from error
-            yield found.astype(np.float32)
+            yield scores.astype(np.float32)
 
 
 def _write(path: Path, batch: Batch, dtype: str) -> None:
@@ -411,24 +408,15 @@ def first_output(text: str) -> Scores:
     Raises ValueError, LookupError or TypeError for what is no such file.
     """
     words = {"nan": "NaN", "inf": "Infinity"}
-    record = json.loads(_NOT_FINITE.sub(lambda found: found[1] + words[found[2]], text))[0]
+    record = json.loads(_NOT_FINITE.sub(lambda match: match[1] + words[match[2]], text))[0]
     shape = [int(side) for side in record["dimensions"].split("x")]
     return np.array(record["values"], dtype=np.float32).reshape(shape)
 
 
-def run(command: Command, log: Path, product: Path) -> tuple[float, Log]:
-    """Run one command that owes ``product``; return its seconds and what it said.
-
-    Raises :class:`CaseError` unless it did its work.
-    """
-    log.unlink(missing_ok=True)
-    product.unlink(missing_ok=True)
+def run(command: Command, log: Path, product: Path) -> PhaseRun:
+    """Run one command that owes ``product``; raises :class:`CaseError` unless it did its work."""
     limit_s = BUILD_LIMIT_S if command.phase is Phase.BUILD else QUERY_LIMIT_S
-    ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
-    if ended.timed_out:
-        raise timeout_fault(command.phase, ended)
-    said = exit_check.read_log(log.read_text(encoding="utf-8", errors="replace"))
-    judged = judge_phase(command.phase, ended.code, said, product)
-    if judged.failure is not None:
-        raise CaseError(judged.failure, f"{command.phase} {judged.message}")
-    return ended.seconds, said
+    ran = run_phase(command, product, log, limit_s)
+    if ran.outcome.failure is not None:
+        raise CaseError(ran.outcome.failure, f"{command.phase} {ran.outcome.message}")
+    return ran

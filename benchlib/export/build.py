@@ -271,18 +271,18 @@ def _judged(request: _Request, measure: Callable[[], Fidelity]) -> dict[str, Any
     try:
         return _fidelity_facts(measure(), request)
     except RUNTIME_ERRORS as error:
-        said = first_line(error)
-        remark = f"ONNX Runtime does not run the graph, so its error is not known ({said})"
+        cause = first_line(error)
+        remark = f"ONNX Runtime does not run the graph, so its error is not known ({cause})"
         return _fidelity_facts(None, request, (remark,))
 
 
 def _fidelity_facts(
-    found: Fidelity | None, request: _Request, remarks: tuple[str, ...] = ()
+    fidelity: Fidelity | None, request: _Request, remarks: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     return {
-        "fidelity": None if found is None else asdict(found),
+        "fidelity": None if fidelity is None else asdict(fidelity),
         "measured_at": [request.shape.height, request.shape.width],
-        "remarks": [*(found.remarks if found is not None else ()), *remarks],
+        "remarks": [*(fidelity.remarks if fidelity is not None else ()), *remarks],
     }
 
 

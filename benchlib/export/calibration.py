@@ -1,4 +1,14 @@
-"""Real images, and what a graph does on them: ranges for calibration, error against FP32."""
+"""Real images, and what a graph does on them: ranges for calibration, error against FP32.
+
+Colours are made as ``torchvision.datasets.ImageFolder`` and timm make them, because the published
+accuracies rest on it: ``Image.convert("RGB")``. Hence an EXIF orientation does not turn the
+picture, transparency is dropped and not laid over a background, CMYK is converted without its
+colour profile, and of several pictures in one file the first counts. Beyond eight bits Pillow's
+conversion clips to white; here 16-bit grey is scaled, and what has no known scale is refused.
+
+The bundled photos come with scikit-image, which states their licence: all are CC0 or public
+domain. The photos that measure the error are not those that set the ranges.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +29,6 @@ from PIL import Image
 
 from benchlib.errors import InputError, first_line
 from benchlib.models.onnx_macs import RUNTIME_ERRORS
-
-# One image file as the 8-bit RGB picture that calibration and accuracy take.
-#
-# Colours are made as ``torchvision.datasets.ImageFolder`` and timm make them, because the published
-# accuracies rest on it: ``Image.convert("RGB")``. Hence an EXIF orientation does not turn the
-# picture, transparency is dropped and not laid over a background, CMYK is converted without its
-# colour profile, and of several pictures in one file the first counts. Beyond eight bits Pillow's
-# conversion clips to white; here 16-bit grey is scaled, and what has no known scale is refused.
-
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's."""
@@ -127,12 +128,6 @@ def _said(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-# Real images for calibration and for the fidelity check, named, counted and hashed.
-#
-# The bundled ones come with scikit-image, which states their licence: all are CC0 or public
-# domain. The photos that measure the error are not those that set the ranges.
 
 
 MEAN = (0.485, 0.456, 0.406)
@@ -274,13 +269,13 @@ def amplitudes(
     """
     inner = [name for name in tensors if name != input_name]
     opened = _ranges_session(model, inner)
-    found = dict.fromkeys(tensors, 0.0)
+    largest = dict.fromkeys(tensors, 0.0)
     for batch in batches:
         values = opened.run(inner, {input_name: batch}) if inner else []
         for name, value in zip((*inner, input_name), (*values, batch), strict=True):
-            if name in found:
-                found[name] = max(found[name], amplitude(value, PERCENTILE))
-    return found
+            if name in largest:
+                largest[name] = max(largest[name], amplitude(value, PERCENTILE))
+    return largest
 
 
 def amplitude(values: NDArray[np.float32], percentile: float) -> float:
@@ -306,22 +301,14 @@ def _ranges_session(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxrunti
             tapped.graph.output.append(
                 onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it complains of is raised as well
     try:
-        return onnxruntime.InferenceSession(
-            tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return graph_session(tapped.SerializeToString(), optimised=True)
     except RUNTIME_ERRORS as error:
         raise InputError(
             "form",
             "INT8 ranges are seen by running the network, and ONNX Runtime does not run it "
             f"({first_line(error)}); take fp32 or fp16",
         ) from error
-
-
-# How far a graph's outputs are from the FP32 graph's, on real images, and whether they are
-# numbers at all.
 
 
 Array = NDArray[np.float32]
@@ -381,16 +368,16 @@ class Fidelity:
     @property
     def remarks(self) -> tuple[str, ...]:
         """A sentence for each output that holds no numbers or could not be compared."""
-        found = []
+        sentences = []
         for one in self.outputs:
             if one.not_finite or one.fp32_not_finite:
-                found.append(
+                sentences.append(
                     f"output {one.name} holds {one.not_finite} values that are NaN or infinite, "
                     f"FP32's {one.fp32_not_finite}"
                 )
             if one.note is not None:
-                found.append(f"output {one.name} cannot be compared with FP32: {one.note}")
-        return tuple(found)
+                sentences.append(f"output {one.name} cannot be compared with FP32: {one.note}")
+        return tuple(sentences)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Fidelity:
@@ -399,8 +386,8 @@ class Fidelity:
         return cls(**{**document, "outputs": outputs})
 
 
-def graph_session(path: Path, *, optimised: bool) -> onnxruntime.InferenceSession:
-    """Open a graph on the CPU.
+def graph_session(graph: Path | bytes, *, optimised: bool) -> onnxruntime.InferenceSession:
+    """Open a graph, a file or the bytes of one, on the CPU.
 
     FP16 scales need ``optimised`` false: ONNX Runtime then computes node by node, whereas its
     optimiser multiplies FP16 scales into biases of its own and loses their digits.
@@ -409,7 +396,8 @@ def graph_session(path: Path, *, optimised: bool) -> onnxruntime.InferenceSessio
     options.log_severity_level = 4  # what it complains of is raised as well
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def measure_fidelity(
@@ -447,7 +435,7 @@ def own(reference: Path, batches: Iterable[Array], *, images: int) -> Fidelity:
 
 def _summary(tallies: Sequence[_Tally], images: int) -> Fidelity:
     outputs = tuple(tally.result() for tally in tallies)
-    found = Fidelity(
+    fidelity = Fidelity(
         relative_l2=None,
         cosine=None,
         finite=not any(one.not_finite for one in outputs),
@@ -455,10 +443,10 @@ def _summary(tallies: Sequence[_Tally], images: int) -> Fidelity:
         fp32_finite=not any(one.fp32_not_finite for one in outputs),
         outputs=outputs,
     )
-    worst = found.worst
+    worst = fidelity.worst
     if worst is None:
-        return found
-    return replace(found, relative_l2=worst.relative_l2, cosine=worst.cosine)
+        return fidelity
+    return replace(fidelity, relative_l2=worst.relative_l2, cosine=worst.cosine)
 
 
 def _outputs(opened: onnxruntime.InferenceSession, batch: Array) -> list[Any]:
@@ -519,23 +507,23 @@ class _Tally:
             self.sums["product"] += float(left @ right)
 
     def result(self) -> OutputFidelity:
-        found = OutputFidelity(
+        output = OutputFidelity(
             self.name, not_finite=self.not_finite, fp32_not_finite=self.fp32_not_finite
         )
         if self.note is not None:
-            return replace(found, note=self.note)
+            return replace(output, note=self.note)
         if not self.size:
-            return replace(found, note="it holds no elements")
+            return replace(output, note="it holds no elements")
         if self.whole:
-            return replace(found, disagreement=self.unequal / self.size)
+            return replace(output, disagreement=self.unequal / self.size)
         if self.not_finite or self.fp32_not_finite:
-            return found  # counted and judged; a distance from NaN is none
+            return output  # counted and judged; a distance from NaN is none
         difference, wanted, given, product = self.sums.values()
         if wanted == 0 and difference > 0:
-            return replace(found, note="FP32's is zero everywhere")
+            return replace(output, note="FP32's is zero everywhere")
         cosine = product / math.sqrt(wanted * given) if wanted and given else None
         error = math.sqrt(difference / wanted) if wanted else 0.0
-        return replace(found, relative_l2=error, cosine=cosine)
+        return replace(output, relative_l2=error, cosine=cosine)
 
 
 def _shape(value: NDArray) -> str:

@@ -1,4 +1,12 @@
-"""From the FP32 graph to every other form; INT8 for ONNX Runtime's kernels and by ModelOpt."""
+"""From the FP32 graph to every other form; INT8 for ONNX Runtime's kernels and by ModelOpt.
+
+INT8 for ONNX Runtime's CPU kernels is another graph than TensorRT's: activations are uint8 and
+asymmetric, biases int32 and every operator that can be is quantised. TensorRT refuses that form,
+and ONNX Runtime runs TensorRT's form slower than FP32.
+
+NVIDIA ModelOpt is a second quantiser for TensorRT, to be timed against ours. It pins its own
+versions of onnx and ONNX Runtime, so it runs in an interpreter of its own.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +42,6 @@ from benchlib.export.fp16 import Loss
 from benchlib.export.qdq import Census
 from benchlib.models import onnx_file
 from benchlib.models.onnx_macs import RUNTIME_ERRORS
-
-# INT8 in the form that ONNX Runtime's CPU kernels like.
-#
-# It is another graph than TensorRT's: activations are uint8 and asymmetric, biases int32 and
-# every operator that can be is quantised. TensorRT refuses that form, and ONNX Runtime runs
-# TensorRT's form slower than FP32.
-
 
 _SUFFIXES = (
     *("_scale", "_zero_point", "_quantized", "_ReduceMin", "_ReduceMax"),
@@ -140,11 +141,6 @@ def _quiet() -> Iterator[None]:
         root.setLevel(level)
 
 
-# NVIDIA ModelOpt as a second quantiser, to be timed against ours.
-#
-# It pins its own versions of onnx and ONNX Runtime, so it runs in an interpreter of its own.
-
-
 MODELOPT_VARIABLE = "BENCHLIB_MODELOPT_PYTHON"
 """Environment variable that names the interpreter which has ModelOpt."""
 
@@ -217,9 +213,9 @@ def _run_modelopt(arguments: list[str]) -> None:
             "int8_method", f"ModelOpt took more than {MODELOPT_LIMIT_S} s; try qdq"
         ) from error
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-_MODELOPT_TAIL:]
+        output = (done.stdout + done.stderr).strip()[-_MODELOPT_TAIL:]
         raise InputError(
-            "int8_method", f"ModelOpt failed ({said}); try qdq, or look at {MODELOPT_VARIABLE}"
+            "int8_method", f"ModelOpt failed ({output}); try qdq, or look at {MODELOPT_VARIABLE}"
         )
 
 
@@ -245,22 +241,22 @@ class Outcome:
     @property
     def remarks(self) -> tuple[str, ...]:
         """A sentence for each thing that whoever reads the graph's time should know."""
-        found = []
+        sentences = []
         if self.census is not None:
             unwilling = [str(one) for one in self.census.left_out if not one.on_purpose]
             if unwilling:
                 count, others = self.census.quantised, self.census.left_out
                 meant = len(others) - len(unwilling)
                 besides = f" (besides {meant} on purpose)" if meant else ""
-                found.append(
+                sentences.append(
                     f"{count} of {count + len(others)} products are INT8; "
                     f"left out{besides}: {_some(unwilling)}"
                 )
         if lost := [str(loss) for loss in self.losses if loss.matters]:
-            found.append(f"FP16 does not hold all constants: {_some(lost)}")
+            sentences.append(f"FP16 does not hold all constants: {_some(lost)}")
         if self.foreign:
-            found.append(f"not ONNX's own and so left in FP32: {_some(list(self.foreign))}")
-        return tuple(found)
+            sentences.append(f"not ONNX's own and so left in FP32: {_some(list(self.foreign))}")
+        return tuple(sentences)
 
 
 def _some(what: list[str]) -> str:

@@ -16,13 +16,12 @@ import numpy as np
 import onnx
 import onnx.inliner
 import onnx.version_converter
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from benchlib.case import OPSET, GraphForm, Shape
 from benchlib.errors import InputError, first_line
-from benchlib.export import cache
+from benchlib.export import cache, calibration
 from benchlib.models import onnx_file
 from benchlib.models.onnx_file import ImageInput
 from benchlib.models.onnx_macs import RUNTIME_ERRORS
@@ -269,15 +268,11 @@ def _same(left: NDArray[np.generic], right: NDArray[np.generic]) -> bool:
 
 
 def _outputs(model: onnx.ModelProto, name: str, noise: NDArray[np.float32]) -> list:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "graph.onnx")
         cache.save(model, path)
         onnx.load_external_data_for_model(model, folder)  # what a large model was saved without
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = calibration.graph_session(path, optimised=True)
         return session.run([value.name for value in model.graph.output], {name: noise})
 
 

@@ -1,4 +1,10 @@
-"""The GPUs through NVML: what they are, their state, every answer a plain value or None."""
+"""The GPUs through NVML: what they are, their state, every answer a plain value or None.
+
+NVML answers each question by itself: a card may know its power but not its energy, a container may
+hide processes, a MIG slice has no clock. So each question that cannot be answered gives None, and
+nothing here raises NVMLError except the two requests that change the card, where the caller has to
+know.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +21,6 @@ from typing import Any
 
 from benchlib.case import device_name
 from benchlib.errors import InputError
-
-# One GPU through NVML, every answer a plain number or None.
-#
-# NVML answers each question on its own terms: a card may know its power but not its energy, a
-# container may hide processes, a MIG slice has no clock. So each question that cannot be answered
-# gives None, and nothing here raises :class:`NVMLError` except the two requests that change the
-# card, where the caller has to know.
-
 
 MODULE = "pynvml"
 """Import name of NVIDIA's binding (package nvidia-ml-py); tests give the name of a fake."""
@@ -101,10 +99,10 @@ class Device:
         """Whether Confidential Computing or Protected PCIe is on; None where nothing tells."""
         state = self._ask_system("nvmlSystemGetConfComputeState")
         settings = self._confidential_settings()
-        told = [one for one in (state, settings) if one is not None]
-        if not told:
+        answers = [one for one in (state, settings) if one is not None]
+        if not answers:
             return None
-        return any(one.ccFeature == CONFIDENTIAL for one in told) or bool(
+        return any(one.ccFeature == CONFIDENTIAL for one in answers) or bool(
             getattr(settings, "multiGpuMode", 0)
         )
 
@@ -276,19 +274,19 @@ def _by_uuid(nvml: Any, uuid: str, share: str | None) -> Device | None:
     if whole is not None:
         card = asked(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", whole)
         return Device(nvml, whole, card, is_slice=True, share=share)
-    found = []
+    devices = []
     for index in range(asked(nvml, "nvmlDeviceGetCount") or 0):
         card = asked(nvml, "nvmlDeviceGetHandleByIndex", index)
         if card is None:
             continue
         if _begins(nvml, card, uuid):
-            found.append(_as_cuda_sees(nvml, card, share))
-        found += [
+            devices.append(_as_cuda_sees(nvml, card, share))
+        devices += [
             Device(nvml, one, card, is_slice=True, share=share)
             for one in _slices(nvml, card)
             if _begins(nvml, one, uuid)
         ]
-    return found[0] if len(found) == 1 else None
+    return devices[0] if len(devices) == 1 else None
 
 
 def _begins(nvml: Any, handle: Any, prefix: str) -> bool:

@@ -22,6 +22,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from benchlib.gpu.peaks import OPERATIONS_PER_MAC
 from benchlib.trtexec.standin.onnxruntime_cpu import ORT_ERRORS, physical_cores
 
 LEAST_S = 0.3
@@ -34,8 +35,6 @@ MOST = 2000
 """Repeats at most: for what is too short for a clock to see."""
 
 WARM_UP_S = 0.5
-
-OPERATIONS_PER_MAC = 2
 
 GPU_SIZES = (2048, 4096, 8192)
 CPU_SIZES = (512, 1024, 2048)
@@ -67,18 +66,18 @@ class Device(Protocol):
 
 def measure(device: Device, say: Callable[[str], None]) -> dict[str, Any]:
     """Rates in 10^12 operations per second, the copy in 10^9 bytes per second, and ``how``."""
-    found: dict[str, Any] = {}
+    rates_by_name: dict[str, Any] = {}
     for name, product in device.products().items():
         rates = list(_rates(device.sizes, product, name, say))
         if rates:
-            found[name] = _digits(max(rates))
+            rates_by_name[name] = _digits(max(rates))
     try:
         once, size = device.copy()
         # Every byte is read and written.
-        found["memory_gb_s"] = _digits(2 * size / seconds(once) / 1e9)
+        rates_by_name["memory_gb_s"] = _digits(2 * size / seconds(once) / 1e9)
     except ORT_ERRORS as error:
         say(f"memory_gb_s: {_line(error)}")
-    return {**found, "how": device.how()}
+    return {**rates_by_name, "how": device.how()}
 
 
 def seconds(once: Timed) -> float:
@@ -262,8 +261,8 @@ def main() -> int:
         if kind == "cpu"
         else CudaDevice(int(index or 0))
     )
-    found = measure(device, lambda text: sys.stderr.write(f"{text}\n"))
-    words.out.write_text(json.dumps(found, allow_nan=False) + "\n", encoding="utf-8")
+    rates = measure(device, lambda text: sys.stderr.write(f"{text}\n"))
+    words.out.write_text(json.dumps(rates, allow_nan=False) + "\n", encoding="utf-8")
     return 0
 
 

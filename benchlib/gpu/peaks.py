@@ -1,4 +1,8 @@
-"""Peak rates of a device: from the maker's data sheet, and as measured once per set."""
+"""Peak rates of a device: from the maker's data sheet, and as measured once per set.
+
+The data sheet gives the least time a card could need; a faster row was not computed. It is copied
+here for some cards; of any other card nothing is known and nothing is claimed.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,6 @@ from benchlib import process
 from benchlib.case import Precision
 from benchlib.process import ProgramMissingError
 from benchlib.trtexec.command import Program
-
-# The least time a card could need, from its peak rates: what is faster was not computed.
-#
-# Only for cards whose data sheet is copied here; for any other card nothing is known and nothing
-# is claimed. The measured roofs of the report are another matter.
-
 
 OPERATIONS_PER_MAC = 2
 

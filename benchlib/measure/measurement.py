@@ -37,7 +37,7 @@ from benchlib.stats.summary import Summary
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program, tf32
 from benchlib.trtexec.exit_check import Log
-from benchlib.trtexec.exports import BadLayersError, Layer, Profile, Query
+from benchlib.trtexec.exports import BadFileError, Layer, Profile, Query
 
 # All that measuring one case brings to light, gathered as it comes, good end or bad.
 
@@ -229,7 +229,7 @@ def _layers(measurement: Measurement) -> tuple[Layer, ...]:
         return ()
     try:
         return exports.read(measurement.layers)
-    except BadLayersError:
+    except BadFileError:
         return ()
 
 

@@ -76,7 +76,7 @@ class Document:
 
     def speedups(self) -> Section:
         """Gains over FP32 of every view."""
-        return self._per_view("speedup", lambda view: [fps.speedup_draw(view)])
+        return self._per_view("speedup", lambda view: [fps.draw_speedup(view)])
 
     def accuracies(self) -> Section:
         """Accuracy against latency, a figure per metric."""
@@ -204,7 +204,7 @@ def saved(drawn: Drawing | Absent, figures_dir: str) -> Drawing | Absent:
 
 
 def _fps(view: View) -> list[Drawing | Absent]:
-    each = [fps.fps_draw(view, word) for word in view.precisions]
+    each = [fps.draw_fps(view, word) for word in view.precisions]
     return each if len(each) == 1 else [*each, fps.panels(view)]
 
 

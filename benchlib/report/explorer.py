@@ -73,7 +73,7 @@ FIGURES: Mapping[str, Callable[[View, Choice], Drawing | Absent]] = {
     "FPS against size": lambda view, _: _one_or_all(view),
     "Heat map of FPS": lambda view, _: tiles.draw_fps(view),
     "Accuracy against latency": lambda view, _: _accuracy(view),
-    "Speed-up against FP32": lambda view, _: fps.speedup_draw(view),
+    "Speed-up against FP32": lambda view, _: fps.draw_speedup(view),
     "Latency against GMACs": lambda view, _: scatter.draw_work(view),
     "Fixed cost and cost per megapixel": lambda view, _: scatter.draw_latency_model(view),
     "Intervals and verdicts": lambda view, _: tiles.draw_spread(view),
@@ -220,7 +220,7 @@ class Explorer:
 
 
 def _one_or_all(view: View) -> Drawing | Absent:
-    return fps.fps_draw(view, view.precisions[0]) if len(view.precisions) == 1 else fps.panels(view)
+    return fps.draw_fps(view, view.precisions[0]) if len(view.precisions) == 1 else fps.panels(view)
 
 
 def _accuracy(view: View) -> Drawing | Absent:

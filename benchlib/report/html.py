@@ -94,9 +94,9 @@ def _with_contents(body: str) -> str:
 def chromium() -> Path | None:
     """A Chromium or Chrome here: what ``CHROMIUM`` names, else the first on the path."""
     for name in (os.environ.get(CHROMIUM_VARIABLE), *_CHROMIUM_NAMES):
-        found = shutil.which(name) if name else None
-        if found:
-            return Path(found)
+        path = shutil.which(name) if name else None
+        if path:
+            return Path(path)
     return None
 
 
@@ -142,6 +142,6 @@ def pdf(page: str | Path, out: str | Path) -> Path:
                 "pdf", f"{browser.name} printed nothing in {_PRINT_LIMIT_S} s"
             ) from None
     if ended.returncode != 0 or not target.is_file():
-        said = ended.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise InputError("pdf", f"{browser.name} could not print the page: {said[0]}")
+        last_line = ended.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise InputError("pdf", f"{browser.name} could not print the page: {last_line[0]}")
     return target

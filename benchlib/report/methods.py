@@ -44,7 +44,7 @@ def definition_lines(view: View) -> list[tuple[str, str]]:
     """Terms and what they mean for the rows of ``view``."""
     frame = view.frame
     engine, shapes = (_only(frame[name]) for name in ("engine", "shape_mode"))
-    said = [
+    lines = [
         ("Inside the timed span", f"{_SPANS.get(engine, f'as {engine} times it')}."),
         ("Copies to and from the device", _switch(frame["transfers"], "inside", "left out")),
         ("Latency", _latency(view)),
@@ -57,16 +57,16 @@ def definition_lines(view: View) -> list[tuple[str, str]]:
         ("Engine", f"{_SHAPES.get(shapes, shapes)}."),
     ]
     if engine != Engine.ONNXRUNTIME_CPU.value:
-        said += [
+        lines += [
             ("CUDA graph", _switch(frame["cuda_graph"], "used", "not used")),
             ("Host waits by", _switch(frame["spin_wait"], "polling", "sleeping")),
             ("TF32 in FP32 rows", _switch(frame["tf32"], "allowed", "not allowed")),
         ]
     if ends := _ends(frame["model"]):
-        said.append(("The graph ends at", ends))
+        lines.append(("The graph ends at", ends))
     weights = ", ".join(sorted(set(frame["weights"].dropna()))) or "not recorded"
-    said.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))
-    return said
+    lines.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))
+    return lines
 
 
 def box(view: View) -> Definitions:

@@ -1,4 +1,10 @@
-"""How every figure looks: palette, marks, labels, ticks; and what a figure function gives back."""
+"""How every figure looks: palette, marks, labels, ticks; and what a figure function gives back.
+
+A colour always means a model family (eight of them; smallest distance under the usual colour
+blindnesses 19.5 ΔE, contrast on white at least 3.0). Text set in a family's colour takes a darker
+twin where the colour is too light for small type. Precisions have colours of their own that no
+family has, and a mark, so nothing is shown by colour alone.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +40,6 @@ from numpy.typing import ArrayLike
 from benchlib.analysis import comparable_groups
 from benchlib.case import Int8Method, Precision, Verdict
 from benchlib.report.parts import Shown
-
-# How every figure and table looks: one palette, marks, labels, and bytes that repeat.
-#
-# A colour always means a model family (eight of them; smallest distance under the usual colour
-# blindnesses 19.5 ΔE, contrast on white at least 3.0). Text set in a family's colour takes a darker
-# twin where the colour is too light for small type. Precisions have colours of their own that no
-# family has, and a mark, so nothing is said by colour alone.
 
 
 @dataclass(frozen=True, slots=True)

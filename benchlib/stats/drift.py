@@ -1,4 +1,12 @@
-"""Whether a run stood still: drift, where its moving median settles, how long to warm up."""
+"""Whether a run stood still: drift, where its moving median settles, how long to warm up.
+
+The programs warm up for the milliseconds of ``--warmUp`` and export only what comes after, so
+whether that was enough is seen in what they counted. The rule: a timing process whose counted
+part began cold and then came to rest is set aside, its series kept, and timed again with a
+warm-up longer by what was cold and at least doubled, until one is warm from its first counted
+query or :data:`CEILING_MS` is reached. The processes after it begin with the length found. A run
+that never becomes steady is not warmed up longer: the verdict and its retry deal with it.
+"""
 
 from __future__ import annotations
 
@@ -134,16 +142,6 @@ def _rise(medians: Array) -> float:
     """From the first to the last of evenly spaced points along the Theil-Sen line."""
     times = np.arange(len(medians))
     return float(stats.theilslopes(medians, times).slope) * (len(medians) - 1)
-
-
-# How long to warm up: until the clock is up and the times are steady, within a ceiling.
-#
-# The programs warm up for the milliseconds of ``--warmUp`` and export only what comes after, so
-# whether that was enough is seen in what they counted. The rule: a timing process whose counted
-# part began cold and then came to rest is set aside, its series kept, and timed again with a
-# warm-up longer by what was cold and at least doubled, until one is warm from its first counted
-# query or :data:`CEILING_MS` is reached. The processes after it begin with the length found. A run
-# that never becomes steady is not warmed up longer: the verdict and its retry deal with it.
 
 
 CEILING_MS = 3200.0

@@ -1,4 +1,9 @@
-"""How far a row can be believed: VALID, SUSPECT or INVALID, by one rule per reason."""
+"""How far a row can be believed: VALID, SUSPECT or INVALID, with codes and remedies.
+
+There is one rule per reason: a function of what was observed that gives a sentence, which names a
+remedy, or None. A rule whose measurement is missing (no telemetry, no layer information) gives
+None: unknown is not bad. A verdict is a label and never stops a run.
+"""
 
 from __future__ import annotations
 
@@ -137,13 +142,6 @@ class Observed:
     def moved_from(self) -> float:
         """The change within a run, a fraction, that begins to matter."""
         return CPU_SHIFT if self.on_cpu else GPU_SHIFT
-
-
-# One rule per reason, and the thresholds.
-#
-# Every rule is a function of what was observed that gives a sentence, which names a remedy, or
-# None. A rule whose measurement is missing (no telemetry, no layer information) is silent: unknown
-# is not bad.
 
 
 INT8_ERROR = 0.25
@@ -563,11 +561,6 @@ RULES: dict[Reason, Rule] = {
     Reason.SPREAD: _spread,
 }
 """One rule per reason."""
-
-
-# How far a row can be believed: VALID, SUSPECT or INVALID, with codes and remedies.
-#
-# A verdict is a label and never stops a sweep.
 
 
 @dataclass(frozen=True, slots=True)

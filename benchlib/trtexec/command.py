@@ -1,4 +1,12 @@
-"""The exact command lines that measure a case: precision, shapes, build, profile, timing."""
+"""The exact command lines that measure a case: precision, shapes, build, profile, timing.
+
+Until TensorRT 10.16 a precision can be asked for by switches over an FP32 graph (weak typing), as
+the blog did. From 10.0 the graph itself can carry it (strong typing), and from 11.0 nothing else is
+left. 8.6 has no strong typing; there the typed graph with the switches is the nearest.
+
+Building and timing are processes of their own, so a plan can be timed again and a crash of one
+does not end the other. Every command is checked against the flag table of its program first.
+"""
 
 from __future__ import annotations
 
@@ -58,13 +66,6 @@ class Program:
     def flag_table(self) -> FlagTable:
         """The flags this program knows."""
         return flags.onnxruntime_cpu() if self.on_cpu else flags.table(self.release)
-
-
-# What a precision needs: a form of the graph, switches of the builder, or a refusal.
-#
-# Until TensorRT 10.16 a precision can be asked for by switches over an FP32 graph (weak typing),
-# as the blog did. From 10.0 the graph itself can carry it (strong typing), and from 11.0 nothing
-# else is left. 8.6 has no strong typing; there the typed graph with the switches is the nearest.
 
 
 # Always with --fp16: by itself --int8 lets layers without an INT8 kernel fall back to FP32, and
@@ -256,13 +257,6 @@ def _needed(field_name: str, shape: Shape | None) -> Shape:
     return shape
 
 
-# The exact command lines that measure a case: build, profile when asked for, timing.
-#
-# Building and timing are processes of their own, so a plan can be timed again and a crash of one
-# does not take the other along. Every command is checked against the flag table of the program
-# that is to run it before anybody sees it.
-
-
 # A profile run stops after every query for the layers' times; a second of them is plenty.
 _PROFILE_DURATION_S = 1
 
@@ -289,16 +283,10 @@ _OURS = frozenset(
 )
 
 _FILES = frozenset(
-    [
-        "--onnx",
-        "--saveEngine",
-        "--loadEngine",
-        "--exportTimes",
-        "--exportProfile",
-        "--exportLayerInfo",
-        "--exportOutput",
-        "--timingCacheFile",
-    ]
+    """
+    --onnx --saveEngine --loadEngine --exportTimes --exportProfile --exportLayerInfo
+    --exportOutput --timingCacheFile
+    """.split()  # noqa: SIM905
 )
 
 
@@ -324,14 +312,10 @@ class CaseFiles:
     @classmethod
     def within(cls, folder: Path, key: str) -> CaseFiles:
         """Files named after ``key`` in ``folder``."""
-        return cls(
-            engine=folder / f"{key}.engine",
-            times=folder / f"{key}.times.json",
-            layers=folder / f"{key}.layers.json",
-            profile=folder / f"{key}.profile.json",
-            output=folder / f"{key}.output.json",
-            log=folder / f"{key}.log",
-        )
+        json = {
+            name: folder / f"{key}.{name}.json" for name in ("times", "layers", "profile", "output")
+        }
+        return cls(engine=folder / f"{key}.engine", log=folder / f"{key}.log", **json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,13 +422,9 @@ def commands(
         raise InputError("precisions", f"{case.precision}: {reason}")
     _check_extra(settings.extra_flags)
     profile = optimisation_profile(case, settings, input_name, dynamic)
-    if program.on_cpu:
-        planned = _on_cpu(settings, program, graph_path, files, profile)
-    else:
-        planned = _on_gpu(case, settings, program, graph_path, files, profile)
     table = program.flag_table()
     done = []
-    for phase, ours in planned:
+    for phase, ours in _planned(case, settings, program, graph_path, files, profile):
         arguments = (*ours, *settings.extra_flags)
         table.check(arguments)
         env = dict(program.env) if program.on_cpu else {**_CUDA_ENV, **dict(program.env)}
@@ -452,7 +432,7 @@ def commands(
     return tuple(done)
 
 
-def _on_gpu(
+def _planned(
     case: Case,
     settings: Settings,
     program: Program,
@@ -460,13 +440,39 @@ def _on_gpu(
     files: CaseFiles,
     profile: Mapping[str, str],
 ) -> Iterator[tuple[Phase, list[str]]]:
+    """The phases of ``case`` with their flags; of the shapes, only ``--shapes`` is for timing."""
+    shapes = [f"--shapes={profile['--shapes']}"] if "--shapes" in profile else []
+    leave = [f"--exportTimes={files.times}"]
+    if program.on_cpu:
+        load = [f"--onnx={graph_path}", f"--seed={settings.seed}", *shapes]
+        if settings.threads is not None:
+            load.append(f"--threads={settings.threads}")
+        leave.insert(0, f"--exportLayerInfo={files.layers}")
+    else:
+        yield Phase.BUILD, _build(case, settings, program, graph_path, files, profile)
+        load = [f"--loadEngine={files.engine}", *shapes, *_device(program)]
+        load += _measuring_switches(settings, program)
+    if settings.profile:
+        # --separateProfileRun, because profiling in the timed run suppresses its own export.
+        loop = [*_loop(settings, Phase.PROFILE), "--separateProfileRun"]
+        yield Phase.PROFILE, [*load, *loop, f"--exportProfile={files.profile}"]
+    yield Phase.TIME, [*load, *_loop(settings, Phase.TIME), *leave]
+
+
+def _build(
+    case: Case,
+    settings: Settings,
+    program: Program,
+    graph_path: Path,
+    files: CaseFiles,
+    profile: Mapping[str, str],
+) -> list[str]:
     build = [f"--onnx={graph_path}", f"--saveEngine={files.engine}", "--skipInference"]
     build += switches(case, program.release)
     if not tf32(case, settings):
         build.append("--noTF32")
     if settings.half_io and case.precision in HAVE_HALVES:
         build += ["--inputIOFormats=fp16:chw", "--outputIOFormats=fp16:chw"]
-    # Of the shapes, only `--shapes` concerns the timing: it is not stored in the plan.
     build += [f"{name}={text}" for name, text in profile.items() if name != "--shapes"]
     if settings.builder_optimization_level is not None:
         build.append(f"--builderOptimizationLevel={settings.builder_optimization_level}")
@@ -476,60 +482,7 @@ def _on_gpu(
         f"--profilingVerbosity={PROFILING_VERBOSITY}",
         f"--exportLayerInfo={files.layers}",
     ]
-    build += _device(program)
-    yield Phase.BUILD, build
-
-    load = [f"--loadEngine={files.engine}"]
-    if "--shapes" in profile:
-        load.append(f"--shapes={profile['--shapes']}")
-    load += _device(program)
-    load += _measuring_switches(settings, program)
-    yield from _profiling(settings, load, files)
-    yield (
-        Phase.TIME,
-        [*load, *_loop(settings, Phase.TIME), f"--exportTimes={files.times}"],
-    )
-
-
-def _on_cpu(
-    settings: Settings,
-    program: Program,
-    graph_path: Path,
-    files: CaseFiles,
-    profile: Mapping[str, str],
-) -> Iterator[tuple[Phase, list[str]]]:
-    load = [f"--onnx={graph_path}", f"--seed={settings.seed}"]
-    if "--shapes" in profile:
-        load.append(f"--shapes={profile['--shapes']}")
-    if settings.threads is not None:
-        load.append(f"--threads={settings.threads}")
-    yield from _profiling(settings, load, files)
-    yield (
-        Phase.TIME,
-        [
-            *load,
-            *_loop(settings, Phase.TIME),
-            f"--exportLayerInfo={files.layers}",
-            f"--exportTimes={files.times}",
-        ],
-    )
-
-
-def _profiling(
-    settings: Settings, load: list[str], files: CaseFiles
-) -> Iterator[tuple[Phase, list[str]]]:
-    """The run that times each layer, when one is asked for: never the timed run itself."""
-    if settings.profile:
-        # --separateProfileRun, because profiling in the timed run suppresses its own export.
-        yield (
-            Phase.PROFILE,
-            [
-                *load,
-                *_loop(settings, Phase.PROFILE),
-                "--separateProfileRun",
-                f"--exportProfile={files.profile}",
-            ],
-        )
+    return [*build, *_device(program)]
 
 
 def _loop(settings: Settings, phase: Phase) -> list[str]:
@@ -544,7 +497,7 @@ def _loop(settings: Settings, phase: Phase) -> list[str]:
 
 
 def _measuring_switches(settings: Settings, program: Program) -> list[str]:
-    """CUDA graph, transfers, spin and streams, said outright whatever the version's default.
+    """CUDA graph, transfers, spin and streams, switched outright whatever the version's default.
 
     Until 10.16 all three switches are off unless given; from 11.0 they are on, and what turns
     them off has names of its own that older versions do not know.
@@ -555,13 +508,13 @@ def _measuring_switches(settings: Settings, program: Program) -> list[str]:
         (not settings.transfers, "--noDataTransfers", "--includeDataTransfers"),
         (settings.spin_wait, "--useSpinWait", "--noSpinWait"),
     )
-    said = []
+    switched = []
     for wanted, positive, negative in chosen:
         if wanted:
-            said.append(positive)
+            switched.append(positive)
         elif negative in table:
-            said.append(negative)
-    return [*said, f"--infStreams={settings.streams}"]
+            switched.append(negative)
+    return [*switched, f"--infStreams={settings.streams}"]
 
 
 def _device(program: Program) -> list[str]:

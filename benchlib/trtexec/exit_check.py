@@ -1,31 +1,33 @@
-"""What trtexec and its stand-ins said while they worked, and whether they did as asked."""
+"""What trtexec and its stand-ins wrote while they worked, and whether they did as asked.
+
+The patterns hold for TensorRT 8.6 to 11.1, on one text of both streams. A line that is missing
+(each version leaves out others) gives None or an empty tuple, never a made-up number.
+
+An exit status alone does not show success. trtexec 8.6 built from the public samples prints PASSED,
+leaves a good plan and ends at exit with signal 11. Later ones can end with status 0 or leave an
+empty plan after a failed build. So a phase is good when its status is 0 or its log has PASSED, and
+the file it owes is whole.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchlib import process
 from benchlib.case import Failure
 from benchlib.trtexec import exports
-from benchlib.trtexec.command import Phase
+from benchlib.trtexec.command import Command, Phase
 from benchlib.trtexec.exports import (
-    BadEngineError,
-    BadProfileError,
-    BadTimesError,
+    BadFileError,
     Profile,
     Query,
 )
 from benchlib.trtexec.flags import Version, version_from_banner
-
-# What trtexec and its stand-ins say while they work, read from one merged text.
-#
-# The patterns hold for TensorRT 8.6 to 11.1. A line that is missing (each version leaves out
-# others) gives None or an empty tuple, never a made-up number.
-
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|inf|nan)"
 
@@ -126,13 +128,6 @@ def _first(pattern: re.Pattern[str], texts: Iterable[str]) -> str | None:
     return next((match[1] for text in texts if (match := pattern.match(text))), None)
 
 
-# Did a process do what it was asked? Its exit status alone does not tell.
-#
-# trtexec 8.6 built from the public samples says PASSED, leaves a good plan and dies at exit with
-# signal 11. Later ones can end with status 0 or leave an empty plan after a failed build. So a
-# phase is good when its status is 0 or its log says PASSED, and the file it owes is whole.
-
-
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|bad_alloc|Requested amount of GPU memory|insufficient memory",
     re.IGNORECASE,
@@ -166,6 +161,42 @@ class PhaseOutcome:
         return self.failure is None
 
 
+@dataclass(frozen=True, slots=True)
+class PhaseRun:
+    """One process that was run to its end: wall time, what it wrote, and the judgement of it."""
+
+    seconds: float
+    text: str
+    log: Log
+    outcome: PhaseOutcome
+
+
+def run_phase(
+    command: Command,
+    product: Path,
+    log_path: Path,
+    limit_s: float,
+    shorten: Callable[[str], str] = str,
+) -> PhaseRun:
+    """Run one command that owes ``product``, its output going to ``log_path``, and judge it.
+
+    Files of both names that are there already are removed first. ``shorten`` rewrites the output
+    before it is read. Raises :class:`benchlib.process.ProgramMissingError` and OSError.
+    """
+    product.unlink(missing_ok=True)
+    log_path.unlink(missing_ok=True)
+    ended = process.run(command.argv, env=command.env, log=log_path, time_limit_s=limit_s)
+    text = shorten(log_path.read_text(encoding="utf-8", errors="replace"))
+    log = read_log(text)
+    if ended.timed_out:
+        parameter = f"time_limit_{'build' if command.phase is Phase.BUILD else 'time'}_s"
+        message = f"took more than {ended.seconds:.0f} s; raise {parameter}"
+        outcome = PhaseOutcome(Failure.TIMEOUT, message)
+    else:
+        outcome = judge_phase(command.phase, ended.code, log, product)
+    return PhaseRun(ended.seconds, text, log, outcome)
+
+
 def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutcome:
     """Judge a process that has ended by itself.
 
@@ -184,7 +215,7 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
             profile = exports.read_profile(product)
         else:
             queries = exports.read_times(product)
-    except (BadEngineError, BadTimesError, BadProfileError) as error:
+    except BadFileError as error:
         if log.errors or log.cuda_failure:
             return PhaseOutcome(_failure(phase, log), _reason(status, log))
         return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
@@ -209,16 +240,16 @@ def _failure(phase: Phase, log: Log) -> Failure:
 
 
 def _reason(status: int, log: Log) -> str:
-    """One sentence: what was said last, before how the process ended."""
+    """One sentence: what was cause last, before how the process ended."""
     if log.unknown_flag is not None:
         version = f" {log.version}" if log.version else ""
         return f"{log.tool or 'the program'}{version} does not know {log.unknown_flag}"
     if log.cuda_failure is not None:
-        said = f"CUDA failure: {log.cuda_failure}"
+        cause = f"CUDA failure: {log.cuda_failure}"
     else:
         # The first error is the cause; those after it tell what failed in consequence.
-        said = log.errors[0] if log.errors else log.last_line
-    return f"{_ending(status)}: {said}"[:_LONGEST_MESSAGE]
+        cause = log.errors[0] if log.errors else log.last_line
+    return f"{_ending(status)}: {cause}"[:_LONGEST_MESSAGE]
 
 
 def _ending(status: int) -> str:

@@ -1,4 +1,18 @@
-"""The files trtexec leaves: query times, layer times, layers, the head of an engine file."""
+"""The files trtexec leaves: query times, layer times, layers, the head of an engine file.
+
+``--exportLayerInfo`` has the layers of a built engine, the proof of its precision. Up to TensorRT
+10.16 a tensor there has one text ``Format/Datatype``, later a ``Format`` and a ``DataType``; both
+are read. Plans built with ``layer_names_only`` give names alone, and then no precision is known.
+
+``--exportTimes`` has one record per counted query, all numbers in milliseconds with at most six
+significant digits. From 8.6 to 11.1 it is a JSON array with one object per line.
+
+``--exportProfile`` has the time of each layer in a separate, profiled run. Under the profiler the
+GPU stops after every layer, so the layers add up to more than the real run; the times serve as
+shares of the whole and are not comparable with ``computeMs``.
+
+The stand-ins write these files and import this under a bare interpreter: standard library only.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +23,12 @@ import re
 import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchlib.case import Precision
 from benchlib.trtexec.flags import Version
-
-# The layers of a built engine, from ``--exportLayerInfo``: the proof of its precision.
-#
-# Both dialects are read: up to TensorRT 10.16 a tensor has one text ``Format/Datatype``, later a
-# ``Format`` and a ``DataType``. Plans built with ``layer_names_only`` give names alone, and then
-# nothing is known of precisions.
-
 
 # In this order: BFloat16 must not be taken for Float, nor UInt8 for Int8.
 _TYPES = (
@@ -85,8 +92,8 @@ _BELOW = {
 }
 
 
-class BadLayersError(ValueError):
-    """The file is not what ``--exportLayerInfo`` writes; the message says why."""
+class BadFileError(ValueError):
+    """The file is not what trtexec leaves; the message has its name and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +152,14 @@ class Layer:
 
 
 def read(path: Path) -> tuple[Layer, ...]:
-    """Read layer information; raise :class:`BadLayersError` when it is missing or another thing.
+    """Read layer information; raise :class:`BadFileError` when it is missing or another thing.
 
     A plan built with ``--profilingVerbosity=none`` gives no layers.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise BadLayersError(f"{path.name}: {error.strerror}") from error
+        raise BadFileError(f"{path.name}: {error.strerror}") from error
     return loads(text, path.name)
 
 
@@ -161,10 +168,10 @@ def loads(text: str, name: str = "exportLayerInfo") -> tuple[Layer, ...]:
     try:
         document = json.loads(text, strict=False)
     except ValueError as error:
-        raise BadLayersError(f"{name}: not whole JSON: {error}") from error
+        raise BadFileError(f"{name}: not whole JSON: {error}") from error
     records = document.get("Layers") if isinstance(document, dict) else None
     if not isinstance(records, list):
-        raise BadLayersError(f"{name}: has no list called Layers")
+        raise BadFileError(f"{name}: has no list called Layers")
     return tuple(_layer(record) for record in records if isinstance(record, (str, dict)))
 
 
@@ -276,10 +283,10 @@ def _products(record: Mapping[str, Any]) -> int | None:
 def _dimensions(records: object, place: int) -> tuple[int, ...]:
     if not isinstance(records, list) or len(records) <= place:
         return ()
-    found = records[place].get("Dimensions") if isinstance(records[place], dict) else None
-    if not isinstance(found, list) or not all(isinstance(size, int) for size in found):
+    sizes = records[place].get("Dimensions") if isinstance(records[place], dict) else None
+    if not isinstance(sizes, list) or not all(isinstance(size, int) for size in sizes):
         return ()
-    return tuple(found)
+    return tuple(sizes)
 
 
 def _tensors(records: object) -> tuple[str | None, ...]:
@@ -298,18 +305,7 @@ def _type(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-# trtexec's ``--exportTimes``: one record per counted query, all numbers in milliseconds.
-#
-# The format is the same from TensorRT 8.6 to 11.1: a JSON array with one object per line, numbers
-# with at most six significant digits. Reader and writer live together so that they cannot part.
-# Standard library only: the stand-ins import this under a bare interpreter.
-
-
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
-class BadTimesError(ValueError):
-    """The file is not what ``--exportTimes`` writes; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,57 +336,47 @@ class Query:
         return self.end_enq_ms - self.start_enq_ms
 
 
-KEYS = (
-    "startEnqMs",
-    "endEnqMs",
-    "startH2dMs",
-    "endH2dMs",
-    "startComputeMs",
-    "endComputeMs",
-    "startD2hMs",
-    "endD2hMs",
-    "h2dMs",
-    "computeMs",
-    "d2hMs",
-    "latencyMs",
+KEYS = tuple(
+    re.sub(r"_(\w)", lambda match: match[1].upper(), field.name) for field in fields(Query)
 )
+"""Their names in the file: ``startEnqMs`` for ``start_enq_ms``."""
 
 
 def read_times(path: Path) -> tuple[Query, ...]:
     """Read an export, plain or gzipped, in the order of the file.
 
-    Raises :class:`BadTimesError` when it is missing, empty, cut off, or not of this format.
+    Raises :class:`BadFileError` when it is missing, empty, cut off, or not of this format.
     """
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP_MAGIC):
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadTimesError(f"{path.name}: {error}") from error
+        raise BadFileError(f"{path.name}: {error}") from error
     return load_times(data, path.name)
 
 
 def load_times(text: str | bytes, name: str = "exportTimes") -> tuple[Query, ...]:
-    """Read the text of an export; ``name`` stands in messages. Raises :class:`BadTimesError`."""
+    """Read the text of an export; ``name`` stands in messages. Raises :class:`BadFileError`."""
     try:
         records = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadTimesError(f"{name}: not whole JSON: {error}") from error
+        raise BadFileError(f"{name}: not whole JSON: {error}") from error
     if not isinstance(records, list) or not records:
-        raise BadTimesError(f"{name}: holds no query")
+        raise BadFileError(f"{name}: holds no query")
     return tuple(_query(record, f"{name}: query {index}") for index, record in enumerate(records))
 
 
 def _query(record: Any, where: str) -> Query:
     if not isinstance(record, dict):
-        raise BadTimesError(f"{where} is not an object")
+        raise BadFileError(f"{where} is not an object")
     values = []
     for key in KEYS:
         value = record.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise BadTimesError(f"{where} has no number {key}")
+            raise BadFileError(f"{where} has no number {key}")
         if not math.isfinite(value):
-            raise BadTimesError(f"{where}: {key} is {value}")
+            raise BadFileError(f"{where}: {key} is {value}")
         values.append(float(value))
     return Query(*values)
 
@@ -413,12 +399,6 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-# trtexec's ``--exportProfile``: how long each layer took in a separate, profiled run.
-#
-# Under the profiler the GPU stops after every layer, so the layers add up to more than the real
-# run; the times serve as shares of the whole and are not comparable with ``computeMs``.
-
-
 # Layer names are written unescaped, so a quote in one spoils the JSON. Each layer has a line.
 _LINE = re.compile(
     r'"name"\s*:\s*"(?P<name>.*)"\s*,\s*"timeMs"\s*:\s*(?P<rest>.*?)\s*}?\s*,?\s*]?$'
@@ -431,10 +411,6 @@ _FIELD = re.compile(rf'"(averageMs|medianMs|percentage)"\s*:\s*({_NUMBER})')
 _VALUE = re.compile(
     r'("(?:timeMs|averageMs|medianMs|percentage)"\s*:\s*)([^"{}\[\]]*?)(?=\s*(?:,\s*"|[}\]\n]|$))'
 )
-
-
-class BadProfileError(ValueError):
-    """The file is not what ``--exportProfile`` writes; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,11 +445,11 @@ class Profile:
 
 
 def read_profile(path: Path) -> Profile:
-    """Read a profile; raise :class:`BadProfileError` when it is missing, empty or another thing."""
+    """Read a profile; raise :class:`BadFileError` when it is missing, empty or another thing."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise BadProfileError(f"{path.name}: {error.strerror}") from error
+        raise BadFileError(f"{path.name}: {error.strerror}") from error
     return load_profile(text, path.name)
 
 
@@ -485,17 +461,17 @@ def load_profile(text: str, name: str = "exportProfile") -> Profile:
     except ValueError:
         records = _by_line(text)
     if not isinstance(records, list):
-        raise BadProfileError(f"{name}: is not a list")
+        raise BadFileError(f"{name}: is not a list")
     count = next((r["count"] for r in records if isinstance(r, dict) and "count" in r), None)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise BadProfileError(f"{name}: holds no profiled run")
+        raise BadFileError(f"{name}: holds no profiled run")
     layers = tuple(
         _profiled_layer(record, count)
         for record in records
         if isinstance(record, dict) and "name" in record
     )
     if not layers:
-        raise BadProfileError(f"{name}: holds no profiled run")
+        raise BadFileError(f"{name}: holds no profiled run")
     return Profile(count, layers)
 
 
@@ -544,10 +520,6 @@ _HEADER_BYTES = 28
 _MAKERS = {b"ftrt": "TensorRT", b"vtrt": "TensorRT-RTX"}
 
 
-class BadEngineError(ValueError):
-    """The file is no plan; the message says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class EngineHeader:
     """Which library wrote a plan; it loads only with exactly that version, on the same GPU."""
@@ -558,17 +530,17 @@ class EngineHeader:
 
 
 def read_engine_header(path: Path) -> EngineHeader:
-    """Read the header of a plan of TensorRT 8.6 or later; raise :class:`BadEngineError`."""
+    """Read the header of a plan of TensorRT 8.6 or later; raise :class:`BadFileError`."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except OSError as error:
-        raise BadEngineError(f"{path.name}: {error.strerror}") from error
+        raise BadFileError(f"{path.name}: {error.strerror}") from error
     if not header:
         # From 10.13 a failed build can leave an empty file behind.
-        raise BadEngineError(f"{path.name}: is empty")
+        raise BadFileError(f"{path.name}: is empty")
     maker = _MAKERS.get(header[:4])
     if maker is None or len(header) < _HEADER_BYTES:
-        raise BadEngineError(f"{path.name}: does not begin like a plan")
+        raise BadFileError(f"{path.name}: does not begin like a plan")
     return EngineHeader(maker, Version(*header[24:27]), size)

@@ -1,21 +1,26 @@
-"""trtexec's command line as data: versions, the flags each one knows, and how it reads them."""
+"""trtexec's command line as data: versions, the flags each one knows, and how it reads them.
+
+There are two readers of one table. :meth:`FlagTable.check` is strict and guards every command
+line of ours before anything runs. :meth:`FlagTable.parse` reads as trtexec does (a boolean drops
+its value, numbers are read by prefix) and serves the stand-ins.
+
+The tables of 8.6, 10.0, 10.16 and 11.1 were read off trtexec's own parser. Flags that came between
+two of them are listed with the release that brought them, and so are those of 11.2 to 11.5, each
+with its ``source``: of these releases only NVIDIA's documentation was seen, and 11.1's flags are
+taken to be there still. Standard library only: the stand-ins import this under a bare interpreter.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchlib.errors import InputError
-
-# TensorRT's version numbers, as people write them and as trtexec's banner codes them.
-#
-# Standard library only: the stand-ins import this under a bare interpreter.
-
 
 _DOTTED = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:[.\-+].*)?")
 
@@ -57,19 +62,6 @@ def version_from_banner(number: int) -> Version:
     if number < _FIRST_OF_LONG_SCHEME:
         return Version(number // 1000, number // 100 % 10, number % 100)
     return Version(number // 10_000, number // 100 % 100, number % 100)
-
-
-# trtexec's command line as data: which flags a version knows, and how it reads them.
-#
-# There are two readers of one table. :meth:`FlagTable.check` is strict and guards every command
-# line of ours before anything runs. :meth:`FlagTable.parse` reads as trtexec does (a boolean drops
-# its value, numbers are read by prefix) and serves the stand-ins.
-#
-# The tables of 8.6, 10.0, 10.16 and 11.1 were read off trtexec's own parser; flags that came
-# between two of them are listed with the release that brought them. So are those of 11.2 to 11.5,
-# each with its ``source``: of these releases only what NVIDIA wrote of them was seen, and 11.1's
-# flags are taken to be there still. Standard library only: the stand-ins import this under a bare
-# interpreter.
 
 
 _DATA = Path(__file__).parent / "data"
@@ -123,24 +115,15 @@ class Flag:
         return tuple(words.split("|")) if kind == "enum" and words else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Options(Mapping[str, Any]):
+class Options(dict[str, Any]):
     """The effective options: every flag of the table with its given or default value.
 
     ``given`` names the flags that stood on the command line, in their order.
     """
 
-    effective: Mapping[str, Any]
-    given: tuple[str, ...]
-
-    def __getitem__(self, flag: str) -> Any:
-        return self.effective[flag]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.effective)
-
-    def __len__(self) -> int:
-        return len(self.effective)
+    def __init__(self, effective: Mapping[str, Any], given: tuple[str, ...]) -> None:
+        super().__init__(effective)
+        self.given = given
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,26 +256,26 @@ def _prefix(pattern: re.Pattern[str], text: str, flag: str, function: str) -> st
 
 def pairs(text: str, flag: str) -> dict[str, str]:
     """Read ``name:value[,name:value…]``; the last colon separates, names may be 'quoted'."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for item in text.split(","):
         name, colon, value = item.rpartition(":")
         if not colon or not name or not value:
             raise BadFlagError(flag, f"needs NAME:VALUE, not {item!r}")
-        found[name.strip("'")] = value
-    return found
+        values[name.strip("'")] = value
+    return values
 
 
 def shapes(text: str, flag: str = "--shapes") -> Shapes:
     """Read ``input:1x3x480x640[,other:…]``; ``scalar`` gives no dimensions."""
-    found: Shapes = {}
+    dims_by_name: Shapes = {}
     for name, dims in pairs(text, flag).items():
         if dims == "scalar":
-            found[name] = ()
+            dims_by_name[name] = ()
         elif re.fullmatch(r"\d+(x\d+)*", dims):
-            found[name] = tuple(int(size) for size in dims.split("x"))
+            dims_by_name[name] = tuple(int(size) for size in dims.split("x"))
         else:
             raise BadFlagError(flag, f"needs dimensions like 1x3x480x640, not {dims!r}")
-    return found
+    return dims_by_name
 
 
 def shapes_text(shapes: Mapping[str, Sequence[int]]) -> str:

@@ -1,4 +1,8 @@
-"""Which program measures on this machine: NVIDIA's trtexec or a stand-in, and its interpreter."""
+"""Which program measures on this machine: NVIDIA's trtexec or a stand-in, and its interpreter.
+
+TensorRT may be installed for another Python than the one benchlib runs under: then
+``BENCHLIB_TENSORRT_PYTHON`` names it, as a command on PATH or with its whole path.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
@@ -21,12 +24,6 @@ from benchlib.case import Engine
 from benchlib.errors import InputError
 from benchlib.trtexec import exit_check, flags
 from benchlib.trtexec.command import CPU, Program
-
-# The interpreter that runs the TensorRT stand-in, and what it was found to have.
-#
-# TensorRT may be installed for another Python than the one benchlib runs under: then
-# ``BENCHLIB_TENSORRT_PYTHON`` names it, as a command on PATH or with its whole path.
-
 
 INTERPRETER_VARIABLE = "BENCHLIB_TENSORRT_PYTHON"
 
@@ -85,12 +82,12 @@ def interpreter_command(environ: Mapping[str, str] | None = None) -> tuple[str, 
     if not text:
         return (sys.executable,)
     words = shlex.split(text)
-    found = shutil.which(words[0])
-    if found is None:
+    path = shutil.which(words[0])
+    if path is None:
         raise InputError(
             INTERPRETER_VARIABLE, f"{words[0]!r} is no program; give a Python that has TensorRT"
         )
-    return (found, *words[1:])
+    return (path, *words[1:])
 
 
 @cache
@@ -112,7 +109,9 @@ def examine_interpreter(python: tuple[str, ...]) -> Interpreter:
         return _unknown_interpreter(
             python, f"{python[0]} ended with status {done.returncode} when asked"
         )
-    return _interpreter(python, json.loads(lines[-1]))
+    facts = json.loads(lines[-1])
+    devices = tuple(Device(**device) for device in facts.pop("devices"))
+    return Interpreter(python, devices=devices, **facts)
 
 
 def interpreter_environment(interpreter: Interpreter) -> tuple[tuple[str, str], ...]:
@@ -136,21 +135,6 @@ def interpreter_environment(interpreter: Interpreter) -> tuple[tuple[str, str], 
 
 def _unknown_interpreter(python: tuple[str, ...], reason: str) -> Interpreter:
     return Interpreter(python, cuda_reason=reason, tensorrt_reason=reason)
-
-
-def _interpreter(python: tuple[str, ...], found: Mapping[str, Any]) -> Interpreter:
-    return Interpreter(
-        command=python,
-        python=found["python"],
-        cuda_version=found["cuda"]["version"],
-        devices=tuple(Device(**device) for device in found["cuda"]["devices"]),
-        cuda_reason=found["cuda"]["reason"],
-        tensorrt=found["tensorrt"]["version"],
-        tensorrt_reason=found["tensorrt"]["reason"],
-        tensorrt_rtx=found["tensorrt_rtx"],
-        cuda_bindings=found["cuda_bindings"],
-        numpy=found["numpy"],
-    )
 
 
 AUTO = "auto"
@@ -259,23 +243,42 @@ def trtexec_path(environ: Mapping[str, str] | None = None) -> Path | None:
     not taken behind its back.
     """
     environ = os.environ if environ is None else environ
-    said = environ.get(TRTEXEC_VARIABLE, "").strip()
-    if said:
-        found = shutil.which(said, path=environ.get("PATH"))
-        if found is None:
+    named = environ.get(TRTEXEC_VARIABLE, "").strip()
+    if named:
+        path = shutil.which(named, path=environ.get("PATH"))
+        if path is None:
             raise InputError(
-                TRTEXEC_VARIABLE, f"{said!r} is no program; give trtexec's path or unset it"
+                TRTEXEC_VARIABLE, f"{named!r} is no program; give trtexec's path or unset it"
             )
-        return Path(found)
+        return Path(path)
     homes = [environ[name] for name in _HOME_VARIABLES if environ.get(name)]
     folders = [environ.get("PATH", ""), *(f"{home}/bin" for home in homes), *_USUAL_FOLDERS]
-    found = shutil.which("trtexec", path=os.pathsep.join(folders))
-    return None if found is None else Path(found)
+    path = shutil.which("trtexec", path=os.pathsep.join(folders))
+    return None if path is None else Path(path)
 
 
 def trtexec_version(path: Path) -> str:
-    """The version in trtexec's banner; raises :class:`InputError` when it prints none."""
-    return _banner_version((str(path),))
+    """The version in trtexec's banner; raises :class:`InputError` when it prints none.
+
+    It is asked for its help: no version needs a GPU for that, and all print the banner.
+    """
+    try:
+        done = subprocess.run(
+            [str(path), "--help"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_BANNER_LIMIT_S,
+            check=False,
+            env={**os.environ, "CUDA_MODULE_LOADING": "LAZY"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingProgramError(f"{path} cannot be started: {error}") from error
+    release = exit_check.read_log(done.stdout).version
+    if release is None:
+        raise MissingProgramError(f"{path} --help printed no banner; is it trtexec?")
+    return str(release)
 
 
 def onnxruntime_version() -> str | None:
@@ -329,24 +332,3 @@ def _needs_gpu(python: Interpreter) -> None:
     if not python.devices:
         reason = python.cuda_reason or "the CUDA driver shows no GPU"
         raise MissingProgramError(f"{reason}; engine={Engine.ONNXRUNTIME_CPU} needs none")
-
-
-def _banner_version(started: tuple[str, ...]) -> str:
-    """Ask a program for its help: no version needs a GPU for that, and all print the banner."""
-    try:
-        done = subprocess.run(
-            [*started, "--help"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_BANNER_LIMIT_S,
-            check=False,
-            env={**os.environ, "CUDA_MODULE_LOADING": "LAZY"},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise MissingProgramError(f"{started[0]} cannot be started: {error}") from error
-    release = exit_check.read_log(done.stdout).version
-    if release is None:
-        raise MissingProgramError(f"{started[0]} --help printed no banner; is it trtexec?")
-    return str(release)

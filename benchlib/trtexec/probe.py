@@ -1,7 +1,7 @@
 """Asks an interpreter, from inside, what of CUDA and TensorRT it has; prints one JSON object.
 
 Run as a file in a process of its own, with a time limit: importing TensorRT can fail in ways
-that end a process, and 8.6 dies of a segmentation fault when used without a GPU. So the CUDA
+that end a process, and 8.6 ends by a segmentation fault when used without a GPU. So the CUDA
 driver is asked first, and TensorRT is imported only to learn its version. Standard library only
 and nothing of benchlib, because the interpreter may be another one.
 """
@@ -21,24 +21,24 @@ _MAJOR_ATTRIBUTE, _MINOR_ATTRIBUTE = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPAB
 
 
 def cuda() -> dict[str, object]:
-    """The driver's CUDA version and the devices it shows; ``reason`` says why there are none."""
-    found: dict[str, object] = {"version": None, "devices": [], "reason": None}
+    """The driver's CUDA version and its devices; ``cuda_reason`` says why there are none."""
+    known: dict[str, object] = {"cuda_version": None, "devices": [], "cuda_reason": None}
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:
-        return {**found, "reason": f"no CUDA driver ({_DRIVER} cannot be loaded)"}
+        return {**known, "cuda_reason": f"no CUDA driver ({_DRIVER} cannot be loaded)"}
     status = driver.cuInit(0)
     if status != 0:
-        return {**found, "reason": f"the CUDA driver does not start: {_error(driver, status)}"}
+        return {**known, "cuda_reason": f"the CUDA driver does not start: {_error(driver, status)}"}
     number = ctypes.c_int()
     if driver.cuDriverGetVersion(ctypes.byref(number)) == 0:
-        found["version"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
+        known["cuda_version"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
     count = ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
-    found["devices"] = [_device(driver, index) for index in range(count.value)]
+    known["devices"] = [_device(driver, index) for index in range(count.value)]
     if count.value == 0:
-        found["reason"] = "the CUDA driver shows no GPU"
-    return found
+        known["cuda_reason"] = "the CUDA driver shows no GPU"
+    return known
 
 
 def _device(driver: ctypes.CDLL, index: int) -> dict[str, object]:
@@ -62,12 +62,12 @@ def _error(driver: ctypes.CDLL, status: int) -> str:
 def tensorrt() -> dict[str, object]:
     """TensorRT's version, or why it cannot be imported."""
     if importlib.util.find_spec("tensorrt") is None:
-        return {"version": None, "reason": "no wheel called tensorrt"}
+        return {"tensorrt": None, "tensorrt_reason": "no wheel called tensorrt"}
     try:
         version = importlib.import_module("tensorrt").__version__
     except (ImportError, OSError, AttributeError) as error:
-        return {"version": None, "reason": f"tensorrt cannot be imported: {error}"}
-    return {"version": version, "reason": None}
+        return {"tensorrt": None, "tensorrt_reason": f"tensorrt cannot be imported: {error}"}
+    return {"tensorrt": version, "tensorrt_reason": None}
 
 
 def installed(*distributions: str) -> str | None:
@@ -81,16 +81,16 @@ def installed(*distributions: str) -> str | None:
 
 
 def main() -> None:
-    found = {
+    facts = {
         "python": ".".join(map(str, sys.version_info[:3])),
-        "cuda": cuda(),
-        "tensorrt": tensorrt(),
+        **cuda(),
+        **tensorrt(),
         "tensorrt_rtx": installed("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx-cu12"),
         "cuda_bindings": installed("cuda-bindings", "cuda-python"),
         "numpy": installed("numpy"),
     }
     # On a line of its own: an import may have printed something before.
-    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    sys.stdout.write("\n" + json.dumps(facts) + "\n")
 
 
 if __name__ == "__main__":

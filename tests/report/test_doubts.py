@@ -78,7 +78,7 @@ def test_speedups_show_whole_intervals_and_two_digits(
         *(slow, slow / 20, slow * 4),
     ]
     view = view_of(rows)
-    axes = fps.speedup_draw(view).figure.axes[0]
+    axes = fps.draw_speedup(view).figure.axes[0]
     gains = fps.ratios(view).query("resolution == '640x480'")
     low, high = axes.get_xlim()
     assert low < gains["low"].min()

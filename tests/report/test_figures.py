@@ -22,12 +22,12 @@ from benchlib.report.view import View
 ViewOf = Callable[[pd.DataFrame], View]
 
 DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
-    "fps": lambda view: fps.fps_draw(view, "fp16"),
+    "fps": lambda view: fps.draw_fps(view, "fp16"),
     "fps panels": fps.panels,
     "heat map": tiles.draw_fps,
     "imagenet": lambda view: accuracy.draw(view, "ImageNet top-1"),
     "cityscapes": lambda view: accuracy.draw(view, "Cityscapes mIoU"),
-    "speed-up": fps.speedup_draw,
+    "speed-up": fps.draw_speedup,
     "work": scatter.draw_work,
     "latency model": scatter.draw_latency_model,
     "roofline": scatter.draw_roofline,
@@ -84,14 +84,14 @@ def test_figures_leave_no_state_behind(invented_view: View) -> None:
 
 
 def test_fps_states_the_fastest_and_the_slowest(published_view: View) -> None:
-    drawing = fps.fps_draw(published_view, "fp16")
+    drawing = fps.draw_fps(published_view, "fp16")
     assert isinstance(drawing, Drawing)
     assert "At 3840×2144 and FP16 fast_scnn_blog is fastest with 336 FPS" in drawing.alt
     assert "vgg16_bn slowest with 20.3; 14 of 16 reach 30 FPS" in drawing.alt
     assert "No interval is known" in drawing.caption
 
 
-def test_fps_draws_every_network_and_its_interval(invented_view: View) -> None:
+def test_draw_fpss_every_network_and_its_interval(invented_view: View) -> None:
     axes = draw("fps", invented_view).figure.axes[0]
     names = {text.get_text().split("  ")[0] for text in axes.texts}
     assert set(invented_view.at("fp16")["model"]) <= names
@@ -110,7 +110,7 @@ def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
     assert len(suspect) == 1
     assert hollow(drawing.figure) == [(suspect["megapixels"].item(), suspect["fps"].item())]
     assert "Hollow marks are SUSPECT rows" in drawing.caption
-    assert "Hollow" not in fps.fps_draw(invented_view, "fp32").caption
+    assert "Hollow" not in fps.draw_fps(invented_view, "fp32").caption
 
 
 def test_hollow_marks_are_spoken_of_only_where_they_are_drawn(invented_view: View) -> None:
@@ -127,7 +127,7 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
     long = rows["model"].replace({"resnet18": "onnx:WWWWMMMM_of_one_size.onnx"})
     rows = rows.assign(model=long)
     view = view_of(rows[(rows["model"] != long.iloc[0]) | (rows["width"] == 640)])
-    drawing = fps.panels(view) if small else fps.fps_draw(view, "fp16")
+    drawing = fps.panels(view) if small else fps.draw_fps(view, "fp16")
     assert isinstance(drawing, Drawing)
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     texts = [text for axes in drawing.figure.axes for text in axes.texts]
@@ -139,7 +139,7 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
 
 def test_a_single_point_is_said_and_not_drawn(rows: pd.DataFrame, view_of: ViewOf) -> None:
     alone = view_of(rows[(rows["model"] == "resnet18") & (rows["width"] == 640)])
-    absent = fps.fps_draw(alone, "fp16")
+    absent = fps.draw_fps(alone, "fp16")
     assert isinstance(absent, Absent)
     assert "At 640×480 and FP16 resnet18 runs at" in absent.reason
     front = accuracy.draw(alone, "ImageNet top-1")
@@ -233,7 +233,7 @@ def test_speed_ups_are_ratios_of_the_same_network_and_size(published_view: View)
     gains = fps.ratios(published_view)
     int8 = gains[gains["precision"] == "int8"]["ratio"]
     assert (round(int8.min(), 2), round(int8.max(), 2)) == (1.01, 7.19)
-    assert "INT8 is 1.01× to 7.19× as fast as FP32, median" in fps.speedup_draw(published_view).alt
+    assert "INT8 is 1.01× to 7.19× as fast as FP32, median" in fps.draw_speedup(published_view).alt
 
 
 def test_speed_up_intervals_hold_the_ratio(invented_view: View) -> None:

@@ -37,7 +37,7 @@ def view(rows: pd.DataFrame, view_of: Callable[[pd.DataFrame], View]) -> View:
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda v: fps.fps_draw(v, "fp16"), tiles.draw_fps, fps.speedup_draw]
+    "draw", [lambda v: fps.draw_fps(v, "fp16"), tiles.draw_fps, fps.draw_speedup]
 )
 def test_figures_draw_them_as_they_are_and_apart(view: View, draw) -> None:
     with warnings.catch_warnings():

@@ -181,7 +181,7 @@ def test_the_first_error_is_the_reason(tmp_path: Path) -> None:
 def test_an_empty_plan_is_called_empty(tmp_path: Path) -> None:
     path = tmp_path / "x.engine"
     path.touch()
-    with pytest.raises(exports.BadEngineError, match="is empty"):
+    with pytest.raises(exports.BadFileError, match="is empty"):
         exports.read_engine_header(path)
 
 

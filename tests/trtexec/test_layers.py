@@ -6,7 +6,7 @@ import pytest
 
 from benchlib.case import Precision
 from benchlib.trtexec import exports
-from benchlib.trtexec.exports import BadLayersError, Layer
+from benchlib.trtexec.exports import BadFileError, Layer
 
 DATA = Path(__file__).parent / "data"
 
@@ -163,7 +163,7 @@ def test_types_are_found_in_any_spelling(text: str, word: str | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", '{"Layers": 3}', '{"Layers": ["a"'])
 def test_what_is_no_layer_information_is_refused(text: str) -> None:
-    with pytest.raises(BadLayersError):
+    with pytest.raises(BadFileError):
         exports.loads(text)
 
 

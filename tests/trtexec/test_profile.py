@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchlib.trtexec import exports
-from benchlib.trtexec.exports import BadProfileError, Layer
+from benchlib.trtexec.exports import BadFileError, Layer
 
 DATA = Path(__file__).parent / "data"
 
@@ -45,12 +45,12 @@ def test_a_missing_mean_follows_from_the_sum() -> None:
     ["", "{}", "[]", '[{"count": 0}]', '[{"count": 10}]', '[{"name": "a", "averageMs": 1}]'],
 )
 def test_what_holds_no_run_is_refused(text: str) -> None:
-    with pytest.raises(BadProfileError):
+    with pytest.raises(BadFileError):
         exports.load_profile(text)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadProfileError, match=r"gone\.json"):
+    with pytest.raises(BadFileError, match=r"gone\.json"):
         exports.read_profile(tmp_path / "gone.json")
 
 
@@ -110,5 +110,5 @@ def test_shares_of_time_are_numbers_whatever_the_profile_holds(value: str) -> No
 
 @pytest.mark.parametrize("count", ["-", "nan", "-nan", "true", '"10"', "-3", "1.5", "null", ""])
 def test_a_count_that_is_none_is_refused(count: str) -> None:
-    with pytest.raises(BadProfileError, match="no profiled run"):
+    with pytest.raises(BadFileError, match="no profiled run"):
         exports.load_profile(f'[{{"count": {count}}}, {{"name": "a", "timeMs": 5}}]')

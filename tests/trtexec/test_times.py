@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchlib.trtexec import exports
-from benchlib.trtexec.exports import BadTimesError, Query
+from benchlib.trtexec.exports import BadFileError, Query
 
 STORED = Path(__file__).parent / "data" / "8.6" / "times.json"
 
@@ -51,7 +51,7 @@ def test_a_damaged_gzip_is_refused_in_one_line(
 ) -> None:
     packed = tmp_path / "times.json.gz"
     packed.write_bytes(damage(gzip.compress(STORED.read_bytes())))
-    with pytest.raises(BadTimesError, match=r"^times\.json\.gz: ") as caught:
+    with pytest.raises(BadFileError, match=r"^times\.json\.gz: ") as caught:
         exports.read_times(packed)
     assert "\n" not in str(caught.value)
 
@@ -90,10 +90,10 @@ WHOLE = STORED.read_text()
     ],
 )
 def test_a_spoilt_export_is_refused_with_the_place(text: str, problem: str) -> None:
-    with pytest.raises(BadTimesError, match=problem):
+    with pytest.raises(BadFileError, match=problem):
         exports.load_times(text)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadTimesError, match=r"gone\.json"):
+    with pytest.raises(BadFileError, match=r"gone\.json"):
         exports.read_times(tmp_path / "gone.json")

@@ -44,16 +44,16 @@ def work(rows: Sequence[Record]) -> Drawing | Absent:
             look = looks[row.name]
             ends.append(style.EndLabel(row.megapixels, row.gmacs, written, look.text))
         style.draw(axes, ends)
-    said = _work_finding(counted)
+    finding = _work_finding(counted)
     return Drawing(
         figure,
         name,
         alt=(
             "Line chart, billions of multiply-adds per image against input megapixels, both axes "
-            f"logarithmic, one line per network. {said} The numbers are in the line-up table."
+            f"logarithmic, one line per network. {finding} The numbers are in the line-up table."
         ),
         caption=(
-            f"Multiply-adds by input size; {said} {_slopes(counted)}Colour is the model family."
+            f"Multiply-adds by input size; {finding} {_slopes(counted)}Colour is the model family."
         ),
     )
 
@@ -89,7 +89,7 @@ def accuracy(rows: Sequence[Record], task: str) -> Drawing | Absent:
             for row in known
         ]
         style.beside(axes, names)
-    said = _accuracy_finding(known, task)
+    finding = _accuracy_finding(known, task)
     hollow = (
         " Hollow: the accuracy belongs to the whole network with its classifier, the parameters "
         "are those of the timed features alone."
@@ -101,11 +101,11 @@ def accuracy(rows: Sequence[Record], task: str) -> Drawing | Absent:
         name,
         alt=(
             f"Scatter chart, {metric} in percent against parameters in millions, logarithmic, "
-            f"{task}. {said} The numbers are in the line-up table."
+            f"{task}. {finding} The numbers are in the line-up table."
         ),
         caption=(
-            f"{metric} as published against parameters. {said}{hollow} Training recipes and test "
-            "sizes differ between publications, so small differences mean nothing."
+            f"{metric} as published against parameters. {finding}{hollow} Training recipes and "
+            "test sizes differ between publications, so small differences mean nothing."
         ),
     )
 
@@ -234,15 +234,15 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         figure.tight_layout(rect=(0, 0, 1, top), w_pad=2.0, h_pad=2.0)
         for axes, precision in zip(grid, precisions, strict=False):
             _names(axes, known[known["precision"] == precision])
-    said = " ".join(
+    finding = " ".join(
         _finding(known[known["precision"] == precision], precision) for precision in precisions
     )
     alt = (
         f"Scatter of {metric} against latency at {wording.size(size)}, one panel per "
-        f"precision; {view.label}. {said}"
+        f"precision; {view.label}. {finding}"
     )
     caption = (
-        f"{metric} against latency at {wording.size(size)}; {view.label}. {said} Line: Pareto "
+        f"{metric} against latency at {wording.size(size)}; {view.label}. {finding} Line: Pareto "
         "front of the medians. Black edge and bold: no network is both at least as accurate and "
         "faster beyond the intervals. The accuracy is the literature's at its own input size, "
         f"not measured on these engines. {_hollow(known)}{view.remarks()}"

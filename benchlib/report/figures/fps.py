@@ -22,16 +22,16 @@ from benchlib.report.view import View, slug
 
 def ratios(view: View) -> pd.DataFrame:
     """Every :class:`benchlib.analysis.significance.Gain` over FP32 of ``view`` as a row."""
-    found = [
+    rows = [
         asdict(gain)
         for precision in view.precisions
         if precision != Precision.FP32.value
         for gain in gains_over(view.usable, precision)
     ]
-    return pd.DataFrame(found, columns=[field.name for field in fields(Gain)])
+    return pd.DataFrame(rows, columns=[field.name for field in fields(Gain)])
 
 
-def speedup_draw(view: View) -> Drawing | Absent:
+def draw_speedup(view: View) -> Drawing | Absent:
     """A dot per network and precision, one panel per size, networks by their best median gain."""
     name = f"speedup-{view.slug}"
     gains = ratios(view)
@@ -57,13 +57,13 @@ def speedup_draw(view: View) -> Drawing | Absent:
             ncols=len(precisions),
         )
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
-    said = " ".join(_sentence(gains, precision) for precision in precisions)
+    summary = " ".join(_sentence(gains, precision) for precision in precisions)
     alt = (
         "Dot plot of the speed-up against FP32, one row per network, one panel per input size; "
-        f"{view.label}. {said}"
+        f"{view.label}. {summary}"
     )
     remark = view.remarks().replace("of the median", "of the ratio, from both medians' intervals")
-    caption = f"Speed-up against FP32, {view.label}. {said} {remark}"
+    caption = f"Speed-up against FP32, {view.label}. {summary} {remark}"
     return Drawing(figure, name, alt, caption)
 
 
@@ -152,7 +152,7 @@ _SMALL_POINTS = 7.0
 _PANEL_INCHES = 2.3
 
 
-def fps_draw(view: View, precision: str) -> Drawing | Absent:
+def draw_fps(view: View, precision: str) -> Drawing | Absent:
     """FPS against megapixels at ``precision``, both axes logarithmic, one line per network."""
     name = f"fps-{slug(precision)}-{view.slug}"
     rows = view.at(precision)
@@ -208,10 +208,10 @@ def panels(view: View) -> Drawing | Absent:
             axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Input size (log megapixels)")
         grid[0].set_ylabel("Frames per second (log)")
-    said = " ".join(finding(view, precision) for precision in precisions)
+    summary = " ".join(finding(view, precision) for precision in precisions)
     alt = (
         f"{len(precisions)} line charts side by side on one scale, frames per second against "
-        f"input megapixels, both axes logarithmic, one chart per precision; {view.label}. {said}"
+        f"input megapixels, both axes logarithmic, one chart per precision; {view.label}. {summary}"
     )
     caption = (
         f"The same for every precision on one scale; {view.label}. {view.remarks(hollow=True)}"

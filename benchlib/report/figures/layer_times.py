@@ -73,13 +73,13 @@ def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
         handles = [Patch(label=_LABELS[kind], **_look(kind)) for kind in kinds]
         figure.legend(handles=handles, loc="lower center", fontsize=8.5)
         figure.tight_layout(rect=(0, below / height, 1, 1))
-    said = " ".join(sentences(drawn))
+    remarks = " ".join(sentences(drawn))
     alt = (
         "Stacked bars, one per network, one panel per precision: share of the profiled time by "
-        f"what the layers do; {view.label}, {wording.size(size)}. {said}"
+        f"what the layers do; {view.label}, {wording.size(size)}. {remarks}"
     )
     where = f"Where the time goes at {wording.size(size)}, {view.label}."
-    caption = " ".join(filter(None, (where, said, _stretched([one.stretched for one in drawn]))))
+    caption = " ".join(filter(None, (where, remarks, _stretched([one.stretched for one in drawn]))))
     return Drawing(figure, name, alt, caption)
 
 
@@ -88,7 +88,7 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
     by_model: dict[str, list[Breakdown]] = {}
     for one in drawn:
         by_model.setdefault(one.model, []).append(one)
-    said = [
+    lines = [
         _costly(model, some)
         for model, some in by_model.items()
         if max(one.share(Kind.COSTLY) for one in some) >= _COSTLY_WORTH_SAYING
@@ -105,8 +105,8 @@ def sentences(drawn: Iterable[Breakdown]) -> list[str]:
         ]
         if named:
             share = "a third or more of the time in some engine of"
-            said.append(f"{words} {share} {wording.listed(named)}.")
-    return said
+            lines.append(f"{words} {share} {wording.listed(named)}.")
+    return lines
 
 
 def _costly(model: str, some: list[Breakdown]) -> str:
@@ -123,13 +123,13 @@ def _costly(model: str, some: list[Breakdown]) -> str:
 
 
 def _stretched(ratios: list[float]) -> str:
-    said = (
+    sentence = (
         "The layers' times are from a run apart and add up to "
         f"{wording.span(min(ratios), max(ratios), '.2f')} times the latency"
     )
     if max(ratios) < _STRETCHED:
-        return f"{said}."
-    return f"{said}: it stops after every layer, so small ones weigh more than in a free run."
+        return f"{sentence}."
+    return f"{sentence}: it stops after every layer, so small ones weigh more than in a free run."
 
 
 def _ordered(drawn: list[Breakdown]) -> list[str]:

@@ -26,7 +26,7 @@ def draw_work(view: View) -> Drawing | Absent:
     precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
     sizes = [size for size in view.sizes if (rows["resolution"] == size).any()]
     looks = view.looks()
-    found = {
+    dependences = {
         (one.precision, one.resolution): one for one in latency_model.dependences(rows, "gmacs")
     }
     with style.style():
@@ -40,11 +40,11 @@ def draw_work(view: View) -> Drawing | Absent:
                     axes.set_visible(False)
                     continue
                 _against_work(axes, part, looks)
-                told = _rho(found.get((precision, size)))
+                rho = _rho(dependences.get((precision, size)))
                 # A title with a method's name in it is too long for one line.
                 between = "\n" if comparable_groups.base(precision)[1] else " "
                 label = style.precision_label(precision)
-                axes.set_title(f"{label}{between}{wording.size(size)}{told}")
+                axes.set_title(f"{label}{between}{wording.size(size)}{rho}")
                 axes.title.set_fontsize(9)
         for axes in filter(Axes.get_visible, grid.flat):
             style.tidy_log_axis(axes.xaxis)
@@ -59,17 +59,17 @@ def draw_work(view: View) -> Drawing | Absent:
             fontsize=8.5,
         )
         figure.tight_layout(rect=(0.005, 0.45 / height, 1, 1))
-    said = " ".join(
-        _correlations(precision, [found[key] for key in found if key[0] == precision])
+    summary = " ".join(
+        _correlations(precision, [dependences[key] for key in dependences if key[0] == precision])
         for precision in precisions
     )
     alt = (
         "Scatter plots of latency in ms against GMACs, both logarithmic, precisions down and input "
-        f"sizes across, a dot per network coloured by family; {view.label}. {said}"
+        f"sizes across, a dot per network coloured by family; {view.label}. {summary}"
     )
     caption = (
         f"Latency against multiply-accumulates at each size; {view.label}. ρ is Spearman's rank "
-        f"correlation over a panel's networks, with a 95 % interval over networks. {said} "
+        f"correlation over a panel's networks, with a 95 % interval over networks. {summary} "
         f"{view.remarks()}"
     )
     return Drawing(figure, name, alt, caption)
@@ -79,16 +79,16 @@ def _rho(one: latency_model.Dependence | None) -> str:
     return "" if one is None or one.rho is None else f"  ρ = {one.rho:.2f}"
 
 
-def _correlations(precision: str, found: list[latency_model.Dependence]) -> str:
-    told = [
+def _correlations(precision: str, dependences: list[latency_model.Dependence]) -> str:
+    values = [
         f"{one.rho:.2f}" + (f" ({one.low:.2f} to {one.high:.2f})" if one.low is not None else "")
-        for one in found
+        for one in dependences
         if one.rho is not None
     ]
-    if not told:
+    if not values:
         return f"{style.precision_label(precision)}: too few networks for a rank correlation."
-    where = " from the smallest to the largest size" if len(told) > 1 else ""
-    return f"{style.precision_label(precision)}: ρ = {', '.join(told)}{where}."
+    where = " from the smallest to the largest size" if len(values) > 1 else ""
+    return f"{style.precision_label(precision)}: ρ = {', '.join(values)}{where}."
 
 
 def _against_work(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
@@ -131,14 +131,14 @@ def draw_latency_model(view: View) -> Drawing | Absent:
             ncols=len(precisions),
         )
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
-    said = " ".join(_costs(lines[lines["precision"] == word], word) for word in precisions)
+    summary = " ".join(_costs(lines[lines["precision"] == word], word) for word in precisions)
     alt = (
         "Dot plot with a row per network: left the fixed part of the latency in ms, right the "
-        f"part per megapixel, logarithmic; {view.label}. {said}"
+        f"part per megapixel, logarithmic; {view.label}. {summary}"
     )
     caption = (
         "A line through each network's latencies over the sizes, by least relative error: "
-        f"ms = fixed + slope × megapixels; {view.label}. {said} Neither part can be below zero."
+        f"ms = fixed + slope × megapixels; {view.label}. {summary} Neither part can be below zero."
     )
     return Drawing(figure, name, alt, caption)
 
@@ -196,14 +196,15 @@ def draw_roofline(view: View) -> Drawing | Absent:
         ]
         figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
         figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
-    said = " ".join(_reached(points, word, roofs[word]) for word in precisions)
+    summary = " ".join(_reached(points, word, roofs[word]) for word in precisions)
     alt = (
         "Roofline, one panel per precision: rate reached against operations per byte, both "
-        f"logarithmic, a dot per network and size, larger for larger images; {view.label}. {said}"
+        f"logarithmic, a dot per network and size, larger for larger images; {view.label}. "
+        f"{summary}"
     )
     how = {_source(one) for one in roofs.values() if one is not None}
     caption = (
-        f"Rate reached against arithmetic per byte; {view.label}. {said} "
+        f"Rate reached against arithmetic per byte; {view.label}. {summary} "
         f"{' '.join(sorted(how)) or 'No roof is known for this device.'} Bytes are counted as if "
         "every activation were written and read once; fused layers move less, so a dot may lie "
         "above the sloping roof. A multiply-accumulate is two operations."
@@ -250,14 +251,14 @@ def _source(roof: Roofs) -> str:
 def _reached(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> str:
     mine = [point for point in points if point.precision == precision]
     best = max(mine, key=lambda point: point.tera_ops)
-    said = (
+    sentence = (
         f"{style.precision_label(precision)}: {best.model} at {wording.size(best.resolution)} "
         f"reaches most, {wording.short(best.tera_ops)} × 10¹² operations per second"
     )
     shares = [point.share for point in mine if point.share is not None]
     if roof is None or not shares:
-        return f"{said}."
-    return f"{said}; the median row reaches {100 * float(np.median(shares)):.0f} % of its roof."
+        return f"{sentence}."
+    return f"{sentence}; the median row reaches {100 * float(np.median(shares)):.0f} % of its roof."
 
 
 AXES: dict[str, str] = {
@@ -306,6 +307,6 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
             style.key(style.precision_label(word), "#777777", mark) for word, mark in marks.items()
         ]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
-    said = f"{len(rows)} rows of {rows['model'].nunique()} networks."
-    alt = f"Scatter of {AXES[y]} against {AXES[x]}; {view.label}. {said}"
-    return Drawing(figure, name, alt, f"{AXES[y]} against {AXES[x]}; {view.label}. {said}")
+    summary = f"{len(rows)} rows of {rows['model'].nunique()} networks."
+    alt = f"Scatter of {AXES[y]} against {AXES[x]}; {view.label}. {summary}"
+    return Drawing(figure, name, alt, f"{AXES[y]} against {AXES[x]}; {view.label}. {summary}")

@@ -100,19 +100,19 @@ def draw_fps(view: View) -> Drawing | Absent:
     with style.style():
         figure = draw_tiles(speeds, speeds.map(wording.short), "YlGnBu", "FPS (log)")
     best, worst = rows.loc[rows["fps"].idxmax()], rows.loc[rows["fps"].idxmin()]
-    said = (
+    summary = (
         f"From {wording.short(worst['fps'])} FPS ({_cell(worst)}) "
         f"to {wording.short(best['fps'])} ({_cell(best)}); "
         f"over all cells {ranked[0]} ranks first."
     )
     alt = (
         "Heat map of frames per second, networks down, input size and precision across, darker "
-        f"is faster, the number in every cell; {view.label}. {said} "
+        f"is faster, the number in every cell; {view.label}. {summary} "
         "The same cells in ms are in the latency table."
     )
     caption = (
         f"FPS in every cell, {view.label}. Networks by mean rank; a dash where there is no usable "
-        f"row. {said}"
+        f"row. {summary}"
     )
     return Drawing(figure, name, alt, caption)
 
@@ -141,11 +141,11 @@ def draw_spread(view: View) -> Drawing | Absent:
     keys = {"index": "model", "columns": ["resolution", "precision"]}
     words = rows.assign(word=[_word(row) for row in rows.itertuples(index=False)])
     percents = rows.pivot(**keys, values="percent").sort_index(axis=1)
-    said = words.pivot(**keys, values="word").sort_index(axis=1).reindex_like(percents)
+    texts = words.pivot(**keys, values="word").sort_index(axis=1).reindex_like(percents)
     with style.style():
         figure = draw_tiles(
             percents,
-            said.fillna(wording.DASH),
+            texts.fillna(wording.DASH),
             "Oranges",
             "± % (log)",
             _SCALE_PERCENT,

@@ -1,4 +1,11 @@
-"""A network in ONNX Runtime: the session, what it is fed, and what can go wrong with it."""
+"""A stand-in for trtexec on plain CPUs: ONNX Runtime behind trtexec's command line.
+
+``python -m benchlib.trtexec.standin.onnxruntime_cpu --onnx=net.onnx --shapes=input:1x3x480x640``
+prints trtexec's lines and leaves trtexec's files. One query is one call of
+``InferenceSession.run``; the warm-up and the end of the loop follow trtexec's rule. Precision
+stands in the graph. Its own flags are ``--threads=N``, ``--provider`` and ``--seed`` (of the
+input values).
+"""
 
 from __future__ import annotations
 
@@ -242,15 +249,6 @@ def _tensors(
         for index, record in enumerate(types_shapes)
         for kind, dims in record.items()
     ]
-
-
-# A stand-in for trtexec on plain CPUs: ONNX Runtime behind trtexec's command line.
-#
-# ``python -m benchlib.trtexec.standin.onnxruntime_cpu --onnx=net.onnx --shapes=input:1x3x480x640``
-# prints trtexec's lines and leaves trtexec's files. One query is one call of
-# ``InferenceSession.run``; the warm-up and the end of the loop follow trtexec's rule. Precision
-# stands in the graph. Its own flags are ``--threads=N``, ``--provider`` and ``--seed`` (of the
-# input values).
 
 
 NEWEST_TABLE = Version(11, 1)

@@ -1,4 +1,7 @@
-"""What both stand-ins do around their work: log lines, options, and the one place failures end."""
+"""What both stand-ins share: log lines, options, the queries of a run, where failures end.
+
+Information goes to standard output, warnings and errors to standard error, as with trtexec.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,6 @@ import numpy.typing as npt
 
 from benchlib.trtexec.exports import Query, number
 from benchlib.trtexec.flags import BadFlagError, FlagTable, Options, UnknownFlagError, Version
-
-# The lines a stand-in writes: stamped messages and the ``&&&&`` banners.
-#
-# Information goes to standard output, warnings and errors to standard error, as with trtexec.
-
 
 TENSORRT_MAJORS = range(8, 100)
 
@@ -97,32 +95,12 @@ class Log:
 
 
 COMMON_FLAGS = frozenset(
-    {
-        "--onnx",
-        "--shapes",
-        "--minShapes",
-        "--optShapes",
-        "--maxShapes",
-        "--iterations",
-        "--duration",
-        "--warmUp",
-        "--idleTime",
-        "--infStreams",
-        "--streams",
-        "--loadInputs",
-        "--exportTimes",
-        "--exportOutput",
-        "--exportLayerInfo",
-        "--exportProfile",
-        "--dumpOutput",
-        "--dumpProfile",
-        "--dumpLayerInfo",
-        "--dumpRawBindingsToFile",
-        "--skipInference",
-        "--verbose",
-        "--help",
-        "-h",
-    }
+    """
+    --onnx --shapes --minShapes --optShapes --maxShapes --iterations --duration --warmUp
+    --idleTime --infStreams --streams --loadInputs --exportTimes --exportOutput --exportLayerInfo
+    --exportProfile --dumpOutput --dumpProfile --dumpLayerInfo --dumpRawBindingsToFile
+    --skipInference --verbose --help -h
+    """.split()  # noqa: SIM905
 )
 """What every stand-in does as trtexec does."""
 

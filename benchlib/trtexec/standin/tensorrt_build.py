@@ -48,12 +48,12 @@ class Library:
 
         So a flag that this version cannot serve is an error and never passed over.
         """
-        found = getattr(getattr(self.trt, enum, None), member, None)
-        if found is None:
+        value = getattr(getattr(self.trt, enum, None), member, None)
+        if value is None:
             raise StandinError(
                 f"{flag} is not supported by {self.name} {self.version}: it has no {enum}.{member}"
             )
-        return found
+        return value
 
     def logger(self, log: Log) -> Any:
         """A TensorRT logger that writes to ``log``; it must outlive all that is made with it."""
@@ -295,27 +295,12 @@ INTEGERS = {
 }
 """Flags whose number goes straight to an attribute of the builder's configuration."""
 
-SERVED = frozenset(
-    {
-        "--onnx",
-        "--saveEngine",
-        "--minShapes",
-        "--optShapes",
-        "--maxShapes",
-        "--shapes",
-        "--inputIOFormats",
-        "--outputIOFormats",
-        "--memPoolSize",
-        "--workspace",
-        "--noTF32",
-        "--sparsity",
-        "--stronglyTyped",
-        "--profilingVerbosity",
-        "--timingCacheFile",
-        "--noBuilderCache",
-        *PRECISIONS,
-        *INTEGERS,
-    }
+SERVED = frozenset(PRECISIONS.keys() | INTEGERS.keys()).union(
+    """
+    --onnx --saveEngine --minShapes --optShapes --maxShapes --shapes --inputIOFormats
+    --outputIOFormats --memPoolSize --workspace --noTF32 --sparsity --stronglyTyped
+    --profilingVerbosity --timingCacheFile --noBuilderCache
+    """.split()  # noqa: SIM905
 )
 
 

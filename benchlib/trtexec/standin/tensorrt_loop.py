@@ -1,4 +1,9 @@
-"""Running an engine: CUDA's calls, bound tensors, and trtexec's measuring loop."""
+"""Running an engine: CUDA's calls, bound tensors, and trtexec's measuring loop.
+
+Two queries are in flight. While the GPU runs one, the host puts the next one behind it and only
+then waits for the first, so the GPU is never idle as long as enqueueing takes less time than
+computing. Start event, launch and end event follow one another with nothing between.
+"""
 
 from __future__ import annotations
 
@@ -220,13 +225,6 @@ def _fill(tensor: Tensor, files: Mapping[str, Path]) -> None:
         if path is None
         else tensor_io.values_from_file(path, dtype, shape)
     )
-
-
-# The measuring loop: two queries in flight, time stamps by CUDA events, trtexec's rule to end.
-#
-# While the GPU runs one query the host puts the next one behind it and only then waits for the
-# first, so the GPU never idles as long as enqueueing takes less time than computing. Start event,
-# launch and end event follow one another with nothing between.
 
 
 NANOSECONDS = 1e6

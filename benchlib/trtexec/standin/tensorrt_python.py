@@ -1,4 +1,12 @@
-"""What an engine says about its layers: the inspector's text, and their times in a run apart."""
+"""A stand-in for trtexec over the ``tensorrt`` wheel, which brings no trtexec along.
+
+``python -m benchlib.trtexec.standin.tensorrt_python --onnx=net.onnx --saveEngine=net.plan`` takes
+the flags of trtexec of the installed version, prints its lines and leaves its files. It has two
+flags of its own: ``--module=tensorrt_rtx`` builds with TensorRT-RTX, which needs no GPU for that,
+and ``--answer=FOLDER`` runs each ``*.raw`` file there once through the engine, after measuring,
+and leaves the first output beside it as ``.npy``. Besides the standard library it needs numpy,
+``cuda.bindings`` and ``tensorrt`` only.
+"""
 
 from __future__ import annotations
 
@@ -106,37 +114,16 @@ def answer(bound: Bound, folder: Path, log: Log) -> None:
     log.info(f"Answered {len(files)} inputs of {folder.name}")
 
 
-# A stand-in for trtexec over the ``tensorrt`` wheel, which brings no trtexec along.
-#
-# ``python -m benchlib.trtexec.standin.tensorrt_python --onnx=net.onnx --saveEngine=net.plan`` takes
-# the flags of trtexec of the installed version, prints its lines and leaves its files. It has two
-# flags of its own: ``--module=tensorrt_rtx`` builds with TensorRT-RTX, which needs no GPU for that,
-# and ``--answer=FOLDER`` runs each ``*.raw`` file there once through the engine, after measuring,
-# and leaves the first output beside it as ``.npy``. Besides the standard library it needs numpy,
-# ``cuda.bindings`` and ``tensorrt`` only.
-
-
 MODULES = ("tensorrt", tensorrt_build.RTX)
 RTX_TABLE = Version(11, 1)
 """TensorRT-RTX counts its own versions; its command line is nearest to that of 11.1."""
 
-SERVED = (
-    tensorrt_build.SERVED
-    | COMMON_FLAGS
-    | {
-        "--loadEngine",
-        "--buildOnly",
-        "--device",
-        "--exposeDMA",
-        "--useCudaGraph",
-        "--noCudaGraph",
-        "--useSpinWait",
-        "--noSpinWait",
-        "--noDataTransfers",
-        "--includeDataTransfers",
-        "--module",
-        "--answer",
-    }
+SERVED = tensorrt_build.SERVED.union(
+    COMMON_FLAGS,
+    """
+    --loadEngine --buildOnly --device --exposeDMA --useCudaGraph --noCudaGraph --useSpinWait
+    --noSpinWait --noDataTransfers --includeDataTransfers --module --answer
+    """.split(),  # noqa: SIM905
 )
 
 MEANINGS = {
