@@ -81,11 +81,8 @@ class Report:
             "missing": [asdict(thing) for thing in self.missing],
         }
 
-    def lines(self) -> tuple[str, ...]:
+    def lines(self) -> Iterator[str]:
         """The report for people, one fact per line."""
-        return tuple(self._lines())
-
-    def _lines(self) -> Iterator[str]:
         python = self.tensorrt_python
         if self.gpus.driver is not None:
             yield _line("Driver", self.gpus.driver)

@@ -30,9 +30,9 @@ class InputError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line that says something of what led to ``error``; its class where none does.
+    """The first line of text of what led to ``error``; its class where there is none.
 
-    Of an error that was raised from another the other is told: libraries wrap a short cause in
+    Of an error that was raised from another the other counts: libraries wrap a short cause in
     pages of advice.
     """
     while error.__cause__ is not None:

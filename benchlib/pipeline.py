@@ -40,14 +40,14 @@ from benchlib.trtexec import locate
 
 log = logging.getLogger(__name__)
 
-#: What papermill is told, which needs a name; :class:`OwnKernel` starts whatever it is. The name in
-#: the notebook cannot be relied upon: JupyterLab users save their kernel's into the file.
+#: The kernel's name for papermill, which needs one; :class:`OwnKernel` starts whatever it is. The
+#: name in the notebook cannot be relied upon: JupyterLab users save their kernel's into the file.
 KERNEL = "python3"
 
-#: ipykernel warns that a kernel talks over plain TCP unless it is told to encrypt where it can.
+#: ipykernel warns that a kernel talks over plain TCP unless it is set to encrypt where it can.
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
 
-#: A cell that has said nothing for this long is dead; a measuring cell bounds its own cases.
+#: Seconds per cell: none, because a measuring cell bounds its own cases.
 _NO_LIMIT = None
 
 
@@ -122,7 +122,7 @@ def execute(
             where = error.filename or str(output)
             raise OSError(error.errno, error.strerror or str(error), where) from error
         except (CellTimeoutError, RuntimeError, PapermillException) as error:
-            # jupyter_client and nbclient tell of a kernel that died by a RuntimeError.
+            # jupyter_client and nbclient raise a RuntimeError for a kernel that ended.
             problem = f"{type(error).__name__}: {error}".strip()
     return Execution(output, record.one_line(problem))
 
@@ -195,7 +195,7 @@ class Ended:
             log.warning("%s failed; the rows say why", wording.plural(number, "case"))
 
     def as_json(self) -> dict[str, Any]:
-        """What a program that called the command wants to know."""
+        """The outcome for a program that called the command."""
         return {
             "out": str(self.out),
             "ok": self.ok and not self.interrupted,
@@ -268,7 +268,7 @@ class Relay:
 
     The kernel lets the running case finish at the first signal and stops at the second. papermill
     runs in a thread meanwhile, because it would otherwise take the signal and kill the kernel.
-    A kernel that is starting up would die of the signal with a traceback, or ignore it, so it gets
+    A kernel that is starting up would end with a traceback at the signal, or ignore it, so it gets
     none and its first cell is not begun.
     """
 
@@ -303,7 +303,7 @@ class Relay:
             raise _StoppedError
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # The kernel says in its own words what it does about it.
+        # The kernel itself logs what it does about it.
         self.asked = True
         if not self._begun:
             return

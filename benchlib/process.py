@@ -1,4 +1,4 @@
-"""What processes share: programs run as process groups, locks by files, files never seen half.
+"""What processes share: programs run as process groups, locks by files, files written whole.
 
 The stand-ins import this under interpreters that have the standard library and little more.
 """
@@ -86,7 +86,7 @@ GRACE_S = 2.0
 """Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
 
 _PR_SET_PDEATHSIG = 1
-"""Linux: the signal a process gets when its parent dies (``prctl(2)``)."""
+"""Linux: the signal a process gets when its parent ends (``prctl(2)``)."""
 
 
 class ProgramMissingError(Exception):
@@ -98,7 +98,7 @@ class Ended:
     """How a program ended.
 
     ``status`` is the exit status, None when a signal ended it; ``signal`` is that signal's
-    number; ``seconds`` is wall time; ``timed_out`` says that we ended it at its time limit.
+    number; ``seconds`` is wall time; ``timed_out``: we ended it at its time limit.
     """
 
     status: int | None
@@ -164,7 +164,7 @@ def run(
     env: Mapping[str, str] | None = None,
     grace_s: float = GRACE_S,
 ) -> Ended:
-    """Run ``argv`` to its end and append all it says, both streams in order, to ``log``.
+    """Run ``argv`` to its end and append its output, both streams in order, to ``log``.
 
     ``env`` is added to our own environment. The whole group is gone when this returns or
     raises, also at a KeyboardInterrupt. Raises

@@ -116,7 +116,7 @@ class Scored:
     """One row's outcome. ``top1`` and ``paired`` are None where there is no number to believe.
 
     ``paired`` is against FP32 on ONNX Runtime, and None where that is what was run.
-    ``failure`` and ``message`` say why nothing came out; ``notes`` what a reader has to know.
+    ``failure`` and ``message``: why there is no result; ``notes``: what a reader has to know.
     """
 
     key: str
@@ -208,7 +208,7 @@ def measure(
     ``keys`` chooses rows; without it all that classify are taken and the others told of.
     ``calibration_dir`` is needed again for INT8 rows that were calibrated with the user's own
     images. Raises :class:`InputError` for what the user gave wrong: the folders, the rows and the
-    programs before anything is run, a broken image or a label too high when it is met.
+    programs before anything is run, a broken image or a label too high when it is read.
     """
     if not (directory / "rows").is_dir():
         raise InputError("set", f"{directory} holds no rows; give a folder that benchlib run wrote")
@@ -335,7 +335,7 @@ class _Run:
     def _exact_predictions(
         self, fp32: Graph, row: Row, steps: dataset.Preprocessing
     ) -> Predictions:
-        """What FP32 says, from ONNX Runtime and so without TF32."""
+        """FP32's predictions, from ONNX Runtime and so without TF32."""
         if fp32.sha256 not in self._exact:
             self._exact[fp32.sha256] = self._predict(InProcess(fp32.path), row, steps)
         return self._exact[fp32.sha256]

@@ -5,7 +5,7 @@ The meaning of an output index depends on the network, so a folder's name has to
 of ImageNet's thousand, as a number, or through a labels file.
 
 torchvision publishes the transforms with the weights. They end in a square crop (224 pixels,
-mostly); a row of another size gets the same enlargement around its own crop, and the words say so.
+mostly); a row of another size gets the same enlargement around its own crop, and both are named.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LabelledImage:
 class ImageFolder:
     """The chosen images of one folder; ``found`` counts all that lie there.
 
-    ``labels_from`` says in words what made class names into output indices.
+    ``labels_from`` is a phrase: what made class names into output indices.
     """
 
     name: str
@@ -85,7 +85,7 @@ class ImageFolder:
         return digest.hexdigest()
 
     def as_json(self) -> dict[str, Any]:
-        """What a result says of its images: no path of this machine."""
+        """A result's record of its images: no path of this machine."""
         return {
             "name": self.name,
             "n": len(self.images),
@@ -321,7 +321,7 @@ def _lines(text: str) -> list[tuple[str, int]]:
 Tensor = NDArray[np.float32]
 
 _USUAL = "ResNet18_Weights.IMAGENET1K_V1"
-"""Of torchvision: for a user's own file, which does not say how its images are to be prepared."""
+"""Of torchvision: for a user's own file, which does not hold how its images are to be prepared."""
 
 
 @dataclass(frozen=True, slots=True)

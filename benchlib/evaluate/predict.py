@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -35,7 +35,7 @@ from benchlib.trtexec.locate import MissingProgramError
 from benchlib.trtexec.standin.onnxruntime_cpu import NUMPY_TYPES, ORT_ERRORS, line, open_session
 
 _GRAPH = {"sha256", "form", "input_shape", "dynamic", "calibration"}
-"""What a row has to tell of its graph for it to be made again."""
+"""The facts of its graph that a row needs for it to be made again."""
 
 _PHOTOS = {"name", "count", "sha256"}
 
@@ -44,7 +44,7 @@ _PHOTOS = {"name", "count", "sha256"}
 class Restored:
     """A row's graph, the FP32 one of the same network and size, and what runs the row's engine.
 
-    ``engine_reused`` is None where there is no plan; ``notes`` say in what it may not be the
+    ``engine_reused`` is None where there is no plan; ``notes``: in what it may not be the
     very thing that was timed.
     """
 
@@ -239,22 +239,11 @@ _NOT_FINITE = re.compile(r"(?<![\w\"])(-?)(nan|inf)(?![\w\"])")
 """How C++ writes what JSON has no word for."""
 
 
-class Predictor(Protocol):
-    """Something that scores images; ``route`` says in words how."""
-
-    @property
-    def route(self) -> str: ...
-
-    def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
-        """N x classes for each N x 3 x H x W; raises :class:`CaseError` when one cannot be run."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """Per image, in order: the index of the highest score, the first of equal ones.
 
-    ``index`` is -1 where a score is not finite. ``tied`` says where the highest score stands
+    ``index`` is -1 where a score is not finite. ``tied`` is true where the highest score stands
     twice, so that another might as well have been taken. ``classes`` is the number of scores.
     """
 
@@ -320,7 +309,7 @@ class ByProgram:
 
     ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
     Values come back with the six digits that ``--exportOutput`` has, which can make two scores
-    equal; :class:`Predictions` tells of it.
+    equal; :class:`Predictions` counts them.
     """
 
     command: Command
@@ -328,9 +317,9 @@ class ByProgram:
     input_name: str
     input_dtype: str
 
-    @property
-    def route(self) -> str:
-        return "the engine program with --loadInputs and --exportOutput, one process per batch"
+    route: ClassVar[str] = (
+        "the engine program with --loadInputs and --exportOutput, one process per batch"
+    )
 
     def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
         for batch in batches:
@@ -365,9 +354,7 @@ class ByStandin:
     input_dtype: str
     chunk_bytes: int = CHUNK_BYTES
 
-    @property
-    def route(self) -> str:
-        return "the engine program with --answer, one process for many batches"
+    route: ClassVar[str] = "the engine program with --answer, one process for many batches"
 
     def scores(self, batches: Iterable[Batch]) -> Iterator[Scores]:
         chunk: list[Batch] = []
@@ -395,6 +382,11 @@ class ByStandin:
                 reason = f"the output cannot be read: {error}"
                 raise CaseError(Failure.BAD_OUTPUT, reason) from error
             yield scores.astype(np.float32)
+
+
+Predictor = InProcess | ByProgram | ByStandin
+"""``route`` describes how it scores. ``scores`` yields N x classes for each N x 3 x H x W; raises
+:class:`CaseError` when one cannot be run."""
 
 
 def _write(path: Path, batch: Batch, dtype: str) -> None:

@@ -44,7 +44,7 @@ class Graph:
 
     ``input_shape`` is (batch, channels, height, width); in a dynamic graph the size it was
     traced at. ``layers`` counts nodes other than constants. ``fidelity`` of an FP32 graph, which
-    the others are measured against, tells only whether its outputs are numbers; it is None where
+    the others are measured against, has only whether its outputs are numbers; it is None where
     ONNX Runtime does not run the graph. ``measured_at`` is the (height, width) at which ranges
     and fidelity were found, smaller than the input for large images.
 
@@ -189,15 +189,15 @@ def make(
     if half_io and not form.has_half:
         raise InputError("half_io", f"a graph in the form {form} has no FP16 input; leave it out")
     store = cache.Cache(cache.root(cache_dir))
-    with _told_in_one_line(request):
+    with _errors_in_one_line(request):
         return _full(request, store) if form is GraphForm.FP32 else _converted(request, store)
 
 
 @contextmanager
-def _told_in_one_line(request: _Request) -> Iterator[None]:
+def _errors_in_one_line(request: _Request) -> Iterator[None]:
     """Make an :class:`InputError` of whatever the libraries raise over a network.
 
-    Their classes are many and have no common base. The traceback goes to the log. What says
+    Their classes are many and have no common base. The traceback goes to the log. What is
     nothing of the network, a full disk or too little memory, is left to the caller.
     """
     # What ONNX Runtime complains of on standard error is raised as well.

@@ -90,7 +90,7 @@ def revision() -> dict[str, str]:
     """What the graphs depend on besides their own parameters.
 
     The libraries' versions, and a digest of the code that builds networks and graphs, so that a
-    change of either never meets a stale file.
+    change of either never takes a stale file.
     """
     code = hashlib.sha256()
     for room in ("models", "export"):

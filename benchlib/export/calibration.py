@@ -86,7 +86,7 @@ def read(path: Path, field: str, name: str) -> Image.Image:
 
 
 class _ScaleError(Exception):
-    """Nobody knows which value of the picture is white; the message says what to do."""
+    """It is unknown which value of the picture is white; the message has the remedy."""
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -124,7 +124,7 @@ def _high_byte(image: Image.Image) -> np.ndarray:
 
 
 def _said(error: Exception) -> str:
-    """The first line of what a reader says, without the path; its kind where it says nothing."""
+    """The first line of a reader's message, without the path; its kind where it is empty."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return next(iter(str(error).splitlines()), "") or type(error).__name__
@@ -154,7 +154,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a row says of its calibration: set, number of images, digest of their pixels."""
+    """A row's calibration: set, number of images, digest of their pixels."""
 
     name: str
     count: int
@@ -321,7 +321,7 @@ class OutputFidelity:
     ``not_finite`` counts its values that are NaN or infinite, ``fp32_not_finite`` those of
     FP32's. ``relative_l2`` and ``cosine`` are as in :class:`Fidelity` and None for integers and
     truth values, which have ``disagreement`` instead: the share of values that are not equal.
-    ``note`` says why there is no figure.
+    ``note`` is the reason where there is no figure.
     """
 
     name: str
@@ -342,7 +342,7 @@ class Fidelity:
     None when no output can be compared: because it holds a NaN or an infinity (``finite`` is
     false then, for whichever output), because FP32's is zero everywhere, or because there are
     integers only. ``fp32_finite`` is whether FP32's own outputs are free of both; of an FP32
-    graph nothing else is known. With random weights the figures speak of the arithmetic, not of
+    graph nothing else is known. With random weights the figures are of the arithmetic, not of
     accuracy. Rows of old have the first four fields only.
     """
 
@@ -405,7 +405,7 @@ def measure_fidelity(
 ) -> Fidelity:
     """Compare ``path`` with the FP32 graph ``reference`` on ``batches``, in all outputs.
 
-    ``optimised`` speaks of ``path``; see :func:`graph_session`. ``images`` counts distinct images.
+    ``optimised`` is for ``path``; see :func:`graph_session`. ``images`` counts distinct images.
     """
     exact = graph_session(reference, optimised=True)
     coarse = graph_session(path, optimised=optimised)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -35,6 +34,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from benchlib import process
 from benchlib.case import TYPED_SCALES_OPSET, GraphForm, Int8Method
 from benchlib.errors import InputError, first_line
 from benchlib.export import fp16, qdq, torch_onnx
@@ -118,7 +118,7 @@ def _apply_beta(graph: onnx.GraphProto) -> None:
 
 
 def _make_way(graph: onnx.GraphProto) -> None:
-    """Rename the inner tensors whose names the quantiser will want for its own."""
+    """Rename the inner tensors whose names the quantiser gives to its own."""
     names = torch_onnx.Names(graph)
     fixed = {value.name for value in (*graph.input, *graph.output)}
     aliases = {
@@ -153,7 +153,7 @@ _MODELOPT_INSTALL = (
 
 
 def modelopt_interpreter() -> str:
-    """The Python that has ModelOpt; :class:`InputError` says how to get one."""
+    """The Python that has ModelOpt; raises :class:`InputError` with how to get one."""
     named = os.environ.get(MODELOPT_VARIABLE)
     if named:
         if not os.access(named, os.X_OK):
@@ -178,7 +178,7 @@ def quantise_by_modelopt(
     with tempfile.TemporaryDirectory(prefix="benchlib-modelopt-") as folder:
         images, target = Path(folder, "images.npz"), Path(folder, "quantised.onnx")
         np.savez(images, **{input_name: np.concatenate(list(batches))})
-        _run_modelopt(modelopt_command(python, source, target, images))
+        _run_modelopt(modelopt_command(python, source, target, images), Path(folder, "log"))
         if not target.is_file():
             raise InputError("int8_method", "ModelOpt ended well but wrote no graph; try qdq")
         return onnx.load(str(target))
@@ -198,22 +198,12 @@ def modelopt_command(python: str, source: Path, target: Path, images: Path) -> l
     ]
 
 
-def _run_modelopt(arguments: list[str]) -> None:
-    try:
-        done = subprocess.run(
-            arguments,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=MODELOPT_LIMIT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(
-            "int8_method", f"ModelOpt took more than {MODELOPT_LIMIT_S} s; try qdq"
-        ) from error
-    if done.returncode:
-        output = (done.stdout + done.stderr).strip()[-_MODELOPT_TAIL:]
+def _run_modelopt(arguments: list[str], log: Path) -> None:
+    ended = process.run(arguments, log=log, time_limit_s=MODELOPT_LIMIT_S)
+    if ended.timed_out:
+        raise InputError("int8_method", f"ModelOpt took more than {MODELOPT_LIMIT_S} s; try qdq")
+    if ended.code:
+        output = log.read_text(encoding="utf-8", errors="replace").strip()[-_MODELOPT_TAIL:]
         raise InputError(
             "int8_method", f"ModelOpt failed ({output}); try qdq, or look at {MODELOPT_VARIABLE}"
         )
@@ -232,7 +222,7 @@ _NAMED = 3  # products or tensors that a sentence names; the graph's facts have 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a conversion could not do: products not in INT8, constants beyond FP16, and nodes of
-    other houses than the standard, which stay in FP32."""
+    other domains than the standard's, which stay in FP32."""
 
     census: Census | None = None
     losses: tuple[Loss, ...] = ()

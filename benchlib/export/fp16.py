@@ -158,7 +158,8 @@ class _Halving:
     def _complete_types(self, node: ir.Node, schema: onnx.defs.OpSchema | None) -> None:
         """Type what shape inference left open: behind an operator it does not know, all is open.
 
-        Such an operator is taken to make what it takes; the others say which of their slots agree.
+        Such an operator is taken to make what it takes; of the others the schema has which slots
+        agree.
         """
         known: dict[str, ir.DataType] = {}
         for slot, value in enumerate(node.inputs):

@@ -303,7 +303,7 @@ def quantise(
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    torch_onnx.lift_constants(result.graph)
+    torch_onnx.lift_constants(result)
     torch_onnx.fold(result, weights(result.graph))
     where = place(result.graph, grouped=grouped)
     found = calibration.amplitudes(calibration_graph or result, where.tensors, input_name, batches)

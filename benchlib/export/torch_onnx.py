@@ -1,4 +1,9 @@
-"""A torch network as an ONNX file, at the opset that was asked for, by either exporter of torch."""
+"""A torch network as an ONNX file, at the opset that was asked for, by either exporter of torch.
+
+A torch without the tracing exporter starts at opset 18, where ReduceMean takes its axes as an
+input. TensorRT 8.6 does not refuse that: it averages over all axes. So the means over height and
+width become global pooling before the graph is converted down.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from benchlib.case import OPSET, Shape
 from benchlib.errors import InputError
@@ -20,8 +25,6 @@ from benchlib.errors import InputError
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-# Small rewrites of an ONNX graph that leave its meaning as it is.
 
 
 class Names:
@@ -42,13 +45,13 @@ class Names:
 
 def names(graph: onnx.GraphProto) -> set[str]:
     """The names of all tensors in a graph and in its bodies."""
-    found = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
-    found |= {tensor.name for tensor in graph.initializer}
+    taken = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
+    taken |= {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        found.update(node.input, node.output)
+        taken.update(node.input, node.output)
         for body in bodies(node):
-            found |= names(body)
-    return found
+            taken |= names(body)
+    return taken
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -103,54 +106,20 @@ def drop_unused(graph: onnx.GraphProto) -> None:
                 graph.input.remove(value)
 
 
-def lift_constants(graph: onnx.GraphProto) -> None:
+def lift_constants(model: onnx.ModelProto) -> None:
     """Make initialisers of Constant nodes and of Identity on initialisers.
 
     The exporter merges equal weights behind Identity, and a weight behind a node would be
     passed over by the quantiser.
     """
-    constants = {tensor.name for tensor in graph.initializer}
-    outputs = {value.name for value in graph.output}
-    aliases: dict[str, str] = {}
-    kept = []
-    for node in graph.node:
-        _redirect(node, aliases)
-        inner = not outputs.intersection(node.output)
-        value = constant_value(node)
-        if inner and node.op_type == "Identity" and node.input[0] in constants:
-            aliases[node.output[0]] = node.input[0]
-        elif inner and value is not None:
-            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
-            constants.add(node.output[0])
-        else:
-            kept.append(node)
-    replace_nodes(graph, kept)
-
-
-def constant_value(node: onnx.NodeProto) -> NDArray | None:
-    """The numbers of a Constant node, in whichever attribute it holds them; else None."""
-    if node.op_type != "Constant" or node.domain:
-        return None
-    (entry,) = node.attribute
-    if entry.name == "value":
-        return numpy_helper.to_array(entry.t)
-    if entry.name in ("value_float", "value_floats"):
-        return np.array(onnx.helper.get_attribute_value(entry), np.float32)
-    if entry.name in ("value_int", "value_ints"):
-        return np.array(onnx.helper.get_attribute_value(entry), np.int64)
-    if entry.name == "sparse_value":
-        return _dense(entry.sparse_tensor)
-    return None
-
-
-def _dense(sparse: onnx.SparseTensorProto) -> NDArray:
-    values, places = (numpy_helper.to_array(part) for part in (sparse.values, sparse.indices))
-    dense = np.zeros(tuple(sparse.dims), values.dtype)
-    if places.ndim == 1:
-        dense.flat[places] = values
-    else:
-        dense[tuple(places.T)] = values
-    return dense
+    lifted = ir.from_proto(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(lifted)
+    for node in tuple(lifted.graph):
+        inner = not any(value.is_graph_output() for value in node.outputs)
+        if inner and node.op_type == "Identity" and node.inputs[0].is_initializer():
+            node.outputs[0].replace_all_uses_with(node.inputs[0])
+            lifted.graph.remove(node, safe=True)
+    model.CopyFrom(ir.to_proto(lifted))
 
 
 def fold(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
@@ -219,14 +188,6 @@ def _drop_writers(graph: onnx.GraphProto, names: set[str], replaced: set[str]) -
     replace_nodes(graph, reversed(kept))
 
 
-def redirect(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
-    """Let all that a body reads under the names in ``aliases`` be read under the others."""
-    for node in graph.node:
-        _redirect(node, aliases)
-    for value in graph.output:
-        value.name = aliases.get(value.name, value.name)
-
-
 def rename(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
     """Give tensors of a graph and its bodies other names, where they are made and read."""
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -236,22 +197,6 @@ def rename(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
             slots[:] = [aliases.get(name, name) for name in slots]
         for body in bodies(node):
             rename(body, aliases)
-
-
-def _redirect(node: onnx.NodeProto, aliases: Mapping[str, str]) -> None:
-    if not aliases:
-        return
-    for slot, name in enumerate(node.input):
-        node.input[slot] = aliases.get(name, name)
-    for body in bodies(node):
-        redirect(body, aliases)
-
-
-# The way to opset 17 in a torch that has lost the tracing exporter.
-#
-# The other exporter starts at opset 18, where ReduceMean takes its axes as an input. TensorRT 8.6
-# would not refuse that: it would average over all axes. So the means over height and width become
-# global pooling before the graph is converted down.
 
 
 _IR_VERSION = 8  # the file format's version that goes with opset 17
@@ -293,16 +238,16 @@ def export_by_dynamo(
 def at_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return an opset 18 graph at opset 17, in the operators that TensorRT 8.6 reads.
 
-    onnx's own converter has no way down for Split. What is new in opset 18 is taken out where
-    it says nothing; anything else that is new is left for the checker, which refuses it.
+    onnx's own converter has no way down for Split. What is new in opset 18 is taken out where it
+    changes nothing; anything else that is new is left for the checker, which refuses it.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    lift_constants(copy.graph)
+    lift_constants(copy)
     pool_means(copy.graph)
     drop_unused(copy.graph)
     for node in copy.graph.node:
-        kept = [entry for entry in node.attribute if not _says_nothing(node.op_type, entry)]
+        kept = [entry for entry in node.attribute if not _changes_nothing(node.op_type, entry)]
         del node.attribute[:]
         node.attribute.extend(kept)
     for entry in copy.opset_import:
@@ -313,7 +258,7 @@ def at_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _says_nothing(kind: str, entry: onnx.AttributeProto) -> bool:
+def _changes_nothing(kind: str, entry: onnx.AttributeProto) -> bool:
     """Whether an attribute that opset 17 does not know asks for what opset 17 does anyway."""
     if kind == "Split":
         return entry.name == "num_outputs"
@@ -343,9 +288,6 @@ def pool_means(graph: onnx.GraphProto) -> None:
         if not keeps:
             nodes.append(helper.make_node("Flatten", [pooled], [result], axis=1))
     replace_nodes(graph, nodes)
-
-
-# A torch network as an ONNX file at a resolution, at the opset that was asked for.
 
 
 INPUT = "input"
@@ -416,9 +358,9 @@ def verify(path: Path, shape: Shape) -> None:
     """Check a file that was just exported; raise :class:`WrongGraphError` if it is not as asked."""
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(str(path), load_external_data=False)
-    found = opset(model)
-    if found != OPSET:
-        raise WrongGraphError(f"opset {found} was written where {OPSET} was asked for")
+    version = opset(model)
+    if version != OPSET:
+        raise WrongGraphError(f"opset {version} was written where {OPSET} was asked for")
     names = [value.name for value in (*model.graph.input, *model.graph.output)]
     if names != [INPUT, OUTPUT]:
         raise WrongGraphError(f"inputs and outputs are {names}, not {[INPUT, OUTPUT]}")

@@ -1,6 +1,6 @@
 """A user's own ONNX file, made tidy and fixed to the shape that was asked for.
 
-All that makes files odd is mended here, once, so that what comes after meets one kind of graph:
+All that makes files differ is put right here, once, so that later steps have one kind of graph:
 the operators of one standard at opset 13 or later, no local functions, no sparse weights, one
 input, and a name of its own for every node.
 """
@@ -308,7 +308,7 @@ def _set_shape(model: onnx.ModelProto, name: str, shape: Shape) -> None:
 
 
 def _infer_anew(model: onnx.ModelProto) -> None:
-    """Replace the shapes that stand in the file: they may speak of other sizes, or be wrong."""
+    """Replace the shapes that stand in the file: they may be of other sizes, or wrong."""
     ranks = {}
     for output in model.graph.output:
         ranks[output.name] = len(output.type.tensor_type.shape.dim)

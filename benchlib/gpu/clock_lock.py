@@ -1,4 +1,4 @@
-"""Locking the GPU's clock for the length of a run, when asked and permitted, and letting go.
+"""Locking the GPU's clock for the length of a run, when asked and permitted, and unlocking it.
 
 The lock is held by a lock holder process that lets go when its standard input closes. So the clock
 comes back after an error, a signal and even SIGKILL to the run itself, none of which leave a
@@ -60,7 +60,7 @@ def sustainable_mhz(device: Device) -> int | None:
 def held(wanted: bool, module: str = nvml.MODULE) -> Iterator[ClockLock]:
     """Hold the clock at :func:`sustainable_mhz` for the length of a ``with`` block, if ``wanted``.
 
-    Refused permission is no error: the state says so.
+    Refused permission is no error: the state has the reason.
     """
     if not wanted:
         yield NOT_ASKED
@@ -93,7 +93,7 @@ def _start_lock_holder(mhz: int, module: str) -> subprocess.Popen[str]:
 
 
 def _state(lock_holder: subprocess.Popen[str]) -> ClockLock:
-    """What the lock holder says in its first line; one that dies without a word locked nothing."""
+    """The lock holder's first line; one that ends without a line locked nothing."""
     line = lock_holder.stdout.readline() if lock_holder.stdout else ""
     if not line:
         return ClockLock(False, None, "unlocked: the process that holds the lock did not start")
@@ -101,7 +101,7 @@ def _state(lock_holder: subprocess.Popen[str]) -> ClockLock:
 
 
 def _let_go(lock_holder: subprocess.Popen[str]) -> bool:
-    """End the lock holder; True when it says that the clock is free."""
+    """End the lock holder; True when its status shows that the clock is free."""
     try:
         lock_holder.communicate(timeout=RELEASE_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -111,7 +111,7 @@ def _let_go(lock_holder: subprocess.Popen[str]) -> bool:
 
 
 def hold_lock(device: Device, mhz: int) -> None:
-    """Lock, say how it went in one line, wait for standard input to close, let go."""
+    """Lock, print the outcome in one line, wait for standard input to close, unlock."""
     try:
         device.lock_clock(mhz)
     except device.module.NVMLError as error:

@@ -96,7 +96,7 @@ class Device:
         return device_name(card, parts)
 
     def confidential_computing(self) -> bool | None:
-        """Whether Confidential Computing or Protected PCIe is on; None where nothing tells."""
+        """Whether Confidential Computing or Protected PCIe is on; None where it is not known."""
         state = self._ask_system("nvmlSystemGetConfComputeState")
         settings = self._confidential_settings()
         answers = [one for one in (state, settings) if one is not None]
@@ -174,7 +174,7 @@ class Device:
         return self._ask_system(question, self.handle, *words)
 
     def _ask_card(self, question: str, *words: Any) -> Any:
-        """As :meth:`_ask`; what a slice does not tell, its card may."""
+        """As :meth:`_ask`; what NVML does not know of a slice, it may of its card."""
         answer = self._ask(question, *words)
         if answer is None and self.card is not None:
             return self._ask_system(question, self.card, *words)
@@ -313,7 +313,7 @@ def memory_free(
     """Wait until the card uses no more memory than before a case.
 
     ``earlier_mb`` is :meth:`Device.memory_used_mb` from then. True once it is freed, False when
-    it is not within ``limit_s``, None when there is no card or it does not say.
+    it is not within ``limit_s``, None when there is no card or its use is not known.
     """
     if device is None or earlier_mb is None:
         return None
@@ -329,9 +329,9 @@ def memory_free(
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML is silent.
+    """One GPU. Memory in decimal MB, clocks in MHz, power in watts; None where NVML has no answer.
 
-    ``name`` says of which part of a card this is, where it is not a whole one. ``clock_steps`` is
+    ``name`` has the part of a card that this is, where it is not a whole one. ``clock_steps`` is
     how many graphics clocks the driver would lock to.
     """
 
@@ -412,7 +412,7 @@ def examine_gpus(module: str = MODULE) -> Gpus:
 def clocks_lockable(gpus: Gpus) -> tuple[bool | None, str]:
     """Whether clocks can be locked here, and why; None when only trying would tell.
 
-    Locking is the superuser's right, and even he may be refused it in a container or on a shared
+    Only the superuser may lock, and even that may be refused in a container or on a shared
     machine.
     """
     if not gpus.devices:

@@ -61,7 +61,7 @@ def floor_ms(
 ) -> float | None:
     """Milliseconds below which ``batch`` images of ``gmacs`` 10^9 MACs each cannot be computed.
 
-    None when the card or the count is not known. ``tf32`` says whether FP32 may use TF32.
+    None when the card or the count is not known. ``tf32``: whether FP32 may use TF32.
     """
     if device is None or gmacs is None:
         return None
@@ -117,7 +117,7 @@ class Roofs(BaseModel):
 def measure_roofs(
     program: Program, threads: int | None, work: Path, say: Callable[[str], None]
 ) -> Roofs | None:
-    """The roofs of the device that ``program`` runs on; None, with the reason said, without them.
+    """The roofs of the device that ``program`` runs on, or None and a reason given to ``say``.
 
     ``threads`` are a CPU's, None for the program's own choice. ``work`` takes the files. The
     device must be idle. A set without roofs is whole all the same, so nothing is raised.

@@ -1,14 +1,14 @@
 """How many independent samples a series of correlated samples is worth.
 
 Neighbouring queries share a clock state, a temperature and a neighbour on the machine, so 3000
-samples may say no more about the median than 300 independent ones would. The count is found on
+samples may fix the median no better than 300 independent ones would. The count is found on
 ranks (normal scores), so it is the same for any monotone change of the unit, and heavy tails do
 not disturb it:
 
 1. an autoregressive model of the scores, its order by Akaike's criterion, gives their
    autocorrelation; the arcsine law turns it into that of the above/below-the-median signs, the
    only thing the variance of a median depends on;
-2. for long series the same is done on the signs' means over blocks, which sees slow swings and
+2. for long series the same is done on the signs' means over blocks, which shows slow swings and
    switching between two states that a low-order model of neighbours misses.
 
 The second counts when it is smaller by more than chance. What no estimate can see is a swing
@@ -42,7 +42,7 @@ BLOCKS = 250
 (benchmarks/interval_coverage.py); with 250 it begins at 1000 samples."""
 
 SHORTEST_BLOCK = 4
-"""Samples per block; with fewer, the blocks say what the neighbours already said."""
+"""Samples per block; with fewer, the blocks repeat what neighbours show already."""
 
 BEYOND_CHANCE = 1.0 + 2.0 * (2.0 / BLOCKS) ** 0.5
 """Ratio of the two variances from which the slow one is believed: two standard errors of a

@@ -44,7 +44,7 @@ chance that no sample lies beyond it is at most this."""
 
 
 MOST_SIGNIFICANT = 4
-"""Digits of a time. Two machines of one kind differ by more than 0.1 %, so a fifth says nothing,
+"""Digits of a time. Two machines of one kind differ by more than 0.1 %, so a fifth is noise,
 however narrow the interval."""
 
 DIGITS_OF_NOISE = 1

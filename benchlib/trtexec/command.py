@@ -118,7 +118,7 @@ def graph_form(case: Case, version: Version) -> GraphForm:
 
 
 def switches(case: Case, version: Version) -> tuple[str, ...]:
-    """The builder's precision switches for ``case``, empty where the graph says it all."""
+    """The builder's precision switches for ``case``, empty where the graph decides."""
     table = flags.table(version)
     if case.typing is Typing.STRONG and "--stronglyTyped" in table:
         # From 11.0 it is always so, and the flag only brings a warning.
@@ -217,7 +217,7 @@ def optimisation_profile(
 ) -> dict[str, str]:
     """The shape flags of ``case`` by name; none for a static graph, which refuses them all.
 
-    ``dynamic`` says whether the graph's input has unknown dimensions. ``--shapes`` is what the
+    ``dynamic``: whether the graph's input has unknown dimensions. ``--shapes`` is what the
     timing runs at and is not stored in the plan; the others bound the plan. Raises
     :class:`InputError` for bounds that are missing or do not hold the case.
     """
@@ -260,14 +260,14 @@ def _needed(field_name: str, shape: Shape | None) -> Shape:
 # A profile run stops after every query for the layers' times; a second of them is plenty.
 _PROFILE_DURATION_S = 1
 
-# In these there are FP16 tensors for an FP16 input to meet; FP32 has none.
+# In these there are FP16 tensors that an FP16 input can feed; FP32 has none.
 HAVE_HALVES = frozenset({Precision.FP16, Precision.INT8, Precision.FP8})
 
 # The CUDA default of old stacks loads every kernel of the library at start (10 s against 1 s).
 _CUDA_ENV = {"CUDA_MODULE_LOADING": "LAZY"}
 
-# Never extra flags: they say what a case is, how it is measured, or where its files lie, and one
-# of them changed behind its back would make the row's label untrue.
+# Never extra flags: they decide what a case is, how it is measured, or where its files are, and one
+# of them that differs from the parameters would make the row's label untrue.
 _OURS = frozenset(
     """
     --onnx --saveEngine --loadEngine --saveEngineSo --loadEngineSo --skipInference --buildOnly

@@ -147,7 +147,7 @@ _LONGEST_MESSAGE = 300
 class PhaseOutcome:
     """How one process ended: ``failure`` is None when it did its work.
 
-    ``message`` is one sentence; of a good phase it says what was odd about it, or nothing.
+    ``message`` is one sentence; of a good phase it names what was odd, or is empty.
     ``queries`` and ``profile`` are what the file of a good timing or profile holds.
     """
 
@@ -203,7 +203,7 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     ``status`` is the one of :mod:`subprocess`, negative for a signal; ``product`` the file the
     phase owes: the plan, the profile or the exported times. ``log`` is of this process alone, or
     the PASSED of another phase would count. Time limits and programs that could
-    not be started are the caller's to tell.
+    not be started are the caller's to report.
     """
     if status != 0 and not log.passed:
         return PhaseOutcome(_failure(phase, log), _reason(status, log))
@@ -247,7 +247,7 @@ def _reason(status: int, log: Log) -> str:
     if log.cuda_failure is not None:
         cause = f"CUDA failure: {log.cuda_failure}"
     else:
-        # The first error is the cause; those after it tell what failed in consequence.
+        # The first error is the cause; those after it follow from it.
         cause = log.errors[0] if log.errors else log.last_line
     return f"{_ending(status)}: {cause}"[:_LONGEST_MESSAGE]
 

@@ -48,7 +48,7 @@ _TYPES = (
 _EIGHT_BITS = frozenset({"int8", "uint8", "fp8"})
 _FOUR_BITS = frozenset({"int4", "fp4"})
 
-# Layers that only move, convert or name data; their type says nothing about the arithmetic.
+# Layers that only move, convert or name data; their type is not that of the arithmetic.
 _MOVERS = re.compile(
     r"^(?:Reformat|Reorder|NoOp|Constant|Shape|Signal|Wait|Copy|Shuffle|Cast|Identity|"
     r"Quantize|Dequantize|DynamicQuantizeLinear|Reshape|Transpose)",
@@ -61,7 +61,7 @@ _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|$)")
 _REWRITTEN = re.compile(r"_token_\d+$")
 
 UNKNOWN = "unknown"
-"""The type of a layer that does not tell it."""
+"""The type of a layer whose type is not in the file."""
 
 MOVING = "moving"
 """What stands for the layers that only move, convert or name data in shares of time."""
@@ -115,7 +115,7 @@ class Layer:
 
     @property
     def computes(self) -> bool:
-        """Whether the layer does arithmetic of the network, as far as its type tells."""
+        """Whether the layer does arithmetic of the network, as far as its type shows."""
         return self.type is None or _MOVERS.match(self.type) is None
 
     @property
@@ -176,7 +176,7 @@ def loads(text: str, name: str = "exportLayerInfo") -> tuple[Layer, ...]:
 
 
 def macs(layers: Sequence[Layer], work: Mapping[str, int]) -> tuple[int | None, ...]:
-    """Multiply-accumulates of each layer; None where nothing tells.
+    """Multiply-accumulates of each layer; None where they are not known.
 
     ``work`` has those of the ONNX graph's nodes by name. A node counts for the first layer that
     names it. A layer that names none is counted by its own tensors, which some engines pad.
@@ -417,7 +417,7 @@ _VALUE = re.compile(
 class LayerTime:
     """One layer, in milliseconds: the sum over all runs, mean and median of one run.
 
-    ``percentage`` is the share of the whole, 0 to 100. What the file does not tell, or tells as
+    ``percentage`` is the share of the whole, 0 to 100. What the file lacks, or holds as
     something that is no time (``-``, ``nan``, ``inf``, less than nothing), is None.
     """
 

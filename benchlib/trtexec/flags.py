@@ -137,7 +137,7 @@ class FlagTable:
         return name in self.flags
 
     def check(self, argv: Sequence[str]) -> None:
-        """Refuse a command line (without the program) that would not mean what it says.
+        """Refuse a command line (without the program) that would not mean what is written.
 
         Raises :class:`UnknownFlagError` or :class:`BadFlagError`.
         """
@@ -161,7 +161,7 @@ class FlagTable:
 
         Whole numbers come as int, decimals as float, shapes as ``{name: dims}``, lists of
         numbers as tuples, maps as dicts of text, all else as text; repeatable flags as tuples.
-        Raises :class:`UnknownFlagError` (also for the second of two equal flags, as trtexec says)
+        Raises :class:`UnknownFlagError` (also for the second of two equal flags, as in trtexec)
         or :class:`BadFlagError`, whose text for a bad number ends in ``stoi`` or ``stof``.
         """
         given: dict[str, Any] = {}
@@ -295,7 +295,7 @@ def table(version: Version) -> FlagTable:
     A release between two known ones has the older's flags and those listed as new since then.
     Within a major version nothing was taken away, while a new major took flags away: 11.0
     therefore has 11.1's table, and not 10.16's with its precision switches. A release later than
-    all has the newest table; :func:`assumed` says so. Raises :class:`InputError` before 8.6.
+    all has the newest table, see :func:`assumed`. Raises :class:`InputError` before 8.6.
     """
     bases = _bases()
     if version < min(bases):
@@ -338,7 +338,7 @@ def onnxruntime_cpu() -> FlagTable:
 
     Its own are ``--threads=N`` (intra-op threads), ``--provider`` and ``--seed``. There is no
     engine file, no CUDA graph and no transfer, so benchlib never gives it flags for those. Given
-    by hand, it takes the measuring ones of the newest trtexec and says what they mean on a CPU.
+    by hand, it takes the measuring ones of the newest trtexec and logs what they mean on a CPU.
     """
     return FlagTable("the ONNX Runtime stand-in", _flags(_load("onnxruntime-cpu-flags.json")))
 

@@ -31,7 +31,7 @@ _PROBE = Path(__file__).with_name("probe.py")
 _PACKAGE = Path(__file__).parents[1]
 _SITE_FOLDERS = ("site-packages", "dist-packages")
 _LIMIT_S = 120
-"""A first import of TensorRT from a cold or remote disk takes a while; a hang takes for ever."""
+"""A first import of TensorRT from a cold or remote disk takes a while; a hang never ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python and what it has; a missing thing is None, and ``*_reason`` says why.
+    """A Python and what it has; a missing thing is None, with the reason in ``*_reason``.
 
     Versions are texts as the packages give them.
     """
@@ -237,10 +237,10 @@ def planned(engine: str = AUTO, tensorrt: str | None = None) -> Program:
 
 
 def trtexec_path(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Where trtexec is: as ``TRTEXEC`` says, on PATH, or in one of the usual places.
+    """Where trtexec is: named by ``TRTEXEC``, on PATH, or in one of the usual places.
 
     Raises :class:`InputError` when ``TRTEXEC`` names nothing that can be started; another one is
-    not taken behind its back.
+    not taken in its place.
     """
     environ = os.environ if environ is None else environ
     named = environ.get(TRTEXEC_VARIABLE, "").strip()

@@ -21,7 +21,7 @@ _MAJOR_ATTRIBUTE, _MINOR_ATTRIBUTE = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPAB
 
 
 def cuda() -> dict[str, object]:
-    """The driver's CUDA version and its devices; ``cuda_reason`` says why there are none."""
+    """The driver's CUDA version and its devices; ``cuda_reason`` is why there are none."""
     known: dict[str, object] = {"cuda_version": None, "devices": [], "cuda_reason": None}
     try:
         driver = ctypes.CDLL(_DRIVER)

@@ -220,7 +220,7 @@ def panels(view: View) -> Drawing | Absent:
 
 
 def finding(view: View, precision: str) -> str:
-    """What the lines say, in a sentence or two."""
+    """The finding of the lines, in a sentence or two."""
     rows = view.at(precision)
     size = str(rows["resolution"].max())
     there = rows[rows["resolution"] == size]

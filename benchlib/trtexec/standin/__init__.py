@@ -1,1 +1,1 @@
-"""Programs of ours that speak trtexec's contract."""
+"""Programs of ours with trtexec's command line and files."""

@@ -51,7 +51,7 @@ class Log:
     """Writes trtexec's log dialect.
 
     ``out`` takes banners, information and (with ``verbose``) details; ``err`` takes warnings and
-    errors. Each line is flushed, so that a process that dies leaves all it said.
+    errors. Each line is flushed, so that a process that crashes leaves all it wrote.
     """
 
     out: Sink = field(default_factory=lambda: sys.stdout)
@@ -254,7 +254,7 @@ def _switched(options: Mapping[str, Any], name: str) -> bool:
 class LoopBound:
     """Counts loop passes until both the iterations and the duration are met after the warm-up.
 
-    The caller runs one pass while :meth:`more` says so, then reports with :meth:`passed` the
+    The caller runs one pass while :meth:`more` is true, then reports with :meth:`passed` the
     latest compute start it has read, in milliseconds since the clock event, or None when the
     pass completed no query yet. Passes that end within the warm-up do not count as iterations.
     """
@@ -413,7 +413,7 @@ class CudaError(StandinError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One stand-in: its name in banners, the version it speaks for, its flags and its work.
+    """One stand-in: its name in banners, the version it stands for, its flags and its work.
 
     ``impossible`` maps flags that trtexec knows and this program cannot serve to the reason;
     giving one is an error. ``meanings`` maps flags that are accepted and mean something else
@@ -430,7 +430,7 @@ class Program:
     meanings: Mapping[str, str]
 
     def run(self, argv: Sequence[str], log: Log) -> int:
-        """Do what ``argv`` (without the program) says and return the exit status."""
+        """Do what ``argv`` (without the program) asks and return the exit status."""
         command = shlex.join([self.tool, *argv])
         code = banner_code(self.version)
         log.banner("RUNNING", self.tool, code, command)
@@ -452,7 +452,7 @@ class Program:
         return FAILED
 
     def _obey(self, argv: Sequence[str], log: Log) -> bool:
-        """Do the work; return whether the banner should say so (help alone passes silently)."""
+        """Do the work; return whether there is a PASSED banner (help alone passes silently)."""
         options = self.table.parse(argv)
         if options.get("--help") or options.get("-h") or not argv:
             self._help(log)

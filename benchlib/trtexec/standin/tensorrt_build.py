@@ -33,7 +33,7 @@ NUMPY_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """``trt`` is the module ``tensorrt`` or ``tensorrt_rtx``, ``name`` says which."""
+    """``trt`` is the module ``tensorrt`` or ``tensorrt_rtx``, ``name`` is its name."""
 
     trt: Any
     name: str
@@ -312,7 +312,7 @@ def build(library: Library, logger: Any, options: Options, log: Log) -> bytes | 
     except TypeError as error:
         raise StandinError(f"Engine set up failed: no builder could be made: {error}") from error
     network = create_network(library, builder, options)
-    # The parser's memory backs the weights, so it has to live until the build is done.
+    # The parser's memory backs the weights, so it is kept until the build is done.
     parser = parse_network(library, network, logger, Path(options["--onnx"]), log)
     settle_io(library, network, options)
     config = builder.create_builder_config()

@@ -12,6 +12,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def choose_device(index: int) -> Device:
     """Make GPU ``index`` the current one.
 
     Raises :class:`CudaError` when there is no driver or no GPU, :class:`StandinError` when there
-    is none of that number. Nothing of TensorRT may be created before: its 8.6 dies without a GPU.
+    is none of that number. Nothing of TensorRT may be made before: 8.6 crashes without a GPU.
     """
     count = checked(runtime.cudaGetDeviceCount())
     if index not in range(count):
@@ -119,21 +120,6 @@ def new_event(*, spin: bool) -> Any:
     """A new event that takes time stamps; who waits for it spins, or sleeps."""
     flags = runtime.cudaEventDefault if spin else runtime.cudaEventBlockingSync
     return checked(runtime.cudaEventCreateWithFlags(flags))
-
-
-def record_event(marker: Any, on: Any) -> None:
-    """Put an event into a stream."""
-    checked(runtime.cudaEventRecord(marker, on))
-
-
-def wait_for_event(waiting: Any, marker: Any) -> None:
-    """Let stream ``waiting`` go on only after ``marker``."""
-    checked(runtime.cudaStreamWaitEvent(waiting, marker, 0))
-
-
-def synchronize(on: Any) -> None:
-    """Wait for all work of a stream."""
-    checked(runtime.cudaStreamSynchronize(on))
 
 
 DYNAMIC = -1
@@ -202,7 +188,7 @@ def run_once(bound: Bound, stream: Any) -> None:
     """Enqueue one query on ``stream`` and wait for it; raises :class:`StandinError`."""
     if not bound.context.execute_async_v3(int(stream)):
         raise StandinError("Error occurred during inference: the query was not enqueued")
-    synchronize(stream)
+    checked(runtime.cudaStreamSynchronize(stream))
 
 
 def _tensor(library: Library, engine: Any, context: Any, name: str, is_input: bool) -> Tensor:
@@ -231,12 +217,8 @@ NANOSECONDS = 1e6
 """Nanoseconds in a millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """The call that hands one query to the compute stream, ready to be made."""
-
-    call: Callable[..., Any]
-    arguments: tuple[Any, ...]
+Launch = Callable[[], Any]
+"""The call that hands one query to the compute stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +233,7 @@ class Clock:
         """Start the clocks. The warm-up runs from here, so a slow graph capture eats of it."""
         stream, event = new_stream(), new_event(spin=spin)
         host_ns = time.perf_counter_ns()
-        record_event(event, stream)
+        checked(runtime.cudaEventRecord(event, stream))
         return cls(host_ns, event)
 
 
@@ -302,10 +284,10 @@ class Slot:
         """Enqueue a query between its two events; raises :class:`StandinError` on failure."""
         record, clock = runtime.cudaEventRecord, time.perf_counter_ns
         start, end, stream = self._start, self._end, self._compute
-        call, arguments = self._launch.call, self._launch.arguments
+        launch = self._launch
         started = record(start, stream)
         before = clock()
-        launched = call(*arguments)
+        launched = launch()
         after = clock()
         ended = record(end, stream)
         checked(started)
@@ -352,9 +334,9 @@ class TransferSlot(Slot):
     def put(self) -> None:
         input_start, input_end, output_start, output_end = self._copies
         self._copy(self._input, input_start, input_end, inputs=True)
-        wait_for_event(self._compute, input_end)
+        checked(runtime.cudaStreamWaitEvent(self._compute, input_end, 0))
         super().put()
-        wait_for_event(self._output, self._end)
+        checked(runtime.cudaStreamWaitEvent(self._output, self._end, 0))
         self._copy(self._output, output_start, output_end, inputs=False)
 
     def collect(self, stamps: Stamps) -> float:
@@ -364,23 +346,23 @@ class TransferSlot(Slot):
         return start
 
     def _copy(self, stream: Any, start: Any, end: Any, *, inputs: bool) -> None:
-        record_event(start, stream)
+        checked(runtime.cudaEventRecord(start, stream))
         for tensor in self._tensors:
             if tensor.is_input == inputs:
                 tensor.copy_on(stream)
-        record_event(end, stream)
+        checked(runtime.cudaEventRecord(end, stream))
 
     def _last(self) -> Any:
         return self._copies[-1]
 
 
 def measure(bound: Bound, measuring: Measuring, log: Log) -> Trace:
-    """Time queries as ``measuring`` says and return all of them, warm-up included."""
+    """Time queries as ``measuring`` asks and return all of them, warm-up included."""
     spin = measuring.spin_wait
     clock = Clock.start(spin=spin)
     streams = incoming, compute, outgoing = tuple(new_stream() for _ in range(3))
     for stream in streams:
-        wait_for_event(stream, clock.event)
+        checked(runtime.cudaStreamWaitEvent(stream, clock.event, 0))
     launch = direct(bound, compute)
     if measuring.cuda_graph:
         launch = captured(bound, compute, log) or launch
@@ -434,7 +416,7 @@ def run(slots: tuple[Slot, ...], measuring: Measuring) -> Stamps:
 
 def direct(bound: Bound, stream: Any) -> Launch:
     """Launching by the context's own enqueue."""
-    return Launch(bound.context.execute_async_v3, (int(stream),))
+    return partial(bound.context.execute_async_v3, int(stream))
 
 
 def captured(bound: Bound, stream: Any, log: Log) -> Launch | None:
@@ -443,11 +425,11 @@ def captured(bound: Bound, stream: Any, log: Log) -> Launch | None:
     The context is enqueued once beforehand, because lazy set-up must not fall into the capture.
     """
     enqueue = direct(bound, stream)
-    _check_launch(enqueue.call(*enqueue.arguments))
-    synchronize(stream)
+    _check_launch(enqueue())
+    checked(runtime.cudaStreamSynchronize(stream))
     mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
     checked(runtime.cudaStreamBeginCapture(stream, mode))
-    enqueued = enqueue.call(*enqueue.arguments)
+    enqueued = enqueue()
     error, graph = runtime.cudaStreamEndCapture(stream)
     if not enqueued or error != SUCCESS:
         runtime.cudaGetLastError()
@@ -456,7 +438,7 @@ def captured(bound: Bound, stream: Any, log: Log) -> Launch | None:
         return None
     executable = checked(runtime.cudaGraphInstantiate(graph, 0))
     log.info("Successfully captured CUDA graph for stream 0")
-    return Launch(runtime.cudaGraphLaunch, (executable, stream))
+    return partial(runtime.cudaGraphLaunch, executable, stream)
 
 
 def _check_launch(result: Any) -> None:
