@@ -6,7 +6,7 @@ import pytest
 
 from benchlib.case import Failure
 from benchlib.trtexec import exit_check, exports
-from benchlib.trtexec.command import Phase
+from benchlib.trtexec.command import Command, Phase
 from benchlib.trtexec.exit_check import Log, judge_phase
 from benchlib.trtexec.flags import Version
 
@@ -212,3 +212,24 @@ def test_the_arguments_of_what_began(words: str, arguments: tuple[str, ...]) -> 
     ]
     assert exit_check.started("[I] x\n".join(banners)) == (arguments, arguments)
     assert exit_check.started("nothing began") == ()
+
+
+def test_a_phase_is_judged_by_what_it_left_itself(tmp_path: Path) -> None:
+    product, log = tmp_path / "times.json", tmp_path / "log"
+    product.write_bytes((DATA / "8.6/times.json").read_bytes())
+    log.write_text("&&&& PASSED earlier")
+    command = Command(Phase.TIME, ("sh", "-c", f"echo {tmp_path}"))
+    ran = exit_check.run_phase(
+        command, product, log, 30.0, lambda text: text.replace(str(tmp_path), "DIR")
+    )
+    assert ran.text == "DIR\n"
+    assert ran.outcome.failure is Failure.BAD_OUTPUT
+    assert "times.json" in ran.outcome.message
+
+
+@pytest.mark.parametrize("phase", [Phase.BUILD, Phase.TIME])
+def test_a_phase_that_outlasts_its_limit_names_the_parameter(phase: Phase, tmp_path: Path) -> None:
+    command = Command(phase, ("sleep", "60"))
+    ran = exit_check.run_phase(command, tmp_path / "product", tmp_path / "log", 0.2)
+    assert ran.outcome.failure is Failure.TIMEOUT
+    assert f"raise time_limit_{phase}_s" in ran.outcome.message
