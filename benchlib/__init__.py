@@ -43,7 +43,7 @@ _ON_FIRST_USE = ("figures", "graph", "tables")
 
 
 def __getattr__(name: str) -> Any:
-    """Import the modules of the face when they are first used: they bring PyTorch, matplotlib."""
+    """Import what brings PyTorch or matplotlib when it is first used."""
     if name == "graph":
         return importlib.import_module("benchlib.export.build").make
     if name in _ON_FIRST_USE:
