@@ -156,11 +156,14 @@ def read(path: Path) -> tuple[Layer, ...]:
 
     A plan built with ``--profilingVerbosity=none`` gives no layers.
     """
+    return loads(_text(path), path.name)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise BadFileError(f"{path.name}: {error.strerror}") from error
-    return loads(text, path.name)
 
 
 def loads(text: str, name: str = "exportLayerInfo") -> tuple[Layer, ...]:
@@ -446,11 +449,7 @@ class Profile:
 
 def read_profile(path: Path) -> Profile:
     """Read a profile; raise :class:`BadFileError` when it is missing, empty or another thing."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise BadFileError(f"{path.name}: {error.strerror}") from error
-    return load_profile(text, path.name)
+    return load_profile(_text(path), path.name)
 
 
 def load_profile(text: str, name: str = "exportProfile") -> Profile:
