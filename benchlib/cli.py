@@ -355,6 +355,10 @@ def plan(
     show_default=True,
     help="Folder of the measured set; what it already holds is not measured again.",
 )
+@click.option(
+    "--fleet",
+    help="Spread it over GPUs: local, tcp://HOST:PORT of a Dask scheduler, or a YAML file.",
+)
 @click.option("--report/--no-report", "with_report", default=True, help="Render the report too.")
 @as_json
 def run(
@@ -362,6 +366,7 @@ def run(
     parameters: tuple[tuple[str, str], ...],
     engine: str | None,
     out: Path,
+    fleet: str | None,
     with_report: bool,
     as_json: bool,
 ) -> None:
@@ -374,7 +379,8 @@ def run(
     """
     from benchlib import pipeline
 
-    ended = pipeline.main_job(preset, _overrides(parameters, engine), out, with_report=with_report)
+    values = {**_overrides(parameters, engine), **({} if fleet is None else {"fleet": fleet})}
+    ended = pipeline.main_job(preset, values, out, with_report=with_report)
     if as_json:
         _emit(ended.as_json())
     else:
@@ -383,6 +389,25 @@ def run(
         sys.exit(INTERRUPTED)
     if not ended.ok:
         sys.exit(1)
+
+
+@main.group("fleet", cls=Group)
+def fleet_group() -> None:
+    """What other hosts do for run --fleet."""
+
+
+@fleet_group.command("worker")
+@click.argument("address")
+def fleet_worker(address: str) -> None:
+    """Work for a fleet with every GPU of this host, until its scheduler is gone.
+
+    ADDRESS is that of a Dask scheduler (`dask scheduler` starts one), as given to run --fleet.
+
+    Example: benchlib fleet worker tcp://head-node:8786
+    """
+    from benchlib.measure import fleet
+
+    fleet.serve(address)
 
 
 @main.command()

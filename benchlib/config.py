@@ -158,6 +158,10 @@ class Parameters(Settings, Matrix):
     )
     time_ceiling_s: float = Field(120.0, gt=0, description="most seconds of timing per case")
     builds: int = Field(1, ge=1, description="engines built per case")
+    fleet: str | None = Field(
+        None, description="local, tcp://HOST:PORT of a Dask scheduler, or a cluster's YAML file"
+    )
+    exclusive_host: bool = Field(False, description="a fleet times on one card of a host at a time")
     time_limit_build_s: float = Field(1800.0, gt=0, description="seconds one build may take")
     time_limit_time_s: float = Field(300.0, gt=0, description="seconds one timing may take")
     lock_clocks: bool = Field(False, description="lock the GPU's clocks while measuring")

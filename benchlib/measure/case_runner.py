@@ -7,6 +7,9 @@ Each program runs in a process of its own. What both steps need and leave is in 
 from __future__ import annotations
 
 import contextlib
+import logging
+import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +20,28 @@ from benchlib.config import Parameters
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml
 from benchlib.gpu.telemetry import Recorder
-from benchlib.measure import engine_cache
+from benchlib.measure import engine_cache, record
 from benchlib.measure.engine_cache import BuildFacts, EngineCache
 from benchlib.measure.environment import Redactor
 from benchlib.measure.exporter import ExporterClient
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement, TimingRun
-from benchlib.measure.record import CaseError, disk_full, timeout_fault
+from benchlib.measure.record import CaseError, Fault, disk_full, timeout_fault
+from benchlib.process import ProgramMissingError
 from benchlib.stats import drift
-from benchlib.trtexec import exit_check
+from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
 from benchlib.trtexec.exit_check import Log, PhaseOutcome, judge_phase
+from benchlib.trtexec.exports import BadLayersError, Layer
+
+log = logging.getLogger(__name__)
+
+
+EXPECTED = (CaseError, ProgramMissingError, OSError, ValueError, LookupError, MemoryError)
+"""What measuring one case may raise. ValueError holds InputError and unreadable files."""
+
+Which = tuple[int, int]
+"""An engine of a case, by the number of its build, and the round in which it is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +70,46 @@ class CaseRunner:
     device: str
     nvml_module: str | None = None
 
-    def prepare(self, measurement: Measurement, step: Step) -> None:
-        """Everything before the timing: facts, graph, engines, layers, the profiled run.
+    def do(self, measurement: Measurement, step: Step, which: Which | None) -> Fault | None:
+        """Build the case, or time it as ``which`` says; the fault when that fails.
 
-        Fills ``measurement`` as ``step`` plans; raises what :func:`record.fault_of` knows.
+        Engines that are missing, because the case comes from another card, are built first.
         """
+        has_engines = any(command.phase is Phase.BUILD for command in step.commands)
+        try:
+            if which is None or (has_engines and not measurement.engines):
+                self.build(measurement, step)
+            if which is not None:
+                self.one_round(measurement, step, which)
+        except EXPECTED as error:
+            log.debug("%s failed", measurement.case.key, exc_info=error)
+            return record.fault_of(error)
+        return None
+
+    def export(self, measurement: Measurement, step: Step) -> None:
+        """The network's facts and its graph; raises what :func:`record.fault_of` knows."""
         case = measurement.case
         measurement.network = self.exporter.describe(case)
-        measurement.graph = graph = self.exporter.graph(case, step.form)
-        measurement.work = self.exporter.work(case, graph)
-        with self._memory_freed(measurement):
+        measurement.graph = self.exporter.graph(case, step.form)
+        measurement.work = self.exporter.work(case, measurement.graph)
+
+    def build(self, measurement: Measurement, step: Step) -> None:
+        """Engines, their layers and the profiled run of an exported case; raises as above."""
+        with self._card_held(measurement), self._memory_freed(measurement):
             for build in range(self.parameters.builds):
                 for command, _ in self._commands(measurement, step, Phase.BUILD, (build, 0)):
-                    self._engine(measurement, graph, command, build)
+                    self._engine(measurement, measurement.graph, command, build)
             for command, files in self._commands(measurement, step, Phase.PROFILE, (0, 0)):
                 ran = self._run(measurement, command, files.profile)
                 measurement.profile = ran.outcome.profile
 
-    def one_round(self, measurement: Measurement, step: Step, which: tuple[int, int]) -> None:
+    def one_round(self, measurement: Measurement, step: Step, which: Which) -> None:
         """Time engine ``which[0]`` in round ``which[1]``, in one process that began warm.
 
-        ``measurement`` was prepared and gets the run, and before it those that began cold.
-        Raises as :meth:`prepare` does.
+        ``measurement`` was built and gets the run, and before it those that began cold. Raises as
+        above.
         """
-        with self._memory_freed(measurement):
+        with self._card_held(measurement), self._memory_freed(measurement):
             for command, files in self._commands(measurement, step, Phase.TIME, which):
                 while True:
                     warm_up_ms = measurement.warm_up_ms
@@ -93,7 +123,7 @@ class CaseRunner:
                     if not run.is_set_aside:
                         break
                 if not measurement.engines:
-                    measurement.layers = files.layers
+                    measurement.layers = _layers(files.layers)
 
     def _commands(
         self, measurement: Measurement, step: Step, phase: Phase, which: tuple[int, int]
@@ -123,7 +153,7 @@ class CaseRunner:
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
         engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
         measurement.engines.append(engine)
-        measurement.layers = engine.layers
+        measurement.layers = _layers(engine.layers)
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
@@ -152,19 +182,19 @@ class CaseRunner:
 
         What it wrote is read here and nowhere else.
         """
-        log = self.work / f"{measurement.case.key}.log"
+        output = self.work / f"{measurement.case.key}.log"
         limit_s = (
             self.parameters.time_limit_build_s
             if command.phase is Phase.BUILD
             else self.parameters.time_limit_time_s
         )
         product.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
-        ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
+        output.unlink(missing_ok=True)
+        ended = process.run(command.argv, env=command.env, log=output, time_limit_s=limit_s)
         # Here and nowhere else, so that a row lists what ran: an engine that was found is not built
         measurement.commands.append(self.redactor.argv(command))
         # Without this machine's paths: the words end up in messages and in the set.
-        text = self.redactor.shorten(log.read_text(encoding="utf-8", errors="replace"))
+        text = self.redactor.shorten(output.read_text(encoding="utf-8", errors="replace"))
         measurement.logs.append(text)
         if ended.timed_out:
             raise timeout_fault(command.phase, ended)
@@ -178,6 +208,25 @@ class CaseRunner:
         if judged.message and oddity not in measurement.oddities:
             measurement.oddities.append(oddity)
         return _Ran(ended.seconds, said, judged)
+
+    @contextlib.contextmanager
+    def _card_held(self, measurement: Measurement) -> Iterator[None]:
+        """Keep every other run on this host off the card, whatever started it."""
+        measurement.host = socket.gethostname()
+        if self.nvml_module is None:
+            yield
+            return
+        with nvml.opened(self.nvml_module) as device:
+            measurement.gpu_uuid = uuid = None if device is None else device.uuid()
+        with contextlib.ExitStack() as stack:
+            if uuid is not None:
+                path = Path(tempfile.gettempdir(), f"benchlib-{uuid}.lock")
+                try:
+                    stack.enter_context(process.lock_held(path, "TMPDIR", wait_s=0))
+                except TimeoutError:
+                    log.warning("another run has the GPU %s; this one waits for it", uuid)
+                    stack.enter_context(process.lock_held(path, "TMPDIR"))
+            yield
 
     @contextlib.contextmanager
     def _memory_freed(self, measurement: Measurement) -> Iterator[None]:
@@ -194,3 +243,11 @@ class CaseRunner:
                 freed = nvml.memory_free(device, before_mb)
             if measurement.memory_freed is not False:
                 measurement.memory_freed = freed
+
+
+def _layers(file: Path | None) -> tuple[Layer, ...]:
+    """The engine's layers; none where the program wrote none that can be read."""
+    try:
+        return () if file is None or not file.is_file() else exports.read(file)
+    except BadLayersError:
+        return ()

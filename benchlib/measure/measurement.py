@@ -18,7 +18,7 @@ from benchlib.case import Case, Engine, Precision, Status
 from benchlib.config import Parameters, Settings
 from benchlib.export.build import Graph
 from benchlib.export.calibration import Fidelity
-from benchlib.gpu import peaks, telemetry
+from benchlib.gpu import nvml, peaks, telemetry
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
 from benchlib.measure import engine_cache, series
@@ -37,7 +37,7 @@ from benchlib.stats.summary import Summary
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program, tf32
 from benchlib.trtexec.exit_check import Log
-from benchlib.trtexec.exports import BadLayersError, Layer, Profile, Query
+from benchlib.trtexec.exports import Layer, Profile, Query
 
 # All that measuring one case brings to light, gathered as it comes, good end or bad.
 
@@ -46,7 +46,8 @@ from benchlib.trtexec.exports import BadLayersError, Layer, Profile, Query
 class TimingRun:
     """One timing process: which engine it ran, in which round, and what it left.
 
-    ``place`` is where in its round it stood, from 0, and ``of`` how many processes that had.
+    ``place`` is where in its round it stood, from 0, and ``of`` how many processes that had;
+    ``neighbours`` are the other cards of the host that a fleet kept busy meanwhile.
     ``readings`` is the GPU's telemetry while it ran, empty where there is none; ``trial`` says how
     warm it began, and a process that began cold is set aside. ``built_s`` are the seconds that a
     program without engine files took to load; ``queries`` is what raw times are kept of, if so
@@ -64,6 +65,7 @@ class TimingRun:
     built_s: float | None = None
     place: int | None = None
     of: int | None = None
+    neighbours: int | None = None
     readings: tuple[TelemetrySample, ...] = ()
     trial: Trial | None = None
     queries: tuple[Query, ...] = ()
@@ -109,7 +111,7 @@ class TimingRun:
         """The run that a row's ``detail.runs`` tells of, with its series."""
         if len(samples.compute_ms) != kept["n"]:
             raise ValueError("its samples have other counts than its runs")
-        names = ("wall_s", "stopped_by", "built_s", "place", "of")
+        names = ("wall_s", "stopped_by", "built_s", "place", "of", "neighbours")
         return cls(
             kept["build"],
             kept.get("process", 0),
@@ -178,7 +180,7 @@ class Measurement:
     ``commands`` are argv lists and ``logs`` what the programs said, both without this machine's
     paths; ``all_runs`` has every timing process in the order they ran, those that were set aside
     included; ``memory_freed`` is None where it cannot be known; ``oddities`` are sentences about
-    phases that went well in an unusual way.
+    phases that went well in an unusual way; ``host`` and ``gpu_uuid`` are where it was timed.
     """
 
     case: Case
@@ -191,10 +193,12 @@ class Measurement:
     logs: list[str] = field(default_factory=list)
     engines: list[BuiltEngine] = field(default_factory=list)
     all_runs: list[TimingRun] = field(default_factory=list)
-    layers: Path | None = None
+    layers: tuple[Layer, ...] = ()
     profile: Profile | None = None
     memory_freed: bool | None = None
     oddities: list[str] = field(default_factory=list)
+    host: str | None = None
+    gpu_uuid: str | None = None
 
     @property
     def on_cpu(self) -> bool:
@@ -313,7 +317,7 @@ class LayerPrecision:
 
 def layer_precision(measurement: Measurement) -> LayerPrecision:
     """The layer precision in ``measurement``; a file that cannot be read proves nothing."""
-    layers = _layers(measurement)
+    layers = measurement.layers
     macs = exports.macs(layers, measurement.work)
     return LayerPrecision(
         layers,
@@ -322,15 +326,6 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
         {} if measurement.profile is None else measurement.profile.times(),
         measurement.network.products,
     )
-
-
-def _layers(measurement: Measurement) -> tuple[Layer, ...]:
-    if measurement.layers is None or not measurement.layers.is_file():
-        return ()
-    try:
-        return exports.read(measurement.layers)
-    except BadLayersError:
-        return ()
 
 
 # What one case's measurement says, brought into the terms of the statistics and the verdict.
@@ -613,6 +608,8 @@ class Assembler:
             "engine": case.engine,
             "engine_version": self.program.version,
             "device": self.device,
+            "host": measurement.host,
+            "gpu_uuid": measurement.gpu_uuid and measurement.gpu_uuid[-nvml.UUID_SHOWN :],
             "precision": case.precision,
             "typing": case.typing,
             "batch": case.batch,

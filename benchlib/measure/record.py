@@ -238,6 +238,8 @@ class Row(BaseModel):
     engine: Engine = Field(description="The program that measured.")
     engine_version: str | None = Field(None, description="Version of that program.")
     device: str | None = Field(None, description="Name of the GPU or CPU.")
+    host: str | None = Field(None, description="Name of the machine that timed it.")
+    gpu_uuid: str | None = Field(None, description="Last 8 characters of the GPU's UUID.")
     precision: Precision = Field(description="The precision asked for.")
     typing: Typing = Field(description="strong: types in the graph; weak: builder switches.")
     batch: int = Field(ge=1, description="Images per query.")

@@ -24,16 +24,16 @@ from benchlib.errors import first_line
 from benchlib.export import cache, calibration
 from benchlib.gpu import clock_lock, nvml, peaks
 from benchlib.gpu.clock_lock import ClockLock
-from benchlib.measure import engine_cache, environment, matrix, record, series
-from benchlib.measure.case_runner import CaseRunner
+from benchlib.measure import engine_cache, environment, fleet, matrix, record, series
+from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
 from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Environment, Redactor, model_names
 from benchlib.measure.exporter import Exporter, ExporterClient
+from benchlib.measure.fleet import Card, Here, Worker
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Assembler, Measurement, stored_runs
-from benchlib.measure.record import CaseError, Row
+from benchlib.measure.record import Fault, Row
 from benchlib.measure.store import Store
-from benchlib.process import ProgramMissingError
 from benchlib.stats.replication import Ending
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program
@@ -204,9 +204,6 @@ class Outcome:
 
 log = logging.getLogger(__name__)
 
-EXPECTED = (CaseError, ProgramMissingError, OSError, ValueError, LookupError, MemoryError)
-"""What measuring one case may raise. ValueError holds InputError and unreadable files."""
-
 
 def run(
     parameters: Parameters,
@@ -228,17 +225,34 @@ def run(
     :class:`benchlib.measure.store.StoreError` when rows can no longer be saved. KeyboardInterrupt
     is raised by a second Ctrl-C only.
     """
-    program = program or _find(parameters)
-    steps = matrix.steps(parameters, program) if steps is None else steps
     telling = progress or Lines()
+    if parameters.fleet is not None:
+        with fleet.connected(parameters.fleet, parameters, nvml_module, telling.say) as workers:
+            return _measure(parameters, workers.program, steps, telling, nvml_module, workers)
+    program = program or _find(parameters)
+    return _measure(parameters, program, steps, telling, nvml_module)
+
+
+def _measure(
+    parameters: Parameters,
+    program: Program,
+    steps: Sequence[Step] | None,
+    telling: Progress,
+    nvml_module: str,
+    workers: fleet.Fleet | None = None,
+) -> Outcome:
+    """:func:`run` with ``program``, here or by a fleet's workers."""
+    steps = matrix.steps(parameters, program) if steps is None else steps
     store = Store(Path(parameters.out_dir).expanduser())
     wanted = parameters.lock_clocks and not program.on_cpu
     with store.opened(), clock_lock.held(wanted, module=nvml_module) as lock:
         if parameters.lock_clocks:
             telling.say(lock.reason)
         card = None if program.on_cpu else nvml.describe_gpu(nvml_module)
+        if workers is not None:
+            card = workers.gpu
         module = None if card is None else nvml_module
-        return _Run(parameters, program, store, telling, lock, card, module, steps).all()
+        return _Run(parameters, program, store, telling, lock, card, module, steps, workers).all()
 
 
 def _find(parameters: Parameters) -> Program:
@@ -252,6 +266,8 @@ class _Case:
     """A case under way.
 
     ``row`` is the one that stands with its rounds, in which the first ``logs`` logs are kept.
+    ``card`` is where its engines are. ``turn`` is where in its round it stands, of how many, and
+    how many cards of the host are busy beside it.
     """
 
     step: Step
@@ -260,6 +276,8 @@ class _Case:
     row: Row | None = None
     logs: int = 0
     ended: bool = False
+    card: Card | None = None
+    turn: tuple[int, int, int | None] = (0, 1, None)
 
     @property
     def rounds(self) -> int:
@@ -280,6 +298,7 @@ class _Run:
         card: nvml.Gpu | None,
         nvml_module: str | None,
         steps: Sequence[Step],
+        workers: fleet.Fleet | None,
     ) -> None:
         cases = [step.case for step in steps]
         device = environment.device_name(program, card, parameters.extra_flags)
@@ -295,6 +314,7 @@ class _Run:
         self._steps = steps
         self._until = matrix.until(parameters, program)
         self._ended = 0
+        self._places: Iterator[tuple[int, int]] = iter(())
         self._names = model_names(cases, ((row.model, row.model_digest) for row in store.rows))
         self._assembler = Assembler(parameters, program, device, lock, confidential, self._names)
         self._case_runner = CaseRunner(
@@ -307,6 +327,7 @@ class _Run:
             device=device,
             nvml_module=nvml_module,
         )
+        self._workers = workers or Here(self._case_runner)
 
     def all(self) -> Outcome:
         """Prepare every case, then time them in rounds until all have ended or a stop is asked."""
@@ -323,6 +344,7 @@ class _Run:
             self._card,
             self._store.environment(),
             self._names,
+            self._workers.hosts(),
         )
         self._store.save_environment(surroundings)
         self._store.save_table()
@@ -399,30 +421,80 @@ class _Run:
 
     def _prepare(self, steps: Sequence[Step]) -> list[_Case]:
         """Graphs and engines of all cases; what cannot be prepared gets its row."""
-        prepared = []
+        waiting, prepared = [], []
         for step in steps:
-            if self._interrupt.asked:
-                break
-            case = step.case
-            self._progress.start(case.key)
-            fingerprint = self._fingerprint(case)
+            case, fingerprint = step.case, self._fingerprint(step.case)
             if step.skipped is not None:
                 self._end(self._assembler.skipped(case, step.skipped, fingerprint))
                 continue
             row = self._store.row(case.key)
             goes_on = row is not None and row.rounds and row.fingerprint == fingerprint
             measurement = Measurement(case, matrix.settings(self._parameters))
-            one = _Case(step, measurement, fingerprint, row if goes_on else None)
+            waiting.append(_Case(step, measurement, fingerprint, row if goes_on else None))
+
+        def begin(one: _Case, worker: Worker) -> bool:
+            self._progress.start(one.measurement.case.key)
             try:
-                self._case_runner.prepare(measurement, step)
-                if one.row is not None:
-                    self._go_on(one, one.row)
+                self._case_runner.export(one.measurement, one.step)
             except EXPECTED as error:
-                self._fail(one, error, "preparing it again")
-                continue
+                self._fail(one, record.fault_of(error), "preparing it again")
+                return False
+            one.card = worker.card
+            return True
+
+        def end(one: _Case, fault: Fault | None) -> None:
+            if fault is not None:
+                self._fail(one, fault, "preparing it again")
+                return
+            if one.row is not None:
+                self._go_on(one, one.row)
             prepared.append(one)
-            self._progress.ready(case.key)
+            self._progress.ready(one.measurement.case.key)
+
+        self._spread([(one, None) for one in waiting], begin, end)
         return prepared
+
+    def _spread(
+        self,
+        jobs: list[tuple[_Case, Which | None]],
+        begin: Callable[[_Case, Worker], bool],
+        end: Callable[[_Case, Fault | None], None],
+        alone_on_host: bool = False,
+    ) -> None:
+        """Do ``jobs``, each a case and what to time of it, or None to build it, in their order.
+
+        Each idle worker gets the first job that may be its; a job whose worker was lost is done
+        again. After a stop was asked for only what is under way is awaited. ``alone_on_host``: one
+        at a time on each host.
+        """
+        waiting, under_way = list(jobs), {}
+        while under_way or (waiting and not self._interrupt.asked):
+            for worker in self._workers.idle(alone_on_host):
+                job = next((one for one in waiting if self._may_take(worker, *one)), None)
+                if job is None or self._interrupt.asked:
+                    continue
+                waiting.remove(job)
+                one, which = job
+                if one.ended or not begin(one, worker):
+                    continue
+                self._workers.start(worker, one.measurement, one.step, which)
+                under_way[worker] = job
+            if not under_way:
+                if waiting and not self._interrupt.asked:
+                    self._workers.wait()
+                continue
+            for done in self._workers.ended():
+                one, which = under_way.pop(done.worker)
+                if done.lost:
+                    key = one.measurement.case.key
+                    self._progress.say(f"{done.worker} was lost over {key}; it is done again")
+                    waiting.insert(0, (one, which))
+                else:
+                    end(one, done.fault)
+
+    def _may_take(self, worker: Worker, one: _Case, which: Which | None) -> bool:
+        """Whether the case's engines are with ``worker``, or are to be built, or are lost."""
+        return which is None or one.card == worker.card or one.card not in self._workers.cards()
 
     def _go_on(self, one: _Case, row: Row) -> None:
         """Take up the rounds that ``row`` has, unless they are of another engine or are lost."""
@@ -453,37 +525,54 @@ class _Run:
         for number in itertools.count(first):
             cases = [one for one in cases if not one.ended]
             turns = [
-                (one, build)
+                (one, (build, number))
                 for one in cases
                 for build in range(self._parameters.builds)
                 if one.measurement.rounds(build) <= number
             ]
             if not turns or self._interrupt.asked:
                 return
-            turns.sort(key=lambda turn: self._lot(number, *turn))
+            turns.sort(key=lambda turn: self._lot(*turn))
             self._progress.round(number + 1, len({id(one) for one, _ in turns}))
-            for place, (one, build) in enumerate(turns):
-                if self._interrupt.asked:
-                    return
-                if not one.ended:
-                    self._turn(one, (build, number), (place, len(turns)))
+            self._places = enumerate(itertools.repeat(len(turns)))
+            self._spread(turns, self._begin_turn, self._end_turn, self._parameters.exclusive_host)
 
-    def _lot(self, number: int, one: _Case, build: int) -> float:
+    def _lot(self, one: _Case, which: Which) -> float:
         """Where a turn comes in its round: the same when the rounds are gone on with."""
+        build, number = which
         lot = f"{self._parameters.seed} {number} {one.measurement.case.key} {build}"
         return random.Random(lot).random()
 
-    def _turn(self, one: _Case, which: tuple[int, int], place: tuple[int, int]) -> None:
-        """Time one engine once and save the row with what it has now."""
+    def _begin_turn(self, one: _Case, worker: Worker) -> bool:
+        """Note the turn's place in the round; a case whose card is lost begins anew on another.
+
+        A row is of one card: its rounds on the lost one are given up.
+        """
+        one.turn = (*next(self._places), self._workers.busy_beside(worker))
         made = one.measurement
+        if one.card == worker.card:
+            return True
+        if made.all_runs:
+            self._progress.say(f"{made.case.key} begins its rounds anew on {worker}")
+        one.card, one.row, one.logs = worker.card, None, 0
+        made.all_runs, made.engines = [], []
+        return True
+
+    def _end_turn(self, one: _Case, fault: Fault | None) -> None:
+        """Save the row of a case with what it has after one more process."""
+        made = one.measurement
+        what = f"round {one.rounds + 1}"
+        if fault is not None:
+            self._fail(one, fault, what)
+            return
         try:
-            self._case_runner.one_round(made, one.step, which)
-            made.all_runs[-1].place, made.all_runs[-1].of = place
+            run = made.all_runs[-1]
+            run.place, run.of, run.neighbours = one.turn
             files = self._save_samples(made)
             kept = self._save_log(made.case.key, made.logs)
             row = self._assembler.ok(made, kept, files, one.fingerprint, self._until)
         except EXPECTED as error:
-            self._fail(one, error, f"round {which[1] + 1}")
+            self._fail(one, record.fault_of(error), what)
             return
         one.row, one.logs = row, len(made.logs)
         one.ended = row.ended_by is not Ending.INTERRUPTED
@@ -492,15 +581,13 @@ class _Run:
         else:
             self._store.save_row(row)
 
-    def _fail(self, one: _Case, error: Exception, what: str) -> None:
-        """End a case over ``error``: with the rounds that it has, else as failed.
+    def _fail(self, one: _Case, fault: Fault, what: str) -> None:
+        """End a case over ``fault``: with the rounds that it has, else as failed.
 
         Whatever goes wrong becomes a row here and nowhere else. One that keeps its rounds is
         interrupted: the next run goes on with it.
         """
         made, key = one.measurement, one.measurement.case.key
-        log.debug("%s failed", key, exc_info=error)
-        fault = record.fault_of(error)
         one.ended = True
         if one.row is not None and one.row.rounds:
             # The words of before stand with the row.
