@@ -156,7 +156,7 @@ class Parameters(Settings, Matrix):
     max_rounds: int = Field(
         10, ge=1, validate_default=True, description="most timing processes per engine"
     )
-    time_ceiling_s: float = Field(120.0, gt=0, description="most seconds of timing per case")
+    time_ceiling_s: float = Field(120.0, gt=0, description="no round after so many seconds")
     builds: int = Field(1, ge=1, description="engines built per case")
     fleet: str | None = Field(
         None, description="local, tcp://HOST:PORT of a Dask scheduler, or a cluster's YAML file"

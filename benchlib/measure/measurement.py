@@ -159,7 +159,7 @@ def stored_runs(folder: Path, row: Row) -> tuple[TimingRun, ...]:
     """
     kept = row.detail.runs
     samples = series.load_samples(folder / f"samples/{row.key}.parquet")
-    if not kept or len(samples) < len(kept):
+    if len(samples) < len(kept):
         raise ValueError("its samples have other counts than its runs")
     watched = f"telemetry/{row.key}.parquet"
     told: Sequence[tuple[TelemetrySample, ...]] = [()] * len(samples)

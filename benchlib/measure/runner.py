@@ -641,25 +641,38 @@ class _Run:
             return None
 
     def _fingerprint(self, case: Case, processes: int | None = None) -> str:
-        """What has to be the same for a standing row to be taken as this case's.
+        return fingerprint(
+            case, self._parameters, self._program, self._device, self._calibration, processes
+        )
 
-        When the rounds end is no part of it: a row may have too few, but never wrong ones.
-        """
-        given = self._parameters
-        parts = {
-            "case": case.identity(),
-            "settings": matrix.settings(given).as_json(),
-            "weights": given.weights,
-            "seed": given.seed,
-            "processes": processes,
-            "builds": given.builds,
-            "calibration": self._calibration,
-            "lock_clocks": given.lock_clocks,
-            "version": self._program.version,
-            "device": self._device,
-            "file": case.model_digest,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+def fingerprint(
+    case: Case,
+    given: Parameters,
+    program: Program,
+    device: str | None,
+    calibration: str | None = None,
+    processes: int | None = None,
+) -> str:
+    """What has to be the same for a standing row to be taken as this case's.
+
+    When the rounds end is no part of it: a row may have too few of them, but never wrong ones.
+    ``processes`` is how many a row from before rounds has.
+    """
+    parts = {
+        "case": case.identity(),
+        "settings": matrix.settings(given).as_json(),
+        "weights": given.weights,
+        "seed": given.seed,
+        "processes": processes,
+        "builds": given.builds,
+        "calibration": calibration,
+        "lock_clocks": given.lock_clocks,
+        "version": program.version,
+        "device": device,
+        "file": case.model_digest,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _processes(row: Row) -> int:

@@ -62,11 +62,12 @@ class Until:
     def ending(self, rounds: int, half_width: float | None, timing_s: float) -> Ending | None:
         """Why the case ends after ``rounds``, in which it was timed for ``timing_s`` seconds of
         wall time and its interval has this ``half_width``, a fraction; None: it goes on."""
-        if rounds >= self.min_rounds and half_width is not None and half_width <= self.target:
+        if rounds < self.min_rounds:
+            return None
+        if half_width is not None and half_width <= self.target:
             return Ending.SURE
-        if rounds >= self.max_rounds or (rounds and timing_s >= self.time_ceiling_s):
-            return Ending.CEILING
-        return None
+        at_end = rounds >= self.max_rounds or timing_s >= self.time_ceiling_s
+        return Ending.CEILING if at_end else None
 
 
 class Level(Word):

@@ -29,7 +29,8 @@ VALUES = {
     "resolutions": ["64x64", "96x96", "128x128"],
     "batch_sizes": [1, 2],
     "duration_s": 0.5,
-    "retries": 0,
+    "min_rounds": 2,
+    "max_rounds": 2,
     "roofs": False,
 }
 CASES = 3 * 3 * 2
