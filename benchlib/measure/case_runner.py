@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +57,8 @@ class CaseRunner:
     """What stays the same for all cases of a run.
 
     ``work`` is a folder for files that are gone after the run. ``device`` is the GPU's name, or
-    ``cpu``; ``nvml_module`` names NVML's binding, None where no GPU is to be watched.
+    ``cpu``; ``nvml_module`` names NVML's binding, None where no GPU is to be watched;
+    ``host`` is the machine's name in a fleet, None where rows need none.
     """
 
     parameters: Parameters
@@ -69,6 +69,7 @@ class CaseRunner:
     work: Path
     device: str
     nvml_module: str | None = None
+    host: str | None = None
 
     def do(self, measurement: Measurement, step: Step, which: Which | None) -> Fault | None:
         """Build the case, or time it as ``which`` says; the fault when that fails.
@@ -123,7 +124,7 @@ class CaseRunner:
                     if not run.is_set_aside:
                         break
                 if not measurement.engines:
-                    measurement.layers = _layers(files.layers)
+                    measurement.layers = read_layers(files.layers)
 
     def _commands(
         self, measurement: Measurement, step: Step, phase: Phase, which: tuple[int, int]
@@ -153,7 +154,7 @@ class CaseRunner:
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
         engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
         measurement.engines.append(engine)
-        measurement.layers = _layers(engine.layers)
+        measurement.layers = read_layers(engine.layers)
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
@@ -212,7 +213,7 @@ class CaseRunner:
     @contextlib.contextmanager
     def _card_held(self, measurement: Measurement) -> Iterator[None]:
         """Keep every other run on this host off the card, whatever started it."""
-        measurement.host = socket.gethostname()
+        measurement.host = self.host
         if self.nvml_module is None:
             yield
             return
@@ -245,7 +246,7 @@ class CaseRunner:
                 measurement.memory_freed = freed
 
 
-def _layers(file: Path | None) -> tuple[Layer, ...]:
+def read_layers(file: Path | None) -> tuple[Layer, ...]:
     """The engine's layers; none where the program wrote none that can be read."""
     try:
         return () if file is None or not file.is_file() else exports.read(file)

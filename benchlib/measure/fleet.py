@@ -100,10 +100,10 @@ def _card(nvml_module: str | None) -> tuple[nvml.Gpu | None, str | None]:
     return nvml.describe_gpu(nvml_module), uuid
 
 
-def _host_facts(gpu: nvml.Gpu | None, uuid: str | None) -> dict[str, Any]:
+def _host_facts(host: str | None, gpu: nvml.Gpu | None, uuid: str | None) -> dict[str, Any]:
     """What environment.json holds of a host and its card."""
     return {
-        "host": socket.gethostname(),
+        "host": host,
         "gpu_uuid": uuid and uuid[-nvml.UUID_SHOWN :],
         "gpu": gpu and gpu.name,
         "driver": gpu and gpu.driver,
@@ -121,7 +121,8 @@ class Here:
         self._case_runner = case_runner
         gpu, uuid = _card(case_runner.nvml_module)
         card = (socket.gethostname(), uuid or case_runner.device)
-        self._worker = Worker(card, gpu=gpu, facts=_host_facts(gpu, uuid))
+        # Without the machine's name: nobody needs it where there is one machine
+        self._worker = Worker(card, gpu=gpu, facts=_host_facts(None, gpu, uuid))
         self._done: list[Done] = []
 
     def hosts(self) -> list[Mapping[str, Any]]:
@@ -173,6 +174,7 @@ class Fleet:
         self._say = say
         self._workers: dict[str, Worker | None] = {}
         self._jobs: dict[str, tuple[Worker, Future, Measurement]] = {}
+        self._examined: dict[str, Future] = {}
         self._first: Worker | None = None
         self._graphs: dict[tuple[str, str], Future] = {}
         while self._first is None:
@@ -291,15 +293,19 @@ class Fleet:
                 "the fleet's scheduler is gone; what was measured is kept, and the same command "
                 "goes on once it is there again"
             )
-        there = self._client.scheduler_info(n_workers=-1)["workers"]
-        for address in set(self._workers) - set(there):
+        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        for address in set(self._workers) - there:
             del self._workers[address]
-        for address in set(there) - set(self._workers):
-            with contextlib.suppress(OSError, KeyError):  # it went again
-                found = self._client.run(
-                    _examine, self._parameters, self._nvml_module, workers=[address]
-                )
-                self._workers[address] = self._accepted(replace(found[address], address=address))
+        for address in there - set(self._workers) - set(self._examined):
+            self._examined[address] = self._client.submit(
+                _examine, self._parameters, self._nvml_module, workers=[address], pure=False
+            )
+        for address, future in list(self._examined.items()):
+            if future.done() or address not in there:
+                del self._examined[address]
+            if future.done() and address in there:
+                worker = replace(future.result(), address=address)
+                self._workers[address] = self._accepted(worker)
 
     def _accepted(self, worker: Worker) -> Worker | None:
         first = self._first = self._first or worker
@@ -339,7 +345,7 @@ def _examine(parameters: Parameters, nvml_module: str) -> Worker:
     except (InputError, MachineError):
         program = None
     card = (socket.gethostname(), uuid or str(get_worker().name))
-    return Worker(card, "", __version__, program, gpu, _host_facts(gpu, uuid))
+    return Worker(card, "", __version__, program, gpu, _host_facts(card[0], gpu, uuid))
 
 
 def _do(
@@ -373,6 +379,7 @@ def _case_runner(parameters: Parameters, nvml_module: str) -> CaseRunner:
         work=work,
         device=environment.device_name(program, gpu, parameters.extra_flags),
         nvml_module=None if gpu is None else nvml_module,
+        host=socket.gethostname(),
     )
 
 
