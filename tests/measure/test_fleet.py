@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,9 @@ from benchlib.errors import InputError, MachineError
 from benchlib.measure import fleet
 from benchlib.measure.runner import Lines
 from benchlib.stats.replication import Ending
+
+PATIENCE_S = 120
+"""Seconds that a busy machine may take to start a Python with Dask."""
 
 MODELS = ["resnet18", "resnet34", "resnet50", "fast_scnn"]
 
@@ -112,22 +117,19 @@ def test_the_case_of_a_killed_worker_goes_on_elsewhere(
 
 
 def test_a_worker_that_joins_late_gets_work(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
+    started: Callable[[int], SpecCluster], script: Script
 ) -> None:
-    script(all={"sleep_s": 0.4})
     cluster = started(1)
-    late = fleet.worker_specs(["GPU-late"])["GPU-late"]
-
-    def join() -> None:
-        time.sleep(2)
-        cluster.worker_spec["GPU-late"] = late
+    with Client(cluster.scheduler_address) as client:
+        workers = fleet.Fleet(client, config.read_parameters({}), "pynvml", print)
+        assert len(workers.idle()) == 1
+        cluster.worker_spec.update(fleet.worker_specs(["GPU-late"]))
         cluster.sync(cluster._correct_state)
-
-    joiner = threading.Thread(target=join)
-    joiner.start()
-    outcome = fake_run(None, fleet=cluster.scheduler_address, models=MODELS, max_rounds=2)
-    joiner.join()
-    assert any(run["neighbours"] == 1 for row in outcome.rows for run in row.detail.runs)
+        until = time.monotonic() + PATIENCE_S
+        while len(workers.idle()) != 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert {card for _, card in workers.cards()} == {"GPU-0", "GPU-late"}
+        assert len(workers.hosts()) == 2
 
 
 def test_a_worker_with_another_program_is_refused_with_both_named(
@@ -144,25 +146,60 @@ def test_a_worker_with_another_program_is_refused_with_both_named(
     assert told.words == ["GPU-9 on elsewhere is not used: benchlib 0.0.9, not 0.1.0"]
 
 
-def test_a_scheduler_that_goes_keeps_the_rows_and_a_run_goes_on(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
+def test_a_run_goes_on_with_another_scheduler_when_the_first_is_killed(
+    fake_run: Run, installed: None, script: Script, tmp_path: Path
 ) -> None:
     script(all={"sleep_s": 0.3})
-    cluster = started(1)
+    rounds = {"models": MODELS, "min_rounds": 6, "max_rounds": 6}
+    with scheduler(tmp_path) as (first, process), working_for(first) as worker:
 
-    def end() -> None:
-        time.sleep(4)
-        cluster.close(timeout=2)
+        class Killing(Told):
+            def round(self, number: int, left: int) -> None:
+                if number == 3:
+                    process.kill()
 
-    ender = threading.Thread(target=end)
-    ender.start()
-    with pytest.raises(MachineError, match="scheduler is gone"):
-        fake_run(None, fleet=cluster.scheduler_address, models=MODELS, min_rounds=6, max_rounds=6)
-    ender.join()
-    again = fake_run(
-        None, fleet=started(1).scheduler_address, models=MODELS, min_rounds=6, max_rounds=6
+        with pytest.raises(MachineError, match="scheduler is gone"):
+            fake_run(None, Killing(), fleet=first, **rounds)
+        assert worker.wait(PATIENCE_S) is not None  # it ends with its scheduler
+    kept = sorted((tmp_path / "set" / "samples").iterdir())
+    assert len(kept) == 4
+    with scheduler(tmp_path) as (second, _), working_for(second):
+        again = fake_run(None, fleet=second, **rounds)
+    assert [(row.status, row.rounds, row.ended_by) for row in again.rows] == [
+        (Status.OK, 6, Ending.SURE)
+    ] * 4
+
+
+@contextmanager
+def scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A Dask scheduler as a program; its address, and its process."""
+    file = folder / f"scheduler-{time.monotonic_ns()}.json"
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *map(str, options)],
+        stderr=subprocess.DEVNULL,
     )
-    assert [(row.status, row.ended_by) for row in again.rows] == [(Status.OK, Ending.SURE)] * 4
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while not file.is_file() and time.monotonic() < until:
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"], process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def working_for(address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``benchlib fleet worker`` as a program."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchlib", "fleet", "worker", address], stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.mark.parametrize(
@@ -197,24 +234,7 @@ def test_a_file_names_a_cluster_class(tmp_path: Path) -> None:
         "arguments: {n_workers: 0, threads_per_worker: 1, dashboard_address: null}\nworkers: 2\n"
     )
     with fleet.cluster(str(file)) as address, Client(address) as client:
-        client.wait_for_workers(2, timeout=30)
-
-
-def test_workers_of_a_host_serve_a_scheduler_until_it_is_gone(tmp_path: Path) -> None:
-    with SpecCluster(
-        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
-    ) as cluster:
-        serving = subprocess.Popen(
-            [sys.executable, "-m", "benchlib", "fleet", "worker", cluster.scheduler_address],
-            cwd=tmp_path,
-            stderr=subprocess.DEVNULL,
-        )
-        with Client(cluster.scheduler_address) as client:
-            client.wait_for_workers(1, timeout=30)
-            (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
-            assert worker["resources"] == {fleet.RESOURCE: 1}
-            assert worker["nthreads"] == 1
-    assert serving.wait(60) is not None
+        client.wait_for_workers(2, timeout=PATIENCE_S)
 
 
 def test_one_worker_per_card_sees_that_card_only() -> None:
