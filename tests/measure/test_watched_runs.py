@@ -19,7 +19,8 @@ from benchlib.export.form import GraphForm
 from benchlib.gpu.telemetry import Limit
 from benchlib.measure import record, rejudge
 from benchlib.measure.exporter import Network
-from benchlib.measure.runner import Outcome
+from benchlib.measure.measurement import stored_runs
+from benchlib.measure.runner import Lines, Outcome
 from benchlib.stats.quality_checks import RULES_VERSION
 from benchlib.trtexec.command import Program
 
@@ -235,6 +236,23 @@ def test_a_run_that_nobody_watched_says_so(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f9")
     row = watched(fake_run)
     assert (row.device, row.sm_clock_mhz, row.reasons) == ("Scripted Card", 1500, ())
+
+
+def test_a_round_that_nobody_watched_is_told_and_the_others_stay_watched(
+    fake_run: Run, script: Script, card: Card, tmp_path: Path
+) -> None:
+    class BlindInRound2(Lines):
+        def round(self, number: int, left: int) -> None:
+            card(**({"absent": True} if number == 2 else {}))
+
+    script(all={"sleep_s": 0.3})
+    card()
+    row = watched(fake_run, min_rounds=3, max_rounds=3, progress=BlindInRound2())
+    assert (row.rounds, row.verdict, row.reasons) == (3, Verdict.VALID, ("unwatched",))
+    assert "In 1 of 3 timing processes nobody saw" in row.detail.reasons[0]
+    assert (row.sm_clock_mhz, len(row.detail.telemetry)) == (1500, 2)
+    runs = stored_runs(tmp_path / "set", row)
+    assert [bool(run.readings) for run in runs] == [True, False, True]
 
 
 @pytest.mark.parametrize(
