@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 import pytest
 from placeholders import Placeholders
 
-from benchlib.case import Case, Engine, Verdict
+from benchlib import process
+from benchlib.case import Case, Engine, Status, Verdict
 from benchlib.export.build import FROM_FILE, Graph
 from benchlib.export.calibration import Fidelity, OutputFidelity
 from benchlib.export.form import GraphForm
+from benchlib.gpu import nvml
 from benchlib.gpu.telemetry import Limit
 from benchlib.measure import record, rejudge
 from benchlib.measure.exporter import Network
@@ -319,3 +323,41 @@ def test_a_part_of_a_card_is_another_device_and_is_measured_anew(
     assert sliced.started_at > part.started_at > whole.started_at
     environment = json.loads((tmp_path / "set" / "environment.json").read_text())
     assert environment["device"] == environment["gpu"]["name"] == sliced.device
+
+
+def test_a_run_waits_with_a_word_for_a_card_that_another_has(
+    fake_run: Run,
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    card(cards=["GPU-1"], clocks=[1500], bits=[0], memory=[500], pids=[[]])
+    with ThreadPoolExecutor(1) as other:
+        with process.lock_held(tmp_path / "benchlib-GPU-1.lock", "TMPDIR"):
+            run = other.submit(watched, fake_run)
+            until = time.monotonic() + 60
+            while "waits for it" not in caplog.text and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not list((tmp_path / "set" / "rows").glob("*.json"))
+        row = run.result(60)
+    assert "another run has the GPU GPU-1" in caplog.text
+    assert (row.status, row.gpu_uuid, row.host) == (Status.OK, "GPU-1", None)
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        (None, ["GPU-1", "GPU-2"]),
+        ("1", ["GPU-2"]),
+        ("GPU-2,GPU-1", ["GPU-2", "GPU-1"]),
+        ("", []),
+    ],
+)
+def test_a_fleet_of_this_host_has_the_visible_cards(
+    card: Card, visible: str | None, uuids: list[str]
+) -> None:
+    card(cards=["GPU-1", "GPU-2"])
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    assert nvml.visible_uuids("scripted_nvml", environ) == uuids
