@@ -12,7 +12,7 @@ What a script or a notebook needs, by the words of the command line::
     benchlib.compare(benchlib.load("results/other"), measured).frame
     benchlib.figures.fps(measured)                         # shows itself in a notebook
     benchlib.tables.latency(measured).frame
-    benchlib.graph("resnet18", "fp16", height=480, width=640).path
+    benchlib.export("resnet18", "fp16", height=480, width=640).path
 
 What a user gave and cannot be used raises :class:`benchlib.errors.InputError`, one line that names
 the field and the remedy. Times are milliseconds of one batch unless a name says otherwise.
@@ -33,19 +33,16 @@ if TYPE_CHECKING:
     from benchlib.analysis.compare import Comparison
     from benchlib.analysis.results import MeasuredSet
     from benchlib.dry_run import Plan
-    from benchlib.export.build import make as graph
 
 __version__ = "0.1.0"
 
-__all__ = ["compare", "figures", "findings", "graph", "load", "plan", "run", "tables"]
+__all__ = ["compare", "export", "figures", "findings", "load", "plan", "run", "tables"]
 
-_ON_FIRST_USE = ("figures", "graph", "tables")
+_ON_FIRST_USE = ("export", "figures", "tables")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what brings PyTorch or matplotlib when it is first used."""
-    if name == "graph":
-        return importlib.import_module("benchlib.export.build").make
+    """Import the modules of the face when they are first used: they bring PyTorch, matplotlib."""
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"benchlib.{name}")
     raise AttributeError(f"module 'benchlib' has no attribute {name!r}")

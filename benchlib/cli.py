@@ -354,6 +354,10 @@ def plan(
     show_default=True,
     help="Folder of the measured set; what it already holds is not measured again.",
 )
+@click.option(
+    "--fleet",
+    help="Spread it over GPUs: local, tcp://HOST:PORT of a Dask scheduler, or a YAML file.",
+)
 @click.option("--report/--no-report", "with_report", default=True, help="Render the report too.")
 @as_json
 def run(
@@ -361,19 +365,22 @@ def run(
     parameters: tuple[tuple[str, str], ...],
     engine: str | None,
     out: Path,
+    fleet: str | None,
     with_report: bool,
     as_json: bool,
 ) -> None:
     """Measure: papermill runs the notebook once per precision, then the report.
 
-    The first Ctrl-C lets the running case finish, the second stops at once; run the same command
-    again and only what is missing is measured.
+    All cases are prepared first and then timed in rounds, until each is sure. The first Ctrl-C
+    lets the running process finish, the second stops at once; run the same command again and it
+    goes on from the rounds that there are.
 
     Example: benchlib run --preset quick -p models '[resnet18, fast_scnn]' -o results/local
     """
     from benchlib import pipeline
 
-    ended = pipeline.main_job(preset, _overrides(parameters, engine), out, with_report=with_report)
+    values = {**_overrides(parameters, engine), **({} if fleet is None else {"fleet": fleet})}
+    ended = pipeline.main_job(preset, values, out, with_report=with_report)
     if as_json:
         _emit(ended.as_json())
     else:
@@ -382,6 +389,25 @@ def run(
         sys.exit(INTERRUPTED)
     if not ended.ok:
         sys.exit(1)
+
+
+@main.group("fleet", cls=Group)
+def fleet_group() -> None:
+    """What other hosts do for run --fleet."""
+
+
+@fleet_group.command("worker")
+@click.argument("address")
+def fleet_worker(address: str) -> None:
+    """Work for a fleet with every GPU of this host, until its scheduler is gone.
+
+    ADDRESS is that of a Dask scheduler (`dask scheduler` starts one), as given to run --fleet.
+
+    Example: benchlib fleet worker tcp://head-node:8786
+    """
+    from benchlib.measure import fleet
+
+    fleet.serve(address)
 
 
 @main.command()

@@ -34,7 +34,7 @@ from benchlib.analysis import results, wording
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
 from benchlib.export import cache
-from benchlib.measure import record, store
+from benchlib.measure import fleet, record, store
 from benchlib.report import html
 from benchlib.trtexec import locate
 
@@ -230,19 +230,22 @@ def main_job(
     base = config.find_preset(preset_name or "quick")
     chosen = base.with_values(overrides).told_from(base)
     runs = chosen.runs()
-    program = locate.find(runs[0].engine)
-    dry_run.every(runs, program)
+    where = runs[0].fleet
+    if where in (None, fleet.LOCAL):  # what other hosts have is known when they are there
+        dry_run.every(runs, locate.find(runs[0].engine))
     _check_writable(out)
     cache.Cache(cache.root()).check()
     out.mkdir(parents=True, exist_ok=True)
     executions: list[Execution] = []
     # The kernel locks the set too, but seconds later, with its notebook already written over.
-    with store.only_one(out, ".job.lock"), Relay() as relay:
+    # One cluster serves all kernels.
+    cluster = fleet.cluster(where) if where else contextlib.nullcontext()
+    with store.only_one(out, ".job.lock"), cluster as address, Relay() as relay:
         for parameters in runs:
             if relay.asked:
                 break
             log.info("precision %s: papermill runs benchmark.ipynb", parameters.precision)
-            given = {**parameters.as_json(), "out_dir": str(out.resolve())}
+            given = {**parameters.as_json(), "out_dir": str(out.resolve()), "fleet": address}
             name = f"benchmark_{parameters.precision}.ipynb"
             executions.append(relay.execute("benchmark.ipynb", out / name, given))
     interrupted = relay.asked and not (
@@ -266,8 +269,9 @@ class _StoppedError(Exception):
 class Relay:
     """Passes Ctrl-C on to the kernel that measures, which sits in a session of its own.
 
-    The kernel lets the running case finish at the first signal and stops at the second. papermill
-    runs in a thread meanwhile, because it would otherwise take the signal and kill the kernel.
+    The kernel lets the running process finish at the first signal and stops at the second.
+    papermill runs in a thread meanwhile, because it would otherwise take the signal and kill the
+    kernel.
     A kernel that is starting up would end with a traceback at the signal, or ignore it, so it gets
     none and its first cell is not begun.
     """

@@ -35,7 +35,8 @@ TINY = {
     "precisions": ["fp32"],
     "duration_s": 0.1,
     "warm_up_ms": 10,
-    "retries": 0,
+    "min_rounds": 1,
+    "max_rounds": 1,
     "roofs": False,
 }
 
@@ -87,7 +88,7 @@ def test_every_word_of_the_face_is_there_after_any_import(root, tmp_path):
     code = (
         "import benchlib, benchlib.export.build\n"
         "assert set(benchlib.__all__) <= set(dir(benchlib))\n"
-        "words = ('load', 'plan', 'run', 'graph', 'findings', 'compare')\n"
+        "words = ('load', 'plan', 'run', 'export', 'findings', 'compare')\n"
         "print(all(callable(getattr(benchlib, word)) for word in words))\n"
     )
     done = python(code, root, tmp_path)
@@ -96,7 +97,7 @@ def test_every_word_of_the_face_is_there_after_any_import(root, tmp_path):
         benchlib.figurs  # noqa: B018
     for word in ("load", "plan", "run", "findings", "compare"):
         assert inspect.getdoc(getattr(benchlib, word))
-    assert "height" in inspect.signature(benchlib.graph).parameters
+    assert "build.make" in inspect.getdoc(benchlib.export)
 
 
 def test_loads_a_set_and_refuses_a_folder_without_one(h200, tmp_path):
@@ -154,13 +155,13 @@ def test_plans_without_running_and_refuses_an_unknown_parameter(tmp_path, monkey
 
 
 def test_exports_a_graph_and_refuses_a_form_that_there_is_not():
-    made = benchlib.graph("mobilenet_v3_small", height=64, width=96, batch=2)
+    made = benchlib.export("mobilenet_v3_small", height=64, width=96, batch=2)
     (entry,) = onnx.load(made.path).graph.input
     assert [one.dim_value for one in entry.type.tensor_type.shape.dim] == [2, 3, 64, 96]
     with pytest.raises(InputError, match="form"):
-        benchlib.graph("mobilenet_v3_small", "fp17", height=64, width=96)
+        benchlib.export("mobilenet_v3_small", "fp17", height=64, width=96)
     with pytest.raises(InputError, match="int8_method"):
-        benchlib.graph("mobilenet_v3_small", "int8-qdq", height=64, width=96, int8_method="qqq")
+        benchlib.export("mobilenet_v3_small", "int8-qdq", height=64, width=96, int8_method="qqq")
 
 
 def test_runs_and_returns_the_set(tmp_path):

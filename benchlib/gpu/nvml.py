@@ -60,6 +60,9 @@ _NO_DRIVER = {
 }
 """In words, by the class of NVML's error."""
 
+UUID_SHOWN = 8
+"""Last characters of a UUID that tell the cards of a set apart, and say no more."""
+
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 """Environment variable: percent of the card's multiprocessors that CUDA's MPS gives a process."""
 
@@ -94,6 +97,10 @@ class Device:
         if self.share is not None:
             parts.append(f"MPS {self.share} %")
         return device_name(card, parts)
+
+    def uuid(self) -> str | None:
+        """The card's UUID, or that of the slice of it."""
+        return _text(self._ask("nvmlDeviceGetUUID"))
 
     def confidential_computing(self) -> bool | None:
         """Whether Confidential Computing or Protected PCIe is on; None where it is not known."""
@@ -407,6 +414,19 @@ def examine_gpus(module: str = MODULE) -> Gpus:
             return Gpus(None, (), str(error))
         driver = _text(asked(nvml, "nvmlSystemGetDriverVersion"))
     return Gpus(driver, devices, None if devices else "the NVIDIA driver shows no GPU")
+
+
+def visible_uuids(module: str = MODULE, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The UUIDs of the GPUs that a program begun here may use, in the order of NVML."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    with _started(module) as (nvml, _):
+        if nvml is None:
+            return []
+        named = (
+            map(str, range(nvml.nvmlDeviceGetCount())) if visible is None else visible.split(",")
+        )
+        devices = [_first_visible(nvml, {**environ, "CUDA_VISIBLE_DEVICES": one}) for one in named]
+        return [uuid for one in devices if one is not None and (uuid := one.uuid()) is not None]
 
 
 def clocks_lockable(gpus: Gpus) -> tuple[bool | None, str]:

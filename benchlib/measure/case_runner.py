@@ -1,7 +1,15 @@
-"""Takes one case through graph, engine and timing, each program in a process of its own."""
+"""Prepares a case (graph, engine, layers) and times it round by round.
+
+Each program runs in a process of its own. What both steps need and leave is in the
+:class:`Measurement`, plain values and paths, so that another process may do the next step.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +19,28 @@ from benchlib.config import Parameters
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml
 from benchlib.gpu.telemetry import Recorder
-from benchlib.measure import engine_cache
-from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
+from benchlib.measure import engine_cache, record
+from benchlib.measure.engine_cache import BuildFacts, EngineCache
 from benchlib.measure.environment import Redactor
 from benchlib.measure.exporter import ExporterClient
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement, TimingRun
-from benchlib.measure.record import CaseError, disk_full, timeout_fault
+from benchlib.measure.record import CaseError, Fault, disk_full
+from benchlib.process import ProgramMissingError
 from benchlib.stats import drift
-from benchlib.trtexec import exit_check
+from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
-from benchlib.trtexec.exit_check import Log, PhaseOutcome, judge_phase
+from benchlib.trtexec.exit_check import PhaseRun
+from benchlib.trtexec.exports import BadFileError, Layer
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ran:
-    """One program that did its work: wall seconds, what it said, and what its file holds."""
+EXPECTED = (CaseError, ProgramMissingError, OSError, ValueError, LookupError, MemoryError)
+"""What measuring one case may raise. ValueError holds InputError and unreadable files."""
 
-    seconds: float
-    log: Log
-    outcome: PhaseOutcome
+Which = tuple[int, int]
+"""An engine of a case, by the number of its build, and the round in which it is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,8 @@ class CaseRunner:
     """What stays the same for all cases of a run.
 
     ``work`` is a folder for files that are gone after the run. ``device`` is the GPU's name, or
-    ``cpu``; ``nvml_module`` names NVML's binding, None where no GPU is to be watched.
+    ``cpu``; ``nvml_module`` names NVML's binding, None where no GPU is to be watched;
+    ``host`` is the machine's name in a fleet, None where rows need none.
     """
 
     parameters: Parameters
@@ -49,45 +60,81 @@ class CaseRunner:
     work: Path
     device: str
     nvml_module: str | None = None
+    host: str | None = None
 
-    def measure(self, measurement: Measurement, step: Step) -> None:
-        """Fill ``measurement`` as ``step`` plans; raises what :func:`record.fault_of` knows."""
+    def do(self, measurement: Measurement, step: Step, which: Which | None) -> Fault | None:
+        """Build the case, or time it as ``which`` says; the fault when that fails.
+
+        Engines that are missing, because the case comes from another card, are built first.
+        """
+        has_engines = any(command.phase is Phase.BUILD for command in step.commands)
+        try:
+            if which is None or (has_engines and not measurement.engines):
+                self.build(measurement, step)
+            if which is not None:
+                self.one_round(measurement, step, which)
+        except EXPECTED as error:
+            log.debug("%s failed", measurement.case.key, exc_info=error)
+            return record.fault_of(error)
+        return None
+
+    def export(self, measurement: Measurement, step: Step) -> None:
+        """The network's facts and its graph; raises what :func:`record.fault_of` knows."""
         case = measurement.case
         measurement.network = self.exporter.describe(case)
         measurement.graph = self.exporter.graph(case, step.form)
         measurement.work = self.exporter.work(case, measurement.graph)
-        before_mb = self._memory_used_mb()
-        try:
+
+    def build(self, measurement: Measurement, step: Step) -> None:
+        """Engines, their layers and the profiled run of an exported case; raises as above."""
+        with self._card_held(measurement), self._memory_freed(measurement):
             for build in range(self.parameters.builds):
-                self._one_engine(measurement, step, measurement.graph, build)
-        finally:
-            measurement.memory_freed = self._memory_freed(before_mb)
+                for command, _ in self._commands(measurement, step, Phase.BUILD, (build, 0)):
+                    self._engine(measurement, measurement.graph, command, build)
+            for command, files in self._commands(measurement, step, Phase.PROFILE, (0, 0)):
+                ran = self._run(measurement, command, files.profile)
+                measurement.profile = ran.outcome.profile
 
-    def _one_engine(self, measurement: Measurement, step: Step, graph: Graph, build: int) -> None:
-        """Build (or find) one engine and time it in as many processes as asked."""
-        engine: BuiltEngine | None = None
-        for number in range(self.parameters.processes):
-            files = CaseFiles.within(self.work, f"{measurement.case.key}.b{build}.p{number}")
-            for planned in step.commands:
-                command = planned.placed(measurement.settings, graph.path, files, graph.input_name)
-                if command.phase is Phase.BUILD:
-                    engine = engine or self._engine(measurement, graph, command, build)
-                    continue
-                if engine is not None:
-                    command = command.with_flag("--loadEngine", engine.plan)
-                if command.phase is Phase.PROFILE:
-                    if not measurement.runs:
-                        measurement.profile = self._run(
-                            measurement, command, files.profile
-                        ).outcome.profile
-                    continue
-                self._time(measurement, command, files, (build, number))
-            if engine is None:
-                measurement.layers = files.layers
+    def one_round(self, measurement: Measurement, step: Step, which: Which) -> None:
+        """Time engine ``which[0]`` in round ``which[1]``, in one process that began warm.
 
-    def _engine(
-        self, measurement: Measurement, graph: Graph, command: Command, build: int
-    ) -> BuiltEngine:
+        ``measurement`` was built and gets the run, and before it those that began cold. Raises as
+        above.
+        """
+        with self._card_held(measurement), self._memory_freed(measurement):
+            for command, files in self._commands(measurement, step, Phase.TIME, which):
+                while True:
+                    warm_up_ms = measurement.warm_up_ms
+                    told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
+                    run = self._timed(measurement, told, files, which)
+                    settling = run.summary.settling
+                    run.trial = drift.judge_warm_up(
+                        which, warm_up_ms, settling, run.readings, run.span_s
+                    )
+                    measurement.all_runs.append(run)
+                    if not run.is_set_aside:
+                        break
+                if not measurement.engines:
+                    measurement.layers = read_layers(files.layers)
+
+    def _commands(
+        self, measurement: Measurement, step: Step, phase: Phase, which: tuple[int, int]
+    ) -> Iterator[tuple[Command, CaseFiles]]:
+        """The step's commands of ``phase``, each with its files and its engine."""
+        build, number = which
+        graph = measurement.graph
+        files = CaseFiles.within(self.work, f"{measurement.case.key}.b{build}.p{number}")
+        for planned in step.commands:
+            if planned.phase is not phase:
+                continue
+            command = planned.placed(measurement.settings, graph.path, files, graph.input_name)
+            if phase is not Phase.BUILD and measurement.engines:
+                engine = measurement.engines[build]
+                self.engine_cache.check(engine)
+                command = command.with_flag("--loadEngine", engine.plan)
+            yield command, files
+
+    def _engine(self, measurement: Measurement, graph: Graph, command: Command, build: int) -> None:
         def make(plan: Path, layers: Path) -> BuildFacts:
             told = command.with_flag("--saveEngine", plan)
             if told.flag("--exportLayerInfo") is not None:
@@ -98,24 +145,7 @@ class CaseRunner:
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
         engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
         measurement.engines.append(engine)
-        measurement.layers = engine.layers
-        return engine
-
-    def _time(
-        self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
-    ) -> None:
-        """Time in one process that began warm; the measurement gets it and those before it."""
-        while True:
-            warm_up_ms = measurement.warm_up_ms
-            told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
-            run = self._timed(measurement, told, files, which)
-            settling = run.summary.settling
-            trial = drift.judge_warm_up(which, warm_up_ms, settling, run.readings, run.span_s)
-            measurement.trials.append(trial)
-            if trial.ended_by is not None:
-                measurement.runs.append(run)
-                return
-            measurement.set_aside.append(run)
+        measurement.layers = read_layers(engine.layers)
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
@@ -132,49 +162,77 @@ class CaseRunner:
         if min(query.compute_ms for query in queries) <= 0:
             raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
         files.times.unlink()
-        return TimingRun(*which, queries, ran.log, ran.seconds, readings)
+        run = TimingRun.of_queries(
+            which, queries, ran.log, ran.seconds, readings, measurement.settings
+        )
+        if self.parameters.keep_raw:
+            run.queries = queries
+        return run
 
-    def _run(self, measurement: Measurement, command: Command, product: Path) -> _Ran:
+    def _run(self, measurement: Measurement, command: Command, product: Path) -> PhaseRun:
         """Run one command that owes ``product``; raises :class:`CaseError` unless it did its work.
 
         What it wrote is read here and nowhere else.
         """
-        log = self.work / f"{measurement.case.key}.log"
         limit_s = (
             self.parameters.time_limit_build_s
             if command.phase is Phase.BUILD
             else self.parameters.time_limit_time_s
         )
-        product.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
-        ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
-        # Here and nowhere else, so that a row lists what ran: an engine that was found is not
-        # built, and one profile serves all processes.
-        measurement.commands.append(self.redactor.argv(command))
+        log_path = self.work / f"{measurement.case.key}.log"
         # Without this machine's paths: the words end up in messages and in the set.
-        text = self.redactor.shorten(log.read_text(encoding="utf-8", errors="replace"))
-        measurement.logs.append(text)
-        if ended.timed_out:
-            raise timeout_fault(command.phase, ended)
-        said = exit_check.read_log(text)
-        judged = judge_phase(command.phase, ended.code, said, product)
-        if judged.failure is not None:
-            if disk_full(text):
+        ran = exit_check.run_phase(command, product, log_path, limit_s, self.redactor.shorten)
+        # Here and nowhere else, so that a row lists what ran: an engine that was found is not built
+        measurement.commands.append(self.redactor.argv(command))
+        measurement.logs.append(ran.text)
+        failure, message = ran.outcome.failure, f"{command.phase} {ran.outcome.message}"
+        if failure is not None:
+            if failure is not Failure.TIMEOUT and disk_full(ran.text):
                 raise CaseError(Failure.BAD_OUTPUT, f"{command.phase}: the disk is full")
-            raise CaseError(judged.failure, f"{command.phase} {judged.message}")
-        if judged.message:
-            measurement.oddities.append(f"{command.phase} {judged.message}")
-        return _Ran(ended.seconds, said, judged)
+            raise CaseError(failure, message)
+        if ran.outcome.message and message not in measurement.oddities:
+            measurement.oddities.append(message)
+        return ran
 
-    def _memory_used_mb(self) -> float | None:
+    @contextlib.contextmanager
+    def _card_held(self, measurement: Measurement) -> Iterator[None]:
+        """Keep every other run on this host off the card, whatever started it."""
+        measurement.host = self.host
         if self.nvml_module is None:
-            return None
+            yield
+            return
         with nvml.opened(self.nvml_module) as device:
-            return None if device is None else device.memory_used_mb()
+            measurement.gpu_uuid = uuid = None if device is None else device.uuid()
+        with contextlib.ExitStack() as stack:
+            if uuid is not None:
+                path = Path(tempfile.gettempdir(), f"benchlib-{uuid}.lock")
+                try:
+                    stack.enter_context(process.lock_held(path, "TMPDIR", wait_s=0))
+                except TimeoutError:
+                    log.warning("another run has the GPU %s; this one waits for it", uuid)
+                    stack.enter_context(process.lock_held(path, "TMPDIR"))
+            yield
 
-    def _memory_freed(self, before_mb: float | None) -> bool | None:
-        """Whether the GPU's memory is free again, before the next case needs it."""
+    @contextlib.contextmanager
+    def _memory_freed(self, measurement: Measurement) -> Iterator[None]:
+        """Note afterwards whether the GPU's memory is free again, before the next case needs it."""
         if self.nvml_module is None:
-            return None
+            yield
+            return
         with nvml.opened(self.nvml_module) as device:
-            return nvml.memory_free(device, before_mb)
+            before_mb = None if device is None else device.memory_used_mb()
+        try:
+            yield
+        finally:
+            with nvml.opened(self.nvml_module) as device:
+                freed = nvml.memory_free(device, before_mb)
+            if measurement.memory_freed is not False:
+                measurement.memory_freed = freed
+
+
+def read_layers(file: Path | None) -> tuple[Layer, ...]:
+    """The engine's layers; none where the program wrote none that can be read."""
+    try:
+        return () if file is None or not file.is_file() else exports.read(file)
+    except BadFileError:
+        return ()

@@ -201,6 +201,7 @@ class Environment(BaseModel):
 
     ``parameters`` has those of each run into the set under its precision. ``roofs`` are those of
     ``device``, once they were measured. ``notes`` are sentences for the report, written by hand.
+    ``hosts`` are the machines and cards that rows of the set were timed on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -226,6 +227,7 @@ class Environment(BaseModel):
     preset: str | None
     parameters: dict[Precision, dict[str, Any]]
     notes: tuple[str, ...] = ()
+    hosts: tuple[dict[str, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -242,11 +244,12 @@ def describe_environment(
     gpu: Gpu | None,
     earlier: Environment | None = None,
     names: Mapping[str, str] | None = None,
+    hosts: Sequence[Mapping[str, Any]] = (),
 ) -> Environment:
     """Where and how this run measures, beside the parameters of ``earlier`` runs into the set.
 
     Its notes are kept, and roofs that were measured on the same device. ``names`` is how rows
-    name the models.
+    name the models; ``hosts`` are added to those of ``earlier``.
     """
     device = device_name(program, gpu, parameters.extra_flags)
     here = earlier if earlier is not None and earlier.device == device else None
@@ -274,7 +277,16 @@ def describe_environment(
         preset=parameters.preset,
         parameters=runs,
         notes=() if earlier is None else earlier.notes,
+        hosts=_together(() if earlier is None else earlier.hosts, hosts),
     )
+
+
+def _together(
+    earlier: Sequence[Mapping[str, Any]], hosts: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Every host and card once, what was told last."""
+    known = {(one["host"], one.get("gpu_uuid")): dict(one) for one in (*earlier, *hosts)}
+    return tuple(known[name] for name in sorted(known, key=str))
 
 
 def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = ()) -> str:
@@ -297,7 +309,7 @@ def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = 
 def public(parameters: Parameters, names: Mapping[str, str]) -> dict[str, Any]:
     """The parameters without folders of this machine; models by their ``names``."""
     values = parameters.as_json()
-    del values["out_dir"]
+    del values["out_dir"], values["fleet"]
     values["models"] = [_public_name(model, names) for model in parameters.models]
     if parameters.calibration_dir is not None:
         values["calibration_dir"] = PurePath(parameters.calibration_dir).name

@@ -53,7 +53,7 @@ MAD_TO_SD = 1.4826
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A trend over one run.
+    """A trend over one run, or over the runs of a case.
 
     ``change`` is the rise of the fitted line from the first to the last block as a fraction of
     the median (0.03: 3 % slower at the end); Theil-Sen, so a few slow blocks do not make it.
@@ -105,11 +105,14 @@ def block_medians(values: Array) -> Array | None:
 def drift(values: Array) -> Drift | None:
     """Trend of ``values`` (shape [n], time order, positive); None below 100 samples."""
     medians = block_medians(values)
-    if medians is None:
-        return None
+    return None if medians is None else trend(medians)
+
+
+def trend(medians: Array) -> Drift:
+    """Trend of medians in time order: of a run's blocks, or of the rounds' runs."""
     if np.ptp(medians) == 0:
         return Drift(0.0, 1.0)
-    p_value = float(stats.kendalltau(np.arange(BLOCKS), medians).pvalue)
+    p_value = float(stats.kendalltau(np.arange(len(medians)), medians).pvalue)
     return Drift(_rise(medians) / float(np.median(medians)), p_value)
 
 

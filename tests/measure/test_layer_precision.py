@@ -13,6 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from benchlib import config
 from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Typing, Verdict
 from benchlib.measure import matrix, measurement, rejudge, runner
+from benchlib.measure.case_runner import read_layers
 from benchlib.measure.exporter import Network
 from benchlib.measure.measurement import LayerPrecision, Measurement
 from benchlib.measure.record import Row
@@ -33,7 +34,7 @@ def evidence(**parts: object) -> Measurement:
 def test_layers_work_and_time_are_shared_out_by_type() -> None:
     found = measurement.layer_precision(
         evidence(
-            layers=DATA / "8.6/layers.json",
+            layers=read_layers(DATA / "8.6/layers.json"),
             profile=exports.read_profile(DATA / "8.6/profile.json"),
             work={"/conv1/Conv": 60, "/layer1/Conv": 30, "/fc/Gemm": 10},
         )
@@ -57,7 +58,7 @@ def test_layers_work_and_time_are_shared_out_by_type() -> None:
 
 @pytest.mark.parametrize("name", ["missing.json", "time.log"])
 def test_files_that_cannot_be_read_prove_nothing(name: str) -> None:
-    found = measurement.layer_precision(evidence(layers=DATA / "8.6" / name))
+    found = measurement.layer_precision(evidence(layers=read_layers(DATA / "8.6" / name)))
     assert found == LayerPrecision()
     assert found.as_json()["shares"] == {"layers": None, "macs": None, "time": None}
     assert found.low_share(Precision.INT8) is None
@@ -66,14 +67,16 @@ def test_files_that_cannot_be_read_prove_nothing(name: str) -> None:
 @pytest.mark.parametrize(("elsewhere", "known"), [(10, True), (12, False)])
 def test_work_that_no_layer_names_is_not_passed_over(elsewhere: int, known: bool) -> None:
     work = {"/conv1/Conv": 60, "/layer1/Conv": 30, "fused away": elsewhere}
-    found = measurement.layer_precision(evidence(layers=DATA / "8.6/layers.json", work=work))
+    found = measurement.layer_precision(
+        evidence(layers=read_layers(DATA / "8.6/layers.json"), work=work)
+    )
     assert (found.of_macs is not None) == known
     assert (found.low_mac_share(Precision.INT8) is not None) == known
 
 
 def test_names_alone_prove_nothing_of_the_work() -> None:
     found = measurement.layer_precision(
-        evidence(layers=DATA / "10.0/layers-names.json", work={"/fc/Gemm": 10})
+        evidence(layers=read_layers(DATA / "10.0/layers-names.json"), work={"/fc/Gemm": 10})
     )
     assert (found.of_layers, found.of_macs) == (None, None)
 
@@ -114,7 +117,8 @@ def fp32_row(path: Path, folder: Path) -> Row:
         "resolutions": ["32x32"],
         "duration_s": 0.05,
         "roofs": False,
-        "retries": 0,
+        "min_rounds": 1,
+        "max_rounds": 1,
         "out_dir": str(folder),
     }
     (row,) = runner.run(config.read_parameters(given), program=locate.find("onnxruntime_cpu")).rows

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,16 @@ from typing import Any
 import pytest
 from placeholders import Placeholders
 
-from benchlib.case import Case, Engine, GraphForm, Verdict
+from benchlib import process
+from benchlib.case import Case, Engine, GraphForm, Status, Verdict
 from benchlib.export.build import FROM_FILE, Graph
 from benchlib.export.calibration import Fidelity, OutputFidelity
+from benchlib.gpu import nvml
 from benchlib.gpu.telemetry import Limit
 from benchlib.measure import record, rejudge
 from benchlib.measure.exporter import Network
-from benchlib.measure.runner import Outcome
+from benchlib.measure.measurement import stored_runs
+from benchlib.measure.runner import Lines, Outcome
 from benchlib.stats.quality_checks import RULES_VERSION
 from benchlib.trtexec.command import Program
 
@@ -87,7 +92,7 @@ def test_what_held_the_clock_back_is_told(
 ) -> None:
     script(all={"sleep_s": 0.6})
     card(clocks=[1500], bits=[bits], memory=[500], pids=[[]])
-    row = watched(fake_run, retries=0)
+    row = watched(fake_run)
     assert "power_cap" in row.throttle or bits == 0x8
     assert (row.limited_by, row.verdict, row.reasons) == (limited_by, verdict, (reason,))
 
@@ -97,7 +102,7 @@ def test_a_row_of_today_is_judged_anew_as_it_was(
 ) -> None:
     script(all={"sleep_s": 0.6, "story": "bimodal"})
     card(clocks=[1500, 1700], bits=[0x4], memory=[500], pids=[[41]])
-    row = watched(fake_run, processes=2, retries=0)
+    row = watched(fake_run, min_rounds=2, max_rounds=2)
     folder = tmp_path / "set"
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     before = [path.read_bytes() for path in files]
@@ -157,7 +162,6 @@ def test_a_graph_whose_outputs_are_no_numbers_is_invalid(
     row = watched(fake_run, precision="fp16")
     assert row.verdict is Verdict.INVALID
     assert "numerics" in row.reasons
-    assert row.attempt == 1
 
 
 def test_a_graph_far_from_fp32_is_doubted_and_its_remarks_are_told(
@@ -237,6 +241,23 @@ def test_a_run_that_nobody_watched_says_so(
     assert (row.device, row.sm_clock_mhz, row.reasons) == ("Scripted Card", 1500, ())
 
 
+def test_a_round_that_nobody_watched_is_told_and_the_others_stay_watched(
+    fake_run: Run, script: Script, card: Card, tmp_path: Path
+) -> None:
+    class BlindInRound2(Lines):
+        def round(self, number: int, left: int) -> None:
+            card(**({"absent": True} if number == 2 else {}))
+
+    script(all={"sleep_s": 0.3})
+    card()
+    row = watched(fake_run, min_rounds=3, max_rounds=3, progress=BlindInRound2())
+    assert (row.rounds, row.verdict, row.reasons) == (3, Verdict.VALID, ("unwatched",))
+    assert "In 1 of 3 timing processes nobody saw" in row.detail.reasons[0]
+    assert (row.sm_clock_mhz, len(row.detail.telemetry)) == (1500, 2)
+    runs = stored_runs(tmp_path / "set", row)
+    assert [bool(run.readings) for run in runs] == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ("version", "state", "doubted"),
     [
@@ -301,3 +322,41 @@ def test_a_part_of_a_card_is_another_device_and_is_measured_anew(
     assert sliced.started_at > part.started_at > whole.started_at
     environment = json.loads((tmp_path / "set" / "environment.json").read_text())
     assert environment["device"] == environment["gpu"]["name"] == sliced.device
+
+
+def test_a_run_waits_with_a_word_for_a_card_that_another_has(
+    fake_run: Run,
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    card(cards=["GPU-1"], clocks=[1500], bits=[0], memory=[500], pids=[[]])
+    with ThreadPoolExecutor(1) as other:
+        with process.lock_held(tmp_path / "benchlib-GPU-1.lock", "TMPDIR"):
+            run = other.submit(watched, fake_run)
+            until = time.monotonic() + 60
+            while "waits for it" not in caplog.text and time.monotonic() < until:
+                time.sleep(0.05)
+            assert not list((tmp_path / "set" / "rows").glob("*.json"))
+        row = run.result(60)
+    assert "another run has the GPU GPU-1" in caplog.text
+    assert (row.status, row.gpu_uuid, row.host) == (Status.OK, "GPU-1", None)
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        (None, ["GPU-1", "GPU-2"]),
+        ("1", ["GPU-2"]),
+        ("GPU-2,GPU-1", ["GPU-2", "GPU-1"]),
+        ("", []),
+    ],
+)
+def test_a_fleet_of_this_host_has_the_visible_cards(
+    card: Card, visible: str | None, uuids: list[str]
+) -> None:
+    card(cards=["GPU-1", "GPU-2"])
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    assert nvml.visible_uuids("scripted_nvml", environ) == uuids
