@@ -14,7 +14,10 @@ from benchlib.cli import main
 from benchlib.trtexec import flags
 from benchlib.trtexec.flags import parse_version
 
-COMMANDS = ("doctor", "models", "graph", "plan", "run", "report", "findings", "compare", "accuracy")
+COMMANDS = (
+    *("doctor", "models", "graph", "plan", "run", "bundle", "collect", "report", "findings"),
+    *("compare", "accuracy"),
+)
 PLAN_KEYS = "key model precision batch height width shape_mode typing engine".split()  # noqa: SIM905
 
 MODEL_KEYS = (

@@ -171,7 +171,6 @@ def write(
         raise InputError("out", f"{out} is there and not an empty folder; give a new one")
     if runs[0].lock_clocks:
         log.warning("note: lock_clocks is not used: lock them there (jetson_clocks, nvidia-smi)")
-    out.parent.mkdir(parents=True, exist_ok=True)
     with _draft(out) as draft:
         steps = [(step, given) for given in runs for step in matrix.steps(given, program)]
         exporter = Exporter(runs[0], draft / "exporter.log", runs[0].time_limit_build_s)
@@ -204,7 +203,12 @@ def _draft(out: Path) -> Iterator[Path]:
     draft = out.with_name(f".{out.name}{process.PART}")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir()
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            "out", f"{out} cannot be written ({error.strerror}); choose another folder"
+        ) from None
+    try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -485,6 +485,9 @@ def test_a_folder_with_something_in_it_is_left_alone(bundler: Bundler, tmp_path:
     assert bundler("mine").folders == (tmp_path / "mine",)
     with pytest.raises(InputError, match="not an empty folder"):
         bundler("mine")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        bundler("file/new")
 
 
 def test_no_room_is_told_before_anything_is_copied(
