@@ -33,6 +33,7 @@ from benchlib.export.build import Graph
 from benchlib.measure import environment, matrix, record
 from benchlib.measure.exporter import Exporter, ExporterClient, Network
 from benchlib.measure.matrix import Step
+from benchlib.measure.measurement import named
 from benchlib.measure.record import CaseError, Fault
 from benchlib.trtexec import locate
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
@@ -64,10 +65,14 @@ _PRODUCTS = {Phase.BUILD: "engine", Phase.PROFILE: "profile.json", Phase.TIME: "
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One engine of a case: how its files begin, its number, its commands as run.sh has them."""
+    """One engine of a case: how its files begin, its number, its commands as run.sh has them.
+
+    ``engine`` is the unit that builds it: another one where several sizes share a dynamic engine.
+    """
 
     name: str
     build: int
+    engine: str
     commands: tuple[Command, ...]
 
 
@@ -113,6 +118,10 @@ class Bundle:
     def units(self) -> tuple[Unit, ...]:
         return tuple(unit for one in self.cases for unit in one.units)
 
+    @property
+    def engines(self) -> int:
+        return sum(unit.engine == unit.name for unit in self.units)
+
 
 FORMAT = TypeAdapter(Bundle)
 """Reads and writes cases.json."""
@@ -139,7 +148,7 @@ class Written:
                 {
                     "folder": str(folder),
                     "cases": len(one.cases),
-                    "engines": len(one.units),
+                    "engines": one.engines,
                     "rounds": one.rounds,
                     "graphs_mb": round(one.graphs_mb, 1),
                     "device_mb": one.device_mb,
@@ -175,7 +184,8 @@ def write(
         steps = [(step, given) for given in runs for step in matrix.steps(given, program)]
         exporter = Exporter(runs[0], draft / "exporter.log", runs[0].time_limit_build_s)
         try:
-            cases = [_bundled(step, given, exporter) for step, given in steps]
+            builders: dict[object, str] = {}
+            cases = [_bundled(step, given, exporter, builders) for step, given in steps]
         finally:
             exporter.close()
         (draft / "exporter.log").unlink(missing_ok=True)
@@ -214,11 +224,16 @@ def _draft(out: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _bundled(step: Step, given: Parameters, exporter: ExporterClient) -> BundledCase:
-    """The case with its graph, still in the cache, and its commands as run.sh has them."""
+def _bundled(
+    step: Step, given: Parameters, exporter: ExporterClient, builders: dict[object, str]
+) -> BundledCase:
+    """The case with its graph, still in the cache, and its commands as run.sh has them.
+
+    ``builders`` are the units that build, by all that decides what comes out.
+    """
     case = step.case
     if step.skipped is not None:
-        return BundledCase(case, skipped=step.skipped)
+        return BundledCase(case, network=named(case.model), skipped=step.skipped)
     network = Network()
     try:
         network = exporter.describe(case)
@@ -246,13 +261,14 @@ def _bundled(step: Step, given: Parameters, exporter: ExporterClient) -> Bundled
             for command in step.commands
             if command.phase is not Phase.PROFILE or build == 0
         ]
+        engine = builders.setdefault((graph.sha256, placed[0].choices(), build), name)
         commands = tuple(
             command
             if command.flag("--loadEngine") is None
-            else command.with_flag("--loadEngine", Path(OUT, f"{name}.build.engine"))
+            else command.with_flag("--loadEngine", Path(OUT, f"{engine}.build.engine"))
             for command in placed
         )
-        units.append(Unit(name, build, commands))
+        units.append(Unit(name, build, engine, commands))
     return BundledCase(case, "", network, graph, work, tuple(units))
 
 
@@ -334,13 +350,13 @@ def _write_one(
         for given in runs
     }
     sizes = {path: _megabytes(graph) for path, graph in graphs.items()}
-    engines_mb = sum(
-        ENGINE_SHARE * sizes[one.graph.path] * len(one.units) for one in cases if one.graph
-    )
-    seconds = sum(
-        len(one.units) * (BUILD_S + rounds * _timing_s(by_precision[one.case.precision]))
-        for one in cases
-    )
+    engines_mb = seconds = 0.0
+    for one in cases:
+        for unit in one.units:
+            seconds += rounds * _timing_s(by_precision[one.case.precision])
+            if unit.engine == unit.name:
+                engines_mb += ENGINE_SHARE * sizes[one.graph.path]
+                seconds += BUILD_S
     device_mb = math.ceil(engines_mb) + 1
     bundle = Bundle(
         benchlib=__version__,
@@ -398,7 +414,12 @@ def script(bundle: Bundle, told: str) -> str:
     units = [
         {
             "name": unit.name,
-            "lines": [_line(command, limits[unit.name]) for command in unit.commands],
+            "engine": unit.engine,
+            "lines": [
+                _line(command, limits[unit.name])
+                for command in unit.commands
+                if command.phase is not Phase.BUILD or unit.engine == unit.name
+            ],
         }
         for unit in bundle.units
     ]

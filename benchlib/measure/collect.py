@@ -451,7 +451,9 @@ class _Case:
         """The row; None for a case of which no step ended, or none but its build."""
         bundled, measurement = self._bundled, self._measurement
         if bundled.skipped is not None:
-            return self._skipped(bundled.skipped)
+            return self._assembler.skipped(
+                bundled.case, bundled.skipped, self._fingerprint, bundled.network
+            )
         fault = bundled.fault
         if fault is None:
             try:
@@ -470,13 +472,6 @@ class _Case:
             return self._assembler.failed(measurement, fault, log, self._fingerprint)
         row, _ = self._assembler.ok(measurement, log, self._saved_series(), self._fingerprint)
         return row
-
-    def _skipped(self, reason: str) -> Row | None:
-        try:
-            return self._assembler.skipped(self._bundled.case, reason, self._fingerprint)
-        except InputError:
-            # A user's own file, which is not here to be asked for its family.
-            return None
 
     def _unit(self, unit: Unit) -> None:
         """Take in an engine and its rounds; raises :class:`CaseError` where nothing was timed."""
@@ -500,7 +495,7 @@ class _Case:
     def _built(self, unit: Unit, command: Command) -> bool:
         """Whether the engine's build ended well; raises :class:`CaseError` when it ended badly."""
         measurement = self._measurement
-        name = f"{unit.name}.build"
+        name = f"{unit.engine}.build"
         step = self._taken(name, command)
         if step is None:
             return False
@@ -516,7 +511,7 @@ class _Case:
             key=engine_cache.key(
                 measurement.graph, command, self._program, self._device, unit.build
             ),
-            reused=False,
+            reused=unit.engine != unit.name,
         )
         measurement.engines.append(engine)
         measurement.layers = engine.layers
