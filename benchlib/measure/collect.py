@@ -184,6 +184,12 @@ class Device:
         return f"{name} {self.power_mode}" if self.power_mode else name
 
     @property
+    def clocks(self) -> str | None:
+        """What jetson_clocks says of the GPU and its memory; it tells the superuser only."""
+        said = self.said.get("jetson_clocks", "").splitlines()
+        return "; ".join(line for line in said if line.startswith(("GPU", "EMC"))) or None
+
+    @property
     def l4t(self) -> str | None:
         found = _L4T.search(self.said.get("l4t", ""))
         return None if found is None else f"{found[1]}.{found[2]}"
@@ -207,7 +213,7 @@ class Device:
                 ("power_mode", self.power_mode),
                 ("jetson_linux", self.l4t),
                 ("jetpack", self.said.get("jetpack")),
-                ("jetson_clocks", self.said.get("jetson_clocks")),
+                ("jetson_clocks", self.clocks),
             )
             if value is not None
         }
