@@ -296,7 +296,7 @@ class _StepLog:
     def judge(self, phase: Phase, product: Path) -> PhaseOutcome:
         """As a run judges a process of its own; raises :class:`CaseError` for a bad one."""
         if not self.whole and self.code and self.limit_s <= self.seconds and not self.log.passed:
-            raise record.timeout_fault(phase, Ended(None, 9, self.seconds, True))
+            raise record.timeout_fault(phase, Ended(None, 9, float(self.limit_s), True))
         outcome = judge_phase(phase, self.code, self.log, product)
         if outcome.failure is None:
             return outcome
