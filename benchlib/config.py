@@ -25,6 +25,9 @@ Shape = tuple[int, int, int]
 AUTO = "auto"
 
 
+_GONE = frozenset({"processes", "retries", "cool_down_s"})
+"""Parameters of earlier versions, in whose place rounds are."""
+
 _LISTS = ("models", "resolutions", "batch_sizes", "shape_modes", "int8_methods", "extra_flags")
 _WORDS: dict[str, tuple[str, ...]] = {
     "precision": tuple(Precision),
@@ -111,8 +114,8 @@ class Settings(BaseModel):
     model_config = Matrix.model_config
 
     seed: int = Field(0, ge=0, description="of random weights, inputs and the order of cases")
-    duration_s: float = Field(3.0, gt=0, description="least seconds of timing per process")
-    warm_up_ms: int = Field(200, ge=0, description="milliseconds before timing; doubled on retry")
+    duration_s: float = Field(3.0, gt=0, description="least seconds of timing per round")
+    warm_up_ms: int = Field(200, ge=0, description="milliseconds before timing, longer if cold")
     iterations: int = Field(10, ge=1, description="least queries per process")
     avg_runs: int = Field(50, ge=1, description="queries per averaged line of the log, no more")
     tf32: bool = Field(True, description="whether FP32 may use TF32 (false: --noTF32)")
@@ -146,7 +149,14 @@ with a CUDA graph the enqueue is no part of the GPU time we report."""
 class Parameters(Settings, Matrix):
     """One run of the benchmark notebook: one precision over a matrix of networks and sizes."""
 
-    processes: int = Field(1, ge=1, description="timing processes per engine")
+    target: float | None = Field(
+        None, gt=0, description="half-width over latency to reach; none: 0.005, on a CPU 0.03"
+    )
+    min_rounds: int = Field(3, ge=1, description="least timing processes per engine")
+    max_rounds: int = Field(
+        10, ge=1, validate_default=True, description="most timing processes per engine"
+    )
+    time_ceiling_s: float = Field(120.0, gt=0, description="no round after so many seconds")
     builds: int = Field(1, ge=1, description="engines built per case")
     time_limit_build_s: float = Field(1800.0, gt=0, description="seconds one build may take")
     time_limit_time_s: float = Field(300.0, gt=0, description="seconds one timing may take")
@@ -156,8 +166,6 @@ class Parameters(Settings, Matrix):
     calibration_dir: str | None = Field(
         None, description="folder of images for INT8; none: scikit-image's photos"
     )
-    retries: int = Field(1, ge=0, description="times a SUSPECT row is measured again")
-    cool_down_s: float = Field(10.0, ge=0, description="seconds of rest before a retry")
     out_dir: str = Field("results/local", min_length=1, description="folder of the measured set")
     preset: str | None = Field(None, description="name of the preset, for the record")
 
@@ -206,6 +214,16 @@ class Parameters(Settings, Matrix):
     def _without_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(value))
 
+    @field_validator("max_rounds")
+    @classmethod
+    def _not_below_the_least(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("min_rounds", value)
+        if value < least:
+            raise InputError(
+                "max_rounds", f"{value} is less than min_rounds, {least}; raise it or lower that"
+            )
+        return value
+
     @field_validator("min_shape", "opt_shape", "max_shape")
     @classmethod
     def _shape(cls, value: Shape | None) -> Shape | None:
@@ -239,6 +257,12 @@ def read_parameters(values: Mapping[str, Any], source: str = "parameters") -> Pa
 def check_parameter_names(values: Mapping[str, Any], known: tuple[str, ...], source: str) -> None:
     """Raise :class:`InputError` for the first name of ``values`` that is not in ``known``."""
     for name in values:
+        if name in _GONE:
+            raise InputError(
+                name,
+                f"{said_in(source)}there is none since cases are timed in rounds; use min_rounds "
+                "and max_rounds",
+            )
         if name not in known:
             shown = _shown(name)
             raise InputError(

@@ -43,10 +43,11 @@ class Behaviour:
 
     ``build`` and ``time`` name what happens in that phase: ``ok``, or one of :data:`FAULTS`.
     ``story`` names the course of the times: ``steady``, ``drift``, ``bimodal``, ``warming``,
-    ``throttle``, ``crash``; a list of stories gives one per attempt, the last for all further
-    ones, and needs ``state``, a folder in which attempts are counted. ``crash_at`` ends the
-    timing by a segmentation fault at that query. ``cold_ms`` is how long after its start, the
-    warm-up included, the pretended GPU is slow. ``sleep_s`` is how long each phase really takes.
+    ``throttle``, ``crash``; a list of stories gives one per timing process of an engine, the last
+    for all further ones, and needs ``state``, a folder in which they are counted. ``crash_at``
+    ends the timing by a segmentation fault at that query. ``cold_ms`` is how long after its start,
+    the warm-up included, the pretended GPU is slow. ``sleep_s`` is how long each phase really
+    takes.
     """
 
     build: str = "ok"
@@ -205,11 +206,11 @@ def _story(behaviour: Behaviour, name: str) -> str:
     if isinstance(behaviour.story, str):
         return behaviour.story
     if behaviour.state is None:
-        raise InputError("state", "a list of stories needs a folder in which to count attempts")
-    counter = Path(behaviour.state) / f"{name}.count"
-    attempt = len(counter.read_bytes()) if counter.exists() else 0
-    counter.write_bytes(b"." * (attempt + 1))
-    return behaviour.story[min(attempt, len(behaviour.story) - 1)]
+        raise InputError("state", "a list of stories needs a folder in which to count")
+    counter = Path(behaviour.state) / f"{name.partition('.p')[0]}.count"
+    before = len(counter.read_bytes()) if counter.exists() else 0
+    counter.write_bytes(b"." * (before + 1))
+    return behaviour.story[min(before, len(behaviour.story) - 1)]
 
 
 def _plan(version: Version) -> bytes:

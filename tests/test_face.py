@@ -35,7 +35,8 @@ TINY = {
     "precisions": ["fp32"],
     "duration_s": 0.1,
     "warm_up_ms": 10,
-    "retries": 0,
+    "min_rounds": 1,
+    "max_rounds": 1,
     "roofs": False,
 }
 

@@ -18,7 +18,20 @@ from onnx import helper
 
 TINY = (
     *("-p", "models", "[mobilenet_v3_small, fast_scnn]", "-p", "resolutions", "[128x96]"),
-    *("-p", "duration_s", "0.2", "-p", "warm_up_ms", "20", "-p", "retries", "0"),
+    *(
+        "-p",
+        "duration_s",
+        "0.2",
+        "-p",
+        "warm_up_ms",
+        "20",
+        "-p",
+        "min_rounds",
+        "1",
+        "-p",
+        "max_rounds",
+        "1",
+    ),
     *("-p", "roofs", "false"),
 )
 PATIENCE_S = 120

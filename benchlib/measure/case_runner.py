@@ -1,7 +1,13 @@
-"""Takes one case through graph, engine and timing, each program in a process of its own."""
+"""Prepares a case (graph, engine, layers) and times it round by round.
+
+Each program runs in a process of its own. What both steps need and leave is in the
+:class:`Measurement`, plain values and paths, so that another process may do the next step.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +18,7 @@ from benchlib.export.build import Graph
 from benchlib.gpu import nvml
 from benchlib.gpu.telemetry import Recorder
 from benchlib.measure import engine_cache
-from benchlib.measure.engine_cache import BuildFacts, BuiltEngine, EngineCache
+from benchlib.measure.engine_cache import BuildFacts, EngineCache
 from benchlib.measure.environment import Redactor
 from benchlib.measure.exporter import ExporterClient
 from benchlib.measure.matrix import Step
@@ -50,44 +56,63 @@ class CaseRunner:
     device: str
     nvml_module: str | None = None
 
-    def measure(self, measurement: Measurement, step: Step) -> None:
-        """Fill ``measurement`` as ``step`` plans; raises what :func:`record.fault_of` knows."""
+    def prepare(self, measurement: Measurement, step: Step) -> None:
+        """Everything before the timing: facts, graph, engines, layers, the profiled run.
+
+        Fills ``measurement`` as ``step`` plans; raises what :func:`record.fault_of` knows.
+        """
         case = measurement.case
         measurement.network = self.exporter.describe(case)
-        measurement.graph = self.exporter.graph(case, step.form)
-        measurement.work = self.exporter.work(case, measurement.graph)
-        before_mb = self._memory_used_mb()
-        try:
+        measurement.graph = graph = self.exporter.graph(case, step.form)
+        measurement.work = self.exporter.work(case, graph)
+        with self._memory_freed(measurement):
             for build in range(self.parameters.builds):
-                self._one_engine(measurement, step, measurement.graph, build)
-        finally:
-            measurement.memory_freed = self._memory_freed(before_mb)
+                for command, _ in self._commands(measurement, step, Phase.BUILD, (build, 0)):
+                    self._engine(measurement, graph, command, build)
+            for command, files in self._commands(measurement, step, Phase.PROFILE, (0, 0)):
+                ran = self._run(measurement, command, files.profile)
+                measurement.profile = ran.outcome.profile
 
-    def _one_engine(self, measurement: Measurement, step: Step, graph: Graph, build: int) -> None:
-        """Build (or find) one engine and time it in as many processes as asked."""
-        engine: BuiltEngine | None = None
-        for number in range(self.parameters.processes):
-            files = CaseFiles.within(self.work, f"{measurement.case.key}.b{build}.p{number}")
-            for planned in step.commands:
-                command = planned.placed(measurement.settings, graph.path, files, graph.input_name)
-                if command.phase is Phase.BUILD:
-                    engine = engine or self._engine(measurement, graph, command, build)
-                    continue
-                if engine is not None:
-                    command = command.with_flag("--loadEngine", engine.plan)
-                if command.phase is Phase.PROFILE:
-                    if not measurement.runs:
-                        measurement.profile = self._run(
-                            measurement, command, files.profile
-                        ).outcome.profile
-                    continue
-                self._time(measurement, command, files, (build, number))
-            if engine is None:
-                measurement.layers = files.layers
+    def one_round(self, measurement: Measurement, step: Step, which: tuple[int, int]) -> None:
+        """Time engine ``which[0]`` in round ``which[1]``, in one process that began warm.
 
-    def _engine(
-        self, measurement: Measurement, graph: Graph, command: Command, build: int
-    ) -> BuiltEngine:
+        ``measurement`` was prepared and gets the run, and before it those that began cold.
+        Raises as :meth:`prepare` does.
+        """
+        with self._memory_freed(measurement):
+            for command, files in self._commands(measurement, step, Phase.TIME, which):
+                while True:
+                    warm_up_ms = measurement.warm_up_ms
+                    told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
+                    run = self._timed(measurement, told, files, which)
+                    settling = run.summary.settling
+                    run.trial = drift.judge_warm_up(
+                        which, warm_up_ms, settling, run.readings, run.span_s
+                    )
+                    measurement.all_runs.append(run)
+                    if not run.is_set_aside:
+                        break
+                if not measurement.engines:
+                    measurement.layers = files.layers
+
+    def _commands(
+        self, measurement: Measurement, step: Step, phase: Phase, which: tuple[int, int]
+    ) -> Iterator[tuple[Command, CaseFiles]]:
+        """The step's commands of ``phase``, each with its files and its engine."""
+        build, number = which
+        graph = measurement.graph
+        files = CaseFiles.within(self.work, f"{measurement.case.key}.b{build}.p{number}")
+        for planned in step.commands:
+            if planned.phase is not phase:
+                continue
+            command = planned.placed(measurement.settings, graph.path, files, graph.input_name)
+            if phase is not Phase.BUILD and measurement.engines:
+                engine = measurement.engines[build]
+                self.engine_cache.check(engine)
+                command = command.with_flag("--loadEngine", engine.plan)
+            yield command, files
+
+    def _engine(self, measurement: Measurement, graph: Graph, command: Command, build: int) -> None:
         def make(plan: Path, layers: Path) -> BuildFacts:
             told = command.with_flag("--saveEngine", plan)
             if told.flag("--exportLayerInfo") is not None:
@@ -99,23 +124,6 @@ class CaseRunner:
         engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
         measurement.engines.append(engine)
         measurement.layers = engine.layers
-        return engine
-
-    def _time(
-        self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
-    ) -> None:
-        """Time in one process that began warm; the measurement gets it and those before it."""
-        while True:
-            warm_up_ms = measurement.warm_up_ms
-            told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
-            run = self._timed(measurement, told, files, which)
-            settling = run.summary.settling
-            trial = drift.judge_warm_up(which, warm_up_ms, settling, run.readings, run.span_s)
-            measurement.trials.append(trial)
-            if trial.ended_by is not None:
-                measurement.runs.append(run)
-                return
-            measurement.set_aside.append(run)
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
@@ -132,7 +140,12 @@ class CaseRunner:
         if min(query.compute_ms for query in queries) <= 0:
             raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
         files.times.unlink()
-        return TimingRun(*which, queries, ran.log, ran.seconds, readings)
+        run = TimingRun.of_queries(
+            which, queries, ran.log, ran.seconds, readings, measurement.settings
+        )
+        if self.parameters.keep_raw:
+            run.queries = queries
+        return run
 
     def _run(self, measurement: Measurement, command: Command, product: Path) -> _Ran:
         """Run one command that owes ``product``; raises :class:`CaseError` unless it did its work.
@@ -148,8 +161,7 @@ class CaseRunner:
         product.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
         ended = process.run(command.argv, env=command.env, log=log, time_limit_s=limit_s)
-        # Here and nowhere else, so that a row lists what ran: an engine that was found is not
-        # built, and one profile serves all processes.
+        # Here and nowhere else, so that a row lists what ran: an engine that was found is not built
         measurement.commands.append(self.redactor.argv(command))
         # Without this machine's paths: the words end up in messages and in the set.
         text = self.redactor.shorten(log.read_text(encoding="utf-8", errors="replace"))
@@ -162,19 +174,23 @@ class CaseRunner:
             if disk_full(text):
                 raise CaseError(Failure.BAD_OUTPUT, f"{command.phase}: the disk is full")
             raise CaseError(judged.failure, f"{command.phase} {judged.message}")
-        if judged.message:
-            measurement.oddities.append(f"{command.phase} {judged.message}")
+        oddity = f"{command.phase} {judged.message}"
+        if judged.message and oddity not in measurement.oddities:
+            measurement.oddities.append(oddity)
         return _Ran(ended.seconds, said, judged)
 
-    def _memory_used_mb(self) -> float | None:
+    @contextlib.contextmanager
+    def _memory_freed(self, measurement: Measurement) -> Iterator[None]:
+        """Note afterwards whether the GPU's memory is free again, before the next case needs it."""
         if self.nvml_module is None:
-            return None
+            yield
+            return
         with nvml.opened(self.nvml_module) as device:
-            return None if device is None else device.memory_used_mb()
-
-    def _memory_freed(self, before_mb: float | None) -> bool | None:
-        """Whether the GPU's memory is free again, before the next case needs it."""
-        if self.nvml_module is None:
-            return None
-        with nvml.opened(self.nvml_module) as device:
-            return nvml.memory_free(device, before_mb)
+            before_mb = None if device is None else device.memory_used_mb()
+        try:
+            yield
+        finally:
+            with nvml.opened(self.nvml_module) as device:
+                freed = nvml.memory_free(device, before_mb)
+            if measurement.memory_freed is not False:
+                measurement.memory_freed = freed

@@ -6,6 +6,7 @@ They are many and large, so those unused longest are removed beyond a limit.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -30,7 +31,7 @@ DEFAULT_LIMIT_GB = 20.0
 """The blog's whole matrix takes about ten."""
 
 SPARED_S = 24 * 3600.0
-"""Seconds since its last use in which an engine is never removed: a run may be timing it."""
+"""Seconds since its last use in which an engine is never removed: another run may be timing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,13 @@ def limit_bytes() -> float:
 class EngineCache:
     """Engines in ``folder``, one sub-folder each, put there by rename when known to be good.
 
-    Together they take at most ``limit`` bytes, unless more were used within a day.
+    Together they take at most ``limit`` bytes, unless more were used within a day. An engine that
+    was obtained is held: its rounds may come days after its build.
     """
 
     folder: Path
     limit: float = math.inf
+    _held: set[str] = field(default_factory=set)
 
     def obtain(
         self,
@@ -94,11 +97,12 @@ class EngineCache:
         name: str,
         build: Callable[[Path, Path], BuildFacts],
     ) -> BuiltEngine:
-        """The engine called ``engine_key``, built now unless it is there.
+        """The engine called ``engine_key``, built now unless it is there; held from then on.
 
         ``build(plan, layers)`` writes both files under the paths it is given, or raises; ``name``
         makes the temporary folder readable.
         """
+        self._held.add(engine_key)
         found = self._found(engine_key)
         if found is not None:
             return found
@@ -121,6 +125,11 @@ class EngineCache:
             shutil.rmtree(temporary, ignore_errors=True)
         return self._read(final, reused=False)
 
+    def check(self, engine: BuiltEngine) -> None:
+        """Raise :class:`FileNotFoundError` unless ``engine`` is there as it was obtained."""
+        if self._found(engine.key) != replace(engine, reused=True):
+            raise FileNotFoundError(errno.ENOENT, "its engine is gone from the cache or another")
+
     def _remove_orphans(self) -> None:
         """Remove half-built engines of runs that were killed."""
         for leftover in self.folder.glob(".*"):
@@ -130,6 +139,10 @@ class EngineCache:
 
     def _prune(self) -> None:
         """Remove the engines unused longest until the rest are within the limit."""
+        for engine_key in self._held:
+            # Other runs go by the time of its last use
+            with contextlib.suppress(OSError):
+                os.utime(self.folder / engine_key / "facts.json")
         kept = []
         for facts in self.folder.glob("[!.]*/facts.json"):
             # Another run may be removing it too.

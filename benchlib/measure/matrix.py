@@ -14,6 +14,7 @@ from benchlib.config import AUTO, Parameters, Settings
 from benchlib.export.form import GraphForm
 from benchlib.measure.exporter import traced_shape
 from benchlib.models import registry
+from benchlib.stats.replication import CPU_TARGET, GPU_TARGET, Until
 from benchlib.trtexec.command import (
     CaseFiles,
     Command,
@@ -88,16 +89,20 @@ def _unique(found: list[Case]) -> list[Case]:
     return list(by_key.values())
 
 
-def settings(parameters: Parameters, attempt: int = 1, stretch: int = 1) -> Settings:
-    """How the cases are measured; each further attempt warms up twice as long as the last.
+def settings(parameters: Parameters) -> Settings:
+    """How the cases are measured."""
+    return Settings(**parameters.model_dump(include=set(Settings.model_fields)))
 
-    ``stretch`` times as long and as many queries are timed: what too few samples ask for.
-    """
-    values = parameters.model_dump(include=set(Settings.model_fields))
-    values["duration_s"] *= stretch
-    values["iterations"] *= stretch
-    values["warm_up_ms"] *= 2 ** (attempt - 1)
-    return Settings(**values)
+
+def until(parameters: Parameters, program: Program) -> Until:
+    """When a case of ``parameters`` has had enough rounds on ``program``."""
+    usual = CPU_TARGET if program.on_cpu else GPU_TARGET
+    return Until(
+        target=usual if parameters.target is None else parameters.target,
+        min_rounds=parameters.min_rounds,
+        max_rounds=parameters.max_rounds,
+        time_ceiling_s=parameters.time_ceiling_s,
+    )
 
 
 FOLDER = Path("plan")

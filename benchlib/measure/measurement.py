@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
 from benchlib.case import Case, Engine, Precision, Status
@@ -22,7 +21,7 @@ from benchlib.export.calibration import Fidelity
 from benchlib.gpu import peaks, telemetry
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
-from benchlib.measure import engine_cache
+from benchlib.measure import engine_cache, series
 from benchlib.measure.engine_cache import BuiltEngine
 from benchlib.measure.exporter import Network
 from benchlib.measure.matrix import settings
@@ -30,9 +29,10 @@ from benchlib.measure.record import Detail, Fault, Row
 from benchlib.measure.series import Samples
 from benchlib.models import registry
 from benchlib.stats import quality_checks, replication, summary
+from benchlib.stats.drift import Ending as WarmUpEnding
 from benchlib.stats.drift import Trial
 from benchlib.stats.quality_checks import Judgement, Observed
-from benchlib.stats.replication import Replication
+from benchlib.stats.replication import Ending, Replication, Until
 from benchlib.stats.summary import Summary
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program, tf32
@@ -42,44 +42,132 @@ from benchlib.trtexec.exports import BadLayersError, Layer, Profile, Query
 # All that measuring one case brings to light, gathered as it comes, good end or bad.
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class TimingRun:
-    """One timing process: which engine it ran, its queries, its log, its wall time in seconds.
+    """One timing process: which engine it ran, in which round, and what it left.
 
-    ``readings`` is the GPU's telemetry while it ran, empty where there is none.
+    ``place`` is where in its round it stood, from 0, and ``of`` how many processes that had.
+    ``readings`` is the GPU's telemetry while it ran, empty where there is none; ``trial`` says how
+    warm it began, and a process that began cold is set aside. ``built_s`` are the seconds that a
+    program without engine files took to load; ``queries`` is what raw times are kept of, if so
+    asked.
     """
 
     build: int
     process: int
-    queries: tuple[Query, ...]
-    log: Log
-    wall_s: float
+    samples: Samples
+    span_s: float
+    wall_s: float | None = None
+    stopped_by: str | None = None
+    warnings: tuple[str, ...] = ()
+    graph_captured: bool = True
+    built_s: float | None = None
+    place: int | None = None
+    of: int | None = None
     readings: tuple[TelemetrySample, ...] = ()
+    trial: Trial | None = None
+    queries: tuple[Query, ...] = ()
+
+    @classmethod
+    def of_queries(
+        cls,
+        which: tuple[int, int],
+        queries: tuple[Query, ...],
+        log: Log,
+        wall_s: float,
+        readings: tuple[TelemetrySample, ...],
+        settings: Settings,
+    ) -> TimingRun:
+        """The run ``which`` (build, round), as a program has just left it."""
+        # In the type of the kept series, so that judging those again gives the same numbers
+        columns = [
+            np.array([getattr(query, name) for query in queries], dtype=np.float32)
+            for name in ("compute_ms", "enqueue_ms", "h2d_ms", "d2h_ms")
+        ]
+        first = min(query.start_h2d_ms for query in queries)
+        last = max(query.end_d2h_ms for query in queries)
+        return cls(
+            *which,
+            Samples(*columns),
+            span_s=(last - first) / 1000,
+            wall_s=wall_s,
+            stopped_by="count" if len(queries) <= settings.iterations else "time",
+            warnings=tuple(log.warnings),
+            graph_captured=not log.graph_failed,
+            built_s=log.built_s,
+            readings=readings,
+        )
+
+    @classmethod
+    def stored(
+        cls,
+        kept: Mapping[str, Any],
+        samples: Samples,
+        readings: tuple[TelemetrySample, ...],
+        trial: Trial | None = None,
+    ) -> TimingRun:
+        """The run that a row's ``detail.runs`` tells of, with its series."""
+        if len(samples.compute_ms) != kept["n"]:
+            raise ValueError("its samples have other counts than its runs")
+        names = ("wall_s", "stopped_by", "built_s", "place", "of")
+        return cls(
+            kept["build"],
+            kept.get("process", 0),
+            samples,
+            kept["span_s"],
+            warnings=tuple(kept.get("warnings") or ()),
+            graph_captured=kept.get("graph_captured", True),
+            readings=readings,
+            trial=trial,
+            **{name: kept.get(name) for name in names},
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What a row keeps of it, beside its series."""
+        left_out = {"samples", "readings", "trial", "queries"}
+        kept = {
+            one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out
+        }
+        aside = {"set_aside": True} if self.is_set_aside else {}
+        n = len(self.samples.compute_ms)
+        return {**kept, "warnings": list(self.warnings), "n": n, **aside}
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether it began cold and was timed again."""
+        return self.trial is not None and self.trial.ended_by is None
 
     @cached_property
     def summary(self) -> Summary:
         """What the run's samples say: of the warm-up first, then of the case."""
         return summary.summary(self.samples.compute_ms, self.samples.enqueue_ms)
 
-    @cached_property
-    def samples(self) -> Samples:
-        """The queries in the order of their start, as they are kept on disk."""
-        return Samples(*map(self._column, ("compute_ms", "enqueue_ms", "h2d_ms", "d2h_ms")))
-
-    def _column(self, name: str) -> NDArray[np.float32]:
-        # In the type of the kept series, so that judging those again gives the same numbers
-        return np.array([getattr(query, name) for query in self.queries], dtype=np.float32)
-
-    def stopped_by(self, settings: Settings) -> str:
-        """Which of the two minimums was met last and so ended the timing: time or count."""
-        return "count" if len(self.queries) <= settings.iterations else "time"
-
     @property
-    def span_s(self) -> float:
-        """From the first query's start to the last one's end, in device time."""
-        first = min(query.start_h2d_ms for query in self.queries)
-        last = max(query.end_d2h_ms for query in self.queries)
-        return (last - first) / 1000
+    def has_transfers(self) -> bool:
+        """Whether any copy to or from the GPU took time."""
+        copies = (self.samples.h2d_ms, self.samples.d2h_ms)
+        return any(one is not None and bool(np.any(one > 0)) for one in copies)
+
+
+def stored_runs(folder: Path, row: Row) -> tuple[TimingRun, ...]:
+    """Every timing process of a row of the set in ``folder``, in the order they ran.
+
+    A row of a version before rounds tells only of those that count, which come first in its
+    files. Raises OSError, ValueError, or what missing evidence does.
+    """
+    kept = row.detail.runs
+    samples = series.load_samples(folder / f"samples/{row.key}.parquet")
+    if len(samples) < len(kept):
+        raise ValueError("its samples have other counts than its runs")
+    watched = f"telemetry/{row.key}.parquet"
+    told: Sequence[tuple[TelemetrySample, ...]] = [()] * len(samples)
+    if watched in row.detail.samples:
+        told = series.load_telemetry(folder / watched, len(samples))
+    trials = [
+        Trial(**{**one, "ended_by": one["ended_by"] and WarmUpEnding(one["ended_by"])})
+        for one in (() if row.rounds is None else row.detail.warm_up)
+    ] or [None] * len(kept)
+    return tuple(map(TimingRun.stored, kept, samples, told, trials))
 
 
 @dataclass(slots=True)
@@ -88,14 +176,13 @@ class Measurement:
 
     ``work`` has the multiply-accumulates of the graph's nodes by name, as far as known.
     ``commands`` are argv lists and ``logs`` what the programs said, both without this machine's
-    paths; ``trials`` has one entry per timing process, those in ``set_aside``
-    because they began cold included; ``memory_freed`` is None where it cannot be known;
-    ``oddities`` are sentences about phases that went well in an unusual way.
+    paths; ``all_runs`` has every timing process in the order they ran, those that were set aside
+    included; ``memory_freed`` is None where it cannot be known; ``oddities`` are sentences about
+    phases that went well in an unusual way.
     """
 
     case: Case
     settings: Settings
-    attempt: int = 1
     started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     network: Network = field(default_factory=Network)
     graph: Graph | None = None
@@ -103,9 +190,7 @@ class Measurement:
     commands: list[list[str]] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     engines: list[BuiltEngine] = field(default_factory=list)
-    runs: list[TimingRun] = field(default_factory=list)
-    set_aside: list[TimingRun] = field(default_factory=list)
-    trials: list[Trial] = field(default_factory=list)
+    all_runs: list[TimingRun] = field(default_factory=list)
     layers: Path | None = None
     profile: Profile | None = None
     memory_freed: bool | None = None
@@ -117,9 +202,24 @@ class Measurement:
         return self.case.engine is Engine.ONNXRUNTIME_CPU
 
     @property
+    def runs(self) -> list[TimingRun]:
+        """The timing processes that count."""
+        return [run for run in self.all_runs if not run.is_set_aside]
+
+    def rounds(self, build: int) -> int:
+        """In how many rounds engine number ``build`` was timed."""
+        return sum(run.build == build for run in self.runs)
+
+    @property
+    def timing_s(self) -> float:
+        """Wall seconds of all timing processes."""
+        return sum(run.wall_s or 0.0 for run in self.all_runs)
+
+    @property
     def warm_up_ms(self) -> float:
         """The warm-up for the next timing process: as asked, or as long as was found needed."""
-        return self.trials[-1].next_ms if self.trials else self.settings.warm_up_ms
+        trials = [run.trial for run in self.all_runs if run.trial is not None]
+        return trials[-1].next_ms if trials else self.settings.warm_up_ms
 
     @property
     def skipped_tactics(self) -> int:
@@ -236,27 +336,6 @@ def _layers(measurement: Measurement) -> tuple[Layer, ...]:
 # What one case's measurement says, brought into the terms of the statistics and the verdict.
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """The series of one timing process of engine number ``build``, from memory or from disk.
-
-    ``readings`` is empty where nobody watched; ``summary`` is that of the samples, where it was
-    made before.
-    """
-
-    build: int
-    samples: Samples
-    span_s: float
-    readings: tuple[TelemetrySample, ...] = ()
-    summary: Summary | None = None
-
-    @property
-    def has_transfers(self) -> bool:
-        """Whether any copy to or from the GPU took time."""
-        copies = (self.samples.h2d_ms, self.samples.d2h_ms)
-        return any(one is not None and bool(np.any(one > 0)) for one in copies)
-
-
 def agreement(found: Fidelity | None) -> dict[str, Any]:
     """What the verdict goes by of a graph's agreement with FP32, by the names of
     :class:`Observed`; nothing where it was not measured."""
@@ -277,26 +356,26 @@ def agreement(found: Fidelity | None) -> dict[str, Any]:
 class MeasuredValues:
     """Everything that is computed from the series of one case, each when asked for.
 
-    ``timed`` has the processes in the order they ran, ``known`` what else the verdict goes by.
+    ``timed`` has the processes in the order they ran, ``known`` what else the verdict goes by;
+    ``stopped`` is whether the interval's width decided how many they are.
     """
 
-    timed: tuple[Timed, ...]
+    timed: tuple[TimingRun, ...]
     batch: int
     known: Observed
+    stopped: bool = False
 
     @cached_property
     def runs(self) -> tuple[Summary, ...]:
         """One summary per timing process, in the order they ran."""
-        found = tuple(one.summary or self._summary([one.samples]) for one in self.timed)
+        found = tuple(one.summary for one in self.timed)
         # On a CPU nothing is enqueued
         return tuple(replace(one, enqueue=None) for one in found) if self.known.on_cpu else found
 
     @cached_property
     def pooled(self) -> Summary:
         """All samples as one series: what mean, percentiles and spread are told of."""
-        return self._summary([one.samples for one in self.timed])
-
-    def _summary(self, series: Sequence[Samples]) -> Summary:
+        series = [one.samples for one in self.timed]
         compute = np.concatenate([one.compute_ms for one in series])
         enqueue = np.concatenate([one.enqueue_ms for one in series])
         # On a CPU nothing is enqueued
@@ -308,7 +387,7 @@ class MeasuredValues:
         builds: dict[int, list[Summary]] = {}
         for one, of_run in zip(self.timed, self.runs, strict=True):
             builds.setdefault(one.build, []).append(of_run)
-        return replication.combine(list(builds.values()))
+        return replication.combine(list(builds.values()), self.stopped)
 
     @cached_property
     def telemetry(self) -> tuple[TelemetrySummary, ...]:
@@ -467,28 +546,42 @@ class Assembler:
         )
 
     def ok(
-        self, measurement: Measurement, log: str | None, files: list[str], fingerprint: str
-    ) -> tuple[Row, Judgement]:
-        """The row of a case that was measured, and how far it can be believed.
+        self,
+        measurement: Measurement,
+        log: str | None,
+        files: list[str],
+        fingerprint: str,
+        until: Until,
+    ) -> Row:
+        """The row of a case with the rounds that it has so far.
 
-        ``files`` are the raw series, relative to the set.
+        ``files`` are the raw series, relative to the set; ``until`` says when it has enough.
         """
         proven = layer_precision(measurement)
-        timed = tuple(
-            Timed(run.build, run.samples, run.span_s, run.readings, run.summary)
-            for run in measurement.runs
+        found = MeasuredValues(
+            tuple(measurement.runs),
+            measurement.case.batch,
+            self._observed(measurement, proven),
+            stopped=True,
         )
-        found = MeasuredValues(timed, measurement.case.batch, self._observed(measurement, proven))
-        row = Row(
+        rounds = [measurement.rounds(build) for build in range(self.parameters.builds)]
+        width = found.headline.relative_half_width
+        ending = None
+        if len(set(rounds)) == 1:
+            ending = until.ending(rounds[0], width, measurement.timing_s)
+        return Row(
             **self._known(measurement, proven),
             **found.columns(),
+            rounds=min(rounds),
+            ended_by=ending or Ending.INTERRUPTED,
             status=Status.OK,
             message="; ".join([*measurement.oddities, *_remarks(measurement)]) or None,
             log=log,
             fingerprint=fingerprint,
-            detail=self._detail(measurement, proven).but(samples=files, **found.evidence()),
+            detail=self._detail(measurement, proven).but(
+                samples=files, until=asdict(until), **found.evidence()
+            ),
         )
-        return row, found.judgement
 
     def _observed(self, measurement: Measurement, proven: LayerPrecision) -> Observed:
         """What the verdict goes by, without the series."""
@@ -503,7 +596,7 @@ class Assembler:
             random_weights=graph is not None and graph.weights == "random",
             floor_ms=floor_ms(self.device, case, gmacs, given.tf32, given.extra_flags),
             cuda_graph=given.cuda_graph,
-            graph_captured=not any(run.log.graph_failed for run in measurement.runs),
+            graph_captured=all(run.graph_captured for run in measurement.runs),
             transfers=given.transfers,
             low_precision_share=proven.low_share(case.precision),
             low_mac_share=proven.low_mac_share(case.precision),
@@ -553,7 +646,6 @@ class Assembler:
             "int8_method": case.int8_method,
             "weights": self.parameters.weights if graph is None else graph.weights,
             "seed": self.parameters.seed,
-            "attempt": measurement.attempt,
             "started_at": measurement.started_at,
         }
 
@@ -567,19 +659,9 @@ class Assembler:
             graph=None if measurement.graph is None else _graph(measurement.graph),
             engines=[engine_cache.as_json(engine) for engine in measurement.engines],
             **proven.as_json(),
-            runs=[
-                {
-                    "build": run.build,
-                    "process": run.process,
-                    "n": len(run.queries),
-                    "wall_s": run.wall_s,
-                    "span_s": run.span_s,
-                    "stopped_by": run.stopped_by(measurement.settings),
-                    "warnings": list(run.log.warnings),
-                }
-                for run in measurement.runs
-            ],
-            warm_up=[trial.as_json() for trial in measurement.trials],
+            runs=[run.as_json() for run in measurement.all_runs],
+            warm_up=[run.trial.as_json() for run in measurement.all_runs if run.trial],
+            oddities=measurement.oddities,
             memory_freed=measurement.memory_freed,
             clock_lock=asdict(self.lock),
             **on_gpu,
@@ -591,7 +673,7 @@ def _build_s(measurement: Measurement) -> float | None:
     if measurement.engines:
         facts = measurement.engines[0].facts
         return facts.wall_s if facts.build_s is None else facts.build_s
-    return measurement.runs[0].log.built_s if measurement.runs else None
+    return measurement.all_runs[0].built_s if measurement.all_runs else None
 
 
 def _remarks(measurement: Measurement) -> tuple[str, ...]:

@@ -31,12 +31,11 @@ from benchlib.case import (
     Status,
     Typing,
     Verdict,
-    Word,
 )
-from benchlib.config import Settings
 from benchlib.errors import FULL, InputError
 from benchlib.gpu.telemetry import Limit
 from benchlib.process import Ended, ProgramMissingError
+from benchlib.stats.replication import Ending
 
 # What went wrong with a case: a class and a sentence, for its row.
 #
@@ -209,9 +208,8 @@ class Detail(_Evidence):
     telemetry: tuple[dict[str, Any], ...] | None = None
     reasons: tuple[str, ...] | None = None
     rules: int | None = None
-    attempts: tuple[dict[str, Any], ...] | None = None
-    ended_by: str | None = None
-    order: dict[str, int] | None = None
+    until: dict[str, FiniteFloat] | None = None
+    oddities: tuple[str, ...] | None = None
     migrated_from: int | None = None
 
     def but(self, **parts: Any) -> Detail:
@@ -260,6 +258,10 @@ class Row(BaseModel):
     latency_p99_ms: float | None = Field(None, gt=0, description="99th percentile, if n bears it.")
     cov: float | None = Field(None, ge=0, description="Standard deviation over mean of computeMs.")
     n_samples: int | None = Field(None, ge=1, description="Timed queries.")
+    rounds: int | None = Field(None, ge=0, description="Rounds in which every engine was timed.")
+    ended_by: Ending | None = Field(
+        None, description="Why no further round was timed; interrupted: one would be."
+    )
     throughput_img_s: float | None = Field(
         None, gt=0, description="Images per second with queries queued back to back."
     )
@@ -292,7 +294,7 @@ class Row(BaseModel):
     int8_method: Int8Method | None = Field(None, description="How INT8 came about.")
     weights: str = Field(description="random, imagenet, or as in the user's file.")
     seed: int = Field(description="Of the random weights and the inputs.")
-    attempt: int = Field(1, ge=1, description="Which attempt this row is of.")
+    attempt: int = Field(1, ge=1, description="Which attempt this row is of; 1 with rounds.")
     started_at: datetime = Field(description="When the case was begun, in UTC.")
     log: str | None = Field(None, description="The log, relative to the measured set.")
     model_digest: str | None = Field(
@@ -303,8 +305,14 @@ class Row(BaseModel):
     fingerprint: str = Field("", description="Hash of all that decides whether to measure again.")
     detail: Detail = Field(
         default_factory=Detail,
-        description="Evidence: commands, graph, statistics, telemetry, attempts.",
+        description="Evidence: commands, graph, runs, statistics, telemetry.",
     )
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval over the latency, a fraction; None without an interval."""
+        low, high = self.latency_ci_low_ms, self.latency_ci_high_ms
+        return None if low is None or high is None else (high - low) / 2 / self.latency_ms
 
     def as_record(self) -> dict[str, Any]:
         """The row as one line of table.csv: column name to cell; None is an empty cell."""
@@ -318,61 +326,6 @@ BESIDE_THE_TABLE = ("schema_version", "fingerprint", "detail")
 
 COLUMNS: tuple[str, ...] = tuple(name for name in Row.model_fields if name not in BESIDE_THE_TABLE)
 """The columns of table.csv, in order."""
-
-
-# The attempts at one case: what each brought, and why the last was the last.
-
-
-class Ending(Word):
-    """Why a case was not measured once more."""
-
-    ACCEPTED = "accepted"
-    CEILING = "ceiling"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-
-
-ENDINGS = {
-    Ending.ACCEPTED: "the least time and count were met and nothing is left to mend by repeating",
-    Ending.CEILING: "the retries are used up",
-    Ending.FAILED: "the attempt failed",
-    Ending.INTERRUPTED: "a stop was asked for",
-}
-
-
-def attempts_as_json(row: Row, settings: Settings) -> dict[str, Any]:
-    """What a row keeps of one attempt at its case."""
-    return {
-        "attempt": row.attempt,
-        "duration_s": settings.duration_s,
-        "iterations": settings.iterations,
-        "warm_up_ms": settings.warm_up_ms,
-        "status": row.status.value,
-        "verdict": row.verdict and row.verdict.value,
-        "reasons": list(row.reasons),
-        "latency_ms": row.latency_ms,
-    }
-
-
-def last_attempt(row: Row, earlier: Row | None, told: list[dict[str, Any]], ending: Ending) -> Row:
-    """The row that stands: the last attempt's, or the one before where that failed.
-
-    A doubtful number is worth more than none. ``told`` has every attempt, in order.
-    """
-    if row.status is Status.FAILED and earlier is not None:
-        words = f"attempt {row.attempt} failed: {row.message}"
-        row = earlier.model_copy(update={"attempt": row.attempt, "message": words})
-    detail = row.detail.but(attempts=told, ended_by=f"{ending}: {ENDINGS[ending]}")
-    return row.model_copy(update={"detail": detail})
-
-
-def attempts_in_order(row: Row, seed: int, place: int, total: int) -> Row:
-    """``row`` with its place, from 0, in the matrix of ``total`` cases shuffled by ``seed``.
-
-    All processes and builds of a case run one after another: a case has one place.
-    """
-    order = {"seed": seed, "place": place, "of": total}
-    return row.model_copy(update={"detail": row.detail.but(order=order)})
 
 
 # Reading and writing rows.

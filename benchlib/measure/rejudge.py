@@ -15,8 +15,8 @@ from benchlib.case import Status, Verdict
 from benchlib.errors import InputError, first_line
 from benchlib.export.calibration import Fidelity
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
-from benchlib.measure import measurement, record, series
-from benchlib.measure.measurement import MeasuredValues, Timed
+from benchlib.measure import measurement, record
+from benchlib.measure.measurement import MeasuredValues
 from benchlib.measure.record import Row
 from benchlib.measure.store import Store
 from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
@@ -100,26 +100,11 @@ def _why(error: Exception) -> str:
 
 
 def _judged(folder: Path, row: Row) -> Row:
-    found = MeasuredValues(_timed(folder, row), row.batch, _observed(row))
+    runs = measurement.stored_runs(folder, row)
+    counted = tuple(run for run in runs if not run.is_set_aside)
+    found = MeasuredValues(counted, row.batch, _observed(row), stopped=row.rounds is not None)
     detail = row.detail.but(**found.evidence())
     return row.model_copy(update={**found.columns(), "detail": detail})
-
-
-def _timed(folder: Path, row: Row) -> tuple[Timed, ...]:
-    """The processes that count; those that were set aside follow them in the files."""
-    runs = row.detail.runs
-    samples = series.load_samples(folder / f"samples/{row.key}.parquet")
-    counts = [len(one.compute_ms) for one in samples[: len(runs)]]
-    if not runs or counts != [run["n"] for run in runs]:
-        raise ValueError("its samples have other counts than its runs")
-    watched = f"telemetry/{row.key}.parquet"
-    told = [()] * len(runs)
-    if watched in row.detail.samples:
-        told = series.load_telemetry(folder / watched, len(samples))
-    return tuple(
-        Timed(run["build"], one, run["span_s"], readings)
-        for run, one, readings in zip(runs, samples, told, strict=False)
-    )
 
 
 def _observed(row: Row) -> Observed:

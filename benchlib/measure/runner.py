@@ -8,17 +8,19 @@ import hashlib
 import itertools
 import json
 import logging
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol
 
 from benchlib.case import Case, Precision, Status, Verdict
-from benchlib.config import Parameters, Settings
+from benchlib.config import Parameters
+from benchlib.errors import first_line
 from benchlib.export import cache, calibration
 from benchlib.gpu import clock_lock, nvml, peaks
 from benchlib.gpu.clock_lock import ClockLock
@@ -28,15 +30,15 @@ from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Environment, Redactor, model_names
 from benchlib.measure.exporter import Exporter, ExporterClient
 from benchlib.measure.matrix import Step
-from benchlib.measure.measurement import Assembler, Measurement
-from benchlib.measure.record import CaseError, Ending, Row
+from benchlib.measure.measurement import Assembler, Measurement, stored_runs
+from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
 from benchlib.process import ProgramMissingError
-from benchlib.stats.quality_checks import Reason
+from benchlib.stats.replication import Ending
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program
 
-# Ctrl-C: the first lets the running case finish, the second ends it.
+# Ctrl-C: the first lets the running process finish, the second ends it.
 
 
 Handler = Callable[[int, FrameType | None], object] | int | None
@@ -73,9 +75,9 @@ class Interrupt:
         self._before.clear()
 
     def ask(self) -> None:
-        """Ask for a stop after the running case."""
+        """Ask for a stop after the running process."""
         self.asked = True
-        self._say("the running case is finished first; once more ends it at once")
+        self._say("the running process is finished first; once more ends it at once")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked or number == signal.SIGTERM:
@@ -83,7 +85,7 @@ class Interrupt:
         self.ask()
 
 
-# Telling how a run goes: one line per case, with the time left.
+# Telling how a run goes: one line per case that is prepared or ended, one line per round.
 
 
 progress_log = logging.getLogger("benchlib.measure")
@@ -96,25 +98,31 @@ class Progress(Protocol):
         """``total`` cases there are, ``done`` of them stand already."""
 
     def start(self, key: str) -> None:
-        """A case is begun."""
+        """A case is begun to be prepared."""
+
+    def ready(self, key: str) -> None:
+        """A case is prepared."""
+
+    def round(self, number: int, left: int) -> None:
+        """Round ``number``, from 1, begins with ``left`` cases."""
 
     def end(self, row: Row) -> None:
-        """A case has its row."""
+        """A case has its last row."""
 
     def say(self, words: str) -> None:
         """Something the user should know."""
 
 
 class Lines:
-    """One line per case in the log, with the time left: for notebooks, files and CI."""
+    """One line per case and round in the log: for notebooks, files and CI."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._total = self._left = self._here = 0
+        self._total = self._ended = self._prepared = self._here = 0
         self._begun = 0.0
 
     def begin(self, total: int, done: int) -> None:
-        self._total, self._left = total, total - done
+        self._total, self._ended, self._prepared = total, done, done
         self._begun = self._clock()
         if done:
             progress_log.info("%d of %d cases stand already", done, total)
@@ -122,25 +130,27 @@ class Lines:
     def start(self, key: str) -> None:
         progress_log.debug("%s begins", key)
 
-    def end(self, row: Row) -> None:
-        self._left -= 1
+    def ready(self, key: str) -> None:
+        self._prepared += 1
         self._here += 1
-        progress_log.info("%s", self.line(row))
+        each_s = (self._clock() - self._begun) / self._here
+        left = self._total - self._prepared
+        span = f"about {time_span(each_s * left)} until all are" if left else "all are"
+        progress_log.info("%d/%d %s is prepared; %s", self._prepared, self._total, key, span)
+
+    def round(self, number: int, left: int) -> None:
+        before, self._begun = self._begun, self._clock()
+        took = f"; the last took {time_span(self._begun - before)}" if number > 1 else ""
+        progress_log.info(
+            "round %d: %d of %d cases still to be made sure%s", number, left, self._total, took
+        )
+
+    def end(self, row: Row) -> None:
+        self._ended += 1
+        progress_log.info("%d/%d %s: %s", self._ended, self._total, row.key, outcome_line(row))
 
     def say(self, words: str) -> None:
         progress_log.warning("%s", words)
-
-    def line(self, row: Row) -> str:
-        """Position, case, outcome, time left."""
-        position = self._total - self._left
-        return f"{position}/{self._total} {row.key}: {outcome_line(row)}; {self.time_left()}"
-
-    def time_left(self) -> str:
-        """An estimate from the cases done so far in this run."""
-        if self._left == 0:
-            return "done"
-        each_s = (self._clock() - self._begun) / max(self._here, 1)
-        return f"about {time_span(each_s * self._left)} left"
 
 
 def outcome_line(row: Row) -> str:
@@ -149,6 +159,8 @@ def outcome_line(row: Row) -> str:
         kind = f" ({row.failure})" if row.failure else ""
         return f"{row.status}{kind}: {row.message}"
     words = f"{row.latency_ms:.4g} ms"
+    if row.rounds is not None:
+        words += f", {row.ended_by} after {row.rounds} round{'s' if row.rounds != 1 else ''}"
     if row.verdict not in (None, Verdict.VALID):
         words += f", {row.verdict} ({';'.join(row.reasons)})"
     return words
@@ -210,10 +222,11 @@ def run(
     the plan of these parameters for that program; None makes it. ``nvml_module`` is the import
     name of NVML's binding.
 
-    Cases whose row stands already, ok or skipped under the same settings, are not measured again;
-    failed ones are. Raises :class:`benchlib.errors.InputError` for what the user gave wrong,
-    before anything runs, and :class:`benchlib.measure.store.StoreError` when rows can no longer be
-    saved. KeyboardInterrupt is raised by a second Ctrl-C only.
+    Cases whose row stands already, ended or skipped under the same settings, are not measured
+    again; failed ones are, and interrupted ones go on from the rounds that they have. Raises
+    :class:`benchlib.errors.InputError` for what the user gave wrong, before anything runs, and
+    :class:`benchlib.measure.store.StoreError` when rows can no longer be saved. KeyboardInterrupt
+    is raised by a second Ctrl-C only.
     """
     program = program or _find(parameters)
     steps = matrix.steps(parameters, program) if steps is None else steps
@@ -232,6 +245,26 @@ def _find(parameters: Parameters) -> Program:
     from benchlib.trtexec import locate
 
     return locate.find(parameters.engine)
+
+
+@dataclass(slots=True)
+class _Case:
+    """A case under way.
+
+    ``row`` is the one that stands with its rounds, in which the first ``logs`` logs are kept.
+    """
+
+    step: Step
+    measurement: Measurement
+    fingerprint: str
+    row: Row | None = None
+    logs: int = 0
+    ended: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """Rounds in which its first engine was timed."""
+        return self.measurement.rounds(0)
 
 
 class _Run:
@@ -260,6 +293,8 @@ class _Run:
         self._interrupt = Interrupt(progress.say)
         self._calibration = _calibration_digest(parameters)
         self._steps = steps
+        self._until = matrix.until(parameters, program)
+        self._ended = 0
         self._names = model_names(cases, ((row.model, row.model_digest) for row in store.rows))
         self._assembler = Assembler(parameters, program, device, lock, confidential, self._names)
         self._case_runner = CaseRunner(
@@ -274,14 +309,14 @@ class _Run:
         )
 
     def all(self) -> Outcome:
-        """Take every case in turn; return when all have rows or a stop was asked for."""
+        """Prepare every case, then time them in rounds until all have ended or a stop is asked."""
         cases = [step.case for step in self._steps]
-        prints = {case: self._fingerprint(case) for case in cases}
         newer = {case: told for case in cases if (told := self._store.newer(case.key))}
         for told in newer.values():
             self._progress.say(f"not measured again, {told}")
-        standing = [case for case in cases if case in newer or self._stands(case, prints[case])]
-        todo = [step for step in self._steps if step.case not in set(standing)]
+        standing = {case for case in cases if case in newer or self._stands(case)}
+        todo = [step for step in self._steps if step.case not in standing]
+        self._tell_of_other_settings([step.case for step in todo])
         surroundings = environment.describe_environment(
             self._parameters,
             self._program,
@@ -292,25 +327,16 @@ class _Run:
         self._store.save_environment(surroundings)
         self._store.save_table()
         self._progress.begin(len(cases), len(standing))
-        measured = 0
         with self._tools(), self._interrupt:
             if todo and surroundings.roofs is None:
                 self._measure_roofs(surroundings)
-            for step in todo:
-                if self._interrupt.asked:
-                    break
-                case = step.case
-                self._progress.start(case.key)
-                row = self._row(step, prints[case])
-                row = record.attempts_in_order(
-                    row, self._parameters.seed, cases.index(case), len(cases)
-                )
-                self._store.save_row(row)
-                measured += 1
-                self._progress.end(row)
+            prepared = self._prepare(todo)
+            # PyTorch's memory and threads are not wanted beside the timing.
+            self._case_runner.exporter.close()
+            self._time(prepared)
         rows = tuple(row for case in cases if (row := self._store.row(case.key)) is not None)
         outcome = Outcome(
-            self._store.directory, rows, measured, len(cases), interrupted=measured < len(todo)
+            self._store.directory, rows, self._ended, len(cases), self._ended < len(todo)
         )
         log.info("%s", outcome.sentence)
         return outcome
@@ -337,75 +363,167 @@ class _Run:
         if found is not None:
             self._store.save_environment(surroundings.model_copy(update={"roofs": found}))
 
-    def _stands(self, case: Case, fingerprint: str) -> bool:
+    def _stands(self, case: Case) -> bool:
+        """Whether the case's row is not to be measured on."""
         row = self._store.row(case.key)
-        return (
-            row is not None and row.status is not Status.FAILED and row.fingerprint == fingerprint
-        )
+        if row is None or row.status is Status.FAILED or not self._is_of(case, row):
+            return False
+        if row.rounds is None:
+            return True
+        if row.ended_by is Ending.INTERRUPTED:
+            return False
+        if row.detail.until == asdict(self._until):
+            return True
+        # Ended by another rule, which may have asked for less
+        timing_s = sum(run["wall_s"] for run in row.detail.runs)
+        return self._until.ending(row.rounds, row.half_width, timing_s) is not None
 
-    def _row(self, step: Step, fingerprint: str) -> Row:
-        """The row of one case, measured again while it is SUSPECT and retries are left."""
-        if step.skipped is not None:
-            return self._assembler.skipped(step.case, step.skipped, fingerprint)
-        earlier, told, stretch = None, [], 1
-        for attempt in itertools.count(1):
-            settings = matrix.settings(self._parameters, attempt, stretch)
-            row, worth_retrying = self._attempt(step, attempt, settings, fingerprint)
-            told.append(record.attempts_as_json(row, settings))
-            ending = self._ending(row, worth_retrying, attempt)
-            if ending is not None:
-                break
-            rest_s = self._parameters.cool_down_s
+    def _is_of(self, case: Case, row: Row) -> bool:
+        """Whether ``row`` was measured under the same settings."""
+        # Before rounds, the number of processes was one of them
+        processes = None if row.rounds is not None else _processes(row)
+        return row.fingerprint in (self._fingerprint(case), self._fingerprint(case, processes))
+
+    def _tell_of_other_settings(self, cases: Sequence[Case]) -> None:
+        rows = [(case, self._store.row(case.key)) for case in cases]
+        others = [
+            case.key
+            for case, row in rows
+            if row is not None and row.status is Status.OK and not self._is_of(case, row)
+        ]
+        if others:
             self._progress.say(
-                f"{row.key} is {row.verdict} ({';'.join(row.reasons)}); again in {rest_s:g} s"
+                f"measured under other settings, so measured anew: {len(others)} of {len(cases)} "
+                f"cases, the first is {others[0]}"
             )
-            time.sleep(rest_s)
-            more = {Reason.FEW_SAMPLES, Reason.IMPRECISE}.intersection(row.reasons)
-            stretch *= 2 if more else 1
-            earlier = row
-        return record.last_attempt(row, earlier, told, ending)
 
-    def _ending(self, row: Row, worth_retrying: bool, attempt: int) -> Ending | None:
-        """Why ``row`` is the last of its case; None when it is measured again."""
-        if row.status is Status.FAILED:
-            return Ending.FAILED
-        if not worth_retrying:
-            return Ending.ACCEPTED
-        if attempt > self._parameters.retries:
-            return Ending.CEILING
-        return Ending.INTERRUPTED if self._interrupt.asked else None
+    def _prepare(self, steps: Sequence[Step]) -> list[_Case]:
+        """Graphs and engines of all cases; what cannot be prepared gets its row."""
+        prepared = []
+        for step in steps:
+            if self._interrupt.asked:
+                break
+            case = step.case
+            self._progress.start(case.key)
+            fingerprint = self._fingerprint(case)
+            if step.skipped is not None:
+                self._end(self._assembler.skipped(case, step.skipped, fingerprint))
+                continue
+            row = self._store.row(case.key)
+            goes_on = row is not None and row.rounds and row.fingerprint == fingerprint
+            measurement = Measurement(case, matrix.settings(self._parameters))
+            one = _Case(step, measurement, fingerprint, row if goes_on else None)
+            try:
+                self._case_runner.prepare(measurement, step)
+                if one.row is not None:
+                    self._go_on(one, one.row)
+            except EXPECTED as error:
+                self._fail(one, error, "preparing it again")
+                continue
+            prepared.append(one)
+            self._progress.ready(case.key)
+        return prepared
 
-    def _attempt(
-        self, step: Step, attempt: int, settings: Settings, fingerprint: str
-    ) -> tuple[Row, bool]:
-        """Measure once; return the row and whether another attempt could come out better.
+    def _go_on(self, one: _Case, row: Row) -> None:
+        """Take up the rounds that ``row`` has, unless they are of another engine or are lost."""
+        made, graph = one.measurement, row.detail.graph
+        engines = [engine_cache.as_json(engine) | {"reused": True} for engine in made.engines]
+        kept = [{**engine, "reused": True} for engine in row.detail.engines]
+        why = ""
+        if engines != kept or graph is None or graph.sha256 != made.graph.sha256:
+            why = "its engine is another one now"
+        else:
+            try:
+                made.all_runs += stored_runs(self._store.directory, row)
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                why = f"its samples cannot be used ({first_line(error)})"
+        if why:
+            one.row = None
+            self._progress.say(f"{row.key} begins its rounds anew: {why}")
+            return
+        made.started_at = row.started_at
+        made.commands[:0] = map(list, row.detail.commands)
+        made.logs[:0] = [self._store.log(row)]
+        made.oddities[:0] = row.detail.oddities or ()
+        one.logs = len(made.logs)
 
-        Whatever goes wrong becomes a failed row here and nowhere else.
-        """
-        case = step.case
-        measurement = Measurement(case, settings, attempt=attempt)
+    def _time(self, cases: list[_Case]) -> None:
+        """Rounds: one process of every engine of every case left, in an order of their own."""
+        first = min((one.rounds for one in cases), default=0)
+        for number in itertools.count(first):
+            cases = [one for one in cases if not one.ended]
+            turns = [
+                (one, build)
+                for one in cases
+                for build in range(self._parameters.builds)
+                if one.measurement.rounds(build) <= number
+            ]
+            if not turns or self._interrupt.asked:
+                return
+            turns.sort(key=lambda turn: self._lot(number, *turn))
+            self._progress.round(number + 1, len({id(one) for one, _ in turns}))
+            for place, (one, build) in enumerate(turns):
+                if self._interrupt.asked:
+                    return
+                if not one.ended:
+                    self._turn(one, (build, number), (place, len(turns)))
+
+    def _lot(self, number: int, one: _Case, build: int) -> float:
+        """Where a turn comes in its round: the same when the rounds are gone on with."""
+        lot = f"{self._parameters.seed} {number} {one.measurement.case.key} {build}"
+        return random.Random(lot).random()
+
+    def _turn(self, one: _Case, which: tuple[int, int], place: tuple[int, int]) -> None:
+        """Time one engine once and save the row with what it has now."""
+        made = one.measurement
         try:
-            self._case_runner.measure(measurement, step)
-            files = self._save_samples(measurement)
-            kept = self._save_log(measurement)
-            row, judgement = self._assembler.ok(measurement, kept, files, fingerprint)
-            return row, judgement.worth_retrying
+            self._case_runner.one_round(made, one.step, which)
+            made.all_runs[-1].place, made.all_runs[-1].of = place
+            files = self._save_samples(made)
+            kept = self._save_log(made.case.key, made.logs)
+            row = self._assembler.ok(made, kept, files, one.fingerprint, self._until)
         except EXPECTED as error:
-            log.debug("%s failed", case.key, exc_info=error)
-            fault = record.fault_of(error)
-            # The row of an attempt before this one stands, and with it that attempt's log.
-            name = f".attempt{attempt}" if attempt > 1 else ""
-            kept = self._save_log(measurement, name)
-            return self._assembler.failed(measurement, fault, kept, fingerprint), False
+            self._fail(one, error, f"round {which[1] + 1}")
+            return
+        one.row, one.logs = row, len(made.logs)
+        one.ended = row.ended_by is not Ending.INTERRUPTED
+        if one.ended:
+            self._end(row)
+        else:
+            self._store.save_row(row)
 
-    def _save_samples(self, measurement: Measurement) -> list[str]:
+    def _fail(self, one: _Case, error: Exception, what: str) -> None:
+        """End a case over ``error``: with the rounds that it has, else as failed.
+
+        Whatever goes wrong becomes a row here and nowhere else. One that keeps its rounds is
+        interrupted: the next run goes on with it.
+        """
+        made, key = one.measurement, one.measurement.case.key
+        log.debug("%s failed", key, exc_info=error)
+        fault = record.fault_of(error)
+        one.ended = True
+        if one.row is not None and one.row.rounds:
+            # The words of before stand with the row.
+            kept = self._save_log(f"{key}.failed", made.logs[one.logs :])
+            words = record.one_line(f"{what} failed: {fault.message}; see {kept}")
+            changes = {"message": words, "ended_by": Ending.INTERRUPTED}
+            self._end(one.row.model_copy(update=changes))
+            return
+        kept = self._save_log(key, made.logs)
+        self._end(self._assembler.failed(made, fault, kept, one.fingerprint))
+
+    def _end(self, row: Row) -> None:
+        self._store.save_row(row)
+        self._ended += 1
+        self._progress.end(row)
+
+    def _save_samples(self, made: Measurement) -> list[str]:
         """Keep what every query took and what the GPU did meanwhile; the paths within the set.
 
-        The runs that were set aside because they began cold follow those that count. Where it is
-        asked for, each run's exportTimes is kept as well.
+        The runs follow one another as they ran, those that began cold included. Where it is asked
+        for, each run's exportTimes is kept as well.
         """
-        key = measurement.case.key
-        runs = (*measurement.runs, *measurement.set_aside)
+        key, runs = made.case.key, made.all_runs
         files = [
             self._store.save_series(
                 f"samples/{key}.parquet", series.dump_samples([one.samples for one in runs])
@@ -414,42 +532,65 @@ class _Run:
         if any(run.readings for run in runs):
             telemetry = series.dump_telemetry([run.readings for run in runs])
             files.append(self._store.save_series(f"telemetry/{key}.parquet", telemetry))
-        if self._parameters.keep_raw:
-            for number, run in enumerate(runs):
+        for number, run in enumerate(runs):
+            name = f"samples/{key}.run{number}.json.gz"
+            if run.queries:
                 raw = gzip.compress(exports.dump_times(run.queries).encode(), mtime=0)
-                name = f"samples/{key}.run{number}.json.gz"
-                files.append(self._store.save_series(name, raw))
+                self._store.save_series(name, raw)
+                run.queries = ()
+            if self._parameters.keep_raw and (self._store.directory / name).is_file():
+                files.append(name)
         return files
 
-    def _save_log(self, measurement: Measurement, ending: str = "") -> str | None:
+    def _save_log(self, name: str, logs: Sequence[str]) -> str | None:
         """Keep what the programs said; None when there is nothing or no room for it."""
-        text = "".join(measurement.logs)
+        text = "".join(logs)
         if not text:
             return None
         try:
-            key = f"{measurement.case.key}{ending}"
-            return self._store.save_log(key, text)
+            return self._store.save_log(name, text)
         except OSError as error:
-            log.warning("the log of %s is lost: %s", measurement.case.key, error.strerror)
+            log.warning("the log %s is lost: %s", name, error.strerror)
             return None
 
-    def _fingerprint(self, case: Case) -> str:
-        """What has to be the same for a standing row to be taken as this case's."""
-        given = self._parameters
-        parts = {
-            "case": case.identity(),
-            "settings": matrix.settings(given).as_json(),
-            "weights": given.weights,
-            "seed": given.seed,
-            "processes": given.processes,
-            "builds": given.builds,
-            "calibration": self._calibration,
-            "lock_clocks": given.lock_clocks,
-            "version": self._program.version,
-            "device": self._device,
-            "file": case.model_digest,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    def _fingerprint(self, case: Case, processes: int | None = None) -> str:
+        return fingerprint(
+            case, self._parameters, self._program, self._device, self._calibration, processes
+        )
+
+
+def fingerprint(
+    case: Case,
+    given: Parameters,
+    program: Program,
+    device: str | None,
+    calibration: str | None = None,
+    processes: int | None = None,
+) -> str:
+    """What has to be the same for a standing row to be taken as this case's.
+
+    When the rounds end is no part of it: a row may have too few of them, but never wrong ones.
+    ``processes`` is how many a row from before rounds has.
+    """
+    parts = {
+        "case": case.identity(),
+        "settings": matrix.settings(given).as_json(),
+        "weights": given.weights,
+        "seed": given.seed,
+        "processes": processes,
+        "builds": given.builds,
+        "calibration": calibration,
+        "lock_clocks": given.lock_clocks,
+        "version": program.version,
+        "device": device,
+        "file": case.model_digest,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _processes(row: Row) -> int:
+    """How many processes timed each engine of a row from before rounds."""
+    return 1 + max((run.get("process", 0) for run in row.detail.runs or ()), default=0)
 
 
 def _calibration_digest(parameters: Parameters) -> str | None:

@@ -128,6 +128,10 @@ class Store:
         self._write(name, text.encode())
         return name
 
+    def log(self, row: Row) -> str:
+        """The log of a row; empty where it has none."""
+        return "" if row.log is None else (self.directory / row.log).read_text(encoding="utf-8")
+
     def save_row(self, row: Row) -> None:
         """Write the row and bring table.csv up to date; raises :class:`StoreError`."""
         try:

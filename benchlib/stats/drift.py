@@ -48,7 +48,7 @@ MAD_TO_SD = 1.4826
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A trend over one run.
+    """A trend over one run, or over the runs of a case.
 
     ``change`` is the rise of the fitted line from the first to the last block as a fraction of
     the median (0.03: 3 % slower at the end); Theil-Sen, so a few slow blocks do not make it.
@@ -100,11 +100,14 @@ def block_medians(values: Array) -> Array | None:
 def drift(values: Array) -> Drift | None:
     """Trend of ``values`` (shape [n], time order, positive); None below 100 samples."""
     medians = block_medians(values)
-    if medians is None:
-        return None
+    return None if medians is None else trend(medians)
+
+
+def trend(medians: Array) -> Drift:
+    """Trend of medians in time order: of a run's blocks, or of the rounds' runs."""
     if np.ptp(medians) == 0:
         return Drift(0.0, 1.0)
-    p_value = float(stats.kendalltau(np.arange(BLOCKS), medians).pvalue)
+    p_value = float(stats.kendalltau(np.arange(len(medians)), medians).pvalue)
     return Drift(_rise(medians) / float(np.median(medians)), p_value)
 
 
@@ -146,7 +149,7 @@ def _rise(medians: Array) -> float:
 # part began cold and then came to rest is set aside, its series kept, and timed again with a
 # warm-up longer by what was cold and at least doubled, until one is warm from its first counted
 # query or :data:`CEILING_MS` is reached. The processes after it begin with the length found. A run
-# that never becomes steady is not warmed up longer: the verdict and its retry deal with it.
+# that never becomes steady is not warmed up longer: further rounds and the verdict deal with it.
 
 
 CEILING_MS = 3200.0

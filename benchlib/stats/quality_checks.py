@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+
+import numpy as np
 
 from benchlib.case import Engine, Int8Method, Precision, Verdict, Word
 from benchlib.gpu.clock_lock import ClockLock
 from benchlib.gpu.telemetry import HARMLESS, Limit, TelemetrySummary, limited_by
+from benchlib.stats import drift
 from benchlib.stats.drift import STEADY_BAND
 from benchlib.stats.summary import Summary
 
@@ -56,22 +59,6 @@ NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED, Reason.POWER_LIMITE
 """Reasons that mark a row and take nothing from it: the time is right for the engine built, what
 nobody saw is not held against it, a card at its power limit is how it runs that network, and a
 wide spread of single queries leaves a tight median tight."""
-
-PASSING = frozenset(
-    {
-        Reason.CLOCK_MOVED,
-        Reason.THROTTLED,
-        Reason.FOREIGN_PROCESS,
-        Reason.IMPRECISE,
-        Reason.DRIFT,
-        Reason.WARMING_UP,
-        Reason.NOT_STEADY,
-        Reason.TWO_MODES,
-        Reason.FEW_SAMPLES,
-    }
-)
-"""Reasons that may be gone at another attempt; the others come back each time."""
-
 
 # What the verdict goes by: all that was seen of one measured case.
 
@@ -197,6 +184,15 @@ which is half of what its interval may be wide."""
 TAIL = 0.10
 """95th percentile over the median, minus one, from which it is told: a tenth, above which the one
 is no figure for the other. The median's interval says how well the median is known."""
+
+SHARE_OF_RUNS = 1 / 3
+"""Share of a row's runs that must be unsteady, cold or in two groups. What happens in fewer, as a
+slow phase of the machine does, moves their medians against the others', which the interval over
+the rounds holds; of one to three runs each counts."""
+
+FEWEST_FOR_TREND = 6
+"""Runs in which a trend can be told from chance: with five, even the strictest order has p = 0.017
+(Kendall)."""
 
 DRIFT_CHANCE = 0.01
 """Kendall's p below which a trend is no accident: one false alarm in a hundred level rows."""
@@ -334,21 +330,34 @@ def _spread(seen: Observed) -> str | None:
 
 
 def _drifts(run: Summary, least: float) -> bool:
-    drift = run.drift
-    return drift is not None and abs(drift.change) > least and drift.p_value < DRIFT_CHANCE
+    found = run.drift
+    return found is not None and abs(found.change) > least and found.p_value < DRIFT_CHANCE
 
 
 def _starts_apart(run: Summary) -> bool:
     return run.settling is not None and run.settling.starts_apart
 
 
+def _usual(seen: Observed, found: Sequence[object]) -> bool:
+    """Whether so many of the runs have what was ``found`` that it is the case's own."""
+    return len(found) >= max(1, SHARE_OF_RUNS * len(seen.runs))
+
+
 def _drift(seen: Observed) -> str | None:
+    medians = np.array([run.median for run in seen.runs])
+    trend = drift.trend(medians) if len(medians) >= FEWEST_FOR_TREND else None
+    least = max(seen.moved_from, seen.half_width or 0.0)
+    if trend is not None and abs(trend.change) > least and trend.p_value < DRIFT_CHANCE:
+        return (
+            f"From the first round to the last it grew {abs(trend.change):.1%} "
+            f"{'slower' if trend.change > 0 else 'faster'}; cool the machine, or lock the clock."
+        )
     changes = [
         run.drift.change
         for run in seen.runs
         if _drifts(run, seen.moved_from) and not _starts_apart(run)
     ]
-    if not changes:
+    if not _usual(seen, changes):
         return None
     worst = max(changes, key=abs)
     word = "slower" if worst > 0 else "faster"
@@ -359,7 +368,7 @@ def _drift(seen: Observed) -> str | None:
 
 def _warming_up(seen: Observed) -> str | None:
     starts = [run.settling for run in seen.runs if _starts_apart(run)]
-    if not starts:
+    if not _usual(seen, starts):
         return None
     worst = max(starts, key=lambda settling: settling.steady_from)
     return (
@@ -378,7 +387,7 @@ def _not_steady(seen: Observed) -> str | None:
         and not _drifts(run, seen.moved_from)
         and abs(run.settling.shift) > max(seen.moved_from, run.relative_half_width or 0.0)
     ]
-    if not shifts:
+    if not _usual(seen, shifts):
         return None
     worst = max(shifts, key=abs)
     return (
@@ -394,7 +403,7 @@ def _two_modes(seen: Observed) -> str | None:
     least = max(seen.moved_from, seen.half_width or 0.0)
     found = [run for run in seen.runs if run.modes is not None]
     far = [run.modes for run in found if run.modes.upper - run.modes.lower > least * run.median]
-    if not far:
+    if not _usual(seen, far):
         return None
     modes = far[0]
     return (
@@ -416,7 +425,7 @@ def _few_samples(seen: Observed) -> str | None:
         return None
     return (
         f"{count} samples are worth {worth:.0f} independent ones, under {FEWEST_EFFECTIVE:.0f}; "
-        "raise duration_s or iterations."
+        "raise duration_s, iterations or max_rounds."
     )
 
 
@@ -582,11 +591,6 @@ class Judgement:
     verdict: Verdict
     reasons: tuple[Reason, ...] = ()
     sentences: tuple[str, ...] = ()
-
-    @property
-    def worth_retrying(self) -> bool:
-        """Whether another attempt could come out better."""
-        return self.verdict is not Verdict.VALID and bool(PASSING.intersection(self.reasons))
 
 
 def judge(observed: Observed) -> Judgement:

@@ -3,9 +3,13 @@
 Queries of one run share a process, with its memory layout and clock history; processes of one
 build share an engine, with the kernels that its builder happened to choose. Samples of one run
 know nothing of the latter two, however many they are. So the headline's interval is made at the
-highest level that was repeated: a mean of that level's means with Student's t over their spread,
-into which the lower levels' noise enters by itself. It is made of logarithms, because run-to-run
-effects are factors (a clock, a kernel), and never narrower than the lower levels' own noise.
+highest level that was repeated, of that level's values, into which the lower levels' noise enters
+by itself: up to five values, which no order bounds, their mean with Student's t over their spread;
+from six on their median between order statistics, which a machine's slow phases do not move. It is
+made of logarithms, because run-to-run effects are factors (a clock, a kernel), and never narrower
+than the lower levels' own noise.
+
+Processes are timed in rounds, and :class:`Until` says when a case has had enough of them.
 """
 
 from __future__ import annotations
@@ -20,9 +24,50 @@ import numpy as np
 from scipy import stats
 
 from benchlib.case import Word
-from benchlib.stats.summary import CONFIDENCE, Summary
+from benchlib.stats.summary import CONFIDENCE, FEWEST_FOR_INTERVAL, Summary
 
 _TWO_SIDED_Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+
+STOPPED_CONFIDENCE = 0.97
+"""Level at which the interval over processes is made where its width decided how many there are.
+Such an interval ends rather when it is narrow by chance: made at 95 %, it holds the truth 90 to
+95 times of 100, at 97 % 93 to 97 times (benchmarks/coverage.py)."""
+
+GPU_TARGET = 0.005
+"""Half-width over latency at which a case is sure on a GPU. Processes of one engine differ by 0.05
+to 0.3 % there (H100, eight series of five), which three to ten rounds can tell; the difference
+between two builds or cards is larger."""
+
+CPU_TARGET = 0.03
+"""The same on a CPU, where other work moves a process by per cents."""
+
+
+class Ending(Word):
+    """Why no further round is timed of a case, or that the rounds were broken off."""
+
+    SURE = "sure"
+    CEILING = "ceiling"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """The rule by which a case leaves the rounds; ``target`` is half-width over latency."""
+
+    target: float
+    min_rounds: int
+    max_rounds: int
+    time_ceiling_s: float
+
+    def ending(self, rounds: int, half_width: float | None, timing_s: float) -> Ending | None:
+        """Why the case ends after ``rounds``, in which it was timed for ``timing_s`` seconds of
+        wall time and its interval has this ``half_width``, a fraction; None: it goes on."""
+        if rounds < self.min_rounds:
+            return None
+        if half_width is not None and half_width <= self.target:
+            return Ending.SURE
+        at_end = rounds >= self.max_rounds or timing_s >= self.time_ceiling_s
+        return Ending.CEILING if at_end else None
 
 
 class Level(Word):
@@ -80,11 +125,12 @@ class Replication:
         return {**asdict(self), "level": self.level.value, "sentence": self.sentence}
 
 
-def combine(builds: Sequence[Sequence[Summary]]) -> Replication:
+def combine(builds: Sequence[Sequence[Summary]], stopped: bool = False) -> Replication:
     """Combine runs: ``builds[i][j]`` is the summary of process j of build i.
 
-    Builds may have unlike numbers of processes; empty ones are left out. Raises ValueError when
-    no run is left.
+    Builds may have unlike numbers of processes; empty ones are left out. ``stopped`` is whether
+    the interval's width decided how many processes there are. Raises ValueError when no run is
+    left.
     """
     kept = [runs for runs in builds if runs]
     if not kept:
@@ -104,7 +150,8 @@ def combine(builds: Sequence[Sequence[Summary]]) -> Replication:
     if level is Level.RUN:
         latency, low, high = only.median, only.ci_low, only.ci_high
     else:
-        latency, low, high = _interval(points, noise, processes)
+        level_of_interval = STOPPED_CONFIDENCE if stopped and len(kept) == 1 else CONFIDENCE
+        latency, low, high = _interval(points, noise, processes, level_of_interval)
     return Replication(
         latency=latency,
         ci_low=low,
@@ -151,12 +198,34 @@ def _builds(logs: Sequence[np.ndarray], mean_variances: list[float] | None) -> f
 
 
 def _interval(
-    points: np.ndarray, noise: float | None, processes: int
+    points: np.ndarray, noise: float | None, processes: int, confidence: float
 ) -> tuple[float, float, float]:
-    centre = float(points.mean())
-    error = float(points.std(ddof=1)) / len(points) ** 0.5
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(points) - 1)) * error
+    n = len(points)
+    if n < FEWEST_FOR_INTERVAL:
+        centre = float(points.mean())
+        error = float(points.std(ddof=1)) / n**0.5
+        reach = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
+        low, high = centre - reach, centre + reach
+    else:
+        centre = float(np.median(points))
+        low, high = _by_order(np.sort(points), confidence)
     # A few runs may agree by luck; the samples' own noise is then still there
     least = _TWO_SIDED_Z * ((noise or 0.0) / processes) ** 0.5
-    reach = max(reach, least)
-    return math.exp(centre), math.exp(centre - reach), math.exp(centre + reach)
+    low, high = min(low, centre - least), max(high, centre + least)
+    return math.exp(centre), math.exp(low), math.exp(high)
+
+
+def _by_order(ordered: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The interval of the median between two order statistics of ascending values, interpolated
+    so that its level is ``confidence`` (Hettmansperger and Sheather, 1986)."""
+    n = len(ordered)
+    levels = 1 - 2 * stats.binom.cdf(np.arange(n // 2), n, 0.5)
+    depth = max(int((levels >= confidence).sum()), 1)
+    outer, inner = levels[depth - 1], levels[depth] if depth < len(levels) else 0.0
+    if outer <= confidence:
+        return float(ordered[0]), float(ordered[-1])
+    share = (outer - confidence) / (outer - inner)
+    weight = (n - depth) * share / (depth + (n - 2 * depth) * share)
+    low = (1 - weight) * ordered[depth - 1] + weight * ordered[depth]
+    high = (1 - weight) * ordered[n - depth] + weight * ordered[n - depth - 1]
+    return float(low), float(high)

@@ -93,7 +93,13 @@ def _row(directory: Path, model: str, precision: str) -> Row:
 
 def _measured(directory: Path, program: Program, precision: str, models: list[str], **more) -> None:
     values = {"models": models, "precision": precision, "resolutions": [f"{SIDE}x{SIDE}"]}
-    values |= {"duration_s": 0.05, "retries": 0, "roofs": False, "out_dir": str(directory)} | more
+    values |= {
+        "duration_s": 0.05,
+        "min_rounds": 1,
+        "max_rounds": 1,
+        "roofs": False,
+        "out_dir": str(directory),
+    } | more
     outcome = runner.run(config.read_parameters(values), program=program)
     assert [row.status for row in outcome.rows] == ["ok"] * len(models)
 

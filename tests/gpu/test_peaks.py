@@ -131,7 +131,8 @@ def test_a_set_keeps_its_roofs_and_its_report_draws_them(
         "models": ["mobilenet_v3_small"],
         "resolutions": ["64x64"],
         "duration_s": 0.05,
-        "retries": 0,
+        "min_rounds": 1,
+        "max_rounds": 1,
         "threads": 1,
         "out_dir": str(tmp_path / "set"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,16 +33,37 @@ def age(folder: Path, key: str, days: float) -> None:
 
 
 def test_the_engines_unused_longest_make_room(tmp_path: Path) -> None:
-    store = EngineCache(tmp_path, limit=3.5 * SIZE)
+    def store() -> EngineCache:
+        """That of another run, which holds none."""
+        return EngineCache(tmp_path, limit=3.5 * SIZE)
+
     for key in ("a", "b", "c", "d"):
-        store.obtain(key, "case", build)
+        store().obtain(key, "case", build)
     for days, key in enumerate(("c", "a", "b", "d"), start=3):
         age(tmp_path, key, days)
     # Use makes an old one young.
-    assert store.obtain("d", "case", build).reused
-    store.obtain("e", "case", build)
+    assert store().obtain("d", "case", build).reused
+    store().obtain("e", "case", build)
     assert keys(tmp_path) == {"a", "c", "d", "e"}
-    assert not store.obtain("b", "case", build).reused
+    assert not store().obtain("b", "case", build).reused
+
+
+def test_an_engine_is_held_until_its_rounds_end_and_never_taken_for_another(
+    tmp_path: Path,
+) -> None:
+    store = EngineCache(tmp_path, limit=0)
+    first = store.obtain("a", "case", build)
+    age(tmp_path, "a", 3)
+    # Neither this run nor another one removes it, days after its build
+    store.obtain("b", "case", build)
+    EngineCache(tmp_path, limit=0).obtain("c", "case", build)
+    store.check(first)
+    (tmp_path / "a" / "engine.plan").write_bytes(bytes(SIZE + 1))
+    with pytest.raises(FileNotFoundError, match="gone from the cache or another"):
+        store.check(first)
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match="gone from the cache or another"):
+        store.check(first)
 
 
 def test_an_engine_used_today_is_spared(tmp_path: Path) -> None:

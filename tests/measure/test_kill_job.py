@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,7 +20,9 @@ import yaml
 from fake_trtexec import VARIABLE
 
 from benchlib.measure import record
+from benchlib.measure.record import Row
 from benchlib.measure.runner import Outcome
+from benchlib.stats.replication import Ending
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
@@ -29,7 +32,8 @@ VALUES = {
     "resolutions": ["64x64", "96x96", "128x128"],
     "batch_sizes": [1, 2],
     "duration_s": 0.5,
-    "retries": 0,
+    "min_rounds": 2,
+    "max_rounds": 2,
     "roofs": False,
 }
 CASES = 3 * 3 * 2
@@ -60,6 +64,10 @@ def table(folder: Path) -> list[dict[str, str]]:
     return records
 
 
+def rows(folder: Path) -> list[Row]:
+    return [record.read(path) for path in sorted(folder.glob("rows/*.json"))]
+
+
 def opened_ns(folder: Path) -> int:
     """When the set was opened last, which gives it a fresh work folder; 0 for never."""
     try:
@@ -82,16 +90,19 @@ def test_a_killed_job_loses_nothing_and_goes_on(
     chance = random.Random(3)
     folder = tmp_path / "killed" / "set"
     folder.mkdir(parents=True)
-    ever: dict[str, str] = {}
+    ever: dict[str, list[dict[str, Any]]] = {}
     for whole_tree in (True, False, True):
         since_ns = time.time_ns()
         process = job(folder, sleep_s=0.05)
         wait_for(
             lambda since_ns=since_ns: opened_ns(folder) > since_ns, "the job never began to measure"
         )
-        # The first graphs take longer than the rest of a case: some rows stand before the blow.
-        had = len(ever)
-        wait_for(lambda had=had: len(list(folder.glob("rows/*.json"))) > had, "no row was written")
+        # Preparing takes longer than the rest: some rounds stand before the blow.
+        had = sum(map(len, ever.values()))
+        wait_for(
+            lambda had=had: sum(len(row.detail.runs) for row in rows(folder)) > had,
+            "nothing was timed",
+        )
         time.sleep(chance.uniform(0, 1.2))
         assert process.poll() is None
         children = psutil.Process(process.pid).children(recursive=True)
@@ -103,22 +114,25 @@ def test_a_killed_job_loses_nothing_and_goes_on(
         # The kernel, its recorder and programs end by themselves when the job is gone.
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
-        for path in folder.glob("rows/*.json"):
-            text = path.read_text(encoding="utf-8")
-            assert ever.setdefault(record.load_row(text).key, text) == text
+        for row in rows(folder):
+            before = ever.get(row.key, [])
+            assert list(row.detail.runs[: len(before)]) == before
+            ever[row.key] = list(row.detail.runs)
         assert len(table(folder)) <= len(ever)
-    assert 0 < len(ever) < CASES
+    ended = sum(row.ended_by is not Ending.INTERRUPTED for row in rows(folder))
+    assert ended < CASES
     process = job(folder, sleep_s=0)
     said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
-    assert f"{len(ever)} of {CASES} cases stand already" in said[1]
+    assert not ended or f"{ended} of {CASES} cases stand already" in said[1]
     undisturbed = tmp_path / "undisturbed" / "set"
     undisturbed.mkdir(parents=True)
     job(undisturbed, sleep_s=0).communicate(timeout=PATIENCE_S)
     assert table(folder) == table(undisturbed)
     assert not list(folder.rglob("*.part"))
-    for path in folder.glob("rows/*.json"):
-        assert ever.get(path.stem, path.read_text()) == path.read_text()
+    for row in rows(folder):
+        before = ever.get(row.key, [])
+        assert list(row.detail.runs[: len(before)]) == before
 
 
 def test_a_second_job_on_a_folder_is_refused_in_one_line(

@@ -114,7 +114,8 @@ def fp32_row(path: Path, folder: Path) -> Row:
         "resolutions": ["32x32"],
         "duration_s": 0.05,
         "roofs": False,
-        "retries": 0,
+        "min_rounds": 1,
+        "max_rounds": 1,
         "out_dir": str(folder),
     }
     (row,) = runner.run(config.read_parameters(given), program=locate.find("onnxruntime_cpu")).rows

@@ -74,21 +74,16 @@ def test_a_size_that_does_not_suit_is_refused_before_anything_runs() -> None:
         )
 
 
-def test_each_further_attempt_warms_up_longer() -> None:
-    given = config.read_parameters({"warm_up_ms": 100})
-    assert [matrix.settings(given, attempt).warm_up_ms for attempt in (1, 2, 3)] == [100, 200, 400]
-
-
 def test_what_a_row_keeps_of_its_settings_stands() -> None:
     """Row files and fingerprints hold this: another content would have all measured again."""
     given = config.read_parameters(
         {"extra_flags": ["--verbose"], "max_shape": [4, 960, 1280], "streams": 2, "models": ["x"]}
     )
-    assert matrix.settings(given, attempt=2, stretch=2).as_json() == {
+    assert matrix.settings(given).as_json() == {
         "avg_runs": 50,
-        "duration_s": 6.0,
-        "warm_up_ms": 400,
-        "iterations": 20,
+        "duration_s": 3.0,
+        "warm_up_ms": 200,
+        "iterations": 10,
         "cuda_graph": True,
         "transfers": False,
         "spin_wait": True,

@@ -21,8 +21,9 @@ RESULTS = Path(__file__).parents[2] / "results"
 DESIGN = """key, model, family, task, engine, engine_version, device, precision, typing, batch,
 height, width, shape_mode, status, failure, message, verdict, reasons, latency_ms,
 latency_ci_low_ms, latency_ci_high_ms, latency_mean_ms, latency_p5_ms, latency_p95_ms,
-latency_p99_ms, cov, n_samples, throughput_img_s, enqueue_ms, build_s, engine_mb, params_m, gmacs,
-mactivations, size_mb, accuracy, accuracy_metric, accuracy_source, graph_layers, engine_layers,
+latency_p99_ms, cov, n_samples, rounds, ended_by, throughput_img_s, enqueue_ms, build_s,
+engine_mb, params_m, gmacs, mactivations, size_mb, accuracy, accuracy_metric, accuracy_source,
+graph_layers, engine_layers,
 low_precision_share, cuda_graph, transfers, spin_wait, tf32, sm_clock_mhz, mem_clock_mhz, power_w,
 energy_mj, temperature_c, throttle, limited_by, int8_method, weights, seed, attempt, started_at,
 log, model_digest"""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
-import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -24,7 +21,7 @@ from benchlib.config import read_parameters
 from benchlib.errors import InputError
 from benchlib.measure import environment, matrix, runner, series
 from benchlib.measure.record import COLUMNS
-from benchlib.measure.runner import Lines, Outcome
+from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import Program
@@ -62,6 +59,7 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
 @pytest.mark.usefixtures("fake_run")  # for the placeholders of graphs
 def test_the_plan_that_was_shown_is_the_one_that_runs(fake: Program, tmp_path: Path) -> None:
     given = {"engine": "trtexec", "roofs": False, "duration_s": 0.5, "seed": 1}
+    given |= {"min_rounds": 1, "max_rounds": 1}
     parameters = read_parameters({**given, "out_dir": str(tmp_path)})
     (planned,) = matrix.steps(parameters, fake)
     marked = [replace(one, argv=(*one.argv, "--verbose")) for one in planned.commands]
@@ -82,7 +80,8 @@ def test_a_row_lists_the_commands_that_ran_and_no_others(
     fake_run: Run, tmp_path: Path, builds: int
 ) -> None:
     def measured(**values: Any) -> list[str]:
-        (row,) = fake_run(processes=3, builds=builds, profile=True, **values).rows
+        outcome = fake_run(min_rounds=3, max_rounds=3, builds=builds, profile=True, **values)
+        (row,) = outcome.rows
         log = (tmp_path / "set" / row.log).read_text()
         assert [flags(argv) for argv in row.detail.commands] == [
             list(arguments) for arguments in exit_check.started(log)
@@ -94,26 +93,10 @@ def test_a_row_lists_the_commands_that_ran_and_no_others(
         ]
 
     build, profile, timing = "--saveEngine=", "--exportProfile=", "--exportTimes="
-    first = [build, profile, *[timing] * 3]
-    assert measured() == [*first, *[build, *[timing] * 3] * (builds - 1)]
+    assert measured() == [*[build] * builds, profile, *[timing] * 3 * builds]
     # Another number of samples needs no other engine.
     again = measured(iterations=20)
     assert again == [profile, *[timing] * 3 * builds]
-
-
-def test_the_order_is_shuffled_and_told(fake_run: Run) -> None:
-    sizes = ["640x480", "1024x768"]
-    outcome = fake_run(models=NETWORKS, resolutions=sizes, seed=3)
-    rows = sorted(outcome.rows, key=lambda row: row.started_at)
-    assert [row.detail.order for row in rows] == [
-        {"seed": 3, "place": place, "of": 6} for place in range(6)
-    ]
-    assert [row.model for row in rows] != [model for model in NETWORKS for _ in sizes]
-    # What is measured later has its place in the matrix of then.
-    outcome = fake_run(models=[*NETWORKS, "resnet50"], resolutions=sizes, seed=3)
-    for place, row in enumerate(outcome.rows):
-        if row.model == "resnet50":
-            assert row.detail.order == {"seed": 3, "place": place, "of": 8}
 
 
 def test_throughput_counts_images_not_batches(fake_run: Run) -> None:
@@ -188,11 +171,12 @@ def test_other_build_flags_are_another_engine(fake_run: Run) -> None:
 
 
 def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_path: Path) -> None:
-    (row,) = fake_run(builds=2, processes=3).rows
+    (row,) = fake_run(builds=2, min_rounds=3, max_rounds=3).rows
     assert len({engine["key"] for engine in row.detail.engines}) == 2
-    assert [(run["build"], run["process"]) for run in row.detail.runs] == [
-        (build, process) for build in range(2) for process in range(3)
-    ]
+    turns = [(run["process"], run["build"]) for run in row.detail.runs]
+    assert sorted(turns) == [(number, build) for number in range(3) for build in range(2)]
+    assert [number for number, _ in turns] == [0, 0, 1, 1, 2, 2]
+    assert (row.rounds, row.ended_by) == (3, "ceiling" if row.half_width > 0.005 else "sure")
     replication = row.detail.replication
     assert (replication["builds"], replication["processes"]) == (2, 6)
     assert row.n_samples == sum(run["n"] for run in row.detail.runs)
@@ -202,67 +186,12 @@ def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_p
 
 
 def test_raw_times_are_kept_where_they_are_asked_for(fake_run: Run, tmp_path: Path) -> None:
-    (row,) = fake_run(processes=2, keep_raw=True).rows
+    (row,) = fake_run(min_rounds=2, max_rounds=2, keep_raw=True).rows
     samples, *raw = row.detail.samples
     kept = series.load_samples(tmp_path / "set" / samples)
     for name, one in zip(raw, kept, strict=True):
         queries = exports.read_times(tmp_path / "set" / name)
         assert [query.compute_ms for query in queries] == pytest.approx(one.compute_ms, rel=1e-6)
-
-
-def test_a_suspect_row_is_retried_with_a_longer_warm_up(
-    fake_run: Run, script: Script, tmp_path: Path
-) -> None:
-    script(all={"story": ["drift", "steady"], "state": str(tmp_path)})
-    (row,) = fake_run(retries=2).rows
-    assert (row.verdict, row.attempt) == (Verdict.VALID, 2)
-    assert [(one["verdict"], one["warm_up_ms"]) for one in row.detail.attempts] == [
-        ("SUSPECT", 200),
-        ("VALID", 400),
-    ]
-    assert row.detail.ended_by.startswith("accepted")
-    assert any("--warmUp=400" in flag for flag in row.detail.commands[-1])
-
-
-def test_retries_are_bounded_and_the_last_row_stays(fake_run: Run, script: Script) -> None:
-    script(all={"story": "drift"})
-    (row,) = fake_run(retries=2).rows
-    assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 3)
-    assert len(row.detail.attempts) == 3
-    assert row.detail.ended_by.startswith("ceiling")
-    assert "drift" in row.reasons
-    assert row.latency_ms is not None
-
-
-def test_a_retry_that_fails_does_not_lose_the_number(
-    fake_run: Run, script: Script, tmp_path: Path
-) -> None:
-    script(all={"story": ["drift", "crash"], "state": str(tmp_path)})
-    (row,) = fake_run(retries=1).rows
-    assert (row.status, row.verdict, row.attempt) == (Status.OK, Verdict.SUSPECT, 2)
-    assert row.latency_ms is not None
-    assert "attempt 2 failed" in row.message
-    assert [one["status"] for one in row.detail.attempts] == ["ok", "failed"]
-    assert row.detail.ended_by.startswith("failed")
-    log = (tmp_path / "set" / row.log).read_text()
-    assert [flags(argv) for argv in row.detail.commands] == [
-        list(arguments) for arguments in exit_check.started(log)
-    ]
-    later = (tmp_path / "set" / "logs" / f"{row.key}.attempt2.log").read_text()
-    assert "--loadEngine" in later
-    assert "--saveEngine" not in later
-
-
-def test_too_few_samples_are_retried_with_more_and_longer(fake_run: Run, script: Script) -> None:
-    # A median of few queries so uneven is known to over 5 % until there are forty
-    script(all={"median_ms": 20, "spread": 0.08})
-    (row,) = fake_run(retries=2, duration_s=0.2).rows
-    assert (row.verdict, row.attempt) == (Verdict.VALID, 3)
-    assert [one["duration_s"] for one in row.detail.attempts] == [0.2, 0.4, 0.8]
-    assert [one["iterations"] for one in row.detail.attempts] == [10, 20, 40]
-    assert row.detail.attempts[0]["reasons"][0] == "imprecise"
-    assert "few_samples" in row.detail.attempts[0]["reasons"]
-    assert row.n_samples == 40
 
 
 def test_what_ended_the_timing_is_told(fake_run: Run) -> None:
@@ -277,7 +206,7 @@ def test_a_story_reaches_the_verdict(
     fake_run: Run, script: Script, story: str, reason: str
 ) -> None:
     script(all={"story": story})
-    (row,) = fake_run(retries=0).rows
+    (row,) = fake_run().rows
     assert row.verdict is Verdict.SUSPECT
     assert reason in row.reasons
 
@@ -300,49 +229,6 @@ def test_settings_that_no_command_can_be_made_of_are_refused_at_once(
     with pytest.raises(InputError, match="--useSpinLock"):
         fake_run(extra_flags=["--useSpinLock"])
     assert not (tmp_path / "set").exists()
-
-
-def test_ctrl_c_finishes_the_running_row(fake_run: Run, tmp_path: Path) -> None:
-    class Impatient(Lines):
-        """Presses Ctrl-C while the second case is being measured."""
-
-        def start(self, key: str) -> None:
-            self.begun = getattr(self, "begun", 0) + 1
-            if self.begun == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    outcome = fake_run(models=NETWORKS, progress=Impatient())
-    assert outcome.interrupted
-    assert outcome.measured == 2
-    assert "goes on from here" in outcome.sentence
-    assert fake_run(models=NETWORKS).measured == 1
-
-
-def test_the_second_ctrl_c_ends_it_and_keeps_what_is_done(fake_run: Run, script: Script) -> None:
-    class Furious(Lines):
-        def start(self, key: str) -> None:
-            self.begun = getattr(self, "begun", 0) + 1
-            if self.begun == 2:
-                os.kill(os.getpid(), signal.SIGINT)
-                os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        fake_run(models=NETWORKS, progress=Furious())
-    assert signal.getsignal(signal.SIGINT) is before
-    assert fake_run(models=NETWORKS).measured == 2
-
-
-def test_one_line_per_case_with_the_time_left(
-    fake_run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, logger="benchlib.measure"):
-        outcome = fake_run(models=NETWORKS)
-    lines = [line for line in caplog.messages if line.startswith(("1/3", "2/3", "3/3"))]
-    assert len(lines) == 3
-    assert "left" in lines[0]
-    assert lines[2].endswith("done")
-    assert all(any(row.key in line for line in lines) for row in outcome.rows)
 
 
 def test_nothing_of_this_machine_is_published(
@@ -416,12 +302,12 @@ def test_what_a_program_leaves_is_read_once(fake_run: Run, monkeypatch: pytest.M
     counted(exports, "read_profile")
     counted(exit_check, "read_log")
     counted(drift, "settling")
-    (row,) = fake_run(processes=2, retries=0, profile=True).rows
+    (row,) = fake_run(min_rounds=2, max_rounds=2, profile=True).rows
     assert row.status is Status.OK
     # One build, one profile, and the timing processes, of which one may have begun cold.
     timings = len(row.detail.warm_up)
     assert read.count("read_times") == timings
     assert read.count("read_profile") == 1
     assert read.count("read_log") == 2 + timings
-    # One per timing process, and one of all samples as one series.
-    assert read.count("settling") == timings + 1
+    # One per timing process, and one after each round of all samples as one series.
+    assert read.count("settling") == timings + row.rounds

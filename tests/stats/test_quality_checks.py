@@ -46,7 +46,6 @@ def run_of(values: np.ndarray, enqueue: float = 0.1) -> summary.Summary:
 
 def test_a_good_row_is_valid():
     assert judge(GOOD) == quality_checks.Judgement(Verdict.VALID)
-    assert not judge(GOOD).worth_retrying
 
 
 def test_what_is_not_known_is_not_held_against_a_row():
@@ -79,7 +78,6 @@ def test_an_error_that_is_gross_is_doubted(seen: Observed, doubted: bool) -> Non
     assert judged.verdict is (Verdict.SUSPECT if doubted else Verdict.VALID)
     if doubted:
         assert re.match(rf"Output logits is {seen.error:.0%} off FP32", judged.sentences[0])
-    assert not judged.worth_retrying
 
 
 @pytest.mark.parametrize(
@@ -296,11 +294,23 @@ def test_a_cpu_has_rules_of_its_own():
         assert judge(replace(GOOD, runs=(run_of(values),))).verdict is Verdict.SUSPECT
 
 
-def test_only_what_may_pass_is_worth_another_attempt():
-    assert judge(telemetry(foreign=(41,))).worth_retrying
-    assert judge(replace(GOOD, runs=(run_of(SLOPE),))).worth_retrying
-    assert not judge(replace(GOOD, low_precision_share=0.2)).worth_retrying
-    assert not judge(replace(GOOD, finite=False)).worth_retrying
+def of_runs(*runs: summary.Summary, **fields: object) -> Observed:
+    return replace(GOOD, runs=runs, telemetry=(QUIET,) * len(runs), **fields)
+
+
+def test_what_a_few_runs_have_is_left_to_the_interval_over_the_rounds():
+    assert judge(of_runs(*(RUN,) * 7, run_of(SLOPE), run_of(MODES))).reasons == ()
+    assert judge(of_runs(*(RUN,) * 6, *(run_of(SLOPE),) * 3)).reasons == (Reason.DRIFT,)
+
+
+def test_a_trend_over_the_rounds_is_doubted_unless_the_interval_holds_it():
+    rising = tuple(run_of(LEVEL * factor) for factor in (1, 1.01, 1.02, 1.03, 1.04, 1.05))
+    found = judge(of_runs(*rising))
+    assert found.reasons == (Reason.DRIFT,)
+    assert re.match("From the first round to the last it grew 4.9% slower", found.sentences[0])
+    assert judge(of_runs(*rising, half_width=0.051)).reasons == (Reason.IMPRECISE,)
+    assert judge(of_runs(*(rising[index] for index in (3, 0, 5, 1, 4, 2)))).reasons == ()
+    assert judge(of_runs(*rising[:5])).reasons == ()
 
 
 def test_one_bad_process_of_three_is_enough():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchlib.stats import replication, summary
-from benchlib.stats.replication import Level
+from benchlib.stats.replication import Level, Until
 
 
 def run(rng: np.random.Generator, centre: float, n: int = 300, spread: float = 0.01):
@@ -73,6 +73,45 @@ def test_the_interval_covers_all_levels(shape, effects):
         found = replication.combine(drawn(rng, pool, shape, **effects))
         held += found.ci_low <= 2 <= found.ci_high
     assert held / 400 >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("slow_share", "apart"),
+    [(0.0, 0.002), (0.0, 0.03), (0.0, 0.045), (0.1, 0.005), (0.25, 0.005), (1 / 3, 0.02)],
+)
+def test_the_interval_over_rounds_covers_though_its_width_ends_them(slow_share, apart):
+    """Processes of 2 ms, some in a slow phase of the machine; the median over all is the truth."""
+    rng = np.random.default_rng(10)
+    pool = [run(rng, 1.0, 50) for _ in range(100)]
+    until = Until(0.03, min_rounds=3, max_rounds=10, time_ceiling_s=60.0)
+    cases, held, fewest = 1000, 0, []
+    truth = np.median(effects(rng, slow_share, apart, 100_000))
+    for _ in range(cases):
+        runs = []
+        for factor in effects(rng, slow_share, apart, until.max_rounds):
+            runs.append(scaled(pool[rng.integers(len(pool))], 2 * factor))
+            found = replication.combine([runs], stopped=True)
+            if until.ending(len(runs), found.relative_half_width, 0.0):
+                break
+        held += found.ci_low <= 2 * truth <= found.ci_high
+        fewest.append(len(runs))
+    assert 0.93 <= held / cases <= 0.985
+    assert min(fewest) == 3
+    assert max(fewest) == (3 if apart == 0.002 else 10)
+
+
+def effects(rng, slow_share, apart, count):
+    """Factors of processes tens of seconds apart on a machine that is at times 25 % slower."""
+    return np.exp(apart * rng.standard_normal(count)) * 1.25 ** (rng.random(count) < slow_share)
+
+
+def test_from_six_processes_on_the_interval_is_that_of_their_median():
+    """Slow processes on one side move neither the median nor its nearer end."""
+    quiet = [run(np.random.default_rng(7), 2 + step / 100, spread=0.001) for step in range(6)]
+    found = replication.combine([[*quiet, *(scaled(one, 1.5) for one in quiet[:2])]])
+    assert found.latency == pytest.approx(2.035, abs=0.002)
+    assert 1.995 < found.ci_low < 2.01
+    assert 2.9 < found.ci_high < 3.1
 
 
 def drawn(rng, pool, shape, of_process=0.0, of_build=0.0):

@@ -110,20 +110,21 @@ def test_a_cold_process_is_set_aside_kept_and_timed_again(
     fake_run: Run, script: Script, tmp_path: Path
 ) -> None:
     script(all={"cold_ms": 300})
-    (row,) = fake_run(processes=2, retries=0).rows
-    assert (row.verdict, row.attempt) == (Verdict.VALID, 1)
+    (row,) = fake_run(min_rounds=2, max_rounds=2).rows
+    assert row.verdict is Verdict.VALID
     assert flags(row, "--warmUp") == ["200", "400", "400"]
     assert [one["ended_by"] for one in row.detail.warm_up] == [None, "steady", "steady"]
-    assert len(row.detail.runs) == 2
+    assert [one.get("set_aside", False) for one in row.detail.runs] == [True, False, False]
+    assert (row.rounds, row.ended_by) == (2, "sure")
     assert row.latency_mean_ms == pytest.approx(2.0, rel=0.005)
-    *counted, cold = series.load_samples(tmp_path / "set" / f"samples/{row.key}.parquet")
+    cold, *counted = series.load_samples(tmp_path / "set" / f"samples/{row.key}.parquet")
     assert len(counted) == 2
     assert max(cold.compute_ms) > 2.3
 
 
 def test_what_never_warms_up_ends_at_the_ceiling_and_says_so(fake_run: Run, script: Script) -> None:
     script(all={"story": "warming"})
-    (row,) = fake_run(retries=0).rows
+    (row,) = fake_run().rows
     assert row.verdict is Verdict.SUSPECT
     assert "warming_up" in row.reasons
     assert row.detail.warm_up[-1]["ended_by"] == "ceiling"
