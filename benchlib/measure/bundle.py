@@ -345,7 +345,12 @@ def _write_one(
     )
     by_precision = {
         given.precision: Parameters.model_validate(
-            {**environment.public(given, names), "engine": program.engine}
+            {
+                **environment.public(given, names),
+                "engine": program.engine,
+                "min_rounds": rounds,
+                "max_rounds": rounds,
+            }
         )
         for given in runs
     }

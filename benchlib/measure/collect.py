@@ -451,6 +451,7 @@ class _Case:
             work=bundled.work,
         )
         text = repr((bundled.case.identity(), bundle.tensorrt, program.version, device.name))
+        self._until = matrix.until(given, program)
         self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def row(self) -> Row | None:
@@ -476,8 +477,9 @@ class _Case:
         )
         if fault is not None:
             return self._assembler.failed(measurement, fault, log, self._fingerprint)
-        row, _ = self._assembler.ok(measurement, log, self._saved_series(), self._fingerprint)
-        return row
+        return self._assembler.ok(
+            measurement, log, self._saved_series(), self._fingerprint, self._until
+        )
 
     def _unit(self, unit: Unit) -> None:
         """Take in an engine and its rounds; raises :class:`CaseError` where nothing was timed."""
@@ -556,10 +558,15 @@ class _Case:
             whole += 1
             self._note(Phase.TIME, outcome)
             readings = watched(self._out / f"{name}.watch")
-            run = TimingRun(
-                unit.build, number, outcome.queries, step.log, float(step.seconds), readings
+            run = TimingRun.of_queries(
+                (unit.build, number),
+                outcome.queries,
+                step.log,
+                float(step.seconds),
+                readings,
+                self._measurement.settings,
             )
-            self._measurement.runs.append(run)
+            self._measurement.all_runs.append(run)
         if failed and not whole:
             raise failed[0][1]
         if whole and whole < self._rounds:

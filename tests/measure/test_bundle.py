@@ -188,6 +188,7 @@ def test_a_bundle_comes_back_as_a_measured_set(
         assert (row.engine_version, row.message) == ("10.3.0", None)
         assert row.engine_mb == pytest.approx(0.00416)
         assert (row.family, row.build_s, row.engine_layers) != (None, None, None)
+        assert (row.rounds, row.ended_by) == (ROUNDS, "sure")
         assert [(run["build"], run["process"]) for run in row.detail.runs] == [
             *((0, number) for number in range(ROUNDS)),
             *((1, number) for number in range(ROUNDS)),
@@ -290,6 +291,7 @@ def test_a_stopped_run_goes_on_and_leaves_nothing_running(
     found = collect(folder, tmp_path / "set")
     assert len(found.rows) + len(found.missing) == 2 and found.rows
     assert any("rounds are whole" in str(row.message) for row in found.rows)
+    assert "interrupted" in {row.ended_by for row in found.rows}
     status, said = site.run(folder)
     assert status == 0, said
     assert before.items() <= steps(folder).items()
