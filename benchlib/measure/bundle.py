@@ -287,17 +287,20 @@ def _graphs(cases: Sequence[BundledCase]) -> dict[Path, Graph]:
 
 
 def _parts(cases: Sequence[BundledCase], split_mb: float | None) -> list[list[BundledCase]]:
-    """The cases in groups of at most ``split_mb`` of graphs; those of one graph stay together."""
+    """The cases in groups of at most ``split_mb`` of graphs.
+
+    Those of one graph stay together, whatever its file is called: they may share an engine.
+    """
     if split_mb is None:
         return [list(cases)]
-    by_graph: dict[Path | None, list[BundledCase]] = {}
+    by_graph: dict[str | None, list[BundledCase]] = {}
     for one in cases:
-        by_graph.setdefault(None if one.graph is None else one.graph.path, []).append(one)
+        by_graph.setdefault(one.graph and one.graph.sha256, []).append(one)
     without = by_graph.pop(None, [])
     parts: list[list[BundledCase]] = []
     room = 0.0
     for group in by_graph.values():
-        size = _megabytes(group[0].graph)
+        size = sum(map(_megabytes, _graphs(group).values()))
         if size > split_mb:
             raise InputError(
                 "split-mb",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import resource
@@ -554,6 +555,25 @@ def test_small_media_get_bundles_of_their_own(bundler: Bundler, site: Site, tmp_
         assert site.run(folder)[0] == 0
     found = collect(written.folders[0].parent, tmp_path / "set")
     assert sorted(row.model for row in found.rows) == ["fast_scnn", "resnet18", "resnet34"]
+
+
+def test_who_shares_an_engine_stays_in_one_part(
+    bundler: Bundler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Placeholders.graph
+
+    def graph(self, case, form):
+        # As the cache does: one content under a name for each method
+        made = whole(self, case, form)
+        path = made.path.with_name(f"{case.int8_method}-{made.path.name}")
+        return dataclasses.replace(made, path=made.path.rename(path))
+
+    monkeypatch.setattr(Placeholders, "graph", graph)
+    methods = ["qdq", "qdq-no-depthwise"]
+    written = bundler(precisions=["int8"], int8_methods=methods, split_mb=80e-6)
+    for bundle in written.bundles:
+        assert {unit.engine for unit in bundle.units} <= {unit.name for unit in bundle.units}
+    assert [bundle.engines for bundle in written.bundles] == [1, 1]
 
 
 def test_collect_refuses_what_is_no_bundle_in_one_line(
