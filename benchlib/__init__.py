@@ -96,7 +96,7 @@ def run(
 
     What ``out`` holds already is not measured again. ``report`` renders ``out/report.html`` as
     well. Lines of progress go to the logger ``benchlib``. To be called in the main thread, which
-    takes Ctrl-C: at the first the running case finishes, at the second it stops.
+    takes Ctrl-C: at the first the running process finishes, at the second it stops.
 
     A case that fails is a row of the set, with ``failure`` and ``message``, and is logged. Raises
     :class:`~benchlib.errors.InputError` as :func:`plan` does, before anything runs;

@@ -369,8 +369,9 @@ def run(
 ) -> None:
     """Measure: papermill runs the notebook once per precision, then the report.
 
-    The first Ctrl-C lets the running case finish, the second stops at once; run the same command
-    again and only what is missing is measured.
+    All cases are prepared first and then timed in rounds, until each is sure. The first Ctrl-C
+    lets the running process finish, the second stops at once; run the same command again and it
+    goes on from the rounds that there are.
 
     Example: benchlib run --preset quick -p models '[resnet18, fast_scnn]' -o results/local
     """

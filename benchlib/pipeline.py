@@ -266,8 +266,9 @@ class _StoppedError(Exception):
 class Relay:
     """Passes Ctrl-C on to the kernel that measures, which sits in a session of its own.
 
-    The kernel lets the running case finish at the first signal and stops at the second. papermill
-    runs in a thread meanwhile, because it would otherwise take the signal and kill the kernel.
+    The kernel lets the running process finish at the first signal and stops at the second.
+    papermill runs in a thread meanwhile, because it would otherwise take the signal and kill the
+    kernel.
     A kernel that is starting up would die of the signal with a traceback, or ignore it, so it gets
     none and its first cell is not begun.
     """

@@ -5,7 +5,7 @@ that a run goes by, on its numbers for a CPU; every process is summarised as a r
 rounds of one case among many lie tens of seconds apart; those of a case alone follow one another,
 which the last lines tell of: what a machine does for longer than all rounds take they cannot see.
 
-    python benchmarks/coverage.py [--trials 1000] [--json benchmarks/coverage.json]   (ten minutes)
+    python benchmarks/coverage.py [--trials 1000] [--json benchmarks/coverage.json]   (five minutes)
 """
 
 from __future__ import annotations

@@ -131,6 +131,8 @@ def test_a_presets_unknown_key_is_refused_with_file_and_key(tmp_path: Path) -> N
         ("precisions: '[fp32'\n", "not YAML"),
         ("1: 2\n", "no parameter has this name"),
         ("duration_s: .inf\n", "finite"),
+        ("retries: 2\n", "use min_rounds and max_rounds"),
+        ("min_rounds: 11\n", "10 is less than min_rounds, 11"),
     ],
 )
 def test_a_file_that_is_no_preset_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -179,6 +181,27 @@ def test_what_would_be_dropped_is_refused(values: dict[str, object], words: str)
         config.find_preset("quick").with_values(values)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"target": 0}, "target: 0: Input should be greater than 0 "),
+        ({"target": "nan"}, "target: 'nan': "),
+        ({"max_rounds": 0}, "max_rounds: 0: Input should be greater than or equal to 1 "),
+        ({"max_rounds": 2}, "max_rounds: 2 is less than min_rounds, 3; raise it or lower that"),
+        ({"min_rounds": 0}, "min_rounds: 0: "),
+        ({"time_ceiling_s": -1}, "time_ceiling_s: -1: "),
+        ({"processes": 3}, "processes: there is none since cases are timed in rounds; use min_"),
+        ({"cool_down_s": 1}, "cool_down_s: there is none since cases are timed in rounds; use"),
+    ],
+)
+def test_rounds_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        config.read_parameters(values)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+    assert config.read_parameters({"target": 0.01, "min_rounds": 2, "max_rounds": 2}).target == 0.01
+
+
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"'fast'.*blog.*full.*quick"):
         config.find_preset("fast")
@@ -191,7 +214,7 @@ def test_changes_go_over_the_preset() -> None:
     (given,) = quick.runs()
     assert given.precision is Precision.FP16
     assert given.models == ("resnet18",)
-    assert given.duration_s == 1.5
+    assert given.duration_s == config.find_preset("quick").values["duration_s"]
 
 
 def test_one_precision_stands_for_a_list_of_one() -> None:
