@@ -127,7 +127,9 @@ def main(verbose: bool) -> None:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-preset_option = click.option("--preset", help="quick, blog, full, or the path of a YAML file.")
+preset_option = click.option(
+    "--preset", help="quick, blog, full, edge, or the path of a YAML file."
+)
 parameter_option = click.option(
     "-p",
     "--parameter",
@@ -434,6 +436,72 @@ def report(
         _emit(written)
     else:
         click.echo("\n".join(written.values()))
+
+
+@main.command()
+@preset_option
+@parameter_option
+@click.option("--tensorrt", metavar="VERSION", required=True, help="TensorRT of the device.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), help="Timing processes per engine; default 5."
+)
+@click.option(
+    "--split-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Write folders of at most so many megabytes of graphs, for small media.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@as_json
+def bundle(
+    preset: str | None,
+    parameters: tuple[tuple[str, str], ...],
+    tensorrt: str,
+    rounds: int | None,
+    split_mb: float | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write graphs and a shell script for a device that has trtexec and no Python.
+
+    Copy the folder there, start run.sh, copy what it names back, and give that to collect.
+
+    Example: benchlib bundle --preset edge --tensorrt 10.3 -o jetson
+    """
+    from benchlib import config, dry_run
+    from benchlib.measure import bundle as bundles
+    from benchlib.trtexec import flags, locate
+
+    chosen = config.find_preset(preset or "quick")
+    runs = chosen.with_values(_overrides(parameters, None)).told_from(chosen).runs()
+    program = locate.planned(runs[0].engine, tensorrt)
+    if words := flags.assumed(program.release):
+        click.echo(f"benchlib: note: {words}", err=True)
+    dry_run.every(runs, program)
+    written = bundles.write(runs, program, out, rounds=rounds or bundles.ROUNDS, split_mb=split_mb)
+    if as_json:
+        _emit(written.as_json())
+    else:
+        click.echo("\n".join(written.lines()))
+    if written.left_out:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Measured set.")
+@as_json
+def collect(folder: Path, out: Path, as_json: bool) -> None:
+    """Make a measured set of what a bundle's run.sh left; what is not whole is left out.
+
+    Example: benchlib collect jetson -o results/jetson
+    """
+    from benchlib.measure.collect import collect as collected
+
+    found = collected(folder, out)
+    if as_json:
+        _emit(found.as_json())
+    else:
+        click.echo("\n".join(found.lines()))
 
 
 @main.command()

@@ -14,7 +14,10 @@ from benchlib.cli import main
 from benchlib.trtexec import flags
 from benchlib.trtexec.flags import parse_version
 
-COMMANDS = ("doctor", "models", "graph", "plan", "run", "report", "findings", "compare", "accuracy")
+COMMANDS = (
+    *("doctor", "models", "graph", "plan", "run", "bundle", "collect", "report", "findings"),
+    *("compare", "accuracy"),
+)
 PLAN_KEYS = "key model precision batch height width shape_mode typing engine".split()  # noqa: SIM905
 
 MODEL_KEYS = (
@@ -51,7 +54,7 @@ def test_every_command_has_help_with_an_example(command):
         (("plan", "-p", "resolutions", "[320]"), "'320' is not WIDTHxHEIGHT"),
         (("plan", "-p", "batch_sizes", "[0]"), "batch_sizes: 0"),
         (("plan", "-p", "models", "[unclosed"), "models: '[unclosed' is not YAML"),
-        (("plan", "--preset", "quik"), "blog, full, quick"),
+        (("plan", "--preset", "quik"), "blog, edge, full, quick"),
         (("plan", "--tensorrt", "ten"), "not a version"),
         (
             ("plan", "--tensorrt", "11.1", "-p", "typing", "weak", "-p", "shape_modes", "[blgo]"),

@@ -68,7 +68,7 @@ def test_repeats_are_measured_once() -> None:
 
 
 def test_the_presets_of_the_checkout_are_good() -> None:
-    assert {"quick", "blog", "full"} <= set(config.preset_names())
+    assert {"quick", "blog", "full", "edge"} <= set(config.preset_names())
     for name in config.preset_names():
         one = config.find_preset(name)
         for given in one.runs():

@@ -490,6 +490,12 @@ def highest(ranges: Sequence[Range | None]) -> float | None:
 # Evidence in, row out.
 
 
+def named(model: str) -> Network:
+    """What is known of a network without counting."""
+    card = registry.card(model)
+    return Network(family=card.family, task=card.task or None)
+
+
 @dataclass(frozen=True, slots=True)
 class Assembler:
     """Writes the rows of one run. ``device`` is the GPU's name or ``cpu``.
@@ -505,10 +511,12 @@ class Assembler:
     confidential: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
-    def skipped(self, case: Case, reason: str, fingerprint: str) -> Row:
-        """The row of a case that this program cannot honestly run."""
-        card = registry.card(case.model)
-        network = Network(family=card.family, task=card.task or None)
+    def skipped(
+        self, case: Case, reason: str, fingerprint: str, network: Network | None = None
+    ) -> Row:
+        """The row of a case that this program cannot honestly run; ``network`` where its file is
+        not at hand."""
+        network = network or named(case.model)
         measurement = Measurement(case, settings(self.parameters), network=network)
         return Row(
             **self._known(measurement, LayerPrecision()),

@@ -189,12 +189,16 @@ def run_phase(
     text = shorten(log_path.read_text(encoding="utf-8", errors="replace"))
     log = read_log(text)
     if ended.timed_out:
-        parameter = f"time_limit_{'build' if command.phase is Phase.BUILD else 'time'}_s"
-        message = f"took more than {ended.seconds:.0f} s; raise {parameter}"
-        outcome = PhaseOutcome(Failure.TIMEOUT, message)
+        outcome = timed_out(command.phase, ended.seconds)
     else:
         outcome = judge_phase(command.phase, ended.code, log, product)
     return PhaseRun(ended.seconds, text, log, outcome)
+
+
+def timed_out(phase: Phase, seconds: float) -> PhaseOutcome:
+    """The judgement of a process that was ended at its time limit, after ``seconds``."""
+    parameter = f"time_limit_{'build' if phase is Phase.BUILD else 'time'}_s"
+    return PhaseOutcome(Failure.TIMEOUT, f"took more than {seconds:.0f} s; raise {parameter}")
 
 
 def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutcome:

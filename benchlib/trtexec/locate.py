@@ -141,7 +141,7 @@ AUTO = "auto"
 TRTEXEC_VARIABLE = "TRTEXEC"
 
 # Where NVIDIA's packages, containers and archives put it; it is often not on PATH there.
-_USUAL_FOLDERS = (
+USUAL_FOLDERS = (
     "/usr/src/tensorrt/bin",
     "/opt/tensorrt/bin",
     "/usr/local/tensorrt/bin",
@@ -252,7 +252,7 @@ def trtexec_path(environ: Mapping[str, str] | None = None) -> Path | None:
             )
         return Path(path)
     homes = [environ[name] for name in _HOME_VARIABLES if environ.get(name)]
-    folders = [environ.get("PATH", ""), *(f"{home}/bin" for home in homes), *_USUAL_FOLDERS]
+    folders = [environ.get("PATH", ""), *(f"{home}/bin" for home in homes), *USUAL_FOLDERS]
     path = shutil.which("trtexec", path=os.pathsep.join(folders))
     return None if path is None else Path(path)
 

@@ -32,7 +32,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("CONDA_PREFIX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(locate, "_USUAL_FOLDERS", (str(tmp_path / "usual"),))
+    monkeypatch.setattr(locate, "USUAL_FOLDERS", (str(tmp_path / "usual"),))
     locate.examine_interpreter.cache_clear()
 
 

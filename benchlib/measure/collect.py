@@ -1,0 +1,589 @@
+"""What a bundle's run.sh left on a device, as a measured set like any other.
+
+Only whole steps count: run.sh gives a log its name when everything else of the step has its own.
+A case with fewer rounds than planned gets its row from those there are; one that was not begun
+gets none, so that a half-finished bundle can be collected now and again later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchlib.case import Engine, Failure, Status
+from benchlib.errors import InputError
+from benchlib.gpu.telemetry import TelemetrySample
+from benchlib.measure import bundle as bundles
+from benchlib.measure import engine_cache, matrix, record, series
+from benchlib.measure.bundle import Bundle, BundledCase, Unit
+from benchlib.measure.case_runner import read_layers
+from benchlib.measure.engine_cache import BuildFacts, BuiltEngine
+from benchlib.measure.environment import Environment, Redactor, public
+from benchlib.measure.measurement import Assembler, Measurement, TimingRun
+from benchlib.measure.record import CaseError, Row
+from benchlib.measure.store import Store
+from benchlib.trtexec import exit_check
+from benchlib.trtexec.command import Command, Phase, Program
+from benchlib.trtexec.exit_check import Log, PhaseOutcome, judge_phase
+from benchlib.trtexec.flags import version_from_banner
+
+# What watched the GPU: lines of tegrastats or of nvidia-smi, as run.sh keeps them.
+
+MIB_MB = 1.048576
+"""Both count in units of 2^20 bytes: an 8 GB module has 7620 "MB" in tegrastats."""
+
+_WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+"""Rails that feed the whole module."""
+
+_NO_PART = frozenset({"NC", "VIN", "VDDQ_VDD2_1V8AO"})
+"""Not connected, the board's own input, and one that VIN_SYS_5V0 feeds: not to be added up."""
+
+_GPU_LOAD = re.compile(r"\bGR3D(?:_FREQ)? (?:(?P<load>\d+)%)?(?:@\[?(?P<mhz>\d+(?:,\d+)*))?")
+_MEMORY_CLOCK = re.compile(r"\bEMC(?:_FREQ)? (?:\d+%)?@(\d+)")
+_MEMORY = re.compile(r"\bRAM (\d+)/\d+MB")
+_TEMPERATURE = re.compile(r"\b(gpu|tj)@(-?\d+(?:\.\d+)?)C", re.IGNORECASE)
+_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?=\s|$)")
+_ABSENT_C = -100
+"""A sensor that is off reads -256 degrees."""
+
+
+def tegrastats(lines: Sequence[str]) -> tuple[TelemetrySample, ...]:
+    """Its lines, taken every :data:`benchlib.measure.bundle.WATCH_S` seconds.
+
+    The stamps of newer releases are whole seconds and older ones have none, so that a line's
+    place gives its time. Lines after the GPU's last work are left out. Clocks are absent where it
+    was not started as root.
+    """
+    found, last_busy = [], None
+    for number, line in enumerate(lines):
+        load = _GPU_LOAD.search(line)
+        memory = _MEMORY.search(line)
+        if load is None or memory is None:
+            continue
+        clocks = [int(mhz) for mhz in (load["mhz"] or "").split(",") if mhz]
+        emc = _MEMORY_CLOCK.search(line)
+        degrees = {name.lower(): float(value) for name, value in _TEMPERATURE.findall(line)}
+        celsius = degrees.get("gpu", degrees.get("tj"))
+        found.append(
+            TelemetrySample(
+                time_s=number * bundles.WATCH_S,
+                sm_clock_mhz=max(clocks, default=0) or None,
+                memory_clock_mhz=None if emc is None else int(emc[1]),
+                power_w=_module_w(line),
+                temperature_c=None if celsius is None or celsius < _ABSENT_C else round(celsius),
+                memory_used_mb=round(int(memory[1]) * MIB_MB, 1),
+            )
+        )
+        if load["load"] != "0":
+            last_busy = len(found)
+    return tuple(found[:last_busy])
+
+
+def _module_w(line: str) -> float | None:
+    """Watts of the module now: of the rail that feeds it all, else of its rails together."""
+    rails = {name: int(now) for name, now in _RAIL.findall(line)}
+    whole = next((rails[name] for name in _WHOLE_RAILS if name in rails), None)
+    if whole is None:
+        parts = [now for name, now in rails.items() if name not in _NO_PART]
+        whole = sum(parts) if parts else None
+    return None if whole is None else whole / 1000
+
+
+def nvidia_smi(lines: Sequence[str]) -> tuple[TelemetrySample, ...]:
+    """Its CSV lines; the first reading has the processes that were on the GPU before ours."""
+    found: list[TelemetrySample] = []
+    before = tuple(int(one[6:]) for one in lines if re.fullmatch(r"# pid \d+", one))
+    for line in lines:
+        cells = [cell.strip() for cell in line.split(",")]
+        if line.startswith("#") or len(cells) != 7:
+            continue
+        try:
+            seen = datetime.strptime(cells[0], "%Y/%m/%d %H:%M:%S.%f")
+        except ValueError:
+            continue
+        sm, memory, power, celsius, used = (_number(cells[place]) for place in (1, 2, 3, 4, 6))
+        bits = re.fullmatch(r"0x[0-9a-fA-F]+", cells[5])
+        found.append(
+            TelemetrySample(
+                time_s=seen.replace(tzinfo=timezone.utc).timestamp(),
+                sm_clock_mhz=None if sm is None else round(sm),
+                memory_clock_mhz=None if memory is None else round(memory),
+                power_w=power,
+                temperature_c=None if celsius is None else round(celsius),
+                event_bits=None if bits is None else int(bits[0], 16),
+                memory_used_mb=None if used is None else round(used * MIB_MB, 1),
+                foreign=None if found else before,
+            )
+        )
+    return tuple(found)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d+(?:\.\d+)?", text) else None
+
+
+_WATCHERS = {"# tegrastats": tegrastats, "# nvidia-smi": nvidia_smi}
+
+
+def watched(path: Path) -> tuple[TelemetrySample, ...]:
+    """The readings in a file of run.sh; none where nobody watched."""
+    if not path.is_file():
+        return ()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    read = _WATCHERS.get(lines[0]) if lines else None
+    return () if read is None else read(lines[1:])
+
+
+# The device, as run.sh recorded it.
+
+_POWER_MODE = re.compile(r"^NV Power Mode: *(\S+)", re.MULTILINE)
+_L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where run.sh ran. ``said`` are its records by name, ``release`` TensorRT's version there."""
+
+    said: dict[str, str]
+    release: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Device:
+        """Raises :class:`InputError` where there is no record, or a damaged one."""
+        names = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
+        said = {path.name: path.read_text("utf-8", "replace").strip() for path in names}
+        if not said.get("trtexec", "").isdecimal():
+            raise InputError(
+                "DIR", "out/device is missing or damaged: run.sh was not run here, or not copied"
+            )
+        return cls(said, str(version_from_banner(int(said["trtexec"]))))
+
+    @property
+    def card(self) -> list[str]:
+        """Name, driver, memory in MiB, power limit, highest clocks, as nvidia-smi has them."""
+        cells = [cell.strip() for cell in self.said.get("smi", "").split(",")]
+        return cells if len(cells) == 6 else []
+
+    @property
+    def power_mode(self) -> str | None:
+        found = _POWER_MODE.search(self.said.get("nvpmodel", ""))
+        return None if found is None else found[1]
+
+    @property
+    def name(self) -> str:
+        """The board's or card's name, and its power mode: in another it is another device."""
+        name = self.said.get("model") if self.power_mode else None
+        name = name or (self.card[0] if self.card else self.said.get("model")) or "unnamed device"
+        return f"{name} {self.power_mode}" if self.power_mode else name
+
+    @property
+    def clocks(self) -> str | None:
+        """What jetson_clocks says of the GPU and its memory; it tells the superuser only."""
+        said = self.said.get("jetson_clocks", "").splitlines()
+        return "; ".join(line for line in said if line.startswith(("GPU", "EMC"))) or None
+
+    @property
+    def l4t(self) -> str | None:
+        found = _L4T.search(self.said.get("l4t", ""))
+        return None if found is None else f"{found[1]}.{found[2]}"
+
+    def environment(self, bundle: Bundle, date: datetime, notes: tuple[str, ...]) -> Environment:
+        """environment.json: the device's facts, and of the graphs where they were made."""
+        card = self.card
+        memory = re.search(r"(\d+) kB", self.said.get("memory", ""))
+        cpu = self.said.get("cpu", "").partition(":")[2].splitlines()
+        gpu: dict[str, str | bool | float | None] = {"name": self.name}
+        if card:
+            numbers = dict(
+                zip(("memory_mb", "power_limit_w"), map(_number, card[2:4]), strict=True)
+            )
+            clocks = ("max_sm_clock_mhz", "max_memory_clock_mhz")
+            gpu |= numbers | dict(zip(clocks, map(_number, card[4:6]), strict=True))
+            gpu["memory_mb"] = numbers["memory_mb"] and round(numbers["memory_mb"] * MIB_MB)
+        gpu |= {
+            name: value
+            for name, value in (
+                ("power_mode", self.power_mode),
+                ("jetson_linux", self.l4t),
+                ("jetpack", self.said.get("jetpack")),
+                ("jetson_clocks", self.clocks),
+            )
+            if value is not None
+        }
+        return Environment(
+            benchlib=bundle.benchlib,
+            date=date,
+            engine=Engine.TRTEXEC,
+            engine_version=self.release,
+            device=self.name,
+            gpu=gpu,
+            driver=card[1] if card else None,
+            cuda=self.said.get("cuda"),
+            tensorrt=self.release,
+            cpu=cpu[0].strip() if cpu else None,
+            cpu_cores=len(self.said.get("cores", "").splitlines()) or None,
+            memory_gb=round(int(memory[1]) * 1024 / 1e9, 1) if memory else 0.0,
+            system=self.said.get("uname", "unknown"),
+            python=bundle.python,
+            packages=bundle.packages,
+            git_commit=bundle.git_commit,
+            preset=bundle.preset,
+            parameters={
+                precision: public(given, {}) for precision, given in bundle.parameters.items()
+            },
+            notes=notes,
+        )
+
+
+NOTE = (
+    "Measured by a bundle's run.sh on a device without benchlib; the Python and packages named "
+    "here are those that the graphs were made with, on another machine."
+)
+
+
+# One step's log, and what it says of it.
+
+_RECORD = re.compile(
+    r"^benchlib: status=(\d+) seconds=(\d+) limit=(\d+) bytes=(\d+) started=(\S+)\s*\Z", re.M
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _StepLog:
+    """The end of one step as run.sh wrote it. ``whole`` is whether the script took it as done."""
+
+    text: str
+    log: Log
+    code: int
+    seconds: int
+    limit_s: int
+    bytes: int
+    started: datetime
+    whole: bool
+
+    @classmethod
+    def read(cls, stem: Path, redactor: Redactor) -> _StepLog | None:
+        """The step whose files begin with ``stem``; None where it did not end, good or bad."""
+        for ending, whole in ((".log", True), (".failed", False)):
+            path = stem.with_name(stem.name + ending)
+            if not path.is_file():
+                continue
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found = _RECORD.search(text)
+            if found is None:
+                continue
+            status, seconds, limit_s, size = map(int, found.groups()[:4])
+            shown = redactor.shorten(text[: found.start()].rstrip() + "\n")
+            return cls(
+                shown,
+                exit_check.read_log(shown),
+                128 - status if status > 128 else status,
+                seconds,
+                limit_s,
+                size,
+                datetime.fromisoformat(found[5].replace("Z", "+00:00")),
+                whole,
+            )
+        return None
+
+    def judge(self, phase: Phase, product: Path) -> PhaseOutcome:
+        """As a run judges a process of its own; raises :class:`CaseError` for a bad one."""
+        if not self.whole and self.code and self.limit_s <= self.seconds and not self.log.passed:
+            outcome = exit_check.timed_out(phase, self.limit_s)
+        else:
+            outcome = judge_phase(phase, self.code, self.log, product)
+        if outcome.failure is None:
+            return outcome
+        if outcome.failure is not Failure.TIMEOUT and record.disk_full(self.text):
+            raise CaseError(Failure.BAD_OUTPUT, f"{phase}: the disk is full")
+        raise CaseError(outcome.failure, f"{phase} {outcome.message}")
+
+
+# The set.
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What became of a bundle: its rows, and the keys of the cases that were not begun."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        counts = {status: sum(row.status is status for row in self.rows) for status in Status}
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        yield f"{self.folder}: {len(self.rows)} rows: {told or 'none'}"
+        for row in self.rows:
+            if row.status is Status.FAILED:
+                yield f"failed: {row.key}: {row.message}"
+        if self.missing:
+            yield (
+                f"{len(self.missing)} cases have no timing run yet, the first of "
+                f"{self.missing[0]}; sh run.sh goes on, and collecting again adds them"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "rows": [
+                {
+                    "key": row.key,
+                    "status": row.status,
+                    "verdict": row.verdict,
+                    "reasons": list(row.reasons),
+                    "latency_ms": row.latency_ms,
+                    "message": row.message,
+                }
+                for row in self.rows
+            ],
+            "missing": list(self.missing),
+        }
+
+
+def collect(folder: Path, out: Path) -> Collected:
+    """Write the rows of the bundle in ``folder``, or of its parts, into the set ``out``.
+
+    Raises :class:`InputError` for a folder that is no bundle or a damaged one, and for a set of
+    another device or TensorRT.
+    """
+    folders = [folder] if (folder / bundles.CASES).is_file() else sorted(folder.glob("part-*"))
+    if not folders:
+        raise InputError("DIR", f"{folder} has no cases.json; give the folder of a bundle")
+    # Everything is read before anything is written.
+    read = [(one, *_opened(one)) for one in folders]
+    rows: list[Row] = []
+    missing: list[str] = []
+    with Store(out).opened() as store:
+        for place, bundle, device in read:
+            _check_same(store, device)
+            for one in bundle.cases:
+                row = _Case(place, bundle, device, one, store).row()
+                if row is None:
+                    missing.append(one.case.key)
+                else:
+                    store.save_row(row)
+                    rows.append(row)
+            _save_environment(store, bundle, device, rows)
+        store.save_table()
+    return Collected(out, tuple(rows), tuple(missing))
+
+
+def _opened(folder: Path) -> tuple[Bundle, Device]:
+    path = folder / bundles.CASES
+    try:
+        content = path.read_bytes()
+        bundle = bundles.FORMAT.validate_json(content)
+    except OSError as error:
+        raise InputError("DIR", f"{path} cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            "DIR", f"{path} is damaged or of another benchlib ({where}: {first['msg']})"
+        ) from None
+    device = Device.read(folder / bundles.OUT / "device")
+    if device.said.get("bundle") != bundles.identity(content):
+        raise InputError(
+            "DIR",
+            f"{folder}: out/ is not of this cases.json; keep the two of one bundle together",
+        )
+    return bundle, device
+
+
+def _check_same(store: Store, device: Device) -> None:
+    there = store.environment()
+    if there is None:
+        if store.rows:
+            raise InputError(
+                "out", f"{store.directory} has rows of unknown origin; give a new folder"
+            )
+        return
+    before, now = (there.device, there.engine_version), (device.name, device.release)
+    if (there.engine, *before) != (Engine.TRTEXEC, *now):
+        raise InputError(
+            "out",
+            f"{store.directory} is of {there.engine} {before[1]} on {before[0]} and this of "
+            f"trtexec {now[1]} on {now[0]}; give another folder",
+        )
+
+
+def _save_environment(store: Store, bundle: Bundle, device: Device, rows: Sequence[Row]) -> None:
+    earlier = store.environment()
+    date = min((row.started_at for row in rows), default=bundle.date)
+    notes = dict.fromkeys((*(earlier.notes if earlier else ()), NOTE))
+    found = device.environment(bundle, date, tuple(notes))
+    if earlier is not None:
+        parameters = {**earlier.parameters, **found.parameters}
+        found = found.model_copy(update={"parameters": parameters, "roofs": earlier.roofs})
+    store.save_environment(found)
+
+
+class _Case:
+    """One case of a bundle on its way to a row."""
+
+    def __init__(
+        self, place: Path, bundle: Bundle, device: Device, bundled: BundledCase, store: Store
+    ) -> None:
+        given = bundle.parameters[bundled.case.precision]
+        program = Program(Engine.TRTEXEC, ("trtexec",), device.release, "cuda:0")
+        names = {bundled.case.model: bundled.shown}
+        self._out = place / bundles.OUT
+        self._rounds = bundle.rounds
+        self._bundled = bundled
+        self._store = store
+        self._program = program
+        self._device = device.name
+        self._assembler = Assembler(given, program, device.name, names=names)
+        folders = zip(device.said.get("folders", "").splitlines(), (".", "~"), strict=False)
+        self._redactor = Redactor.naming((Path(path), name) for path, name in folders)
+        self._measurement = Measurement(
+            bundled.case,
+            matrix.settings(given),
+            network=bundled.network,
+            graph=bundled.graph,
+            work=bundled.work,
+        )
+        text = repr((bundled.case.identity(), bundle.tensorrt, program.version, device.name))
+        self._until = matrix.until(given, program)
+        self._fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def row(self) -> Row | None:
+        """The row; None for a case of which no step ended, or none but its build."""
+        bundled, measurement = self._bundled, self._measurement
+        if bundled.skipped is not None:
+            return self._assembler.skipped(
+                bundled.case, bundled.skipped, self._fingerprint, bundled.network
+            )
+        fault = bundled.fault
+        if fault is None:
+            try:
+                for unit in bundled.units:
+                    self._unit(unit)
+            except CaseError as error:
+                fault = error.fault
+        if fault is None and not measurement.runs:
+            return None
+        log = (
+            self._store.save_log(bundled.case.key, "".join(measurement.logs))
+            if measurement.logs
+            else None
+        )
+        if fault is not None:
+            return self._assembler.failed(measurement, fault, log, self._fingerprint)
+        return self._assembler.ok(
+            measurement, log, self._saved_series(), self._fingerprint, self._until
+        )
+
+    def _unit(self, unit: Unit) -> None:
+        """Take in an engine and its rounds; raises :class:`CaseError` where nothing was timed."""
+        for command in unit.commands:
+            if command.phase is Phase.BUILD:
+                if not self._built(unit, command):
+                    return
+            elif command.phase is Phase.PROFILE:
+                self._profiled(unit, command)
+            else:
+                self._timed(unit, command)
+
+    def _taken(self, name: str, command: Command) -> _StepLog | None:
+        """The log of a step that ended; the row tells its command and what it said."""
+        step = _StepLog.read(self._out / name, self._redactor)
+        if step is not None:
+            self._measurement.commands.append(self._redactor.argv(command))
+            self._measurement.logs.append(step.text)
+        return step
+
+    def _built(self, unit: Unit, command: Command) -> bool:
+        """Whether the engine's build ended well; raises :class:`CaseError` when it ended badly."""
+        measurement = self._measurement
+        name = f"{unit.engine}.build"
+        step = self._taken(name, command)
+        if step is None:
+            return False
+        if not measurement.engines:
+            measurement.started_at = step.started
+        self._note(Phase.BUILD, step.judge(Phase.BUILD, self._out / f"{name}.head"))
+        layers = self._out / f"{name}.layers.json"
+        engine = BuiltEngine(
+            plan=self._out / f"{name}.engine",
+            layers=layers if layers.is_file() else None,
+            facts=BuildFacts(step.log.built_s, step.seconds, step.log.skipped_tactics),
+            mb=step.bytes / 1e6,
+            key=engine_cache.key(
+                measurement.graph, command, self._program, self._device, unit.build
+            ),
+            reused=unit.engine != unit.name,
+        )
+        measurement.engines.append(engine)
+        measurement.layers = read_layers(engine.layers)
+        return True
+
+    def _profiled(self, unit: Unit, command: Command) -> None:
+        """The profile; one that failed takes nothing from the times, and the row says so."""
+        step = self._taken(f"{unit.name}.profile", command)
+        if step is None:
+            return
+        try:
+            outcome = step.judge(Phase.PROFILE, self._out / f"{unit.name}.profile.profile.json")
+        except CaseError as error:
+            self._measurement.oddities.append(error.fault.message)
+            return
+        self._note(Phase.PROFILE, outcome)
+        self._measurement.profile = outcome.profile
+
+    def _timed(self, unit: Unit, command: Command) -> None:
+        """Every whole round; raises the first failure's :class:`CaseError` when there is none."""
+        failed: list[tuple[int, CaseError]] = []
+        whole = 0
+        for number in range(self._rounds):
+            name = f"{unit.name}.r{number + 1}"
+            step = self._taken(name, command)
+            if step is None:
+                continue
+            try:
+                outcome = step.judge(Phase.TIME, self._out / f"{name}.times.json")
+                if min(query.compute_ms for query in outcome.queries) <= 0:
+                    broken = "time: a query took no time; the clock is broken"
+                    raise CaseError(Failure.BAD_OUTPUT, broken)
+            except CaseError as error:
+                failed.append((number + 1, error))
+                continue
+            whole += 1
+            self._note(Phase.TIME, outcome)
+            readings = watched(self._out / f"{name}.watch")
+            run = TimingRun.of_queries(
+                (unit.build, number),
+                outcome.queries,
+                step.log,
+                float(step.seconds),
+                readings,
+                self._measurement.settings,
+            )
+            self._measurement.all_runs.append(run)
+        if failed and not whole:
+            raise failed[0][1]
+        if whole and whole < self._rounds:
+            told = [f"{whole} of {self._rounds} rounds are whole"]
+            told += [f"round {number} failed: {error.fault.message}" for number, error in failed]
+            self._measurement.oddities += told
+
+    def _note(self, phase: Phase, outcome: PhaseOutcome) -> None:
+        if outcome.message:
+            self._measurement.oddities.append(f"{phase} {outcome.message}")
+
+    def _saved_series(self) -> list[str]:
+        key, runs = self._bundled.case.key, self._measurement.runs
+        samples = series.dump_samples([run.samples for run in runs])
+        files = [self._store.save_series(f"samples/{key}.parquet", samples)]
+        if any(run.readings for run in runs):
+            readings = series.dump_telemetry([run.readings for run in runs])
+            files.append(self._store.save_series(f"telemetry/{key}.parquet", readings))
+        return files
