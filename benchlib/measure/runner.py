@@ -279,11 +279,6 @@ class _Case:
     card: Card | None = None
     turn: tuple[int, int, int | None] = (0, 1, None)
 
-    @property
-    def rounds(self) -> int:
-        """Rounds in which its first engine was timed."""
-        return self.measurement.rounds(0)
-
 
 class _Run:
     """One run under way."""
@@ -521,13 +516,15 @@ class _Run:
 
     def _time(self, cases: list[_Case]) -> None:
         """Rounds: one process of every engine of every case left, in an order of their own."""
-        first = min((one.rounds for one in cases), default=0)
+        builds = range(self._parameters.builds)
+        # Of rounds that are gone on with, one engine may have more than another
+        first = min((one.measurement.rounds(build) for one in cases for build in builds), default=0)
         for number in itertools.count(first):
             cases = [one for one in cases if not one.ended]
             turns = [
                 (one, (build, number))
                 for one in cases
-                for build in range(self._parameters.builds)
+                for build in builds
                 if one.measurement.rounds(build) <= number
             ]
             if not turns or self._interrupt.asked:

@@ -29,14 +29,14 @@ Run = Callable[..., Outcome]
 
 VALUES = {
     "models": ["resnet18", "resnet34", "fast_scnn"],
-    "resolutions": ["64x64", "96x96", "128x128"],
+    "resolutions": ["64x64", "96x96"],
     "batch_sizes": [1, 2],
     "duration_s": 0.5,
     "min_rounds": 2,
     "max_rounds": 2,
     "roofs": False,
 }
-CASES = 3 * 3 * 2
+CASES = 3 * 2 * 2
 PATIENCE_S = 180
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from placeholders import Placeholders
 
 from benchlib import config
 from benchlib.case import Case, Engine, Failure, Status, Verdict
 from benchlib.measure import matrix, record, runner, series
+from benchlib.measure.case_runner import CaseRunner
+from benchlib.measure.engine_cache import EngineCache
+from benchlib.measure.environment import Redactor
+from benchlib.measure.measurement import Measurement
 from benchlib.measure.record import Row
 from benchlib.measure.runner import Lines, Outcome
 from benchlib.stats.replication import Ending, Until
@@ -203,6 +209,42 @@ def test_a_failure_in_the_first_round_is_a_failed_row(fake_run: Run, script: Scr
     (row,) = fake_run(builds=2, **THREE).rows
     assert (row.status, row.failure) == (Status.FAILED, Failure.CRASH)
     assert (row.rounds, row.ended_by, row.latency_ms) == (None, None, None)
+
+
+def test_engines_that_have_unlike_rounds_catch_up(fake_run: Run, script: Script) -> None:
+    (key,) = (row.key for row in fake_run(duration_s=0.1).rows)
+    script(cases={f"{key}.b1.p1.": {"time": "segfault"}})
+    (row,) = fake_run(builds=2, **THREE).rows
+    assert (row.status, row.rounds, row.ended_by) == (Status.OK, 1, Ending.INTERRUPTED)
+    script()
+    (row,) = fake_run(builds=2, **THREE).rows
+    turns = sorted((run["process"], run["build"]) for run in row.detail.runs)
+    assert turns == [(number, build) for number in range(3) for build in range(2)]
+    assert (row.rounds, row.message) == (3, None)
+
+
+def test_a_prepared_case_can_be_timed_in_another_process(
+    fake: Program, script: Script, tmp_path: Path
+) -> None:
+    given = config.read_parameters({"engine": "trtexec", "duration_s": 0.1})
+    (step,) = matrix.steps(given, fake)
+    cases = CaseRunner(
+        parameters=given,
+        program=fake,
+        exporter=Placeholders(tmp_path, 0),
+        engine_cache=EngineCache(tmp_path / "plans"),
+        redactor=Redactor.of(tmp_path),
+        work=tmp_path,
+        device="cuda:0",
+    )
+    made = Measurement(step.case, matrix.settings(given))
+    cases.prepare(made, step)
+    there, there_made, there_step = pickle.loads(pickle.dumps((cases, made, step)))
+    there.one_round(there_made, there_step, (0, 0))
+    back = pickle.loads(pickle.dumps(there_made))
+    assert [len(run.samples.compute_ms) for run in back.runs] == [50]
+    assert back.runs[0].summary.median == pytest.approx(2.0, rel=0.01)
+    assert len(back.commands) == len(back.logs) == 2
 
 
 def test_another_engine_begins_the_rounds_anew(
