@@ -42,6 +42,8 @@ def copied(tmp_path: Path, *keys: str) -> Path:
         row = json.loads(path.read_text())
         row.update(verdict="SUSPECT", reasons=["spread", "throttled"], latency_ci_low_ms=0.001)
         row["detail"]["reasons"] = ["of old", "of old"]
+        for old in (row, row["detail"]):
+            del old["notes"]
         path.write_text(json.dumps(row))
     return folder
 
@@ -57,7 +59,12 @@ def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
     outcome = rejudge.rejudge(folder)
     assert all(one.changed for one in outcome.rows)
     limited, steady, flipping = (read(folder, key) for key in (LIMITED, STEADY, FLIPPING))
-    assert (limited.verdict, limited.reasons) == (Verdict.VALID, ("power_limited",))
+    assert (limited.verdict, limited.reasons) == (Verdict.VALID, ())
+    assert limited.notes == ("power_limited",)
+    assert "at 1635 MHz" in limited.detail.notes[0]
+    # 693 W at 108.5 images a second; of the memory 503 MB were the driver's before the case
+    assert (limited.energy_mj, limited.energy_source) == (pytest.approx(6386, rel=0.01), "power")
+    assert limited.peak_memory_mb == pytest.approx(3324.8, abs=0.1)
     assert limited.limited_by == "power"
     assert (steady.verdict, steady.reasons, steady.limited_by) == (Verdict.VALID, (), "none")
     assert (flipping.verdict, flipping.reasons) == (Verdict.SUSPECT, ("two_modes",))
@@ -135,7 +142,7 @@ def test_the_command_tells_what_changed(tmp_path: Path) -> None:
     folder = copied(tmp_path, LIMITED)
     said = CliRunner().invoke(cli.main, ["rejudge", str(folder)])
     assert said.exit_code == 0
-    assert f"{LIMITED}: SUSPECT spread;throttled -> VALID power_limited" in said.output
+    assert f"{LIMITED}: SUSPECT throttled;spread -> VALID power_limited" in said.output
     again = json.loads(CliRunner().invoke(cli.main, ["rejudge", "--json", str(folder)]).output)
     assert again["rules"] == RULES_VERSION
     assert again["rows"][0]["changed"] is False

@@ -108,12 +108,15 @@ def doubt(frame: pd.DataFrame) -> Iterator[Finding]:
     )
     commonest = reasons.explode().value_counts(sort=True)
     why = listed([f"{code} {count}×" for code, count in commonest.head(4).items()])
+    noted = judged["notes"].dropna().str.split(";").explode().value_counts(sort=True)
+    notes = listed([f"{code} {count}×" for code, count in noted.items()])
     answer = Answer.SUPPORTED if not suspect else Answer.PARTLY
     yield Finding(
         *(catalogue.DOUBT, ALL, test, share, None, None, len(judged)),
         Answer.REFUTED if share > HALF else answer,
         f"{suspect} of {plural(len(judged), 'row')} used {'is' if suspect == 1 else 'are'} SUSPECT"
-        + (f" ({why})." if why else "."),
+        + (f" ({why})." if why else ".")
+        + (f" Noted, which takes nothing away: {notes}." if notes else ""),
     )
 
 

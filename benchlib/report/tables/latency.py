@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from benchlib.analysis import comparable_groups, roofline, wording
-from benchlib.analysis.results import MeasuredSet
+from benchlib.analysis.results import MeasuredSet, codes
 from benchlib.analysis.roofline import Breakdown, Kind, LayerTime
 from benchlib.case import Precision, Status, Verdict
 from benchlib.report import style
@@ -206,7 +206,7 @@ def _outcome(row: object) -> str:
 
 def _reason(row: object) -> str:
     if row.status == Status.OK.value:
-        return (row.reasons or "").replace(";", ", ")
+        return ", ".join(codes(row))
     return ": ".join(part for part in (row.failure, row.message) if part) or "no reason recorded"
 
 
@@ -272,7 +272,7 @@ def _caption(view: View, columns: list[Column]) -> str:
         if (view.frame["verdict"] == verdict.value).any():
             parts.append(f"{style.VERDICT_SYMBOLS[verdict.value]} {meaning}.")
     valid = view.frame[view.frame["verdict"] == Verdict.VALID.value]
-    if valid["reasons"].notna().any():
+    if valid["notes"].notna().any():
         parts.append("A letter alone points to a note, which takes nothing from the number.")
     return " ".join([*parts, "Press a heading to sort."])
 
@@ -368,7 +368,7 @@ def _told(row: object) -> str:
         Reason.SPREAD.value: ("95th percentile {:.4g} ms", row.latency_p95_ms),
     }
     said = []
-    for code in filter(None, (row.reasons or "").split(";")):
+    for code in codes(row):
         words, value = figures.get(code, ("", None))
         said.append(code if pd.isna(value) else f"{code} ({words.format(value)})")
     return ", ".join(said)

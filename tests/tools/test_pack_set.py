@@ -22,8 +22,8 @@ SETS = ("h100-tensorrt-8.6", "h200-tensorrt-8.6")
 
 
 @pytest.fixture(scope="module")
-def pack_samples() -> ModuleType:
-    found = importlib.util.spec_from_file_location("pack", ROOT / "tools" / "pack_samples.py")
+def pack_set() -> ModuleType:
+    found = importlib.util.spec_from_file_location("pack", ROOT / "tools" / "pack_set.py")
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
@@ -63,8 +63,8 @@ def old_set(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_series_are_packed_and_numbers_stay(pack_samples: ModuleType, old_set: Path) -> None:
-    assert pack_samples.pack(old_set) == []
+def test_series_are_packed_and_numbers_stay(pack_set: ModuleType, old_set: Path) -> None:
+    assert pack_set.pack(old_set) == []
     row = json.loads((old_set / "rows" / "k.json").read_text())
     assert row["latency_ms"] == 2.0
     assert row["detail"]["runs"] == [{"n": 5, "span_s": 0.01}, {"n": 7, "span_s": 0.014}]
@@ -75,16 +75,16 @@ def test_series_are_packed_and_numbers_stay(pack_samples: ModuleType, old_set: P
     assert (first, aside) == ((), ())
     assert asdict(second[0])["power_w"] == 391.5
     assert not list((old_set / "samples").glob("*.gz"))
-    assert pack_samples.NOTE in json.loads((old_set / "environment.json").read_text())["notes"]
-    assert pack_samples.pack(old_set) == []
+    assert pack_set.NOTE in json.loads((old_set / "environment.json").read_text())["notes"]
+    assert pack_set.pack(old_set) == []
 
 
-def test_series_of_another_row_are_left_and_named(pack_samples: ModuleType, old_set: Path) -> None:
+def test_series_of_another_row_are_left_and_named(pack_set: ModuleType, old_set: Path) -> None:
     path = old_set / "rows" / "k.json"
     row = json.loads(path.read_text())
     row["latency_ms"] = 3.0
     path.write_text(json.dumps(row))
-    (problem,) = pack_samples.pack(old_set)
+    (problem,) = pack_set.pack(old_set)
     assert problem == "k.json: the median of its samples is 2 ms, not 3"
     assert (old_set / "samples" / "k.json.gz").is_file()
 

@@ -1,11 +1,14 @@
-"""Turn a measured set's raw series (gzipped exportTimes and JSON lines) into Parquet.
+"""Bring a measured set's files into the form that a run writes today, which takes least room.
 
-    python tools/pack_samples.py SET...
+    python tools/pack_set.py SET...
 
-No number of a row is touched: the row names the new files, and each of its runs gets ``span_s``,
-the time from its first query's start to its last one's end, which the stamps told and the new
-files do not hold. A note in environment.json says so. A row whose series do not agree with its
-own count and median is left as it is and named; the exit status is then 1.
+Raw series (gzipped exportTimes and JSON lines) become Parquet, Parquet telemetry is encoded anew,
+the layers leave the rows for ``layers/``, and long logs are compressed. No number of a row is
+touched: the row names the new files, and where the series were raw each of its runs gets
+``span_s``, the time from its first query's start to its last one's end, which the stamps told and
+the new files do not hold. A note in environment.json says what was done. A row whose series do not
+agree with its own count and median is left as it is and named; the exit status is then 1. A second
+run over the same set changes nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +24,47 @@ import numpy as np
 from benchlib.gpu import telemetry
 from benchlib.measure import series
 from benchlib.measure.series import Samples
+from benchlib.measure.store import Store
 from benchlib.trtexec import exports
 
 NOTE = (
-    "The samples and the telemetry were packed into Parquet afterwards (tools/pack_samples.py): "
+    "The samples and the telemetry were packed into Parquet afterwards (tools/pack_set.py): "
     "times as float32, without the start and end stamps of each query. No number of a row changed."
+)
+
+SMALLER = (
+    "The layers of each row were moved to a file of their own, long logs compressed and the "
+    "telemetry encoded anew afterwards (tools/pack_set.py). No number changed."
 )
 
 
 def pack(folder: Path) -> list[str]:
     """Pack the set in ``folder``; the problems found, one line each."""
+    problems = _pack_series(folder)
+    with Store(folder).opened() as store:
+        before = {path: path.read_bytes() for path in _files(folder)}
+        for row in store.rows:
+            for path in sorted((folder / "logs").glob(f"{row.key}*.log")):
+                name = store.save_log(path.stem, path.read_text(encoding="utf-8"))
+                if row.log == f"logs/{path.name}":
+                    row = row.model_copy(update={"log": name})
+            watched = f"telemetry/{row.key}.parquet"
+            if watched in (row.detail.samples or ()):
+                runs = len(series.load_samples(folder / f"samples/{row.key}.parquet"))
+                told = series.load_telemetry(folder / watched, runs)
+                store.save_series(watched, series.dump_telemetry(told))
+            store.save_row(row)
+        if {path: path.read_bytes() for path in _files(folder)} != before:
+            store.add_note(SMALLER)
+    return problems
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*/*")) if path.is_file()]
+
+
+def _pack_series(folder: Path) -> list[str]:
+    """Turn raw series into Parquet; the problems found, one line each."""
     problems, packed = [], False
     for path in sorted((folder / "rows").glob("*.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
