@@ -145,6 +145,10 @@ class Store:
         (self.directory / names[1]).unlink(missing_ok=True)
         return names[0]
 
+    def log(self, row: Row) -> str:
+        """The log of a row; empty where it has none."""
+        return "" if row.log is None else read_log(self.directory / row.log)
+
     def save_row(self, row: Row) -> None:
         """Write the row and bring table.csv up to date; raises :class:`StoreError`."""
         try:

@@ -12,6 +12,7 @@ from benchlib.analysis import comparable_groups, roofline, wording
 from benchlib.analysis.results import MeasuredSet, codes
 from benchlib.analysis.roofline import Breakdown, Kind, LayerTime
 from benchlib.case import Precision, Status, Verdict
+from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, EnergySource
 from benchlib.report import style
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
@@ -250,6 +251,55 @@ def build(view: View) -> Table:
         columns=tuple(columns),
         footnotes=tuple(footnotes.lines()),
     )
+
+
+def build_energy(view: View) -> Table | None:
+    """Energy per image in mJ, with power and memory in each cell's note; None for no energy."""
+    frame = view.usable
+    known = frame[frame["energy_mj"].notna()]
+    if known.empty:
+        return None
+    models = _by_family(known)
+    by_cell = {
+        (row.model, str(row.resolution), str(row.precision)): row
+        for row in known.itertuples(index=False)
+    }
+    columns = []
+    for size in comparable_groups.sizes(known):
+        for precision in comparable_groups.precisions(known[known["resolution"] == size]):
+            cells = tuple(_energy(by_cell.get((model, size, precision))) for model in models)
+            title = style.precision_label(precision)
+            columns.append(Column(wording.size(size), title, _marked(cells, low_is_best=True)))
+    sources = sorted(set(known["energy_source"].dropna()))
+    told = wording.listed(_SOURCES[one] for one in sources) or "a source not recorded"
+    good_to = wording.percent(ENERGY_UNCERTAINTY, tenths=False)
+    return Table(
+        name=f"energy-{view.slug}",
+        caption=f"Energy of the board per image in mJ, batch {view.batch}; {view.label}. By "
+        f"{told}; NVML calls its power readings good to {good_to}, and digits are cut to that. "
+        "Rest the pointer on a cell for the power and the most GPU memory in use.",
+        corner="Network",
+        rows=tuple(models),
+        columns=tuple(columns),
+    )
+
+
+_SOURCES = {
+    EnergySource.COUNTER.value: "the card's energy counter",
+    EnergySource.POWER.value: "its power readings, integrated over the settled part of each run",
+}
+
+
+def _energy(row: object | None) -> Cell:
+    if row is None:
+        return Cell(wording.DASH, note="not known")
+    value = float(row.energy_mj)
+    reach = ENERGY_UNCERTAINTY * value
+    told = [f"{row.power_w:.0f} W" if pd.notna(row.power_w) else "", f"by {row.energy_source}"]
+    if pd.notna(row.peak_memory_mb):
+        told.append(f"{row.peak_memory_mb:,.0f} MB in use at most, driver and context included")
+    note = "; ".join(filter(None, told))
+    return Cell(rounding.text(value, value - reach, value + reach), value, note=note)
 
 
 def _caption(view: View, columns: list[Column]) -> str:
