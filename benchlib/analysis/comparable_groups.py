@@ -19,7 +19,7 @@ from benchlib.models import registry
 
 _CELL = ["model", "precision", "resolution"]
 _SHARED = ["engine", "batch", "idle_ms", "shape_mode", "device"]
-_REST = " ms of rest after each query"
+_REST = "rest of "
 _UNKNOWN = "an unknown method"
 _WORDS = len(_SHARED) + 2
 _BY = "/"
@@ -136,7 +136,7 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
         return ", ".join(
             word
             for word, many in zip(words, kinds, strict=False)
-            if word and (many > 1 or word.endswith(_REST))
+            if word and (many > 1 or word.startswith(_REST))
         )
 
     return tuple(
@@ -148,7 +148,7 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
 def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
     """Rows that agree in all but INT8 method, with engine, batch, shapes, device and typing."""
     for (engine, batch, idle_ms, *rest), rows in frame.groupby(_SHARED, dropna=False, sort=True):
-        pause = f"{idle_ms:g}{_REST}" if idle_ms else "back to back"
+        pause = f"{_REST}{idle_ms:g} ms after each query" if idle_ms else "back to back"
         shared = (_word(engine), f"batch {batch:.0f}", pause, *map(_word, rest))
         typings = list(rows["typing"].dropna().unique())
         if not rows.duplicated(_CELL).any() or not typings:

@@ -459,7 +459,7 @@ class _Raw(str):
 
 def _lines(document: dict[str, Any]) -> str:
     parts = (
-        f"{json.dumps(name)}:{value if isinstance(value, _Raw) else _compact(value)}"
+        f"{json.dumps(name)}: {value if isinstance(value, _Raw) else _compact(value)}"
         for name, value in document.items()
     )
     return "{\n" + ",\n".join(parts) + "\n}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from benchlib.analysis.results import load
 from benchlib.gpu.telemetry import TelemetrySample, dump_samples
-from benchlib.measure import series
+from benchlib.measure import record, series
+from benchlib.measure.store import read_log
 from benchlib.trtexec import exports
 from benchlib.trtexec.exports import Query
 
@@ -87,6 +90,38 @@ def test_series_of_another_row_are_left_and_named(pack_set: ModuleType, old_set:
     (problem,) = pack_set.pack(old_set)
     assert problem == "k.json: the median of its samples is 2 ms, not 3"
     assert (old_set / "samples" / "k.json.gz").is_file()
+
+
+def test_a_set_of_whole_files_is_made_smaller_and_says_the_same(
+    pack_set: ModuleType, tmp_path: Path
+) -> None:
+    """A committed row as rows were written before: layers in it, its log as text."""
+    source, folder = ROOT / "results" / "h100-trtexec-8.6", tmp_path / "set"
+    path = next((source / "rows").glob("vgg11_bn-fp16-b1-640x480*"))
+    row = json.loads(path.read_text())
+    layers = record.load_layers((source / record.layers_file(path.stem)).read_bytes())
+    log = read_log(source / row["log"])
+    watched = series.load_telemetry(source / f"telemetry/{path.stem}.parquet", 1)
+    for name in ("rows", "logs", "samples", "telemetry"):
+        (folder / name).mkdir(parents=True)
+    for name in (f"samples/{path.stem}.parquet", f"telemetry/{path.stem}.parquet"):
+        shutil.copy(source / name, folder / name)
+    row["detail"]["layers"], row["log"] = list(layers), f"logs/{path.stem}.log"
+    (folder / row["log"]).write_text(log)
+    (folder / "rows" / path.name).write_text(json.dumps(row, indent=1))
+    (folder / "environment.json").write_text("{}")
+    assert pack_set.pack(folder) == []
+    (packed,) = (record.read(one) for one in (folder / "rows").glob("*.json"))
+    before = record.load_row(json.dumps(row))
+    bare = before.model_copy(update={"log": packed.log, "detail": before.detail.without_layers()})
+    assert packed == bare
+    assert packed.log.endswith(".log.xz") and read_log(folder / packed.log) == log
+    assert load(folder).layers(path.stem) == layers
+    assert series.load_telemetry(folder / f"telemetry/{path.stem}.parquet", 1) == watched
+    kept = {one: one.read_bytes() for one in folder.glob("*/*")}
+    assert pack_set.pack(folder) == []
+    assert {one: one.read_bytes() for one in folder.glob("*/*")} == kept
+    assert json.loads((folder / "environment.json").read_text())["notes"] == [pack_set.SMALLER]
 
 
 @pytest.mark.parametrize("name", SETS)

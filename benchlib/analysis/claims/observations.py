@@ -185,7 +185,7 @@ def machine_sentence(results: MeasuredSet) -> str:
         said += [f"the card was throttled in {throttled}"] * bool(throttled)
         limited = int((rows["limited_by"] == Limit.POWER.value).sum())
         said += [f"it ran at its power limit in {limited}"] * bool(limited)
-    return f"As an instrument the machine was {word}: {listed(said)}."
+    return f"As an instrument the machine was {word}: {listed(said, most=len(said))}."
 
 
 def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
