@@ -23,9 +23,12 @@ from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program
 
-NOTE = (
+_NOTED = (
     "Intervals, verdicts, reasons and notes were made anew from the stored samples and telemetry "
-    f"by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured again."
+)
+NOTE = (
+    f"{_NOTED}by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured "
+    "again."
 )
 
 
@@ -89,7 +92,7 @@ def rejudge(folder: Path) -> Outcome:
             done.append(Rejudged(row.key, row.verdict, new.verdict, *codes, changed))
         store.save_table()
         if any(one.changed for one in done):
-            store.add_note(NOTE)
+            store.add_note(NOTE, instead_of=_NOTED)
     return Outcome(tuple(done), left)
 
 

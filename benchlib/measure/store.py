@@ -250,9 +250,10 @@ class Store:
             log.warning("environment.json cannot be read (%s) and is kept as %s", said, aside.name)
             return None
 
-    def add_note(self, sentence: str) -> None:
+    def add_note(self, sentence: str, instead_of: str | None = None) -> None:
         """Add a sentence to the notes of environment.json, whatever else it holds, once.
 
+        It takes the place of those that begin with the words ``instead_of``.
         One that is missing or cannot be read stays as it is.
         """
         path = self.directory / "environment.json"
@@ -263,6 +264,8 @@ class Store:
             log.warning("environment.json gets no note: %s", " ".join(str(error).split()))
             return
         if sentence not in notes:
+            if instead_of is not None:
+                notes[:] = [one for one in notes if not str(one).startswith(instead_of)]
             notes.append(sentence)
             text = json.dumps(document, indent=1, allow_nan=False) + "\n"
             self._write(path.name, text.encode())

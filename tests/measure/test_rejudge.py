@@ -37,7 +37,9 @@ def copied(tmp_path: Path, *keys: str) -> Path:
             target = folder / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-    shutil.copy(source / "environment.json", folder)
+    environment = (source / "environment.json").read_text()
+    version = f"by version {RULES_VERSION}"
+    (folder / "environment.json").write_text(environment.replace(version, "by version 1"))
     for path in (folder / "rows").glob("*.json"):
         row = json.loads(path.read_text())
         row.update(verdict="SUSPECT", reasons=["spread", "throttled"], latency_ci_low_ms=0.001)
@@ -75,7 +77,8 @@ def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
     assert {path.stem: path.read_bytes() for path in (folder / "samples").glob("*")} == stored
     table = (folder / "table.csv").read_text()
     assert "power_limited" in table
-    assert rejudge.NOTE in json.loads((folder / "environment.json").read_text())["notes"]
+    notes = json.loads((folder / "environment.json").read_text())["notes"]
+    assert [one for one in notes if "made anew" in one] == [rejudge.NOTE]
     judged = contents(folder)
     assert not any(one.changed for one in rejudge.rejudge(folder).rows)
     assert contents(folder) == judged
