@@ -57,11 +57,11 @@ format: setup
 	$(BIN)/python -m ruff format .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
-# The pictures in README.md and figures/: drawn again from the committed sets, byte for byte.
+# figures/, the pictures that README.md and docs/ show: drawn again from the committed sets, byte for byte.
 figures: setup
 	$(BIN)/python -m benchlib report $(addprefix results/,rtx3090-published h100-tensorrt-8.6 h200-tensorrt-8.6 h100-trtexec-8.6) -o build/report --figures build/figures
 	rm -f figures/*
-	cp $(foreach name,fps-panels fps-fp16 fps-int8* heatmap speedup pareto-imagenet-top-1,$(foreach set,rtx3090-published h100-tensorrt-8-6,build/figures/$(name)-$(set).svg)) figures/
+	cp $$(grep -oh 'figures/[a-z0-9.-]*\.svg' README.md docs/*.md 2>/dev/null | sort -u | sed 's,^,build/,') figures/
 	$(BIN)/python tools/readme_tables.py
 
 generated: setup

@@ -519,11 +519,14 @@ def rejudge(measured: Path, as_json: bool) -> None:
         _emit(outcome.as_json())
         return
     for one in outcome.rows:
-        if (one.before, one.old_reasons) != (one.after, one.reasons):
-            before, after = (
-                " ".join([str(verdict), ";".join(reasons)]).strip()
-                for verdict, reasons in ((one.before, one.old_reasons), (one.after, one.reasons))
+        before, after = (
+            " ".join([str(verdict), ";".join([*reasons, *notes])]).strip()
+            for verdict, reasons, notes in (
+                (one.before, one.old_reasons, one.old_notes),
+                (one.after, one.reasons, one.notes),
             )
+        )
+        if before != after:
             click.echo(f"{one.key}: {before} -> {after}")
     for key, why in outcome.left.items():
         click.echo(f"{key}: kept as it is, {why}")

@@ -123,6 +123,7 @@ class Settings(BaseModel):
     transfers: bool = Field(False, description="time the copies to and from the GPU too")
     spin_wait: bool = Field(True, description="wait for the GPU by polling, not by sleeping")
     streams: int = Field(1, ge=1, description="inference streams")
+    idle_ms: float = Field(0.0, ge=0, description="milliseconds of rest after each query")
     builder_optimization_level: int | None = Field(
         None, ge=0, le=5, description="TensorRT's builder optimization level; none: its default"
     )
@@ -138,7 +139,10 @@ class Settings(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """What a row keeps of how it was measured, and what its fingerprint is made of."""
         # No parameter, and named all the same: the fingerprints of the rows that stand have it.
-        return {**self.model_dump(mode="json"), "profiling_verbosity": PROFILING_VERBOSITY}
+        found = {**self.model_dump(mode="json"), "profiling_verbosity": PROFILING_VERBOSITY}
+        if not self.idle_ms:
+            del found["idle_ms"]  # Nor have they this, of queries back to back
+        return found
 
 
 PROFILING_VERBOSITY = "detailed"

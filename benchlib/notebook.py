@@ -82,7 +82,9 @@ def table(outcome: Outcome) -> pd.DataFrame:
             "ms": [_interval(row) for row in outcome.rows],
             "images/s": [_number(row.throughput_img_s) for row in outcome.rows],
             "verdict": [str(row.verdict or "") for row in outcome.rows],
-            "what happened": [row.message or "; ".join(row.reasons) for row in outcome.rows],
+            "what happened": [
+                row.message or "; ".join([*row.reasons, *row.notes]) for row in outcome.rows
+            ],
         }
     ).sort_values(["model", "size", "batch"], ignore_index=True)
 

@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from benchlib.errors import InputError
+from benchlib.measure.store import read_log
 from benchlib.trtexec import exit_check
 
 NOTE = (
@@ -114,7 +115,7 @@ def _log(folder: Path, row: dict[str, Any]) -> str:
     path = folder / (row.get("log") or "")
     if not path.is_file():
         raise MendError("it has no log")
-    return path.read_text(encoding="utf-8", errors="replace")
+    return read_log(path)
 
 
 def _note(path: Path, note: str) -> None:

@@ -1,7 +1,7 @@
 """Parts of a table whose rows may be compared with each other.
 
-Rows are comparable when engine, batch, shape mode, device (a slice of a card is another device
-than the card), typing and INT8 method agree. A set that
+Rows are comparable when engine, batch, rest between queries, shape mode, device (a slice of a card
+is another device than the card), typing and INT8 method agree. A set that
 varies one of these is tested part by part, never mixed.
 """
 
@@ -18,7 +18,8 @@ from benchlib.errors import InputError
 from benchlib.models import registry
 
 _CELL = ["model", "precision", "resolution"]
-_SHARED = ["engine", "batch", "shape_mode", "device"]
+_SHARED = ["engine", "batch", "idle_ms", "shape_mode", "device"]
+_REST = "rest of "
 _UNKNOWN = "an unknown method"
 _WORDS = len(_SHARED) + 2
 _BY = "/"
@@ -28,7 +29,8 @@ _BY = "/"
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """``frame`` has at most one row per model, precision and size; ``label`` names only what
-    sets it apart from the other parts of its table, so it is empty for an only one.
+    sets it apart from the other parts of its table, so it is empty for an only one. A rest
+    between queries is named in any case: nobody expects it.
     ``surroundings`` is the label without the INT8 method: parts that share it share all rows of
     the other precisions. ``method`` is that method in words, empty where there is only one."""
 
@@ -132,7 +134,9 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
 
     def label(words: tuple[str, ...]) -> str:
         return ", ".join(
-            word for word, many in zip(words, kinds, strict=False) if many > 1 and word
+            word
+            for word, many in zip(words, kinds, strict=False)
+            if word and (many > 1 or word.startswith(_REST))
         )
 
     return tuple(
@@ -143,8 +147,9 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
 
 def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
     """Rows that agree in all but INT8 method, with engine, batch, shapes, device and typing."""
-    for (engine, batch, shapes, device), rows in frame.groupby(_SHARED, dropna=False, sort=True):
-        shared = (_word(engine), f"batch {batch:.0f}", _word(shapes), _word(device))
+    for (engine, batch, idle_ms, *rest), rows in frame.groupby(_SHARED, dropna=False, sort=True):
+        pause = f"{_REST}{idle_ms:g} ms after each query" if idle_ms else "back to back"
+        shared = (_word(engine), f"batch {batch:.0f}", pause, *map(_word, rest))
         typings = list(rows["typing"].dropna().unique())
         if not rows.duplicated(_CELL).any() or not typings:
             yield (*shared, ""), rows

@@ -27,7 +27,7 @@ VARIANTS = {
 }
 """Networks of the papers, and the variant that the blog timed."""
 
-_CASE = ("model", "precision", "batch", "height", "width")
+_CASE = ("model", "precision", "batch", "height", "width", "idle_ms")
 _APART = ("engine", "typing", "shape_mode")
 """What sets our rows of one case apart, besides the INT8 method."""
 
@@ -139,7 +139,7 @@ def _differ(ours: pd.Series, theirs: pd.Series, name: str) -> bool:
 CASE = ("network", "precision", "batch", "height", "width", "shape_mode")
 """What has to be the same for two rows to be of one case."""
 
-IF_KNOWN = ("typing", "int8_method", "partition", "model_digest")
+IF_KNOWN = ("typing", "int8_method", "partition", "model_digest", "idle_ms")
 """What has to be the same as well where both rows have it. ``partition`` is the part of the card
 that the device's name tells, such as a MIG slice, empty for a whole one."""
 
@@ -214,8 +214,8 @@ class Comparison:
 
     ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
     with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
-    ``unlike`` counts pairs of such rows that differ in typing, INT8 method, part of the card or the
-    file's content.
+    ``unlike`` counts pairs of such rows that differ in typing, INT8 method, part of the card, the
+    file's content or the rest between queries.
     """
 
     first: str
@@ -280,8 +280,8 @@ class Comparison:
         unlike = plural(self.unlike, "pair")
         left_out = (
             [
-                f"{unlike} left out: typing, INT8 method, part of the card or the content of the "
-                "file differ"
+                f"{unlike} left out: typing, INT8 method, part of the card, the content of the "
+                "file or the rest between queries differ"
             ]
             if self.unlike
             else []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchlib.analysis import comparable_groups, significance
-from benchlib.analysis.results import known
+from benchlib.analysis.results import codes, known
 from benchlib.errors import InputError
 
 # Which network is fastest, ties named as ties, and whether the order changes with size.
@@ -138,7 +138,7 @@ class Pick:
     """A network that meets the terms; ``tied`` says that nothing parts it from the fastest.
 
     ``low_ms`` and ``high_ms`` bound ``latency_ms`` and are None when not known, ``accuracy``
-    (percent) likewise.
+    (percent) likewise. ``codes`` are what is doubted of its row, and noted.
     """
 
     model: str
@@ -147,6 +147,7 @@ class Pick:
     high_ms: float | None
     accuracy: float | None
     tied: bool
+    codes: tuple[str, ...] = ()
 
 
 def front(frame: pd.DataFrame, task: str) -> tuple[str, ...]:
@@ -213,6 +214,7 @@ def choose(
             high_ms=known(row["latency_ci_high_ms"]),
             accuracy=known(row["accuracy"]),
             tied=bool(level),
+            codes=tuple(codes(row)),
         )
         for (_, row), level in zip(some.iterrows(), tied, strict=True)
     )

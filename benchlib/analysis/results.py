@@ -19,8 +19,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from benchlib.case import ONNX_PREFIX, Case, Precision, Status, Verdict, file_name, with_digest
-from benchlib.errors import InputError
-from benchlib.measure.record import COLUMNS, Detail, LayerEvidence, Row
+from benchlib.errors import InputError, first_line
+from benchlib.measure.record import (
+    COLUMNS,
+    Detail,
+    LayerEvidence,
+    Row,
+    layers_file,
+    load_layers,
+    with_notes_apart,
+)
+from benchlib.stats.quality_checks import NOTES
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +90,10 @@ class MeasuredSet:
         """A sentence for each reason code of row ``key``, in their order; empty when not kept."""
         return self._detail(key).reasons or ()
 
+    def remarks(self, key: str) -> tuple[str, ...]:
+        """A sentence for each note of row ``key``, in their order; empty when not kept."""
+        return self._detail(key).notes or ()
+
     def shares(self, key: str) -> dict[str, dict[str, float] | None]:
         """Shares (0 to 1) of ``layers``, ``macs`` and ``time`` by type in the engine of row
         ``key``; a kind that is not known is None or missing."""
@@ -94,8 +107,19 @@ class MeasuredSet:
 
     def layers(self, key: str) -> tuple[LayerEvidence, ...]:
         """The engine's layers of row ``key``, each with ``name``, ``type``, ``precision``,
-        ``macs`` and ``time_ms`` (None: not known); empty when not kept."""
-        return self._detail(key).layers or ()
+        ``macs`` and ``time_ms`` (None: not known); empty when not kept or not readable."""
+        told = self._detail(key).layers
+        if told is not None or self.folder is None:
+            return told or ()
+        path = self.folder / layers_file(key)
+        try:
+            return load_layers(path.read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError) as error:
+            why = first_line(error)
+            log.warning("%s: %s cannot be read (%s)", self.name, layers_file(key), why)
+            return ()
 
     def _detail(self, key: str) -> Detail:
         return self.details.get(key) or Detail()
@@ -114,6 +138,8 @@ def _read_detail(path: Path) -> Detail:
     """The evidence in ``path``; raises ValueError, with one line, where it cannot be read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
+        if isinstance(document, dict):
+            document = with_notes_apart(document)
         found = _File.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
@@ -152,6 +178,12 @@ def _details(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Detail], tupl
                 "writes the table again"
             )
     return details, tuple(found)
+
+
+def codes(row: Any) -> list[str]:
+    """The codes of a row of the frame: of doubt first, then its notes."""
+    told = (row.reasons, row.notes)
+    return [code for cell in told if not pd.isna(cell) for code in str(cell).split(";") if code]
 
 
 def known(value: float) -> float | None:
@@ -199,6 +231,7 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     for name in _TEXT:
         words = [None if pd.isna(word) or word == "" else word for word in _column(frame, name)]
         columns[name] = pd.Series(words, index=frame.index, dtype=object)
+    columns |= _notes_apart(columns["reasons"], columns["notes"])
     for name in _NUMBERS:
         columns[name] = pd.to_numeric(_column(frame, name)).astype(float)
     for name in _SWITCHES:
@@ -206,6 +239,8 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     rest = {name: frame[name] for name in frame.columns if name not in columns}
     whole = pd.DataFrame({**columns, **rest})
     whole["batch"] = whole["batch"].fillna(1.0)
+    # Before there was such a rest, and in publications, queries came back to back
+    whole["idle_ms"] = whole["idle_ms"].fillna(0.0)
     whole["model"] = _told_apart(whole["model"], whole["model_digest"])
     order = [precision.value for precision in Precision]
     whole["precision"] = pd.Categorical(whole["precision"], categories=order, ordered=True)
@@ -218,6 +253,19 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     ):
         whole[name] = 1000.0 * whole["batch"] / whole[latency]
     return whole
+
+
+def _notes_apart(reasons: pd.Series, notes: pd.Series) -> dict[str, pd.Series]:
+    """As :func:`benchlib.measure.record.with_notes_apart`, for the cells of a table."""
+    split: dict[str, list[str | None]] = {"reasons": [], "notes": []}
+    for told, noted in zip(reasons, notes, strict=True):
+        known = [code for cell in (told, noted) if cell for code in str(cell).split(";")]
+        for name, kept in split.items():
+            some = [code for code in known if (code in NOTES) is (name == "notes")]
+            kept.append(";".join(some) or None)
+    return {
+        name: pd.Series(kept, index=reasons.index, dtype=object) for name, kept in split.items()
+    }
 
 
 def files(frame: pd.DataFrame) -> pd.Series:

@@ -79,13 +79,44 @@ def limited_by(words: Iterable[str]) -> Limit:
 
 IDLE_BIT = 0x001
 
+
+class EnergySource(Word):
+    """What an energy comes from: the card's counter, or its power readings over time."""
+
+    COUNTER = "counter"
+    POWER = "power"
+
+
+ENERGY_UNCERTAINTY = 0.05
+"""NVML's own word for its power readings (nvmlDeviceGetPowerUsage: accurate to 5 %), which holds
+for an energy made of them. The counter agrees with them far better: over 2 s and more it is 0.1 %
+above them in the median and 0.7 % apart in the standard deviation (155 timing processes on H100
+cards: benchmarks/energy.py)."""
+
+AVERAGING_S = 1.0
+"""Seconds over which NVML averages a power reading (H100 cards: it climbs for one second after a
+load began, and falls for one after it ended; NVML says the same of Ampere and later)."""
+
+STEP_S = 0.1
+"""Seconds between two of NVML's values, so that a reading is up to this old (H100 and H200 cards;
+power shows the end of a load so much later than the counter does: benchmarks/energy.py)."""
+
+VISIBLE_LOAD = 0.1
+"""Rise of the power readings, as a share of their level, from which a load's beginning and end can
+be seen in them; where they rise by less, where it begins makes no difference to speak of."""
+
+FEWEST_SETTLED = 3
+"""Settled readings that an energy takes. Each is the mean of a whole second already."""
+
 FEWEST_TICKS = 100
-"""Steps of the energy counter in a window. Either end may fall anywhere within a step, so that
-100 of them keep the error near 1 %."""
+"""Steps of the energy counter in a window from which it is gone by. The ends fall where a reading
+first saw a step, up to a reading late, so that at 10 steps and 20 readings a second 100 of them
+keep the error under 1 %."""
 
 ENERGY_TOLERANCE = 0.15
 """Difference between counter and integrated power, as a fraction of the latter, beyond which no
-energy is given. NVML calls power good to 5 %; the rest is its averaging over up to a second."""
+energy is given, with what the window's ends may be off added to it. NVML calls power good to
+5 %; the rest is for what neither of them says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +163,14 @@ class TelemetrySummary:
 
     ``rate_hz`` is readings per second. ``throttle`` holds the words of every bit seen in the
     window, harmless ones too; ``foreign`` the process numbers seen in the whole series, before
-    and after the window included. ``energy_j`` is the counter's difference over
-    ``energy_window_s`` seconds, None when the window holds under 100 of its ``energy_ticks`` or
-    ``energy_disagreement`` (counter against integrated power, a fraction) is too large.
-    ``idle_power_w`` is the median power of the series' idle readings.
+    and after the window included. ``power_w`` is of the settled readings (:func:`settled`), or of
+    the window where there are none. ``energy_j`` are the joules of ``energy_window_s`` seconds of
+    the settled part, by ``energy_source``: the counter where it made ``FEWEST_TICKS`` steps
+    (``energy_ticks``), else power integrated. None where too little is settled, or the two are
+    further apart than ``ENERGY_TOLERANCE`` (``energy_disagreement``, counter against power, a
+    fraction). ``idle_power_w`` is the median of readings whose whole averaging time was idle,
+    ``peak_memory_mb`` the most memory in use on the card in the whole series, the driver's share
+    and the CUDA context included.
     """
 
     n_readings: int = 0
@@ -149,9 +184,11 @@ class TelemetrySummary:
     foreign: tuple[int, ...] | None = None
     energy_j: float | None = None
     energy_window_s: float | None = None
+    energy_source: EnergySource | None = None
     energy_ticks: int | None = None
     energy_disagreement: float | None = None
     idle_power_w: float | None = None
+    peak_memory_mb: float | None = None
 
     def energy_mj_per_image(self, throughput_img_s: float) -> float | None:
         """Millijoules per image at ``throughput_img_s`` images per second; None if unknown."""
@@ -186,6 +223,43 @@ def timed_window(readings: Sequence[TelemetrySample], span_s: float) -> tuple[Te
     return tuple(one for one in readings if end - span_s <= one.time_s <= end)
 
 
+def settled(
+    readings: Sequence[TelemetrySample], span_s: float | None = None
+) -> tuple[TelemetrySample, ...]:
+    """The busy readings of the timed part whose power is that of the load alone.
+
+    Empty where there are too few. A power reading is the mean of the second before it: it passes
+    half of its rise half a second after the load began, and half of its fall half a second after
+    it ended, so that the readings from half a second after the one to half a second before the
+    other tell of nothing else, less the age of a reading. A series that ends before that shows how
+    far the fall had come.
+    The first second of a series tells of what ran before. (The idle bit does not serve: it comes
+    and goes up to a second late.) A load of under a second never fills a reading.
+    """
+    known = [one for one in readings if one.power_w is not None]
+    if not known or (span_s is not None and span_s < 0.99 * AVERAGING_S):
+        return ()
+    begin = readings[0].time_s + AVERAGING_S
+    own = [one.power_w for one in known if one.busy and one.time_s >= begin]
+    if not own:
+        return ()
+    # Near the top and not at it: the level of a load that fills a tenth of the readings
+    level, base = float(np.quantile(own, 0.9)), min(one.power_w for one in known)
+    end = known[-1].time_s
+    if level - base > VISIBLE_LOAD * level:
+        half = (level + base) / 2
+        last = [one for one in known if one.power_w >= half][-1]
+        fallen = (level - last.power_w) / (level - base)
+        end = last.time_s - AVERAGING_S * min(max(fallen, 0.0), 0.5) - STEP_S
+        before = [one.time_s for one in known if one.power_w < half and one.time_s < end]
+        if before:
+            begin = max(begin, before[-1] + AVERAGING_S / 2)
+    if span_s is not None:
+        begin = max(begin, end - span_s)
+    found = tuple(one for one in known if one.busy and begin <= one.time_s <= end)
+    return found if len(found) >= FEWEST_SETTLED else ()
+
+
 def summarise(readings: Sequence[TelemetrySample], span_s: float | None = None) -> TelemetrySummary:
     """Summarise a series; ``span_s`` is the timed part's length in seconds, None for all of it."""
     window = tuple(readings) if span_s is None else timed_window(readings, span_s)
@@ -193,23 +267,21 @@ def summarise(readings: Sequence[TelemetrySample], span_s: float | None = None) 
         return TelemetrySummary()
     bits = [reading.event_bits for reading in window if reading.event_bits is not None]
     asked = [reading.foreign for reading in readings if reading.foreign is not None]
-    energy, ticks, disagreement, length = _energy(window)
-    idle = [one.power_w for one in readings if not one.busy and one.power_w is not None]
+    load = settled(readings, span_s)
+    memory = _range(readings, lambda one: one.memory_used_mb)
     return TelemetrySummary(
         n_readings=len(window),
         rate_hz=_rate(readings),
         sm_clock_mhz=_range(window, lambda one: one.sm_clock_mhz),
         memory_clock_mhz=_range(window, lambda one: one.memory_clock_mhz),
-        power_w=_range(window, lambda one: one.power_w),
+        power_w=_range(load or window, lambda one: one.power_w),
         temperature_c=_range(window, lambda one: one.temperature_c),
         memory_used_mb=_range(window, lambda one: one.memory_used_mb),
         throttle=throttle_words(int(np.bitwise_or.reduce(bits))) if bits else None,
         foreign=tuple(sorted(set().union(*asked))) if asked else None,
-        energy_j=energy,
-        energy_window_s=length,
-        energy_ticks=ticks,
-        energy_disagreement=disagreement,
-        idle_power_w=median(idle) if idle else None,
+        **_energy(load),
+        idle_power_w=_idle_power(readings),
+        peak_memory_mb=None if memory is None else memory.maximum,
     )
 
 
@@ -255,25 +327,52 @@ def _range(
     return Range(min(known), median(known), max(known)) if known else None
 
 
-def _energy(
-    window: Sequence[TelemetrySample],
-) -> tuple[float | None, int | None, float | None, float | None]:
-    """Joules, counter steps, disagreement with integrated power, seconds; None where unknown."""
-    counted = [one for one in window if one.energy_mj is not None and one.power_w is not None]
-    if len(counted) < 2:
-        return None, None, None, None
-    times = np.array([one.time_s for one in counted])
-    counter = np.array([one.energy_mj for one in counted], dtype=np.float64)
-    power = np.array([one.power_w for one in counted], dtype=np.float64)
-    ticks = int(np.count_nonzero(np.diff(counter)))
+def _idle_power(readings: Sequence[TelemetrySample]) -> float | None:
+    """Median power of the readings that came a whole averaging time after the last busy one."""
+    since, found = readings[0].time_s, []
+    for one in readings:
+        if one.busy:
+            since = one.time_s
+        elif one.power_w is not None and one.time_s - since >= AVERAGING_S:
+            found.append(one.power_w)
+    return median(found) if found else None
+
+
+def _energy(load: Sequence[TelemetrySample]) -> dict[str, Any]:
+    """The fields of :class:`TelemetrySummary` on energy, from settled readings."""
+    if not load:
+        return {}
+    times = np.array([one.time_s for one in load])
+    power = np.array([one.power_w for one in load], dtype=np.float64)
     length = float(times[-1] - times[0])
-    joules = float(counter[-1] - counter[0]) / 1000
-    integrated = float(np.sum(np.diff(times) * (power[1:] + power[:-1]) / 2))
-    disagreement = joules / integrated - 1 if integrated > 0 else None
-    trusted = (
-        ticks >= FEWEST_TICKS and disagreement is not None and abs(disagreement) <= ENERGY_TOLERANCE
-    )
-    return (joules if trusted else None), ticks, disagreement, length
+    joules = float(np.sum(np.diff(times) * (power[1:] + power[:-1]) / 2))
+    by_power = {
+        "energy_j": joules,
+        "energy_window_s": length,
+        "energy_source": EnergySource.POWER,
+    }
+    if any(one.energy_mj is None for one in load):
+        return by_power
+    counter = np.array([one.energy_mj for one in load], dtype=np.float64) / 1000
+    # From the first reading that saw a step to the last that did: ends within a step say less
+    steps = np.flatnonzero(np.diff(counter)) + 1
+    if len(steps) < 2:
+        return by_power
+    first, last = steps[0], steps[-1]
+    counted, counted_s = float(counter[last] - counter[first]), float(times[last] - times[first])
+    ticks = len(steps) - 1
+    disagreement = counted / counted_s / (joules / length) - 1 if joules > 0 else None
+    found = {"energy_ticks": ticks, "energy_disagreement": disagreement}
+    late = length / (len(load) - 1) / counted_s
+    if disagreement is None or abs(disagreement) > ENERGY_TOLERANCE + late:
+        return found
+    if ticks >= FEWEST_TICKS:
+        by_power = {
+            "energy_j": counted,
+            "energy_window_s": counted_s,
+            "energy_source": EnergySource.COUNTER,
+        }
+    return by_power | found
 
 
 # The recorder: a process of its own that looks at the GPU while a case is measured.

@@ -20,7 +20,7 @@ from benchlib.export.build import Graph
 from benchlib.export.calibration import Fidelity
 from benchlib.gpu import nvml, peaks, telemetry
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
-from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
+from benchlib.gpu.telemetry import EnergySource, Range, TelemetrySample, TelemetrySummary
 from benchlib.measure import engine_cache, series
 from benchlib.measure.engine_cache import BuiltEngine
 from benchlib.measure.exporter import Network
@@ -423,18 +423,33 @@ class MeasuredValues:
         return ";".join(sorted(set().union(*told))) or "none"
 
     @property
-    def energy_mj(self) -> float | None:
-        """Millijoules per image: the median of the processes that could tell."""
-        told = [one.energy_mj_per_image(self.throughput_img_s) for one in self.telemetry]
-        known = [value for value in told if value is not None]
-        return median(known) if known else None
+    def energy(self) -> tuple[float | None, EnergySource | None]:
+        """Millijoules per image and what they come from: the median of the processes that could
+        tell, of those with the counter where there are any."""
+        told = [one for one in self.telemetry if one.energy_source is not None]
+        for source in EnergySource:
+            of_source = [one for one in told if one.energy_source is source]
+            if of_source:
+                rate = self.throughput_img_s
+                return median(one.energy_mj_per_image(rate) for one in of_source), source
+        return None, None
+
+    @property
+    def peak_memory_mb(self) -> float | None:
+        """The most memory in use on the card; None where a foreign process had a part in it."""
+        if any(one.foreign for one in self.telemetry):
+            return None
+        known = [one.peak_memory_mb for one in self.telemetry if one.peak_memory_mb is not None]
+        return max(known, default=None)
 
     def columns(self) -> dict[str, Any]:
         """The columns of the row that come from the series."""
         headline, pooled, judgement = self.headline, self.pooled, self.judgement
+        energy_mj, energy_source = self.energy
         return {
             "verdict": judgement.verdict,
             "reasons": tuple(reason.value for reason in judgement.reasons),
+            "notes": tuple(note.value for note in judgement.notes),
             "latency_ms": headline.latency,
             "latency_ci_low_ms": headline.ci_low,
             "latency_ci_high_ms": headline.ci_high,
@@ -449,7 +464,9 @@ class MeasuredValues:
             "sm_clock_mhz": middle([one.sm_clock_mhz for one in self.telemetry]),
             "mem_clock_mhz": middle([one.memory_clock_mhz for one in self.telemetry]),
             "power_w": middle([one.power_w for one in self.telemetry]),
-            "energy_mj": self.energy_mj,
+            "energy_mj": energy_mj,
+            "energy_source": energy_source,
+            "peak_memory_mb": self.peak_memory_mb,
             "temperature_c": highest([one.temperature_c for one in self.telemetry]),
             "throttle": self.throttle,
             "limited_by": self.observed.limited_by,
@@ -462,6 +479,7 @@ class MeasuredValues:
             "replication": self.headline.as_json(),
             "telemetry": [one.as_json() for one in self.telemetry],
             "reasons": list(self.judgement.sentences),
+            "notes": list(self.judgement.remarks),
             "rules": quality_checks.RULES_VERSION,
         }
 
@@ -639,6 +657,7 @@ class Assembler:
             "cuda_graph": measured_by.cuda_graph if on_gpu else None,
             "transfers": measured_by.transfers if on_gpu else None,
             "spin_wait": measured_by.spin_wait if on_gpu else None,
+            "idle_ms": measured_by.idle_ms,
             "tf32": tf32(case, measured_by),
             "int8_method": case.int8_method,
             "weights": self.parameters.weights if graph is None else graph.weights,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import lzma
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from pydantic import (
     FiniteFloat,
     SerializerFunctionWrapHandler,
     StrictInt,
+    TypeAdapter,
     ValidationError,
     model_serializer,
 )
@@ -33,8 +36,9 @@ from benchlib.case import (
     Verdict,
 )
 from benchlib.errors import FULL, InputError
-from benchlib.gpu.telemetry import Limit
+from benchlib.gpu.telemetry import EnergySource, Limit
 from benchlib.process import Ended, ProgramMissingError
+from benchlib.stats.quality_checks import NOTES
 from benchlib.stats.replication import Ending
 
 # What went wrong with a case: a class and a sentence, for its row.
@@ -177,8 +181,15 @@ class LayerEvidence(TypedDict, total=False):
     time_ms: FiniteFloat | None
 
 
+_LAYERS = TypeAdapter(tuple[LayerEvidence, ...])
+
+
 class Detail(_Evidence):
-    """The evidence behind a row, written in :mod:`benchlib.measure.measurement`."""
+    """The evidence behind a row, written in :mod:`benchlib.measure.measurement`.
+
+    ``layers`` are on disk in a file of their own (:func:`layers_file`), and before version 3 of
+    the rules in the row.
+    """
 
     commands: tuple[tuple[str, ...], ...] | None = None
     settings: dict[str, Any] | None = None
@@ -199,6 +210,7 @@ class Detail(_Evidence):
     replication: dict[str, Any] | None = None
     telemetry: tuple[dict[str, Any], ...] | None = None
     reasons: tuple[str, ...] | None = None
+    notes: tuple[str, ...] | None = None
     rules: int | None = None
     until: dict[str, FiniteFloat] | None = None
     oddities: tuple[str, ...] | None = None
@@ -207,6 +219,10 @@ class Detail(_Evidence):
     def but(self, **parts: Any) -> Detail:
         """This evidence with other ``parts``."""
         return Detail.model_validate(self.model_dump() | parts)
+
+    def without_layers(self) -> Detail:
+        """What of this evidence stands in the row's own file."""
+        return Detail.model_validate(self.model_dump(exclude={"layers"}))
 
 
 SCHEMA_VERSION = 1
@@ -242,7 +258,8 @@ class Row(BaseModel):
     failure: Failure | None = Field(None, description="Class of the failure.")
     message: str | None = Field(None, description="Why it failed or was skipped, in a sentence.")
     verdict: Verdict | None = Field(None, description="How far the number can be believed.")
-    reasons: tuple[str, ...] = Field((), description="Reason codes; joined by ; in the table.")
+    reasons: tuple[str, ...] = Field((), description="Codes of doubt; joined by ; in the table.")
+    notes: tuple[str, ...] = Field((), description="Codes that take nothing away; likewise.")
     latency_ms: float | None = Field(None, gt=0, description="Median computeMs of one batch.")
     latency_ci_low_ms: float | None = Field(None, gt=0, description="Lower end, 95 % interval.")
     latency_ci_high_ms: float | None = Field(None, gt=0, description="Upper end, 95 % interval.")
@@ -277,11 +294,20 @@ class Row(BaseModel):
     cuda_graph: bool | None = Field(None, description="Launched as one CUDA graph.")
     transfers: bool | None = Field(None, description="Copies to and from the GPU were made.")
     spin_wait: bool | None = Field(None, description="Host polled instead of sleeping.")
+    idle_ms: float | None = Field(
+        None, ge=0, description="Rest after each query; 0 or empty: back to back."
+    )
     tf32: bool | None = Field(None, description="TF32 was allowed for FP32.")
     sm_clock_mhz: float | None = Field(None, description="Median SM clock while timing.")
     mem_clock_mhz: float | None = Field(None, description="Median memory clock while timing.")
     power_w: float | None = Field(None, description="Median board power while timing.")
-    energy_mj: float | None = Field(None, description="Energy per image in millijoules.")
+    energy_mj: float | None = Field(None, description="Board energy per image, mJ, within 5 %.")
+    energy_source: EnergySource | None = Field(
+        None, description="counter, or power: readings integrated over the settled part of a run."
+    )
+    peak_memory_mb: float | None = Field(
+        None, description="Most GPU memory in use in a run, driver and CUDA context included."
+    )
     temperature_c: float | None = Field(None, description="Highest GPU temperature.")
     throttle: str | None = Field(None, description="Throttle reasons seen, joined by ;.")
     limited_by: Limit | None = Field(None, description="The worst of what held the clock back.")
@@ -312,7 +338,7 @@ class Row(BaseModel):
         """The row as one line of table.csv: column name to cell; None is an empty cell."""
         document = self.model_dump(mode="json", include=set(COLUMNS))
         record = {name: document[name] for name in COLUMNS}
-        record["reasons"] = ";".join(self.reasons) or None
+        record |= {name: ";".join(getattr(self, name)) or None for name in ("reasons", "notes")}
         return record
 
 
@@ -336,6 +362,23 @@ class NewerRowError(RowError):
     """A row of a later version: whole, and only a later benchlib can read it."""
 
 
+def with_notes_apart(document: dict[str, Any]) -> dict[str, Any]:
+    """A row's JSON with the notes that stand among its reasons moved to its ``notes``, and their
+    sentences with them: before version 3 of the rules they were reasons."""
+    codes = document.get("reasons")
+    if not isinstance(codes, list) or NOTES.isdisjoint(map(str, codes)):
+        return document
+    apart = [[one for one in codes if (one in NOTES) is note] for note in (False, True)]
+    changed = {"reasons": apart[0], "notes": [*(document.get("notes") or ()), *apart[1]]}
+    detail = document.get("detail")
+    told = detail.get("reasons") if isinstance(detail, dict) else None
+    if isinstance(told, list) and len(told) == len(codes):
+        of = dict(zip(codes, told, strict=True))
+        notes = [*(detail.get("notes") or ()), *(of[code] for code in apart[1])]
+        changed["detail"] = {**detail, "reasons": [of[code] for code in apart[0]], "notes": notes}
+    return {**document, **changed}
+
+
 def read(path: Path) -> Row:
     """Read ``rows/KEY.json``; as :func:`load_row`, and refuses a row of another key."""
     try:
@@ -350,8 +393,45 @@ def read(path: Path) -> Row:
 
 
 def dump_row(row: Row) -> str:
-    """The row as JSON text."""
-    return json.dumps(row.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+    """The row as JSON text, a line for each column and each part of its evidence."""
+    document = row.model_dump(mode="json")
+    return _lines({**document, "detail": _Raw(_lines(document["detail"]))}) + "\n"
+
+
+class _Raw(str):
+    """JSON text already."""
+
+    __slots__ = ()
+
+
+def _lines(document: dict[str, Any]) -> str:
+    parts = (
+        f"{json.dumps(name)}: {value if isinstance(value, _Raw) else _compact(value)}"
+        for name, value in document.items()
+    )
+    return "{\n" + ",\n".join(parts) + "\n}"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def layers_file(key: str) -> str:
+    """Where a row's layers lie within the set: half of the evidence, and seldom read."""
+    return f"layers/{key}.json.xz"
+
+
+def dump_layers(layers: Sequence[LayerEvidence]) -> bytes:
+    """The layers as compressed JSON, a twentieth of what they took in the row."""
+    return lzma.compress(_compact(layers).encode(), preset=9)
+
+
+def load_layers(content: bytes) -> tuple[LayerEvidence, ...]:
+    """Read :func:`dump_layers`; raises ValueError for anything else."""
+    try:
+        return _LAYERS.validate_json(lzma.decompress(content))
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from None
 
 
 def load_row(text: str) -> Row:
@@ -371,7 +451,7 @@ def load_row(text: str) -> Row:
     if version != SCHEMA_VERSION:
         raise RowError(f"no way is known from schema version {version} to {SCHEMA_VERSION}")
     try:
-        return Row.model_validate(document)
+        return Row.model_validate(with_notes_apart(document))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -23,21 +23,27 @@ from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program
 
-NOTE = (
+_NOTED = (
     "Intervals, verdicts, reasons and notes were made anew from the stored samples and telemetry "
-    f"by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured again."
+)
+NOTE = (
+    f"{_NOTED}by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured "
+    "again."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rejudged:
-    """One row's verdict and reasons before and after; ``changed`` is whether it was rewritten."""
+    """One row's verdict, reasons and notes before and after; ``changed`` is whether it was
+    rewritten."""
 
     key: str
     before: Verdict | None
     after: Verdict | None
     old_reasons: tuple[str, ...]
     reasons: tuple[str, ...]
+    old_notes: tuple[str, ...]
+    notes: tuple[str, ...]
     changed: bool
 
 
@@ -66,7 +72,7 @@ def rejudge(folder: Path) -> Outcome:
         raise InputError(
             "set",
             f"{folder.name} has no rows with stored samples (samples/KEY.parquet); give the folder "
-            "of a set that benchlib measured, and pack an old one with tools/pack_samples.py",
+            "of a set that benchlib measured, and pack an old one with tools/pack_set.py",
         )
     done, left = [], {}
     with Store(folder).opened() as store:
@@ -82,12 +88,11 @@ def rejudge(folder: Path) -> Outcome:
             changed = record.dump_row(new) != record.dump_row(row)
             if changed:
                 store.save_row(new)
-            done.append(
-                Rejudged(row.key, row.verdict, new.verdict, row.reasons, new.reasons, changed)
-            )
+            codes = (row.reasons, new.reasons, row.notes, new.notes)
+            done.append(Rejudged(row.key, row.verdict, new.verdict, *codes, changed))
         store.save_table()
         if any(one.changed for one in done):
-            store.add_note(NOTE)
+            store.add_note(NOTE, instead_of=_NOTED)
     return Outcome(tuple(done), left)
 
 

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import logging
+import lzma
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,11 @@ from benchlib.measure.record import COLUMNS, NewerRowError, Row, RowError
 
 log = logging.getLogger(__name__)
 
-_FOLDERS = ("rows", "samples", "telemetry", "logs")
+_FOLDERS = ("rows", "layers", "samples", "telemetry", "logs")
+
+LONG_LOG = 4096
+"""Bytes of a log from which it is compressed: the block that a file takes on most disks, so that
+a shorter one gains nothing."""
 
 _DAMAGED = ".damaged"
 """Added to the name of a file that cannot be read before another takes its place."""
@@ -28,6 +33,13 @@ _DAMAGED = ".damaged"
 
 class StoreError(Exception):
     """A row could not be saved (full disk, folder turned read-only): the run has to stop."""
+
+
+def read_log(path: Path) -> str:
+    """What :meth:`Store.save_log` kept."""
+    content = path.read_bytes()
+    text = lzma.decompress(content) if path.suffix == ".xz" else content
+    return text.decode(errors="replace")
 
 
 @contextmanager
@@ -123,14 +135,19 @@ class Store:
         return path
 
     def save_log(self, key: str, text: str) -> str:
-        """Keep a case's log; return the path within the set."""
-        name = f"logs/{key}.log"
-        self._write(name, text.encode())
-        return name
+        """Keep a case's log, a long one compressed (xzcat shows it); return the path within the
+        set."""
+        content, names = text.encode(), [f"logs/{key}.log", f"logs/{key}.log.xz"]
+        if len(content) > LONG_LOG:
+            content = lzma.compress(content, preset=9)
+            names.reverse()
+        self._write(names[0], content)
+        (self.directory / names[1]).unlink(missing_ok=True)
+        return names[0]
 
     def log(self, row: Row) -> str:
         """The log of a row; empty where it has none."""
-        return "" if row.log is None else (self.directory / row.log).read_text(encoding="utf-8")
+        return "" if row.log is None else read_log(self.directory / row.log)
 
     def save_row(self, row: Row) -> None:
         """Write the row and bring table.csv up to date; raises :class:`StoreError`."""
@@ -138,7 +155,9 @@ class Store:
             if row.key in self._unreadable:
                 self._set_aside(self.directory / "rows" / f"{row.key}.json")
                 del self._unreadable[row.key]
-            self._write(f"rows/{row.key}.json", record.dump_row(row).encode())
+            self._save_layers(row)
+            bare = row.model_copy(update={"detail": row.detail.without_layers()})
+            self._write(f"rows/{row.key}.json", record.dump_row(bare).encode())
             self._rows[row.key] = row
             self.save_table()
         except OSError as error:
@@ -147,6 +166,14 @@ class Store:
                 f"{error.strerror}; rows saved before are whole, and the same command goes on "
                 "from them"
             ) from error
+
+    def _save_layers(self, row: Row) -> None:
+        """Write the layers of a row that was measured; one that was read has none of its own."""
+        name = record.layers_file(row.key)
+        if row.detail.layers:
+            self._write(name, record.dump_layers(row.detail.layers))
+        elif row.detail.layers is not None:
+            (self.directory / name).unlink(missing_ok=True)
 
     def save_table(self) -> None:
         """Rebuild table.csv from the rows; lines whose row cannot be read stay as they are."""
@@ -223,9 +250,10 @@ class Store:
             log.warning("environment.json cannot be read (%s) and is kept as %s", said, aside.name)
             return None
 
-    def add_note(self, sentence: str) -> None:
+    def add_note(self, sentence: str, instead_of: str | None = None) -> None:
         """Add a sentence to the notes of environment.json, whatever else it holds, once.
 
+        It takes the place of those that begin with the words ``instead_of``.
         One that is missing or cannot be read stays as it is.
         """
         path = self.directory / "environment.json"
@@ -236,6 +264,8 @@ class Store:
             log.warning("environment.json gets no note: %s", " ".join(str(error).split()))
             return
         if sentence not in notes:
+            if instead_of is not None:
+                notes[:] = [one for one in notes if not str(one).startswith(instead_of)]
             notes.append(sentence)
             text = json.dumps(document, indent=1, allow_nan=False) + "\n"
             self._write(path.name, text.encode())

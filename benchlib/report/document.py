@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchlib.analysis import roofline, wording
+from benchlib.analysis.claims.observations import machine_sentence
 from benchlib.analysis.results import MeasuredSet, load
 from benchlib.case import Status, resolution
 from benchlib.errors import InputError
 from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
 from benchlib.report import methods, sections, style
 from benchlib.report.figures import accuracy, fps, layer_times, scatter, tiles
-from benchlib.report.parts import Bullets, Files, Heading, Part, Section, Styles, Words
+from benchlib.report.parts import Bullets, Files, Folded, Heading, Part, Section, Styles, Words
 from benchlib.report.sections import findings_section, int8_section, side_by_side
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables import grid, latency, lineup
@@ -128,7 +129,8 @@ class Document:
             if self.tables_dir:
                 names = grid.save(table, Path(self.tables_dir))
                 parts.append(Files("The same table, beside this page:", names))
-            parts.append(methods.box(view))
+            energy = latency.build_energy(view)
+            parts += [energy and Folded("Energy per image", (energy,)), methods.box(view)]
         return Section.of(parts)
 
     def precisions(self) -> Section:
@@ -243,6 +245,7 @@ def _overview(one: MeasuredSet) -> list[Part | None]:
         Heading(title(one), f"set-{slug(one.name)}", minor=False),
         Words(kind, "notice"),
         Words(facts),
+        Words(machine) if (machine := machine_sentence(one)) else None,
         Bullets(notes) if notes else None,
         *(Words(f"{sentence}.", "notice") for sentence in one.damaged),
     ]

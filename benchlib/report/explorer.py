@@ -46,7 +46,9 @@ def section(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str]
 
 def _line(one: Pick) -> str:
     accuracy = "" if one.accuracy is None else f", accuracy {wording.short(one.accuracy)} %"
-    return f"{one.model}: {rounded_interval(one.latency_ms, one.low_ms, one.high_ms)} ms{accuracy}"
+    told = f" ({', '.join(one.codes)})" if one.codes else ""
+    interval = rounded_interval(one.latency_ms, one.low_ms, one.high_ms)
+    return f"{one.model}: {interval} ms{accuracy}{told}"
 
 
 # The controls of ``explore.ipynb``: choose rows, see the report's own figures of them.

@@ -12,7 +12,9 @@ import pandas as pd
 
 from benchlib import __version__
 from benchlib.analysis.results import TABLE, MeasuredSet
+from benchlib.analysis.wording import percent
 from benchlib.case import Engine, ShapeMode, Status
+from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, FEWEST_TICKS
 from benchlib.models import registry
 from benchlib.report import style
 from benchlib.report.parts import Bullets, Command, Definitions, Part, Section, Words
@@ -40,6 +42,9 @@ _SHAPES = {
 }
 
 
+_GOOD_TO = percent(ENERGY_UNCERTAINTY, tenths=False)
+
+
 def definition_lines(view: View) -> list[tuple[str, str]]:
     """Terms and what they mean for the rows of ``view``."""
     frame = view.frame
@@ -61,6 +66,22 @@ def definition_lines(view: View) -> list[tuple[str, str]]:
             ("CUDA graph", _switch(frame["cuda_graph"], "used", "not used")),
             ("Host waits by", _switch(frame["spin_wait"], "polling", "sleeping")),
             ("TF32 in FP32 rows", _switch(frame["tf32"], "allowed", "not allowed")),
+        ]
+    if frame["energy_mj"].notna().any():
+        lines += [
+            (
+                "Energy per image",
+                f"the board's, within {_GOOD_TO} (NVML's own word): its power readings integrated "
+                "over the part of each run in which their average over a second holds the load "
+                "alone, times the mean time per image; or the energy "
+                f"counter, where that made {FEWEST_TICKS} steps in that part. The column "
+                "energy_source says which. What the host draws is not in it.",
+            ),
+            (
+                "GPU memory",
+                "peak_memory_mb, the most in use on the card in a run, as nvidia-smi counts: the "
+                "driver's own share and the CUDA context are in it.",
+            ),
         ]
     if ends := _ends(frame["model"]):
         lines.append(("The graph ends at", ends))

@@ -68,21 +68,25 @@ _MANY = 0.5
 
 
 def meanings(measured: MeasuredSet) -> dict[str, str]:
-    """Every reason code that occurs, commonest first, with the sentence one row has for it.
+    """Every code of doubt that occurs, then every note, each commonest first, with the sentence
+    one row has for it.
 
     The sentence is the rule's own, with that row's numbers and a remedy. Empty where the set kept
     none.
     """
-    frame = measured.frame[measured.frame["reasons"].notna()]
-    counts: Counter[str] = Counter()
-    said: dict[str, str] = {}
-    for key, reasons in zip(frame["key"], frame["reasons"], strict=True):
-        codes = str(reasons).split(";")
-        counts.update(codes)
-        sentences = () if set(codes) <= set(said) else measured.doubts(str(key))
-        if len(sentences) == len(codes):
-            said = {**dict(zip(codes, sentences, strict=True)), **said}
-    return {code: said.get(code, "") for code, _ in counts.most_common()}
+    found: dict[str, str] = {}
+    for column, told in (("reasons", measured.doubts), ("notes", measured.remarks)):
+        frame = measured.frame[measured.frame[column].notna()]
+        counts: Counter[str] = Counter()
+        said: dict[str, str] = {}
+        for key, cell in zip(frame["key"], frame[column], strict=True):
+            codes = str(cell).split(";")
+            counts.update(codes)
+            sentences = () if set(codes) <= set(said) else told(str(key))
+            if len(sentences) == len(codes):
+                said = {**dict(zip(codes, sentences, strict=True)), **said}
+        found |= {code: said.get(code, "") for code, _ in counts.most_common()}
+    return found
 
 
 def legend(measured: MeasuredSet) -> Definitions | None:

@@ -50,18 +50,19 @@ class Reason(Word):
     SPREAD = "spread"
 
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Version of the rules below and of the intervals they go by: raised when either would judge a
 stored series otherwise. 2: doubt comes from the interval and not from the spread of single
-queries, and a card at its power limit is a state and no fault."""
+queries, and a card at its power limit is a state and no fault. 3: power and energy are of the
+settled part of a run, peak memory is told, and notes stand apart from reasons."""
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
 """Reasons that leave no number to believe."""
 
 NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED, Reason.POWER_LIMITED, Reason.SPREAD})
-"""Reasons that mark a row and take nothing from it: the time is right for the engine built, what
-nobody saw is not held against it, a card at its power limit is how it runs that network, and a
-wide spread of single queries leaves a tight median tight."""
+"""Codes that mark a row and take nothing from it, kept apart as its notes: the time is right for
+the engine built, what nobody saw is not held against it, a card at its power limit is how it runs
+that network, and a wide spread of single queries leaves a tight median tight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,11 +576,14 @@ RULES: dict[Reason, Rule] = {
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict, its codes in the order of :class:`Reason`, and one sentence for each."""
+    """The verdict, the codes of doubt and those of :data:`NOTES` in the order of :class:`Reason`,
+    and one sentence for each."""
 
     verdict: Verdict
     reasons: tuple[Reason, ...] = ()
     sentences: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def judge(observed: Observed) -> Judgement:
@@ -589,11 +593,10 @@ def judge(observed: Observed) -> Judgement:
         for reason, rule in RULES.items()
         if (sentence := rule(observed)) is not None
     }
-    reasons = tuple(found)
+    reasons = tuple(reason for reason in found if reason not in NOTES)
+    notes = tuple(reason for reason in found if reason in NOTES)
+    verdict = Verdict.SUSPECT if reasons else Verdict.VALID
     if INVALIDATING.intersection(reasons):
         verdict = Verdict.INVALID
-    elif set(reasons) <= NOTES:
-        verdict = Verdict.VALID
-    else:
-        verdict = Verdict.SUSPECT
-    return Judgement(verdict, reasons, tuple(found.values()))
+    sentences, remarks = (tuple(map(found.__getitem__, some)) for some in (reasons, notes))
+    return Judgement(verdict, reasons, sentences, notes, remarks)

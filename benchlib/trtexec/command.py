@@ -276,7 +276,7 @@ _OURS = frozenset(
     --precisionConstraints --layerPrecisions --layerOutputTypes --inputIOFormats --outputIOFormats
     --minShapes --optShapes --maxShapes --shapes --profile --useProfile --device
     --useCudaGraph --noCudaGraph --noDataTransfers --includeDataTransfers --useSpinWait
-    --noSpinWait --infStreams --streams --avgRuns --duration --warmUp --iterations
+    --noSpinWait --infStreams --streams --avgRuns --duration --warmUp --iterations --idleTime
     --exportTimes --exportProfile --exportLayerInfo --separateProfileRun --dumpProfile
     --profilingVerbosity --builderOptimizationLevel --memPoolSize --threads --provider --seed
     """.split()  # noqa: SIM905
@@ -493,6 +493,7 @@ def _loop(settings: Settings, phase: Phase) -> list[str]:
         f"--duration={duration_s:g}",
         f"--warmUp={settings.warm_up_ms:g}",
         f"--iterations={settings.iterations}",
+        *([f"--idleTime={settings.idle_ms:g}"] if settings.idle_ms and not profiled else []),
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchlib.analysis.claims import catalogue, findings
+from benchlib.analysis import wording
+from benchlib.analysis.claims import catalogue, findings, observations
 from benchlib.analysis.claims.catalogue import Answer
 
 MODELS = [f"net{index:03}" for index in range(12)]
@@ -209,7 +210,9 @@ class TestWhatTheBlogDidNotAsk:
         )
         one = headline(findings.findings(frame), catalogue.DOUBT)
         assert (one.verdict, one.estimate, one.n) == (Answer.PARTLY, 0.25, 144)
-        assert "drift 36×" in one.sentence
+        assert "drift 36×" in one.sentence and "Noted, which takes nothing away: spread 36×" in (
+            one.sentence
+        )
 
 
 def test_a_set_without_a_good_row_gets_an_answer_for_every_claim(grid):
@@ -234,3 +237,34 @@ def test_a_cpu_set_of_two_precisions_and_few_networks_says_what_is_lacking(grid)
         Answer.SUPPORTED,
     }
     assert all(one.sentence for one in found)
+
+
+@pytest.mark.parametrize(
+    ("suspect", "half", "word"),
+    [
+        *[(0, 0.002, "good"), (1, 0.002, "good"), (4, 0.002, "middling"), (1, 0.03, "middling")],
+        *[(8, 0.002, "poor"), (0, 0.06, "poor")],
+    ],
+)
+def test_how_good_the_machine_was_is_one_sentence(measured, row, suspect, half, word):
+    doubted = {"verdict": "SUSPECT", "reasons": "not_steady", "notes": "spread"}
+    rows = [row(f"n{i}", 1.0, half=half, **(doubted if i < suspect else {})) for i in range(12)]
+    said = observations.machine_sentence(measured(rows))
+    assert said.startswith(f"As an instrument the machine was {word}: {12 - suspect} of 12 rows")
+    assert f"known to ±{wording.percent(half)} or better" in said
+    assert f"the times of {suspect or 'none'} moved" in said
+    assert "no other process was seen on the card" in said
+
+
+def test_what_troubled_the_machine_is_told_and_what_was_asked_is_not_its_fault(measured, row):
+    troubles = ["foreign_process", "throttled;drift", "made_up_ranges", "precision"]
+    rows = [row(f"n{i}", 1.0, verdict="SUSPECT", reasons=told) for i, told in enumerate(troubles)]
+    rows.append(row("limited", 1.0, notes="power_limited", limited_by="power"))
+    said = observations.machine_sentence(measured(rows))
+    assert "1 of 5 rows is VALID, 2 are doubted for what the machine did" in said
+    for words in ("another process was on the card in 1", "throttled in 1", "power limit in 1"):
+        assert words in said
+    on_cpu = [row("n", 1.0, half=0.025, engine="onnxruntime_cpu", device="cpu")]
+    said = observations.machine_sentence(measured(on_cpu))
+    assert said.startswith("As an instrument the machine was good") and "card" not in said
+    assert observations.machine_sentence(measured([row("n", 1.0, verdict=None)])) == ""

@@ -1,7 +1,9 @@
-"""A set with several INT8 methods: never mixed, and what they share is told once."""
+"""A set with several INT8 methods, or rests between queries: never mixed."""
 
+from benchlib.analysis import comparable_groups
 from benchlib.analysis.claims.catalogue import Finding
 from benchlib.analysis.claims.findings import findings
+from benchlib.analysis.compare import beside_published, compare
 
 
 def told(table, row, *methods: str) -> tuple[Finding, ...]:
@@ -44,3 +46,22 @@ def test_a_sentence_that_differs_names_its_method_and_the_first_of_the_enum_lead
     assert not any("modelopt" in found.sentence for found in first.values())
     assert any("With INT8 by qdq" in found.sentence for found in first.values())
     assert not any("With INT8" in found.sentence for found in told(table, row, "qdq"))
+
+
+def test_a_rest_between_queries_makes_a_group_of_its_own_and_is_named(table, row, measured):
+    plain, old = row("a", 1.0, idle_ms=0.0), row("b", 2.0)
+    rested = [row("a", 3.0, key="a-rested", idle_ms=33.3), row("b", 4.0, key="b-r", idle_ms=33.3)]
+    for made in (comparable_groups.parts, comparable_groups.side_by_side):
+        found = made(table([plain, old, *rested]))
+        assert [(one.label, list(one.frame["latency_ms"])) for one in found] == [
+            ("back to back", [1.0, 2.0]),
+            ("rest of 33.3 ms after each query", [3.0, 4.0]),
+        ]
+        # Nobody expects one, so that it is named where there is nothing else too
+        assert [one.label for one in made(table(rested))] == ["rest of 33.3 ms after each query"]
+        assert [one.label for one in made(table([plain, old]))] == [""]
+    two = compare(measured([plain, old]), measured(rested))
+    assert (two.rows, two.unlike) == ((), 2)
+    assert "the rest between queries differ" in "\n".join(two.lines())
+    assert len(compare(measured([plain]), measured([row("a", 1.0)])).rows) == 1
+    assert beside_published(measured(rested), measured([plain, old])) == ()

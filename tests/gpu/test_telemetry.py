@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchlib.errors import InputError
 from benchlib.gpu import nvml, telemetry
 from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
+from benchlib.measure.series import load_telemetry
 
 SCRIPTED = "scripted_nvml"
 HERE = Path(__file__).parents[1]
+RESULTS = HERE.parent / "results"
 
 
 @pytest.fixture
@@ -159,36 +163,90 @@ def test_only_the_timed_part_is_summarised():
     assert timed.sm_clock_mhz == Range(1980, 1980, 1980)
     assert timed.throttle == ("power_cap",)
     assert 57 <= timed.n_readings <= 60
-    assert timed.idle_power_w == pytest.approx(49.5)
+    assert timed.idle_power_w == 99  # the one reading that came a whole second after the load
     never_busy = telemetry.summarise(series(5, event_bits=1, sm_clock_mhz=345), span_s=1)
     assert (never_busy.n_readings, never_busy.sm_clock_mhz, never_busy.throttle) == (0, None, None)
 
 
-def test_energy_needs_a_hundred_steps_of_the_counter():
-    def counted(n: int, step_every: int, millijoules: int) -> TelemetrySummary:
-        return telemetry.summarise(
-            series(
-                n,
-                power_w=300.0,
-                energy_mj=lambda i: 10**9 + i // step_every * step_every * millijoules,
-            )
-        )
+def drawn(watts: list[tuple[float, float]], every_s: float = 0.05, **more: object):
+    """What a card with NVML's one-second average and ten counter steps a second tells of a draw,
+    given as pairs of seconds and watts; before the first pair it drew the first pair's watts."""
+    steps = round(sum(length for length, _ in watts) / 0.001)
+    truth, ends = [], [sum(length for length, _ in watts[: n + 1]) for n in range(len(watts))]
+    for index in range(steps):
+        truth.append(next(w for end, (_, w) in zip(ends, watts, strict=True) if index < end * 1e3))
+    past = np.array([watts[0][1]] * 1000 + truth)
+    average = np.convolve(past, np.ones(1000) / 1000, "valid")
+    counter = np.cumsum(truth)  # 1 W for 1 ms is 1 mJ
+    step = round(every_s / 0.001)
+    return series(
+        (steps - 1) // step + 1,
+        every_s,
+        power_w=lambda i: float(average[i * step]),
+        energy_mj=lambda i: int(counter[i * step // 100 * 100]),
+        event_bits=0,
+        **more,
+    )
 
-    # 300 W for 0.05 s are 15 J per reading
-    enough = counted(201, 1, 15_000)
-    assert enough.energy_ticks == 200
-    assert enough.energy_j == pytest.approx(3000)
-    assert enough.energy_window_s == pytest.approx(10)
-    assert enough.energy_disagreement == pytest.approx(0, abs=1e-6)
-    assert enough.energy_mj_per_image(1000) == pytest.approx(300)
-    coarse = counted(201, 4, 15_000)
-    assert coarse.energy_ticks == 50
-    assert coarse.energy_j is None
-    assert coarse.energy_mj_per_image(1000) is None
-    # A counter that says 20 % more than the power does is not believed, and the row shows why
-    doubtful = counted(201, 1, 18_000)
-    assert doubtful.energy_j is None
-    assert doubtful.energy_disagreement == pytest.approx(0.2)
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [(1.4, 130.0)],
+        [(0.1, 700.0), (1.3, 130.0)],  # another network's load, just over
+    ],
+)
+@pytest.mark.parametrize("after_s", [0.05, 0.35, 1.2])
+@pytest.mark.parametrize("span_s", [1.0, 3.0, 12.0])
+def test_the_joules_of_a_load_are_found(before, after_s: float, span_s: float):
+    # With 400 ms of warm-up; the idle bit shows neither its beginning nor its end
+    taken = drawn([*before, (0.4 + span_s, 400.0), (after_s, 130.0)])
+    found = telemetry.summarise(taken, span_s)
+    assert found.energy_source == ("counter" if span_s > 10 else "power")
+    assert found.energy_j / found.energy_window_s == pytest.approx(400, rel=0.01)
+    assert found.energy_mj_per_image(1000) == pytest.approx(400, rel=0.01)
+    assert found.power_w.median == pytest.approx(400, rel=0.01)
+    assert 0.1 <= found.energy_window_s <= span_s
+    inside = telemetry.settled(taken, span_s)
+    start = 100 + sum(length for length, _ in before)
+    assert start + 1 - 0.06 <= inside[0].time_s
+    assert inside[-1].time_s <= start + 0.4 + span_s + 0.06
+
+
+def test_a_draw_that_moves_is_told_by_its_mean():
+    taken = drawn([(1.4, 130.0), (1.4, 300.0), (1.0, 350.0), (1.0, 300.0), (0.4, 130.0)])
+    found = telemetry.summarise(taken, 3.0)
+    assert found.energy_j / found.energy_window_s == pytest.approx(317, rel=0.03)
+
+
+def test_no_energy_is_made_up():
+    short = drawn([(1.4, 130.0), (0.7, 400.0), (0.5, 130.0)])
+    assert telemetry.settled(short, 0.6) == ()
+    found = telemetry.summarise(short, 0.6)
+    assert (found.energy_j, found.energy_source) == (None, None)
+    assert found.energy_mj_per_image(1000) is None
+    # A counter that says 30 % more than the power does: neither is believed, and the row shows why
+    taken = drawn([(1.4, 130.0), (3.4, 400.0), (0.3, 130.0)])
+    more = [replace(one, energy_mj=round(one.energy_mj * 1.3)) for one in taken]
+    doubtful = telemetry.summarise(more, 3.0)
+    assert (doubtful.energy_j, doubtful.energy_source) == (None, None)
+    assert doubtful.energy_disagreement == pytest.approx(0.3, abs=0.03)
+    # Without a counter, or with one that stands still, power alone tells
+    for counter in (None, 5):
+        silent = telemetry.summarise([replace(one, energy_mj=counter) for one in taken], 3.0)
+        assert (silent.energy_source, silent.energy_ticks) == ("power", None)
+    blind = telemetry.summarise([replace(one, power_w=None) for one in taken], 3.0)
+    assert (blind.energy_j, blind.power_w) == (None, None)
+
+
+def test_the_energy_of_real_cards_is_told_alike_by_counter_and_power():
+    """H100 cards, 3 s of timing: the counter's error is a reading's share of its window."""
+    for path in sorted((RESULTS / "h100-trtexec-8.6" / "telemetry").glob("*.parquet")):
+        taken, *_ = load_telemetry(path, 9)
+        found = telemetry.summarise(taken, 3.0)
+        assert found.energy_source == "power", path.stem
+        assert found.energy_window_s > 1.8
+        assert abs(found.energy_disagreement) < telemetry.ENERGY_UNCERTAINTY
 
 
 def test_bits_in_words():

@@ -116,5 +116,15 @@ def test_the_settings_of_committed_rows_are_read_and_written_alike(root: Path) -
     ]
     assert len(stored) > 1
     for one in stored:
-        given = {name: one[name] for name in config.Settings.model_fields}
+        given = {name: one[name] for name in config.Settings.model_fields if name in one}
         assert config.Settings(**given).as_json() == one
+
+
+def test_a_rest_between_queries_is_in_the_fingerprint_only_where_there_is_one() -> None:
+    plain = matrix.settings(config.read_parameters({"idle_ms": 0})).as_json()
+    assert plain == matrix.settings(config.read_parameters({})).as_json()
+    assert "idle_ms" not in plain
+    rested = matrix.settings(config.read_parameters({"idle_ms": 33.3})).as_json()
+    assert rested == {**plain, "idle_ms": 33.3}
+    with pytest.raises(InputError, match="idle_ms"):
+        config.read_parameters({"idle_ms": -1})

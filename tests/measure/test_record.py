@@ -18,15 +18,14 @@ from benchlib.measure.record import COLUMNS, SCHEMA_VERSION, Row, RowError
 
 RESULTS = Path(__file__).parents[2] / "results"
 
-DESIGN = """key, model, family, task, engine, engine_version, device, precision, typing, batch,
-height, width, shape_mode, status, failure, message, verdict, reasons, latency_ms,
-latency_ci_low_ms, latency_ci_high_ms, latency_mean_ms, latency_p5_ms, latency_p95_ms,
+DESIGN = """key, model, family, task, engine, engine_version, device, host, gpu_uuid, precision,
+typing, batch, height, width, shape_mode, status, failure, message, verdict, reasons, notes,
+latency_ms, latency_ci_low_ms, latency_ci_high_ms, latency_mean_ms, latency_p5_ms, latency_p95_ms,
 latency_p99_ms, cov, n_samples, rounds, ended_by, throughput_img_s, enqueue_ms, build_s,
 engine_mb, params_m, gmacs, mactivations, size_mb, accuracy, accuracy_metric, accuracy_source,
-graph_layers, engine_layers,
-low_precision_share, cuda_graph, transfers, spin_wait, tf32, sm_clock_mhz, mem_clock_mhz, power_w,
-energy_mj, temperature_c, throttle, limited_by, int8_method, weights, seed, attempt, started_at,
-log, model_digest"""
+graph_layers, engine_layers, low_precision_share, cuda_graph, transfers, spin_wait, idle_ms, tf32,
+sm_clock_mhz, mem_clock_mhz, power_w, energy_mj, energy_source, peak_memory_mb, temperature_c,
+throttle, limited_by, int8_method, weights, seed, attempt, started_at, log, model_digest"""
 
 
 def row(**values: Any) -> Row:
@@ -55,7 +54,8 @@ def test_the_columns_are_the_contracts_in_its_order() -> None:
 
 
 def test_a_row_survives_the_trip_through_json() -> None:
-    one = row(latency_ms=1.5, reasons=("drift", "spread"), verdict=Verdict.SUSPECT)
+    told = {"reasons": ("drift",), "notes": ("spread",)}
+    one = row(latency_ms=1.5, verdict=Verdict.SUSPECT, **told)
     assert record.load_row(record.dump_row(one)) == one
 
 
@@ -109,6 +109,22 @@ def test_what_cannot_be_read_is_refused_with_the_reason(change: dict[str, Any], 
     document = {**json.loads(record.dump_row(row())), **change}
     with pytest.raises(RowError, match=words):
         record.load_row(json.dumps(document))
+
+
+def test_notes_among_the_reasons_of_an_older_row_are_moved() -> None:
+    told = {"reasons": ["drift", "power_limited", "spread"]}
+    sentences = {"reasons": ["It drifts.", "At its limit.", "Wide."], "rules": 2}
+    document = json.loads(record.dump_row(row())) | told | {"detail": sentences}
+    del document["notes"]
+    one = record.load_row(json.dumps(document))
+    assert (one.reasons, one.notes) == (("drift",), ("power_limited", "spread"))
+    assert (one.detail.reasons, one.detail.notes) == (("It drifts.",), ("At its limit.", "Wide."))
+    assert one.as_record()["notes"] == "power_limited;spread"
+    again = json.loads(record.dump_row(one))
+    assert record.with_notes_apart(again) == again
+    # Sentences that do not fit the codes stay where they are
+    document["detail"] = {"reasons": ["Alone."]}
+    assert record.load_row(json.dumps(document)).detail.reasons == ("Alone.",)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"row"'])

@@ -37,11 +37,15 @@ def copied(tmp_path: Path, *keys: str) -> Path:
             target = folder / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-    shutil.copy(source / "environment.json", folder)
+    environment = (source / "environment.json").read_text()
+    version = f"by version {RULES_VERSION}"
+    (folder / "environment.json").write_text(environment.replace(version, "by version 1"))
     for path in (folder / "rows").glob("*.json"):
         row = json.loads(path.read_text())
         row.update(verdict="SUSPECT", reasons=["spread", "throttled"], latency_ci_low_ms=0.001)
         row["detail"]["reasons"] = ["of old", "of old"]
+        for old in (row, row["detail"]):
+            del old["notes"]
         path.write_text(json.dumps(row))
     return folder
 
@@ -57,7 +61,12 @@ def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
     outcome = rejudge.rejudge(folder)
     assert all(one.changed for one in outcome.rows)
     limited, steady, flipping = (read(folder, key) for key in (LIMITED, STEADY, FLIPPING))
-    assert (limited.verdict, limited.reasons) == (Verdict.VALID, ("power_limited",))
+    assert (limited.verdict, limited.reasons) == (Verdict.VALID, ())
+    assert limited.notes == ("power_limited",)
+    assert "at 1635 MHz" in limited.detail.notes[0]
+    # 693 W at 108.5 images a second; of the memory 503 MB were the driver's before the case
+    assert (limited.energy_mj, limited.energy_source) == (pytest.approx(6386, rel=0.01), "power")
+    assert limited.peak_memory_mb == pytest.approx(3324.8, abs=0.1)
     assert limited.limited_by == "power"
     assert (steady.verdict, steady.reasons, steady.limited_by) == (Verdict.VALID, (), "none")
     assert (flipping.verdict, flipping.reasons) == (Verdict.SUSPECT, ("two_modes",))
@@ -68,7 +77,8 @@ def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
     assert {path.stem: path.read_bytes() for path in (folder / "samples").glob("*")} == stored
     table = (folder / "table.csv").read_text()
     assert "power_limited" in table
-    assert rejudge.NOTE in json.loads((folder / "environment.json").read_text())["notes"]
+    notes = json.loads((folder / "environment.json").read_text())["notes"]
+    assert [one for one in notes if "made anew" in one] == [rejudge.NOTE]
     judged = contents(folder)
     assert not any(one.changed for one in rejudge.rejudge(folder).rows)
     assert contents(folder) == judged
@@ -135,7 +145,7 @@ def test_the_command_tells_what_changed(tmp_path: Path) -> None:
     folder = copied(tmp_path, LIMITED)
     said = CliRunner().invoke(cli.main, ["rejudge", str(folder)])
     assert said.exit_code == 0
-    assert f"{LIMITED}: SUSPECT spread;throttled -> VALID power_limited" in said.output
+    assert f"{LIMITED}: SUSPECT throttled;spread -> VALID power_limited" in said.output
     again = json.loads(CliRunner().invoke(cli.main, ["rejudge", "--json", str(folder)]).output)
     assert again["rules"] == RULES_VERSION
     assert again["rows"][0]["changed"] is False

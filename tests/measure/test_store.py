@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchlib.analysis.results import load
 from benchlib.case import Status
 from benchlib.errors import InputError
 from benchlib.measure.record import COLUMNS, Row
@@ -62,6 +63,29 @@ def test_rows_are_found_again_and_the_table_is_in_order_of_keys(tmp_path: Path) 
     assert records[0]["message"] == 'has, commas and "quotes"'
     assert records[0]["latency_ms"] == ""
     assert records[1]["latency_ms"] == "2.0"
+
+
+def test_layers_and_long_logs_are_kept_compressed_and_read_again(tmp_path: Path) -> None:
+    layers = ({"name": "conv", "type": "CaskConvolution", "macs": 3, "time_ms": 0.25},)
+    one = row("a", latency_ms=1.0, detail={"layers": layers, "rules": 3})
+    with Store(tmp_path).opened() as store:
+        logs = [store.save_log("a", text) for text in ("short\n", "a long line\n" * 500)]
+        assert logs == ["logs/a.log", "logs/a.log.xz"]
+        assert [path.name for path in (tmp_path / "logs").iterdir()] == ["a.log.xz"]
+        store.save_row(one.model_copy(update={"log": logs[1]}))
+        assert store.log(store.row("a")) == "a long line\n" * 500
+        assert (store.save_log("a", "short\n"), store.log(row("b"))) == ("logs/a.log", "")
+        assert [path.name for path in (tmp_path / "logs").iterdir()] == ["a.log"]
+    assert "CaskConvolution" not in (tmp_path / "rows" / "a.json").read_text()
+    assert load(tmp_path).layers("a") == layers
+    with Store(tmp_path).opened() as store:
+        store.save_row(store.row("a"))  # as judged anew: what was not read is not lost
+    assert load(tmp_path).layers("a") == layers
+    (tmp_path / "layers" / "a.json.xz").write_bytes(b"torn")
+    assert load(tmp_path).layers("a") == ()
+    with Store(tmp_path).opened() as store:
+        store.save_row(row("a", detail={"layers": ()}))  # measured again, without any
+    assert not (tmp_path / "layers" / "a.json.xz").exists()
 
 
 def test_a_row_is_replaced_not_doubled(tmp_path: Path) -> None:

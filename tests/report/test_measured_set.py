@@ -7,10 +7,11 @@ import pandas as pd
 import published_set
 import pytest
 
-from benchlib.analysis.results import MeasuredSet, load, usable
+from benchlib.analysis.results import MeasuredSet, codes, load, usable
 from benchlib.errors import InputError
 from benchlib.measure.record import COLUMNS
 from benchlib.models import registry
+from benchlib.report import sections
 from benchlib.report.document import Document
 from benchlib.report.view import View, views
 
@@ -198,6 +199,20 @@ def test_cells_that_deny_each_other_are_refused(tmp_path: Path) -> None:
 def test_a_key_that_is_no_files_name_has_no_evidence(tmp_path: Path) -> None:
     pd.DataFrame([LINE | {"key": "k" * 300}]).to_csv(tmp_path / "table.csv", index=False)
     assert load(tmp_path).layers("k" * 300) == ()
+
+
+def test_notes_among_the_reasons_of_an_older_table_and_row_are_told_apart(tmp_path: Path) -> None:
+    line = LINE | {"key": "k", "verdict": "SUSPECT", "reasons": "drift;power_limited"}
+    pd.DataFrame([line]).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "rows").mkdir()
+    old = {"key": "k", "reasons": ["drift", "power_limited"], "detail": {"reasons": ["a", "b"]}}
+    (tmp_path / "rows" / "k.json").write_text(json.dumps(old))
+    measured = load(tmp_path)
+    assert measured.frame.loc[0, ["reasons", "notes"]].tolist() == ["drift", "power_limited"]
+    assert (measured.doubts("k"), measured.remarks("k")) == (("a",), ("b",))
+    assert sections.meanings(measured) == {"drift": "a", "power_limited": "b"}
+    (row,) = measured.frame.itertuples()
+    assert codes(row) == ["drift", "power_limited"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

@@ -113,6 +113,23 @@ def test_a_card_at_its_power_limit_is_noted_with_its_clock(
     assert "power limit" not in view.remarks("fp16")
 
 
+def test_energy_has_a_table_that_says_how_far_it_is_good(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    assert latency.build_energy(view_of(rows)) is None
+    first = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "fp32")][0]
+    told = {"energy_mj": 361.08, "energy_source": "power", "power_w": 172.9, "peak_memory_mb": 1135}
+    for name, value in told.items():
+        rows.loc[first, name] = value
+    table = latency.build_energy(view_of(rows))
+    assert table.rows == ("resnet18",)
+    (column,) = table.columns
+    assert (column.group, column.title, column.cells[0].text) == ("640×480", "FP32", "360")
+    assert column.cells[0].note.startswith("173 W; by power; 1,135 MB in use at most")
+    assert "good to 5 %" in table.caption and "power readings, integrated" in table.caption
+    assert any(term == "Energy per image" for term, _ in methods.definition_lines(view_of(rows)))
+
+
 def test_an_invalid_row_is_never_best_or_worst(rows: pd.DataFrame, view_of: ViewOf) -> None:
     at = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "fp32")][0]
     rows.loc[at, ["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]] = [0.001, 0.001, 0.001]

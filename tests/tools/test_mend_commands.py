@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from benchlib.measure.store import read_log
 from benchlib.trtexec import exit_check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def mend_commands() -> ModuleType:
 
 
 def ran(folder: Path, row: dict) -> list[list[str]]:
-    log = (folder / row["log"]).read_text(encoding="utf-8")
+    log = read_log(folder / row["log"])
     return [list(arguments) for arguments in exit_check.started(log)]
 
 

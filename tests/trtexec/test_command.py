@@ -222,6 +222,24 @@ def test_measuring_flags_are_turned_off_in_each_releases_way(version: str) -> No
     assert (set(OPPOSITES) & flags_of(timing)) == (set(OPPOSITES) if version == "11.1" else set())
 
 
+@pytest.mark.parametrize("version", KNOWN)
+def test_a_rest_between_queries_is_of_the_timing_alone(version: str) -> None:
+    given = Settings(idle_ms=33.3, profile=True)
+    for asked, program in (
+        (case(typing="strong" if version != "8.6" else "weak"), trtexec(version)),
+        (case("fp32", engine=Engine.ONNXRUNTIME_CPU), CPU),
+    ):
+        *others, timing = commands(asked, given, program, GRAPH, FILES)
+        assert timing.flag("--idleTime") == "33.3"
+        assert all(one.flag("--idleTime") is None for one in others)
+        back_to_back = commands(
+            asked, given.model_copy(update={"idle_ms": 0}), program, GRAPH, FILES
+        )
+        assert all(one.flag("--idleTime") is None for one in back_to_back)
+    with pytest.raises(InputError, match="--idleTime is set by benchlib"):
+        commands(case(), Settings(extra_flags=("--idleTime=5",)), trtexec("10.0"), GRAPH, FILES)
+
+
 def test_tf32_is_a_choice_of_the_build() -> None:
     build, timing = commands(case("fp32"), Settings(tf32=False), trtexec("11.1"), GRAPH, FILES)
     assert "--noTF32" in build.argv

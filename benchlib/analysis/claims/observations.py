@@ -14,7 +14,9 @@ from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
 from benchlib.analysis.results import MeasuredSet, known
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
-from benchlib.case import Int8Method, Precision, Verdict
+from benchlib.case import Engine, Int8Method, Precision, Verdict
+from benchlib.gpu.telemetry import Limit
+from benchlib.stats.quality_checks import CPU_IMPRECISE, GPU_IMPRECISE, Reason
 
 # What the data show and the blog did not ask, tested on one part of a measured set.
 
@@ -108,13 +110,82 @@ def doubt(frame: pd.DataFrame) -> Iterator[Finding]:
     )
     commonest = reasons.explode().value_counts(sort=True)
     why = listed([f"{code} {count}×" for code, count in commonest.head(4).items()])
+    noted = judged["notes"].dropna().str.split(";").explode().value_counts(sort=True)
+    notes = listed([f"{code} {count}×" for code, count in noted.items()])
     answer = Answer.SUPPORTED if not suspect else Answer.PARTLY
     yield Finding(
         *(catalogue.DOUBT, ALL, test, share, None, None, len(judged)),
         Answer.REFUTED if share > HALF else answer,
         f"{suspect} of {plural(len(judged), 'row')} used {'is' if suspect == 1 else 'are'} SUSPECT"
-        + (f" ({why})." if why else "."),
+        + (f" ({why})." if why else ".")
+        + (f" Noted, which takes nothing away: {notes}." if notes else ""),
     )
+
+
+MACHINE = (
+    Reason.THROTTLED,
+    Reason.CLOCK_MOVED,
+    Reason.FOREIGN_PROCESS,
+    Reason.IMPRECISE,
+    Reason.DRIFT,
+    Reason.WARMING_UP,
+    Reason.NOT_STEADY,
+    Reason.TWO_MODES,
+    Reason.FEW_SAMPLES,
+)
+"""Doubts that the machine and its other work bring, and not the network or what was asked."""
+
+MOVED = (Reason.DRIFT, Reason.WARMING_UP, Reason.NOT_STEADY, Reason.TWO_MODES)
+"""Those among them of times that moved while they were taken."""
+
+GOOD_SHARE = 0.9
+"""Share of rows without a doubt of :data:`MACHINE` from which it was a good instrument; under half
+of it most of a table's rankings would rest on doubted rows, and it was a poor one."""
+
+GOOD_WIDTH = {False: 0.01, True: 0.03}
+"""Median half-width over latency up to which it was a good instrument, on a GPU and on a CPU: a
+tenth between two networks is then three to ten half-widths."""
+
+
+def machine_sentence(results: MeasuredSet) -> str:
+    """How good the machine was as an instrument, in one sentence, by the checks of its rows.
+
+    Empty where no row was checked, as in a publication.
+    """
+    rows = results.frame[results.frame["verdict"].notna()]
+    if rows.empty:
+        return ""
+    on_cpu = set(rows["engine"]) == {Engine.ONNXRUNTIME_CPU.value}
+    codes = [set(str(cell or "").split(";")) for cell in rows["reasons"]]
+    disturbed = sum(not told.isdisjoint(MACHINE) for told in codes)
+    clean = 1 - disturbed / len(rows)
+    reach = (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / 2 / rows["latency_ms"]
+    width = known(reach.median())
+    tight = width is not None and width <= GOOD_WIDTH[on_cpu]
+    limit = CPU_IMPRECISE if on_cpu else GPU_IMPRECISE
+    if clean < HALF * GOOD_SHARE or (width is not None and width > limit):
+        word = "poor"
+    else:
+        word = "good" if clean >= GOOD_SHARE and tight else "middling"
+    valid = int((rows["verdict"] == Verdict.VALID.value).sum())
+    said = [f"{valid} of {plural(len(rows), 'row')} {'is' if valid == 1 else 'are'} VALID"]
+    be = "is" if disturbed < 2 else "are"
+    said.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
+    if width is not None:
+        said.append(f"half of the medians are known to ±{percent(width)} or better")
+    moved = sum(not told.isdisjoint(MOVED) for told in codes)
+    said.append(f"the times of {moved or 'none'} moved while they were taken")
+    if not on_cpu:
+        watched = ~rows["notes"].fillna("").str.contains(Reason.UNWATCHED.value)
+        foreign = sum(Reason.FOREIGN_PROCESS.value in told for told in codes)
+        seen = f"another process was on the card in {foreign}" if foreign else ""
+        if watched.any():
+            said.append(seen or "no other process was seen on the card")
+        throttled = sum(Reason.THROTTLED.value in told for told in codes)
+        said += [f"the card was throttled in {throttled}"] * bool(throttled)
+        limited = int((rows["limited_by"] == Limit.POWER.value).sum())
+        said += [f"it ran at its power limit in {limited}"] * bool(limited)
+    return f"As an instrument the machine was {word}: {listed(said, most=len(said))}."
 
 
 def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pandas as pd
 
 from benchlib.analysis import comparable_groups, roofline, wording
-from benchlib.analysis.results import MeasuredSet
+from benchlib.analysis.results import MeasuredSet, codes
 from benchlib.analysis.roofline import Breakdown, Kind, LayerTime
 from benchlib.case import Precision, Status, Verdict
+from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, EnergySource
 from benchlib.report import style
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
@@ -206,7 +207,7 @@ def _outcome(row: object) -> str:
 
 def _reason(row: object) -> str:
     if row.status == Status.OK.value:
-        return (row.reasons or "").replace(";", ", ")
+        return ", ".join(codes(row))
     return ": ".join(part for part in (row.failure, row.message) if part) or "no reason recorded"
 
 
@@ -252,6 +253,55 @@ def build(view: View) -> Table:
     )
 
 
+def build_energy(view: View) -> Table | None:
+    """Energy per image in mJ, with power and memory in each cell's note; None for no energy."""
+    frame = view.usable
+    known = frame[frame["energy_mj"].notna()]
+    if known.empty:
+        return None
+    models = _by_family(known)
+    by_cell = {
+        (row.model, str(row.resolution), str(row.precision)): row
+        for row in known.itertuples(index=False)
+    }
+    columns = []
+    for size in comparable_groups.sizes(known):
+        for precision in comparable_groups.precisions(known[known["resolution"] == size]):
+            cells = tuple(_energy(by_cell.get((model, size, precision))) for model in models)
+            title = style.precision_label(precision)
+            columns.append(Column(wording.size(size), title, _marked(cells, low_is_best=True)))
+    sources = sorted(set(known["energy_source"].dropna()))
+    told = wording.listed(_SOURCES[one] for one in sources) or "a source not recorded"
+    good_to = wording.percent(ENERGY_UNCERTAINTY, tenths=False)
+    return Table(
+        name=f"energy-{view.slug}",
+        caption=f"Energy of the board per image in mJ, batch {view.batch}; {view.label}. By "
+        f"{told}; NVML calls its power readings good to {good_to}, and digits are cut to that. "
+        "Rest the pointer on a cell for the power and the most GPU memory in use.",
+        corner="Network",
+        rows=tuple(models),
+        columns=tuple(columns),
+    )
+
+
+_SOURCES = {
+    EnergySource.COUNTER.value: "the card's energy counter",
+    EnergySource.POWER.value: "its power readings, integrated over the settled part of each run",
+}
+
+
+def _energy(row: object | None) -> Cell:
+    if row is None:
+        return Cell(wording.DASH, note="not known")
+    value = float(row.energy_mj)
+    reach = ENERGY_UNCERTAINTY * value
+    told = [f"{row.power_w:.0f} W" if pd.notna(row.power_w) else "", f"by {row.energy_source}"]
+    if pd.notna(row.peak_memory_mb):
+        told.append(f"{row.peak_memory_mb:,.0f} MB in use at most, driver and context included")
+    note = "; ".join(filter(None, told))
+    return Cell(rounded(value, value - reach, value + reach), value, note=note)
+
+
 def _caption(view: View, columns: list[Column]) -> str:
     cells = [cell for column in columns for cell in column.cells]
     parts = [
@@ -272,7 +322,7 @@ def _caption(view: View, columns: list[Column]) -> str:
         if (view.frame["verdict"] == verdict.value).any():
             parts.append(f"{style.VERDICT_SYMBOLS[verdict.value]} {meaning}.")
     valid = view.frame[view.frame["verdict"] == Verdict.VALID.value]
-    if valid["reasons"].notna().any():
+    if valid["notes"].notna().any():
         parts.append("A letter alone points to a note, which takes nothing from the number.")
     return " ".join([*parts, "Press a heading to sort."])
 
@@ -368,7 +418,7 @@ def _told(row: object) -> str:
         Reason.SPREAD.value: ("95th percentile {:.4g} ms", row.latency_p95_ms),
     }
     said = []
-    for code in filter(None, (row.reasons or "").split(";")):
+    for code in codes(row):
         words, value = figures.get(code, ("", None))
         said.append(code if pd.isna(value) else f"{code} ({words.format(value)})")
     return ", ".join(said)
