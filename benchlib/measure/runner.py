@@ -266,8 +266,8 @@ class _Case:
     """A case under way.
 
     ``row`` is the one that stands with its rounds, in which the first ``logs`` logs are kept.
-    ``card`` is where its engines are. ``turn`` is where in its round it stands, of how many, and
-    how many cards of the host are busy beside it.
+    ``card`` is where its engines are, ``which`` the one that is timed now, ``turn`` where in its
+    round that stands, of how many, and how many cards of the host are busy beside it.
     """
 
     step: Step
@@ -278,6 +278,7 @@ class _Case:
     ended: bool = False
     card: Card | None = None
     turn: tuple[int, int, int | None] = (0, 1, None)
+    which: Which | None = None
 
 
 class _Run:
@@ -469,10 +470,10 @@ class _Run:
                 if job is None or self._interrupt.asked:
                     continue
                 waiting.remove(job)
-                one, which = job
+                one, one.which = job
                 if one.ended or not begin(one, worker):
                     continue
-                self._workers.start(worker, one.measurement, one.step, which)
+                self._workers.start(worker, one.measurement, one.step, one.which)
                 under_way[worker] = job
             if not under_way:
                 if waiting and not self._interrupt.asked:
@@ -558,7 +559,7 @@ class _Run:
     def _end_turn(self, one: _Case, fault: Fault | None) -> None:
         """Save the row of a case with what it has after one more process."""
         made = one.measurement
-        what = f"round {one.rounds + 1}"
+        what = f"round {one.which[1] + 1}"
         if fault is not None:
             self._fail(one, fault, what)
             return

@@ -19,7 +19,7 @@ import pytest
 from benchlib.case import Engine, Failure, Status, Verdict
 from benchlib.config import read_parameters
 from benchlib.errors import InputError
-from benchlib.measure import environment, matrix, runner, series
+from benchlib.measure import environment, matrix, runner, series, store
 from benchlib.measure.record import COLUMNS
 from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
@@ -82,7 +82,7 @@ def test_a_row_lists_the_commands_that_ran_and_no_others(
     def measured(**values: Any) -> list[str]:
         outcome = fake_run(min_rounds=3, max_rounds=3, builds=builds, profile=True, **values)
         (row,) = outcome.rows
-        log = (tmp_path / "set" / row.log).read_text()
+        log = store.read_log(tmp_path / "set" / row.log)
         assert [flags(argv) for argv in row.detail.commands] == [
             list(arguments) for arguments in exit_check.started(log)
         ]

@@ -253,8 +253,8 @@ def test_a_round_that_nobody_watched_is_told_and_the_others_stay_watched(
     script(all={"sleep_s": 0.3})
     card()
     row = watched(fake_run, min_rounds=3, max_rounds=3, progress=BlindInRound2())
-    assert (row.rounds, row.verdict, row.reasons) == (3, Verdict.VALID, ("unwatched",))
-    assert "In 1 of 3 timing processes nobody saw" in row.detail.reasons[0]
+    assert (row.rounds, row.verdict, row.notes) == (3, Verdict.VALID, ("unwatched",))
+    assert "In 1 of 3 timing processes nobody saw" in row.detail.notes[0]
     assert (row.sm_clock_mhz, len(row.detail.telemetry)) == (1500, 2)
     runs = stored_runs(tmp_path / "set", row)
     assert [bool(run.readings) for run in runs] == [True, False, True]
