@@ -18,20 +18,8 @@ from onnx import helper
 
 TINY = (
     *("-p", "models", "[mobilenet_v3_small, fast_scnn]", "-p", "resolutions", "[128x96]"),
-    *(
-        "-p",
-        "duration_s",
-        "0.2",
-        "-p",
-        "warm_up_ms",
-        "20",
-        "-p",
-        "min_rounds",
-        "1",
-        "-p",
-        "max_rounds",
-        "1",
-    ),
+    *("-p", "duration_s", "0.2", "-p", "warm_up_ms", "20"),
+    *("-p", "min_rounds", "1", "-p", "max_rounds", "1"),
     *("-p", "roofs", "false"),
 )
 PATIENCE_S = 120
@@ -62,9 +50,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert said["ok"]
     assert said["rows"] == {"ok": 4, "skipped": 2}
     assert said["report"] == str(out / "report.html")
-    # One line per case with the time left.
+    # One line per case and per round, with the time left.
     assert "1/2 " in done.stderr
-    assert "left" in done.stderr
+    assert "is prepared; about" in done.stderr
+    assert "round 1: 2 of 2 cases still to be made sure" in done.stderr
     return out
 
 
@@ -231,15 +220,18 @@ def test_ctrl_c_finishes_the_running_case_and_the_next_run_goes_on(tmp_path):
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130, errors
-    left = {path.name for path in (out / "rows").glob("*.json")}
-    assert 1 <= len(left) < 3, "finished rows stay, and no further case was begun"
+    left = [json.loads(path.read_text()) for path in (out / "rows").glob("*.json")]
+    assert {(one["rounds"], one["ended_by"]) for one in left} == {(1, "interrupted")}
+    assert 1 <= len(left) < 3, "what was timed stays, and no further process was begun"
     quick = {**os.environ, "BENCHLIB_FAKE": "{}"}
     done = subprocess.run(
         command(*argv), env=quick, capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == {"ok": 6}
-    assert f"{len(left)} of 3 cases stand already" in done.stderr
+    for one in left:
+        row = json.loads((out / "rows" / f"{one['key']}.json").read_text())
+        assert row["detail"]["runs"][0] == one["detail"]["runs"][0]
 
 
 @pytest.mark.usefixtures("installed")

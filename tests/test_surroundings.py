@@ -31,20 +31,8 @@ from benchlib.measure.store import Store
 PATIENCE_S = 120
 TINY = (
     *("-p", "models", "[resnet18]", "-p", "resolutions", "[64x64]", "-p", "precisions", "[fp32]"),
-    *(
-        "-p",
-        "duration_s",
-        "0.05",
-        "-p",
-        "min_rounds",
-        "1",
-        "-p",
-        "max_rounds",
-        "1",
-        "-p",
-        "roofs",
-        "false",
-    ),
+    *("-p", "min_rounds", "1", "-p", "max_rounds", "1", "-p", "roofs", "false"),
+    *("-p", "duration_s", "0.05"),
     *("--engine", "trtexec", "--no-report"),
 )
 

@@ -118,7 +118,7 @@ class Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._total = self._ended = self._prepared = self._here = 0
+        self._total = self._ended = self._prepared = self._here = self._round = 0
         self._begun = 0.0
 
     def begin(self, total: int, done: int) -> None:
@@ -131,22 +131,28 @@ class Lines:
         progress_log.debug("%s begins", key)
 
     def ready(self, key: str) -> None:
-        self._prepared += 1
-        self._here += 1
+        self._count()
         each_s = (self._clock() - self._begun) / self._here
         left = self._total - self._prepared
         span = f"about {time_span(each_s * left)} until all are" if left else "all are"
         progress_log.info("%d/%d %s is prepared; %s", self._prepared, self._total, key, span)
 
+    def _count(self) -> None:
+        self._prepared += 1
+        self._here += 1
+
     def round(self, number: int, left: int) -> None:
         before, self._begun = self._begun, self._clock()
-        took = f"; the last took {time_span(self._begun - before)}" if number > 1 else ""
+        took = f"; the last took {time_span(self._begun - before)}" if self._round else ""
+        self._round = number
         progress_log.info(
             "round %d: %d of %d cases still to be made sure%s", number, left, self._total, took
         )
 
     def end(self, row: Row) -> None:
         self._ended += 1
+        if not self._round:
+            self._count()  # It failed or was skipped
         progress_log.info("%d/%d %s: %s", self._ended, self._total, row.key, outcome_line(row))
 
     def say(self, words: str) -> None:
