@@ -406,13 +406,19 @@ def graph_session(path: Path, *, optimised: bool) -> onnxruntime.InferenceSessio
     """Open a graph on the CPU.
 
     FP16 scales need ``optimised`` false: ONNX Runtime then computes node by node, whereas its
-    optimiser multiplies FP16 scales into biases of its own and loses their digits.
+    optimiser multiplies FP16 scales into biases of its own and loses their digits. Its fusion of
+    attention is left out: it takes an FP16 constant for an FP32 one and gives the graph up.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it complains of is raised as well
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        str(path),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["AttentionFusion"],
+    )
 
 
 def graph_outputs(opened: onnxruntime.InferenceSession, batch: Array) -> Array:
