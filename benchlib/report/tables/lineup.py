@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
 from itertools import groupby
 from typing import Any
+
+import pandas as pd
 
 from benchlib.analysis import wording
 from benchlib.errors import InputError
 from benchlib.models import macs, registry
+from benchlib.report.style import Absent
 from benchlib.report.tables.grid import Cell, Column, Table
 
 
@@ -95,8 +99,9 @@ def read(name: str, height: int, width: int) -> Record:
 
 
 def read_all(names: Iterable[str], height: int, width: int) -> tuple[Record, ...]:
-    """The records of ``names`` at one input size; of the whole line-up when none is named."""
-    return tuple(read(name, height, width) for name in tuple(names) or registry.names())
+    """The records of ``names`` at one input size; by year the whole line-up if none is."""
+    every = sorted(registry.names(), key=lambda name: registry.card(name).year or 0)
+    return tuple(read(name, height, width) for name in tuple(names) or every)
 
 
 def records(
@@ -213,6 +218,31 @@ def facts(rows: Sequence[Record]) -> Table:
             _words("", "Paper", [row.paper or wording.DASH for row in rows]),
             _words("", "Weights under", [row.weights_licence or wording.DASH for row in rows]),
             _words("", "Note", [row.note for row in rows]),
+        ),
+    )
+
+
+def elsewhere(rows: Sequence[Record]) -> Table | Absent:
+    """Latencies of these networks that others published, and why ours differ."""
+    name = "lineup-elsewhere"
+    with as_file(files("benchlib.models") / "published_latencies.csv") as path:
+        known = pd.read_csv(path, keep_default_na=False)
+    known = known[known["network"].isin([row.name for row in rows])]
+    if known.empty:
+        return Absent(name, "no latency of these networks is known to be published.")
+    titles = ("Device", "Program", "Precision", "Size", "ms per image", "Ours differ by", "Source")
+    return Table(
+        sortable=False,
+        name=name,
+        caption=(
+            "Latencies that others published, one image at a time, as they state them. None was "
+            "measured here and none enters a figure or a finding. A dash: not stated there."
+        ),
+        corner="Network",
+        rows=tuple(known["network"]),
+        columns=tuple(
+            _words("", title, [str(value) or wording.DASH for value in known[column]])
+            for title, column in zip(titles, known.columns[1:], strict=True)
         ),
     )
 
