@@ -55,7 +55,7 @@ ACCEPTED = ROOT / "tests" / "golden"
 DIGESTS = "digests.json"
 
 SETS = ("rtx3090-published", "h100-tensorrt-8.6", "h200-tensorrt-8.6")
-PRESETS = ("blog", "full", "modern", "quick")
+PRESETS = ("blog", "full", "quick")
 TENSORRT = ("8.6", "10.0", "10.16", "11.1")  # one of each set of flags and typing rules
 
 DIGITS = 10
