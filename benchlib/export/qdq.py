@@ -64,7 +64,7 @@ class Placement:
 
 BY_METHOD = "the method leaves it out"
 WIDENING = "depth-wise and making several channels of each: TensorRT 8.6 has no INT8 kernel for it"
-ATTENTION = "a product of two activations, as in attention: it stays with its softmax"
+ATTENTION = "both its factors are computed, as in attention"
 """Why a product may be left out on purpose; all other reasons lie in the graph.
 
 TensorRT fuses an attention in INT8 up to 512 tokens only; with Q/DQ around a longer one it falls
