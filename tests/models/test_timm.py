@@ -1,8 +1,7 @@
 """timm's networks as deployments run them: merged, at the input's size, and what they cost.
 
-Published counts: parameters of the training graph from timm's results-imagenet.csv, multiply-adds
-from the papers (MobileOne table 9, RepViT table 2, FastViT table 4, EfficientViT table 2, ConvNeXt
-table 1, ViT as timm counts it, RegNet table 2), to the digits printed there.
+Published counts: parameters of the training graph from timm's results-imagenet.csv, work to
+the digits that papers and model cards give. Parameters of the deployed graph were counted here.
 """
 
 from __future__ import annotations
