@@ -192,17 +192,25 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.option("--height", type=click.IntRange(min=1), help="Pixels.")
 @click.option("--width", type=click.IntRange(min=1), help="Pixels.")
+@click.option("--task", "tasks", multiple=True, help="classification or segmentation, only.")
+@click.option("--family", "families", multiple=True, help="Networks of that family only.")
 @as_json
-def models(height: int | None, width: int | None, as_json: bool) -> None:
-    """Show the line-up: task, parameters, GMACs, activations, size, published accuracy.
+def models(
+    height: int | None,
+    width: int | None,
+    tasks: tuple[str, ...],
+    families: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show the line-up by year: parameters, GMACs, activations, size, published accuracy.
 
-    Counted at 640x480 unless told otherwise.
+    Counted at 640x480 unless told otherwise. --task and --family may be given more than once.
 
-    Example: benchlib models --height 1056 --width 1920
+    Example: benchlib models --family ConvNeXt --family RepViT --height 1056 --width 1920
     """
     from benchlib.report.tables.lineup import records, text
 
-    rows = records(height=height or 480, width=width or 640)
+    rows = records(height=height or 480, width=width or 640, tasks=tasks, families=families)
     if as_json:
         _emit(rows)
     else:

@@ -89,6 +89,14 @@ def test_full_is_the_whole_line_up() -> None:
     assert set(config.find_preset("full").runs()[0].models) == set(registry.names())
 
 
+def test_modern_is_fourteen_networks_at_three_sizes() -> None:
+    modern = config.find_preset("modern")
+    given = modern.runs()[0]
+    later = {card.name for card in registry.TIMM_CARDS if card.year >= 2021}
+    assert len(given.models) == 14 and set(given.models) <= later
+    assert len(given.resolutions) == 3 and modern.precisions == (Precision.FP16, Precision.INT8)
+
+
 def test_quick_holds_one_of_the_papers_networks() -> None:
     quick = config.find_preset("quick")
     assert quick.precisions == (Precision.FP32, Precision.INT8)

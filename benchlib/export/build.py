@@ -295,8 +295,17 @@ def _write_full(request: _Request, path: Path) -> dict[str, Any]:
             torch_network,
         )  # torch takes seconds, and a cached graph needs none
 
-        network = torch_network.build(request.model, request.weights, request.seed)
-        export(network, request.shape, path)
+        shape = request.shape
+        if shape.dynamic and request.card.one_size:
+            raise InputError(
+                "shape_modes",
+                f"{request.model} is made for one input size, so its graph has no open height and "
+                "width; take shape_modes=[static]",
+            )
+        network = torch_network.build(
+            request.model, request.weights, request.seed, (shape.height, shape.width)
+        )
+        export(network, shape, path)
     return _facts(path)
 
 

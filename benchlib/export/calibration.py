@@ -390,14 +390,19 @@ def graph_session(graph: Path | bytes, *, optimised: bool) -> onnxruntime.Infere
     """Open a graph, a file or the bytes of one, on the CPU.
 
     FP16 scales need ``optimised`` false: ONNX Runtime then computes node by node, whereas its
-    optimiser multiplies FP16 scales into biases of its own and loses their digits.
+    optimiser multiplies FP16 scales into biases of its own and loses their digits. Its fusion of
+    attention is left out: it takes an FP16 constant for an FP32 one and gives the graph up.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it complains of is raised as well
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = graph if isinstance(graph, bytes) else str(graph)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        graph if isinstance(graph, bytes) else str(graph),
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["AttentionFusion"],
+    )
 
 
 def measure_fidelity(

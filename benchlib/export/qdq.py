@@ -20,6 +20,13 @@ from benchlib.export.torch_onnx import Names
 # it would keep the two from being fused. Resize, Concat, pooling, hard-swish and the gate of a
 # squeeze-excite block get none of their own: TensorRT moves a pair across those that only
 # move or select values, and the others hold little arithmetic. Biases are never quantised.
+#
+# LayerNorm, GELU, Softmax and a global response norm have no INT8 form: they stay in FP16 (FP32
+# where the graph has no FP16), and the pair stands behind them, at the product that reads them.
+# The two products of an attention stay there with them, see ATTENTION. Residual streams of
+# transformer blocks get no pair: no convolution swallows their Add. Depth-wise convolutions of any
+# kernel size and squeeze-excite gates are quantised or not as the method says, so that both can be
+# timed.
 
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -57,7 +64,12 @@ class Placement:
 
 BY_METHOD = "the method leaves it out"
 WIDENING = "depth-wise and making several channels of each: TensorRT 8.6 has no INT8 kernel for it"
-"""Why a product may be left out on purpose; all other reasons lie in the graph."""
+ATTENTION = "both its factors are computed, as in attention"
+"""Why a product may be left out on purpose; all other reasons lie in the graph.
+
+TensorRT fuses an attention in INT8 up to 512 tokens only; with Q/DQ around a longer one it falls
+apart into three kernels, slower than the fused FP16 one (NVIDIA/TensorRT issues 3714 and 4167).
+640 x 480 pixels in patches of 16 are 1200 tokens. ModelOpt leaves the same ones out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class LeftOut:
 
     @property
     def on_purpose(self) -> bool:
-        return self.why in (BY_METHOD, WIDENING)
+        return self.why in (BY_METHOD, WIDENING, ATTENTION)
 
     def __str__(self) -> str:
         return f"{self.node}: {self.why}"
@@ -177,7 +189,7 @@ def _obstacle(wiring: _Wiring, node: onnx.NodeProto) -> str | None:
     if wiring.is_dequantised(weight):
         return None
     if weight not in wiring.constants:
-        return "its weights are computed while it runs"
+        return ATTENTION if node.op_type == "MatMul" else "its weights are computed while it runs"
     tensor = wiring.constants[weight]
     if tensor.data_type != TensorProto.FLOAT:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name

@@ -72,7 +72,7 @@ def network(model: str, height: int, width: int) -> Network:
         accuracy=card.accuracy,
         accuracy_metric=card.accuracy_metric,
         accuracy_source=card.accuracy_source,
-        note=count.reason,
+        note=" ".join(filter(None, (card.note, count.reason))) or None,
         products=_products(model),
     )
 

@@ -69,21 +69,25 @@ def of_onnx(path: Path, height: int, width: int) -> Complexity:
 
 @cache
 def _of_built(name: str, height: int, width: int) -> Complexity:
-    network = _without_values(name)
+    card, network = registry.card(name), _without_values(name)
     try:
-        registry.card(name).check_size(height, width)
+        card.check_size(height, width)
     except InputError as error:
         return Complexity(_parameters(network), None, None, error.problem)
+    if card.one_size:
+        network = card.deploy(network, (height, width))
     return of_network(network, height, width)
 
 
 @cache
 def _without_values(name: str) -> nn.Module:
-    """The network on the meta device; the random state is left as it was."""
+    """The network as deployed, on the meta device; the random state is left as it was."""
     import torch
 
+    card = registry.card(name)
     with torch.random.fork_rng(devices=[]):
-        return registry.card(name).build().to("meta").eval()
+        network = card.build().to("meta").eval()
+    return network if card.deploy is None else card.deploy(network, None)
 
 
 def of_network(network: nn.Module, height: int, width: int) -> Complexity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchlib.case import ONNX_PREFIX
-from benchlib.errors import InputError
+from benchlib.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,10 +57,13 @@ class Card:
 
     ``build`` makes it with random weights, taking 3xHxW images; ``pretrained`` makes it with
     ImageNet weights and may download them. Both are None where there is no such thing (a user's
-    ONNX file has ``path`` instead). ``published`` looks the accuracy up, lazily because
-    torchvision's metadata takes seconds to import. ``task`` is "classification", "segmentation"
-    or "" where it is not known. ``divisor``: height and width must be its multiples.
-    ``fixed_size`` is the only (height, width) it takes, where there is only one.
+    ONNX file has ``path`` instead). Both make the network as it is trained: where deployments run
+    another form, ``deploy`` gives that, for images of a (height, width). ``published`` looks the
+    accuracy up, lazily because torchvision's metadata takes seconds to import. ``task`` is
+    "classification", "segmentation" or "" where it is not known. ``divisor``: height and width must
+    be its multiples. ``fixed_size`` is the only (height, width) it takes, where there is only one;
+    ``obstacle`` says what else keeps it from a size. ``native_size`` is the one it is built for,
+    and ``one_size`` says that each of its graphs is for one size, never open.
     ``output`` says in words where the timed graph ends. ``features_only`` marks a network timed
     without its classifier, whose accuracy is nonetheless the whole network's.
     ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
@@ -74,14 +78,25 @@ class Card:
     output: str
     build: Callable[[], nn.Module] | None = None
     pretrained: Callable[[], nn.Module] | None = None
+    deploy: Callable[[nn.Module, tuple[int, int] | None], nn.Module] | None = None
     published: Callable[[], Accuracy] = field(default=_unknown, repr=False)
     blog_name: str | None = None
     divisor: int = 1
     fixed_size: tuple[int, int] | None = None
+    native_size: tuple[int, int] | None = None
+    one_size: bool = False
+    obstacle: Callable[[int, int], str | None] | None = None
     path: Path | None = None
     note: str = ""
+    weights_licence: str = ""
     features_only: bool = False
     reconstruction: bool = False
+
+    @property
+    def year(self) -> int | None:
+        """Of the paper; None for a network of the user's."""
+        found = re.search(r"\b(?:19|20)\d\d\b", self.paper)
+        return int(found.group()) if found else None
 
     @property
     def accuracy(self) -> float | None:
@@ -127,6 +142,12 @@ class Card:
                 "resolutions",
                 f"{asked} does not suit {self.name}, whose width and height must be multiples of "
                 f"{self.divisor}; {nearest} does",
+            )
+        if self.obstacle is not None and (problem := self.obstacle(height, width)):
+            native = self.native_size
+            remedy = f"it is built for {native[1]}x{native[0]}" if native else "try another size"
+            raise InputError(
+                "resolutions", f"{self.name} does not run at {asked} ({problem}); {remedy}"
             )
 
 
@@ -245,14 +266,23 @@ TORCHVISION_CARDS: tuple[Card, ...] = (
 )
 
 
-# Networks of the timm package, if the user has it.
+# Networks of the timm package, as deployments run them.
+#
+# timm makes the graph that is trained. Before a network is exported or counted, branches that run
+# side by side in training are merged into one convolution, and what is made for one input size is
+# made for the size asked for. A ConvNeXt's MLP is built of 1x1 convolutions: the default form
+# moves channels behind width and back in every block.
 
 
 TIMM_PREFIX = "timm:"
 
+_MERGED = "Parallel branches merged as for deployment (timm.utils.reparameterize_model)."
+_CONVOLUTIONAL = "Built with conv_mlp=True: its MLPs are 1x1 convolutions."
+_RESAMPLED = "Its position embedding is resampled to the input's size and grows with it."
+
 
 def timm_card(name: str) -> Card:
-    """The card of timm's network ``name``.
+    """The card of timm's network ``name``, asked of the network itself.
 
     Raises :class:`InputError` when timm is not installed or has no such network.
     """
@@ -268,7 +298,18 @@ def timm_card(name: str) -> Card:
         )
         raise InputError("models", f"timm has no network called {name!r}; {remedy}")
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    fixed = settings is not None and settings.fixed_input_size
+    network = _timm_without_values(name)
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    if patch is None or getattr(network.patch_embed, "dynamic_img_pad", False):
+        patch = 1
+    resizes = hasattr(network, "set_input_size")
+    merged = len(list(deploy_timm(network, None).modules())) != len(list(network.modules()))
+    done = [
+        f"Built by timm {timm.__version__}.",
+        *([_MERGED] if merged else []),
+        *([_CONVOLUTIONAL] if _is_convnext(name) else []),
+        *([_RESAMPLED] if resizes and getattr(network, "pos_embed", None) is not None else []),
+    ]
     return Card(
         name=TIMM_PREFIX + name,
         family="Other",
@@ -276,29 +317,174 @@ def timm_card(name: str) -> Card:
         title=f"{name} (timm)",
         paper="",
         output="class scores (logits); no softmax",
-        build=partial(_build_timm, name),
+        build=partial(build_timm, name),
         pretrained=partial(_pretrained_timm, name),
-        fixed_size=tuple(settings.input_size[-2:]) if fixed else None,
-        note=f"Built by timm {timm.__version__}.",
+        deploy=deploy_timm,
+        divisor=patch if isinstance(patch, int) else max(patch),
+        native_size=tuple(settings.input_size[-2:]) if settings else None,
+        one_size=resizes,
+        obstacle=partial(_timm_obstacle, name),
+        note=" ".join(done),
+        weights_licence=(settings and settings.license) or "",
     )
 
 
-def _build_timm(name: str) -> nn.Module:
+def build_timm(name: str) -> nn.Module:
+    """timm's ``name`` with random weights, as it is trained."""
+    return _timm(name, pretrained=False)
+
+
+def deploy_timm(network: nn.Module, size: tuple[int, int] | None) -> nn.Module:
+    """A copy of ``network`` without parallel branches, for images of ``size`` (height, width)."""
+    from timm.utils import reparameterize_model
+
+    with next(network.parameters()).device:  # where it makes the merged layers
+        deployed = reparameterize_model(network)
+    if size is not None and hasattr(deployed, "set_input_size"):
+        deployed.set_input_size(img_size=size)
+    return deployed
+
+
+def _timm(name: str, *, pretrained: bool) -> nn.Module:
     import timm
 
-    return timm.create_model(name, pretrained=False)
+    options = {"conv_mlp": True} if _is_convnext(name) else {}
+    return timm.create_model(name, pretrained=pretrained, exportable=True, **options)
+
+
+def _is_convnext(name: str) -> bool:
+    import timm
+
+    return timm.models.is_model_in_modules(name.partition(".")[0], {"convnext"})
+
+
+@cache
+def _timm_without_values(name: str) -> nn.Module:
+    """The network on the meta device: its structure, in milliseconds and no memory."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return build_timm(name).eval()
+
+
+@cache
+def _timm_obstacle(name: str, height: int, width: int) -> str | None:
+    """Why the network does not run on images of that size, in its own words; None when it does.
+
+    None as well where it does not run without values, which its native size shows.
+    """
+    import timm
+
+    problem = _timm_problem(name, height, width)
+    if problem is None:
+        return None
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    native = settings and _timm_problem(name, *settings.input_size[-2:]) is None
+    return problem if native else None
+
+
+def _timm_problem(name: str, height: int, width: int) -> str | None:
+    import torch
+
+    try:
+        network = deploy_timm(_timm_without_values(name), (height, width))
+        with torch.no_grad():
+            network(torch.empty(1, 3, height, width, device="meta"))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        return f"{type(error).__name__}: {first_line(error)}"
+    return None
 
 
 def _pretrained_timm(name: str) -> nn.Module:
-    import timm
-
     try:
-        return timm.create_model(name, pretrained=True)
+        return _timm(name, pretrained=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
             "weights",
             f"timm's weights of {name} could not be had ({error}); take weights=random",
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the networks of one architecture share."""
+
+    family: str
+    paper: str
+    note: str = ""
+    patch: int = 1
+
+
+_KINDS = {
+    "mobilenetv4": _Kind("MobileNet", "Qin et al. 2024 (MobileNetV4), arXiv 2404.10518"),
+    "convnext": _Kind("ConvNeXt", "Liu et al. 2022, arXiv 2201.03545", _CONVOLUTIONAL),
+    "convnextv2": _Kind("ConvNeXt", "Woo et al. 2023 (V2), arXiv 2301.00808", _CONVOLUTIONAL),
+    "vit": _Kind("ViT", "Dosovitskiy et al. 2021, arXiv 2010.11929", _RESAMPLED, patch=16),
+    "repvit": _Kind("RepViT", "Wang et al. 2024, arXiv 2307.09283", _MERGED),
+    "fastvit": _Kind("FastViT", "Vasu et al. 2023, arXiv 2303.14189", _MERGED),
+    "mobileone": _Kind("MobileOne", "Vasu et al. 2023, arXiv 2206.04040", _MERGED),
+    "efficientvit": _Kind("EfficientViT", "Cai et al. 2023, arXiv 2205.14756"),
+    "tf": _Kind("EfficientNet", "Tan and Le 2021 (EfficientNetV2), arXiv 2104.00298"),
+    "regnetx": _Kind("RegNet", _REGNET),
+    "hgnetv2": _Kind("HGNet", "PaddleClas 2023 (PP-HGNetV2); no paper"),
+    "starnet": _Kind("StarNet", "Ma et al. 2024, arXiv 2403.19967"),
+}
+"""By the first word of timm's name."""
+
+_TIMM_TABLE = """\
+mobilenetv4_conv_small    e2400_r224_in1k      256 74.644 apache-2.0        MobileNetV4 conv S
+mobilenetv4_conv_medium   e500_r256_in1k       256 79.916 apache-2.0        MobileNetV4 conv M
+mobilenetv4_hybrid_medium ix_e550_r256_in1k    320 82.500 apache-2.0        MobileNetV4 hybrid M
+convnext_atto             d2_in1k              224 75.672 apache-2.0        ConvNeXt-Atto
+convnext_nano             d1h_in1k             288 81.474 apache-2.0        ConvNeXt-Nano
+convnext_tiny             in12k_ft_in1k        224 84.192 apache-2.0        ConvNeXt-Tiny
+convnextv2_atto           fcmae_ft_in1k        224 76.644 cc-by-nc-4.0      ConvNeXt V2-Atto
+vit_small_patch16_224     augreg_in21k_ft_in1k 224 81.402 apache-2.0        ViT-S/16
+repvit_m0_9               dist_450e_in1k       224 79.058 apache-2.0        RepViT-M0.9
+repvit_m1_1               dist_450e_in1k       224 81.314 apache-2.0        RepViT-M1.1
+fastvit_t8                apple_dist_in1k      256 77.170 fastvit-license   FastViT-T8
+fastvit_sa12              apple_dist_in1k      256 81.838 fastvit-license   FastViT-SA12
+mobileone_s0              apple_in1k           224 71.398 mobileone-license MobileOne-S0
+mobileone_s1              apple_in1k           224 75.760 mobileone-license MobileOne-S1
+efficientvit_b0           r224_in1k            224 71.408 apache-2.0        EfficientViT-B0
+efficientvit_b1           r224_in1k            224 79.254 apache-2.0        EfficientViT-B1
+tf_efficientnetv2_b0      in1k                 224 78.386 apache-2.0        EfficientNetV2-B0
+tf_efficientnetv2_s       in1k                 300 83.162 apache-2.0        EfficientNetV2-S
+regnetx_004               pycls_in1k           224 72.482 mit               RegNetX-400MF
+regnetx_008               tv2_in1k             224 77.294 bsd-3-clause      RegNetX-800MF
+hgnetv2_b0                ssld_stage2_ft_in1k  224 77.362 apache-2.0        PP-HGNetV2-B0
+starnet_s1                in1k                 224 73.532 apache-2.0        StarNet-S1
+"""
+"""A network a line: timm's name, the tag of the weights with the accuracy, side of the square
+images it was evaluated on, top-1 in percent (timm 1.0.31, results-imagenet.csv), licence of those
+weights as timm states it (the code is under Apache-2.0), title."""
+
+
+def _timm_lineup_card(line: str) -> Card:
+    name, tag, side, top1, licence, title = line.split(maxsplit=5)
+    kind = _KINDS[name.partition("_")[0]]
+    weights = f"{name}.{tag}"
+    source = f"timm 1.0.31, results-imagenet.csv, {weights}, ImageNet val, {side}x{side}"
+    return Card(
+        name=name,
+        family=kind.family,
+        task=CLASSIFICATION,
+        title=title,
+        paper=kind.paper,
+        output=_SCORES,
+        build=partial(build_timm, name),
+        pretrained=partial(_pretrained_timm, weights),
+        deploy=deploy_timm,
+        published=partial(Accuracy, float(top1), IMAGENET_TOP1, source),
+        divisor=kind.patch,
+        native_size=(int(side), int(side)),
+        one_size=kind.patch > 1,
+        note=kind.note,
+        weights_licence=licence,
+    )
+
+
+TIMM_CARDS: tuple[Card, ...] = tuple(map(_timm_lineup_card, _TIMM_TABLE.splitlines()))
 
 
 # The cards of the real-time segmentation networks, which this package writes out itself.
@@ -532,7 +718,9 @@ BLOG: tuple[str, ...] = (
 )
 """The sixteen networks of the blog's table, in its order."""
 
-_CARDS: dict[str, Card] = {card.name: card for card in (*TORCHVISION_CARDS, *SEGMENTATION_CARDS)}
+_CARDS: dict[str, Card] = {
+    card.name: card for card in (*TORCHVISION_CARDS, *TIMM_CARDS, *SEGMENTATION_CARDS)
+}
 _AT_STRIDE: dict[str, Card] = {card.name: card for card in SEGMENTATION_CARDS_AT_STRIDE}
 
 

@@ -72,6 +72,10 @@ def count_network(network: nn.Module, height: int, width: int) -> NetworkCounts:
 VARIANCE_FLOOR = 0.01
 """Of a layer's mean variance: dead channels would otherwise be blown up without bound."""
 
+SMALL = 1e-3
+"""Largest value of a tensor that starts near zero to grow in training. Layer scales start at 1e-4
+or less; the largest value of every other tensor of the line-up is above 1e-2."""
+
 _IMAGES = 8
 _SIDE = 256  # pixels; every network of the line-up takes it
 _DETAIL = (4, 16, 64, _SIDE)  # sides of the noise summed up, coarse to fine: photos have all scales
@@ -85,12 +89,19 @@ class Weights(Word):
     IMAGENET = "imagenet"
 
 
-def build(name: str, weights: str = Weights.RANDOM, seed: int = 0) -> nn.Module:
-    """Return network ``name`` in eval mode, taking N x 3 x H x W float32 images.
+def build(
+    name: str,
+    weights: str = Weights.RANDOM,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """Return network ``name`` as it is deployed, in eval mode, taking N x 3 x H x W float32 images.
 
-    Random weights are torch's own initialisation under ``seed``, after which every batch norm
-    is given the statistics of what reaches it: as they come, some random networks output zeros,
-    and nothing could be said of a precision's error. The global random state is left alone.
+    ``size`` is their (height, width), for the few networks that are made for one; the weights of
+    one seed are the same at every size. Random weights are the initialisation of the network's own
+    library under ``seed``, after which every batch norm is given the statistics of what reaches
+    it: as they come, some random networks output zeros, and nothing could be said of a precision's
+    error. The global random state is left alone.
 
     Raises :class:`InputError` for an unknown name, for a user's ONNX file (a finished graph), and
     for ImageNet weights that do not exist or cannot be fetched.
@@ -102,12 +113,31 @@ def build(name: str, weights: str = Weights.RANDOM, seed: int = 0) -> nn.Module:
     if chosen is Weights.IMAGENET:
         if card.pretrained is None:
             raise InputError("weights", f"{name} has no ImageNet weights; take weights=random")
-        return card.pretrained().eval()
+        return _deployed(card, card.pretrained().eval(), size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = card.build().eval()
-    set_statistics(network, _images(seed, card.fixed_size or (_SIDE, _SIDE)))
-    return network
+    enlarge_small(network)
+    set_statistics(network, _images(seed, card.fixed_size or card.native_size or (_SIDE, _SIDE)))
+    return _deployed(card, network, size)
+
+
+def _deployed(card: registry.Card, network: nn.Module, size: tuple[int, int] | None) -> nn.Module:
+    return network if card.deploy is None else card.deploy(network, size)
+
+
+def enlarge_small(network: nn.Module) -> None:
+    """Scale up, in place, what starts near zero: each such tensor, until its largest value is 1.
+
+    Layer scales start at 1e-5 or 1e-6 so that a deep network trains, class tokens likewise. In a
+    network that is not trained every block would vanish from the output, and with it all error
+    of a precision.
+    """
+    with torch.no_grad():
+        for tensor in network.parameters():
+            largest = tensor.abs().max()
+            if 0 < largest < SMALL:
+                tensor.div_(largest)
 
 
 def set_statistics(network: nn.Module, images: torch.Tensor) -> None:
@@ -122,7 +152,8 @@ def set_statistics(network: nn.Module, images: torch.Tensor) -> None:
     ]
     try:
         with torch.no_grad():
-            network(images)
+            if hooks:
+                network(images)
     finally:
         for hook in hooks:
             hook.remove()

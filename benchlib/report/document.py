@@ -278,6 +278,10 @@ class LineUp:
         """Where the graphs end, and whose the accuracies are."""
         return lineup.facts(self.sizes[0])
 
+    def elsewhere(self) -> Table | Absent:
+        """What latencies others published, and why ours differ."""
+        return lineup.elsewhere(self.sizes[0])
+
     def work(self) -> Drawing | Absent:
         """GMACs against megapixels."""
         every = [row for rows in self.sizes for row in rows]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.parser
 import pytest
+import torch
 from onnx import numpy_helper
+from torch import nn
 
-from benchlib.case import GraphForm
+from benchlib.case import GraphForm, Shape
 from benchlib.export.build import Graph
-from benchlib.export.qdq import place
+from benchlib.export.qdq import ATTENTION, census, place, quantise
+from benchlib.export.torch_onnx import export
 
 
 def origin(graph: onnx.GraphProto, tensor: str) -> str:
@@ -111,3 +115,38 @@ def test_bisenetv2_keeps_its_eight_widening_convolutions(graph_of: Callable[...,
     ]
     assert len(plain) == 8
     assert all(name.endswith("main/main.1/main.1.0/Conv") for name in plain)
+
+
+class Block(nn.Module):
+    """A transformer block behind a patch embedding: LayerNorm, attention, GELU, residual sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 8, stride=8)
+        self.first, self.second = nn.LayerNorm(16), nn.LayerNorm(16)
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.up, self.down = nn.Linear(16, 32), nn.Linear(32, 16)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.patch(images).flatten(2).transpose(1, 2)
+        queries, keys, values = self.qkv(self.first(tokens)).chunk(3, -1)
+        shares = (queries @ keys.transpose(1, 2) / 4).softmax(-1)
+        tokens = tokens + self.proj(shares @ values)
+        tokens = tokens + self.down(nn.functional.gelu(self.up(self.second(tokens))))
+        return tokens.mean(1)
+
+
+def test_an_attention_keeps_its_two_products_and_its_softmax_out_of_int8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "block.onnx"
+    export(Block().eval(), Shape(1, 32, 48), path)
+    model = onnx.load(str(path))
+    found = [(reader, slot) for reader, slot, _ in edges(model)]
+    assert found == [
+        *(("patch.Conv", 0), ("qkv.MatMul", 0), ("proj.MatMul", 0)),
+        *(("up.MatMul", 0), ("down.MatMul", 0)),
+    ]
+    batch = np.random.default_rng(0).normal(size=(1, 3, 32, 48)).astype(np.float32)
+    counted = census(quantise(model, "input", [batch]).graph)
+    assert counted.quantised == 5
+    assert [(one.why, one.on_purpose) for one in counted.left_out] == [(ATTENTION, True)] * 2

@@ -108,6 +108,15 @@ def test_dynamic_graph_builds_for_a_profile(
     assert built.plan_bytes > 0
 
 
+@pytest.mark.parametrize("network", ["convnext_atto", "efficientvit_b0", "fastvit_t8"])
+def test_networks_with_layer_norms_attention_and_large_kernels_build(
+    network: str, graph_file: Callable[..., Path]
+) -> None:
+    built = build(graph_file(network, GraphForm.INT8_QDQ_FP16))
+    assert built.errors == [] and built.plan_bytes > 0
+    assert all(kind in built.types for kind in INT8_LAYERS)
+
+
 def test_int8_and_fp16_shrink_the_plan(graph_file: Callable[..., Path]) -> None:
     """The builder took the types: a plan holds the weights as they are computed with."""
     sizes = {form: build(graph_file("resnet18", form)).plan_bytes for form in FORMS}

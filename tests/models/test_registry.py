@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import onnx
@@ -54,8 +53,10 @@ def test_blog_names_are_given_once() -> None:
     assert len(set(blog_names)) == 17  # sixteen and None
 
 
-def test_eight_families_at_most_have_colours() -> None:
-    assert len({registry.card(name).family for name in registry.names()}) == 8
+def test_every_network_has_the_year_of_its_paper() -> None:
+    years = {name: registry.card(name).year for name in registry.names()}
+    assert (years["vgg11_bn"], years["resnet18"], years["bisenetv2"]) == (2015, 2016, 2021)
+    assert all(2015 <= year <= 2024 for year in years.values())
 
 
 @pytest.mark.parametrize(
@@ -183,16 +184,62 @@ def test_timm_is_asked_for_by_its_pip_name(monkeypatch: pytest.MonkeyPatch) -> N
         registry.card("timm:convnext_tiny")
 
 
-def test_timm_names_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    timm = types.ModuleType("timm")
-    timm.__version__ = "1.0"
-    timm.list_models = lambda: ["convnext_tiny"]
-    timm.is_model = lambda name: name == "convnext_tiny"
-    settings = types.SimpleNamespace(fixed_input_size=True, input_size=(3, 224, 288))
-    timm.get_pretrained_cfg = lambda name, allow_unregistered: settings
-    monkeypatch.setitem(sys.modules, "timm", timm)
-    monkeypatch.setattr("benchlib.models.registry.find_spec", lambda name: object())
-    card = registry.card("timm:convnext_tiny.fb_in1k")
-    assert (card.task, card.fixed_size) == ("classification", (224, 288))
+def test_timm_names_are_checked() -> None:
     with pytest.raises(InputError, match="did you mean timm:convnext_tiny"):
         registry.card("timm:convnext_tinny")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused", "said"),
+    [
+        # timm's config says that these have one size; the networks say otherwise.
+        ("vit_tiny_patch16_224", (480, 640), (480, 650), "multiples of 16; 656x480 does"),
+        ("vit_small_patch16_dinov3", (480, 640), (500, 640), "multiples of 16; 640x496 does"),
+        ("vit_small_patch14_dinov2", (476, 644), (480, 640), "multiples of 14; 644x476 does"),
+        # Its config has no word of a fixed size; the network has one.
+        ("levit_128s", (224, 224), (480, 640), "it is built for 224x224"),
+        ("mixer_s32_224", (224, 224), (480, 640), r"match model \(224\).*built for 224x224"),
+        ("maxvit_tiny_tf_224", (480, 640), (500, 640), "must be divisible by window"),
+    ],
+)
+def test_a_timm_network_is_asked_which_sizes_it_takes(
+    name: str, taken: tuple[int, int], refused: tuple[int, int], said: str
+) -> None:
+    card = registry.card(f"timm:{name}")
+    card.check_size(*taken)
+    with pytest.raises(InputError, match=said):
+        card.check_size(*refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("timm:repghostnet_080", "branches merged"),
+        ("timm:convnextv2_femto", "conv_mlp=True"),
+        ("timm:vit_tiny_patch16_224", "position embedding is resampled"),
+        ("repvit_m0_9", "branches merged"),
+        ("convnext_tiny", "conv_mlp=True"),
+    ],
+)
+def test_a_card_says_what_is_done_for_deployment(name: str, note: str) -> None:
+    assert note in registry.card(name).note
+    assert note not in registry.card("timm:resnet18").note
+
+
+def test_timm_cards_tell_weights_size_licence_and_year() -> None:
+    card = registry.card("fastvit_t8")
+    assert card.weights_licence == "fastvit-license" and card.year == 2023
+    assert card.accuracy == 77.170 and card.accuracy_metric == IMAGENET_TOP1
+    assert "fastvit_t8.apple_dist_in1k" in card.accuracy_source
+    assert "256x256" in card.accuracy_source
+
+
+def test_licences_and_tags_are_those_of_timm() -> None:
+    import timm
+
+    for card in registry.TIMM_CARDS:
+        (weights,) = [word for word in card.accuracy_source.split(", ") if "." in word][-1:]
+        settings = timm.get_pretrained_cfg(weights)
+        assert settings is not None and settings.tag == weights.partition(".")[2]
+        assert settings.license == card.weights_licence
+        assert card.year is not None and card.family and card.task == "classification"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
+from importlib.resources import as_file, files
 from itertools import combinations
 from pathlib import Path
 
@@ -44,6 +46,47 @@ def test_records_are_json(rows: tuple[lineup.Record, ...], monkeypatch) -> None:
     said = lineup.text(back)
     assert "At 640x480" in said and "dapspnet (reconstruction)" in said
     assert "IMAGENET1K_V1" in said
+
+
+def test_the_lineup_is_grouped_by_year_and_cut_to_tasks_and_families(monkeypatch) -> None:
+    monkeypatch.setattr(registry, "names", lambda: ("repvit_m0_9", "fast_scnn", "resnet18"))
+    said = lineup.text(lineup.records(height=64, width=64)).splitlines()
+    years = [line for line in said if line.isdigit()]
+    assert years == ["2016", "2019", "2024"]
+    assert said[said.index("2019") + 1].startswith("fast_scnn")
+    assert "repvit_m0_9: weights under apache-2.0" in said
+    (one,) = lineup.records(height=64, width=64, families=["repvit"])
+    assert (one["year"], one["weights_licence"]) == (2024, "apache-2.0")
+    (one,) = lineup.records(height=64, width=64, tasks=["Segmentation"])
+    assert one["name"] == "fast_scnn"
+    with pytest.raises(InputError, match=r"family: .*'VGG'; there are Real-time.*RepViT, ResNet"):
+        lineup.records(height=64, width=64, families=["VGG"])
+
+
+def test_published_latencies_name_device_program_and_source(rows) -> None:
+    known = replace(rows[0], name="efficientvit_b1")
+    table = lineup.elsewhere([known, *rows])
+    assert set(table.rows) == {"efficientvit_b1"}
+    cells = {column.title: column.cells[0].text for column in table.columns}
+    assert (cells["Device"], cells["Size"], cells["ms per image"]) == (
+        "Jetson AGX Orin",
+        "224x224",
+        "1.48",
+    )
+    assert "transfer" in cells["Ours differ by"] and "mit-han-lab" in cells["Source"]
+
+
+def test_every_published_latency_is_of_the_lineup() -> None:
+    every = [replace(_blank(), name=name) for name in registry.names()]
+    with as_file(files("benchlib.models") / "published_latencies.csv") as path:
+        lines = list(csv.DictReader(path.open()))
+    assert len(lineup.elsewhere(every).rows) == len(lines) >= 10
+    assert all(line["differs"] and line["source"] and line["device"] for line in lines)
+    assert all(float(line["latency_ms"]) > 0 for line in lines)
+
+
+def _blank() -> lineup.Record:
+    return lineup.Record(**dict.fromkeys(lineup.Record.__dataclass_fields__))
 
 
 def test_a_failed_count_is_a_dash_with_its_reason() -> None:

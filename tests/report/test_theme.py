@@ -1,6 +1,8 @@
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from skimage.color import rgb2lab
 
 from benchlib.case import Precision, Verdict
 from benchlib.models import registry
@@ -21,8 +23,53 @@ def test_lines_and_text_stand_out_from_white() -> None:
 
 def test_a_colour_means_one_family_and_no_precision() -> None:
     lines = [swatch.line for swatch in style.FAMILIES.values()]
-    assert len(set(lines)) == len(lines) == 8
+    assert len(set(lines)) == len(lines) == 16
     assert not set(lines) & set(style.PRECISION_COLORS.values())
+
+
+# Machado et al. 2009, at full severity, in linear RGB.
+_NORMAL = np.eye(3)
+_PROTANOPIA = [
+    [0.152286, 1.052583, -0.204868],
+    [0.114503, 0.786281, 0.099216],
+    [-0.003882, -0.048116, 1.051998],
+]
+_DEUTERANOPIA = [
+    [0.367322, 0.860646, -0.227968],
+    [0.280085, 0.672501, 0.047413],
+    [-0.011820, 0.042940, 0.968881],
+]
+_TRITANOPIA = [
+    [1.255528, -0.076749, -0.178779],
+    [-0.078411, 0.930809, 0.147602],
+    [0.004733, 0.691367, 0.303900],
+]
+
+
+def seen(colors: list[str], eye: list[list[float]]) -> np.ndarray:
+    """The colours in CIELAB, as an eye that mixes linear RGB by the matrix ``eye`` sees them."""
+    rgb = np.array([to_rgb(color) for color in colors])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    mixed = np.clip(linear @ np.array(eye).T, 0, 1)
+    shown = np.where(mixed <= 0.0031308, 12.92 * mixed, 1.055 * mixed ** (1 / 2.4) - 0.055)
+    return rgb2lab(shown)
+
+
+@pytest.mark.parametrize("eye", [_NORMAL, _PROTANOPIA, _DEUTERANOPIA, _TRITANOPIA])
+@pytest.mark.parametrize(("families", "distance"), [(8, 19.5), (16, 15.9)])
+def test_families_are_told_apart_by_colour_blind_eyes(
+    eye: list[list[float]], families: int, distance: float
+) -> None:
+    """Those of the blog by colour; all of them by colour and, where it is close, by mark."""
+    lab = seen([swatch.line for swatch in style.FAMILIES.values()][:families], eye)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    assert apart[~np.eye(families, dtype=bool)].min() >= distance
+
+
+def test_marks_of_the_later_families_begin_elsewhere() -> None:
+    frame = pd.DataFrame({"model": ["a", "b"], "family": ["ResNet", "ConvNeXt"]})
+    looks = style.looks(frame)
+    assert looks["a"].marker == style.MARKERS[0] != looks["b"].marker
 
 
 def test_every_family_of_the_lineup_has_a_colour() -> None:

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from itertools import groupby
 from typing import Any
 
+import pandas as pd
+
 from benchlib.analysis import wording
+from benchlib.errors import InputError
 from benchlib.models import macs, registry
+from benchlib.report.style import Absent
 from benchlib.report.tables.grid import Cell, Column, Table
 
 
@@ -22,13 +28,15 @@ class Record:
     ``params`` counts elements, ``gmacs`` 1e9 multiply-adds, ``mactivations`` 1e6 elements written
     by convolutions and matrix products, ``size_mb`` 1e6 bytes of float32 parameters, for one image
     of ``height`` x ``width`` pixels; ``accuracy`` is in percent. What is unknown is None;
-    ``reason`` says why a count is.
+    ``reason`` says why a count is. ``year`` is the paper's, ``weights_licence`` that of the weights
+    with the accuracy, where their publisher states one.
     """
 
     name: str
     family: str
     task: str
     title: str
+    year: int | None
     height: int
     width: int
     params: int | None
@@ -39,6 +47,7 @@ class Record:
     accuracy_metric: str | None
     accuracy_source: str | None
     weights: str | None
+    weights_licence: str
     blog_name: str | None
     paper: str
     output: str
@@ -67,6 +76,7 @@ def read(name: str, height: int, width: int) -> Record:
         family=card.family,
         task=card.task,
         title=card.title,
+        year=card.year,
         height=height,
         width=width,
         params=cost.params,
@@ -77,6 +87,7 @@ def read(name: str, height: int, width: int) -> Record:
         accuracy_metric=card.accuracy_metric,
         accuracy_source=card.accuracy_source,
         weights=card.weights_enum,
+        weights_licence=card.weights_licence,
         blog_name=card.blog_name,
         paper=card.paper,
         output=card.output,
@@ -88,44 +99,70 @@ def read(name: str, height: int, width: int) -> Record:
 
 
 def read_all(names: Iterable[str], height: int, width: int) -> tuple[Record, ...]:
-    """The records of ``names`` at one input size; of the whole line-up when none is named."""
-    return tuple(read(name, height, width) for name in tuple(names) or registry.names())
+    """The records of ``names`` at one input size; by year the whole line-up if none is."""
+    every = sorted(registry.names(), key=lambda name: registry.card(name).year or 0)
+    return tuple(read(name, height, width) for name in tuple(names) or every)
 
 
-def records(*, height: int, width: int) -> list[dict[str, Any]]:
-    """The whole line-up at one input size, ready to be written as JSON."""
-    return [asdict(row) for row in read_all((), height, width)]
+def records(
+    *, height: int, width: int, tasks: Sequence[str] = (), families: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The line-up at one input size, ready to be written as JSON, by year of the papers.
+
+    Of ``tasks`` and ``families`` only, where any are named; in whatever case.
+    """
+    cards = [registry.card(name) for name in registry.names()]
+    for field, asked in (("task", tasks), ("family", families)):
+        known = {getattr(card, field).lower(): getattr(card, field) for card in cards}
+        for word in asked:
+            if word.lower() not in known:
+                choice = ", ".join(sorted(set(known.values())))
+                raise InputError(field, f"no network is of {field} {word!r}; there are {choice}")
+        wanted = {word.lower() for word in asked} or known
+        cards = [card for card in cards if getattr(card, field).lower() in wanted]
+    cards.sort(key=lambda card: card.year or 0)
+    return [asdict(read(card.name, height, width)) for card in cards]
 
 
-_HEADS = ("Network", "Task", "Params, M", "GMACs", "Activations, M", "MB", "Accuracy, %")
+_HEADS = ("Network", "Family", "Task", "Params, M", "GMACs", "Activations, M", "MB", "Accuracy, %")
+_WORDS = 3  # columns of words; the others hold numbers
 
 
 def text(documents: Sequence[Mapping[str, Any]]) -> str:
-    """:func:`records` as aligned columns for a terminal, with sources and remarks below."""
+    """:func:`records` as aligned columns, a group a year, with sources and remarks below."""
     rows = [Record(**document) for document in documents]
     lines = [_HEADS, *(_line(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADS))]
-    aligned = [
+    head, *aligned = [
         "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
+            cell.ljust(width) if column < _WORDS else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
+    body = [head]
+    for year, group in groupby(zip(rows, aligned, strict=True), lambda pair: pair[0].year):
+        body += ["", str(year or wording.DASH), *(line for _, line in group)]
     remarks = [
         f"{row.name}: {remark}"
         for row in rows
-        for remark in (row.accuracy_source, row.note, row.reason)
+        for remark in (row.accuracy_source, _licence(row), row.note, row.reason)
         if remark
     ]
     size = f"At {rows[0].width}x{rows[0].height}, one image." if rows else "No network."
-    return "\n".join([size, "", *aligned, "", "Accuracies are published, not measured.", *remarks])
+    closing = "Accuracies are published, not measured; the year is the paper's."
+    return "\n".join([size, "", *body, "", closing, *remarks])
+
+
+def _licence(row: Record) -> str:
+    return f"weights under {row.weights_licence}" if row.weights_licence else ""
 
 
 def _line(row: Record) -> tuple[str, ...]:
     accuracy = "" if row.accuracy is None else f"{row.accuracy:.1f} {row.accuracy_metric}"
     return (
         row.label,
+        row.family,
         row.task,
         _millions(row.params),
         wording.short(row.gmacs),
@@ -153,6 +190,9 @@ def costs(rows: Sequence[Record]) -> Table:
         corner="Network",
         rows=tuple(row.label for row in rows),
         columns=(
+            Column(
+                "", "Year", tuple(Cell(str(row.year or wording.DASH), row.year) for row in rows)
+            ),
             _words("", "Family", [row.family for row in rows]),
             _words("", "Task", [row.task for row in rows]),
             _numbers("Cost", "Params, M", [_mega(row.params) for row in rows], rows),
@@ -176,7 +216,33 @@ def facts(rows: Sequence[Record]) -> Table:
             _words("", "The timed graph ends at", [row.output for row in rows]),
             _words("", "Accuracy from", [row.accuracy_source or wording.DASH for row in rows]),
             _words("", "Paper", [row.paper or wording.DASH for row in rows]),
+            _words("", "Weights under", [row.weights_licence or wording.DASH for row in rows]),
             _words("", "Note", [row.note for row in rows]),
+        ),
+    )
+
+
+def elsewhere(rows: Sequence[Record]) -> Table | Absent:
+    """Latencies of these networks that others published, and why ours differ."""
+    name = "lineup-elsewhere"
+    with as_file(files("benchlib.models") / "published_latencies.csv") as path:
+        known = pd.read_csv(path, keep_default_na=False)
+    known = known[known["network"].isin([row.name for row in rows])]
+    if known.empty:
+        return Absent(name, "no latency of these networks is known to be published.")
+    titles = ("Device", "Program", "Precision", "Size", "ms per image", "Ours differ by", "Source")
+    return Table(
+        sortable=False,
+        name=name,
+        caption=(
+            "Latencies that others published, one image at a time, as they state them. None was "
+            "measured here and none enters a figure or a finding. A dash: not stated there."
+        ),
+        corner="Network",
+        rows=tuple(known["network"]),
+        columns=tuple(
+            _words("", title, [str(value) or wording.DASH for value in known[column]])
+            for title, column in zip(titles, known.columns[1:], strict=True)
         ),
     )
 
