@@ -8,9 +8,11 @@ varies one of these is tested part by part, never mixed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchlib.analysis.results import TABLE, usable
 from benchlib.case import Int8Method, Precision
@@ -36,6 +38,76 @@ class Part:
     frame: pd.DataFrame
     surroundings: str = ""
     method: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """One part as arrays [networks, precisions, sizes], for what is computed over and over.
+
+    The three lists hold what occurs, networks by name. ``rows`` says in which row of ``frame`` a
+    cell stands, -1 where there is none.
+    """
+
+    networks: list[str]
+    precisions: list[str]
+    sizes: list[str]
+    rows: NDArray[np.intp]
+    frame: pd.DataFrame
+    columns: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, part: pd.DataFrame | Cells) -> Cells:
+        """``part``, a frame with at most one row per network, precision and size, as cells."""
+        if isinstance(part, Cells):
+            return part
+        axes, places = [], []
+        for name in _CELL:
+            column = part[name]
+            ordered = isinstance(column.dtype, pd.CategoricalDtype)
+            values = column.cat.codes.to_numpy() if ordered else column.to_numpy(object).astype(str)
+            names, place = np.unique(values, return_inverse=True)
+            axes.append([str(one) for one in (column.cat.categories[names] if ordered else names)])
+            places.append(place)
+        rows = np.full([len(names) for names in axes], -1)
+        rows[tuple(places)] = np.arange(len(part))
+        return cls(*axes, rows=rows, frame=part, columns={})
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """Column ``name`` as numbers; NaN where there is no row or the row has none."""
+        if name not in self.columns:
+            # The last place is what row -1 takes.
+            self.columns[name] = np.append(self.frame[name].to_numpy(float), np.nan)
+        return self.columns[name][self.rows]
+
+    def words(self, name: str) -> NDArray[np.object_]:
+        """Column ``name`` of text; None where there is no row or the row has none."""
+        column = self.frame[name].to_numpy(object)
+        known = np.array([None if pd.isna(one) else one for one in column] + [None], dtype=object)
+        return known[self.rows]
+
+    def at(self, precision: str | None = None, size: str | None = None) -> Cells:
+        """The cells at one precision and one size, where given, and the networks that have any."""
+        rows, precisions, sizes = self.rows, self.precisions, self.sizes
+        if precision is not None:
+            place = precisions.index(precision) if precision in precisions else len(precisions)
+            rows, precisions = rows[:, place : place + 1], precisions[place : place + 1]
+        if size is not None:
+            place = sizes.index(size) if size in sizes else len(sizes)
+            rows, sizes = rows[:, :, place : place + 1], sizes[place : place + 1]
+        kept = np.flatnonzero((rows >= 0).any(axis=(0, 1)))
+        sizes = [sizes[place] for place in kept]
+        return replace(self, precisions=precisions, sizes=sizes, rows=rows[:, :, kept])._of(
+            (rows >= 0).any(axis=(1, 2))
+        )
+
+    def with_all_of(self, sizes: Iterable[str]) -> Cells:
+        """The cells of the networks that have some precision at all of ``sizes``."""
+        places = [self.sizes.index(name) for name in sizes]
+        return self._of((self.rows[:, :, places] >= 0).all(axis=2).any(axis=1))
+
+    def _of(self, networks: NDArray[np.bool_]) -> Cells:
+        names = [self.networks[place] for place in np.flatnonzero(networks)]
+        return replace(self, networks=names, rows=self.rows[networks])
 
 
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:

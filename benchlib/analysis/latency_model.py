@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.optimize import nnls
 
-from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis import significance
+from benchlib.analysis.comparable_groups import Cells
 
 # The latency model: a fixed time and a time per megapixel, which predicts any size.
 
@@ -55,66 +56,65 @@ class Fit:
         return self.fixed_ms / self.predict(megapixels)
 
 
-def fit(frame: pd.DataFrame) -> tuple[Fit, ...]:
-    """A fit for every network and precision of ``frame`` (one part) with three sizes or more.
+def fit(part: pd.DataFrame | Cells) -> tuple[Fit, ...]:
+    """A fit for every network and precision of ``part`` with three sizes or more.
 
     Relative errors are minimised, so a small image counts as much as a large one.
     """
+    cells = Cells.of(part)
+    # One fit a line: networks within precisions. Sizes stand in the order of their pixels.
+    times, megapixels = (
+        cells[name].swapaxes(0, 1).reshape(-1, len(cells.sizes))
+        for name in ("latency_ms", "megapixels")
+    )
+    known = ~np.isnan(times)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_one, of_pixels = np.where(known, [1 / times, megapixels / times], 0.0)
+        products = np.array([of_one**2, of_one * of_pixels, of_pixels**2, of_one, of_pixels])
+        sums = products.sum(axis=-1, keepdims=True)
+        fixed, slope = _terms(sums)
+        errors = np.abs((fixed + slope * megapixels) / times - 1)
+        rest = _terms(sums - products)
+        held_out = np.abs((rest[0] + rest[1] * megapixels) / times - 1)
     fits = []
-    for precision in comparable_groups.precisions(frame):
-        for model, rows in comparable_groups.at(frame, precision).groupby("model", sort=True):
-            sizes = rows.sort_values("megapixels")
-            megapixels = sizes["megapixels"].to_numpy(float)
-            if len(set(megapixels)) >= FEWEST_SIZES:
-                times = sizes["latency_ms"].to_numpy(float)
-                fits.append(_fit(str(model), precision, megapixels, times))
+    for line in np.flatnonzero(known.sum(axis=1) >= FEWEST_SIZES):
+        there = np.flatnonzero(known[line])
+        pixels, some = megapixels[line, there], times[line, there]
+        if len(set(pixels)) < FEWEST_SIZES:
+            continue
+        ends = float(fixed[line, 0]), float(slope[line, 0])
+        residual = float(((some - (ends[0] + ends[1] * pixels)) ** 2).sum())
+        total = float(((some - some.mean()) ** 2).sum())
+        between = held_out[line, there[1:-1]]
+        fits.append(
+            Fit(
+                *(cells.networks[line % len(cells.networks)],),
+                *(cells.precisions[line // len(cells.networks)], *ends),
+                r2=1 - residual / total if total else 1.0,
+                largest_error=float(errors[line, there].max()),
+                held_out_error=float(between.max()) if len(there) > FEWEST_SIZES else None,
+                megapixels=tuple(map(float, pixels)),
+            )
+        )
     return tuple(fits)
 
 
 def by_network(fits: Sequence[Fit], value: Callable[[Fit], float]) -> Array:
     """``value`` of every fit as [networks, precisions]; NaN where a fit is missing."""
-    cells = pd.DataFrame(
-        {
-            "model": [one.model for one in fits],
-            "precision": [one.precision for one in fits],
-            "value": [value(one) for one in fits],
-        }
-    )
-    return cells.pivot(index="model", columns="precision", values="value").to_numpy(float)
+    places = [(one.model, one.precision) for one in fits]
+    return significance.spread_out(places, [value(one) for one in fits])
 
 
-def _fit(model: str, precision: str, megapixels: Array, times: Array) -> Fit:
-    fixed, slope = _terms(megapixels, times)
-    predicted = fixed + slope * megapixels
-    residual = float(((times - predicted) ** 2).sum())
-    total = float(((times - times.mean()) ** 2).sum())
-    return Fit(
-        model=model,
-        precision=precision,
-        fixed_ms=fixed,
-        ms_per_megapixel=slope,
-        r2=1 - residual / total if total else 1.0,
-        largest_error=float(np.abs(predicted / times - 1).max()),
-        held_out_error=_held_out(megapixels, times),
-        megapixels=tuple(map(float, megapixels)),
-    )
+def _terms(sums: Array) -> Array:
+    """Fixed time and slope with the least squares of the relative errors, neither below 0.
 
-
-def _terms(megapixels: Array, times: Array) -> tuple[float, float]:
-    weighted = np.column_stack([1 / times, megapixels / times])
-    fixed, slope = nnls(weighted, np.ones(len(times)))[0]
-    return float(fixed), float(slope)
-
-
-def _held_out(megapixels: Array, times: Array) -> float | None:
-    if len(times) <= FEWEST_SIZES:
-        return None
-    errors = []
-    for index in range(1, len(times) - 1):
-        rest = np.arange(len(times)) != index
-        fixed, slope = _terms(megapixels[rest], times[rest])
-        errors.append(abs((fixed + slope * megapixels[index]) / times[index] - 1))
-    return float(max(errors))
+    ``sums`` are those of the products that the normal equations are made of.
+    """
+    a, b, c, d, e = sums
+    fixed, slope = (c * d - b * e) / (a * c - b * b), (a * e - b * d) / (a * c - b * b)
+    # With one term below 0, the best is the other alone.
+    fixed, slope = np.where(slope < 0, d / a, fixed), np.where(slope < 0, 0.0, slope)
+    return np.array([np.maximum(fixed, 0.0), np.where(fixed < 0, e / c, slope)])
 
 
 # Does compute time go with work or size? Spearman's rank correlation over networks.
@@ -147,74 +147,72 @@ class Dependence:
     n: int
 
 
-def dependences(frame: pd.DataFrame, predictor: str) -> tuple[Dependence, ...]:
-    """One correlation per precision and size of ``frame`` (one part); column ``predictor``."""
+def dependences(part: pd.DataFrame | Cells, predictor: str) -> tuple[Dependence, ...]:
+    """One correlation per precision and size of ``part``; column ``predictor``."""
+    cells = Cells.of(part)
+    times, work = cells["latency_ms"], cells[predictor]
     return tuple(
-        one(comparable_groups.at(frame, precision, size), predictor, precision, size)
-        for precision in comparable_groups.precisions(frame)
-        for size in comparable_groups.sizes(comparable_groups.at(frame, precision))
+        one(times[:, i, j], work[:, i, j], predictor, precision, size)
+        for i, precision in enumerate(cells.precisions)
+        for j, size in enumerate(cells.sizes)
+        if (cells.rows[:, i, j] >= 0).any()
     )
 
 
 def one(
-    rows: pd.DataFrame, predictor: str, precision: str, size: str, *, ties: str = "average"
+    times: Array, work: Array, predictor: str, precision: str, size: str, *, ties: str = "average"
 ) -> Dependence:
-    """The correlation over ``rows``, one per network.
+    """The correlation over networks in the order of their names, NaN where one is not known.
 
     ``ties``: "average" gives equal times their mean rank, as Spearman's ρ is defined; "ordinal"
     ranks them by network name.
     """
-    known = rows.dropna(subset=[predictor, "latency_ms"]).sort_values("model")
-    n = len(known)
-    times = known["latency_ms"].to_numpy(float)
-    work = known[predictor].to_numpy(float)
+    known = ~(np.isnan(times) | np.isnan(work))
+    times, work = times[known], work[known]
+    n = len(times)
     if n < FEWEST_NETWORKS or len(set(times)) < 2 or len(set(work)) < 2:
         return Dependence(predictor, precision, size, None, None, None, n)
     rho = float(rank_correlation(times[None], work[None], ties=ties)[0])
-    picked = significance.draws(n)
     # The same network drawn twice is a tie for certain, whatever is done with equal times
-    ends = significance.interval(rank_correlation(times[picked], work[picked]))
-    low, high = ends or (None, None)
+    low, high = significance.interval(drawn_rho(times, work)) or (None, None)
     return Dependence(predictor, precision, size, rho, low, high, n)
 
 
-def mean(frame: pd.DataFrame, predictor: str) -> Dependence:
-    """The mean ρ over all precisions and sizes of ``frame``, networks drawn together.
+def mean(part: pd.DataFrame | Cells, predictor: str) -> Dependence:
+    """The mean ρ over all precisions and sizes of ``part``, networks drawn together.
 
     Over the networks that have every cell. ``precision`` and ``resolution`` are empty.
     """
-    times, work = tables(frame, predictor)
+    times, work = tables(part, predictor)
     n = len(times)
     if n < FEWEST_NETWORKS:
         return Dependence(predictor, "", "", None, None, None, n)
-    everyone = np.arange(n)[None]
-    rho = float(mean_rho(times, work, everyone)[0])
-    ends = significance.interval(mean_rho(times, work, significance.draws(n)))
-    low, high = ends or (None, None)
+    rho, drawn = mean_rho(times, work)
+    low, high = significance.interval(drawn) or (None, None)
     return Dependence(predictor, "", "", rho if np.isfinite(rho) else None, low, high, n)
 
 
-def tables(frame: pd.DataFrame, predictor: str) -> tuple[Array, Array]:
-    """ms and ``predictor``, each [networks, cells], for the networks without a gap."""
-    columns = ["precision", "resolution"]
-    wide = frame.pivot_table(
-        index="model", columns=columns, values=["latency_ms", predictor], observed=True
-    )
-    if not {"latency_ms", predictor} <= set(wide.columns.get_level_values(0)):
-        return np.empty((0, 0)), np.empty((0, 0))
-    times, work = wide["latency_ms"], wide[predictor]
-    # A predictor is known for a network or not; a cell nobody knows it for says nothing
-    cells = times.columns.intersection(work.columns)
-    whole = times[cells].notna().all(axis=1) & work[cells].notna().all(axis=1)
-    return times.loc[whole, cells].to_numpy(float), work.loc[whole, cells].to_numpy(float)
+def tables(part: pd.DataFrame | Cells, predictor: str, *also: str) -> tuple[Array, Array]:
+    """ms and ``predictor``, each [networks, cells], for the networks without a gap.
 
-
-def mean_rho(times: Array, work: Array, picked: significance.Draws) -> Array:
-    """Mean ρ over the columns of ``times`` and ``work`` for each row of ``picked``."""
-    cells = [
-        rank_correlation(times[picked, cell], work[picked, cell]) for cell in range(times.shape[1])
+    A row counts only where the columns ``also`` are known too.
+    """
+    cells = Cells.of(part)
+    columns = [
+        cells[name].reshape(len(cells.networks), -1) for name in ("latency_ms", predictor, *also)
     ]
-    return np.mean(cells, axis=0) if cells else np.full(len(picked), np.nan)
+    # A predictor is known for a network or not; a cell nobody knows it for says nothing
+    known = ~np.isnan(columns).any(axis=0)
+    told = known.any(axis=0)
+    whole = known[:, told].all(axis=1) & told.any()
+    return columns[0][whole][:, told], columns[1][whole][:, told]
+
+
+def mean_rho(times: Array, work: Array) -> tuple[float, Array]:
+    """Mean ρ over the columns of ``times`` and ``work``, and the same of every resample."""
+    columns = range(times.shape[1])
+    drawn = [drawn_rho(times[:, cell], work[:, cell]) for cell in columns]
+    return float(np.mean(rank_correlation(times.T, work.T))), np.mean(drawn, axis=0)
 
 
 def rank_correlation(left: Array, right: Array, *, ties: str = "average") -> Array:
@@ -223,3 +221,33 @@ def rank_correlation(left: Array, right: Array, *, ties: str = "average") -> Arr
     a, b = (side - side.mean(axis=-1, keepdims=True) for side in ranks)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+
+
+def drawn_rho(times: Array, work: Array) -> Array:
+    """ρ of every resample of :func:`significance.draws`; NaN where one side does not vary."""
+    # All that a rank correlation knows of values is their order, equal ones in one place
+    orders = (np.unique(side, return_inverse=True)[1] for side in (times, work))
+    return _drawn_rho(*(order.astype(np.int32).tobytes() for order in orders), len(times))
+
+
+@lru_cache(maxsize=256)
+def _drawn_rho(left: bytes, right: bytes, n: int) -> Array:
+    counts = significance.draws(n)
+    (a, of_a), (b, of_b) = (_drawn_ranks(order, n) for order in (left, right))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.einsum("ij,ij,ij->j", counts, a, b) / np.sqrt(of_a * of_b)
+
+
+@lru_cache(maxsize=16)
+def _drawn_ranks(order: bytes, n: int) -> tuple[Array, Array]:
+    """Mean ranks in every resample less their mean, [networks, resamples]; their sum of squares.
+
+    The rank of a value is the number of smaller ones drawn and half of the equal ones.
+    """
+    counts = significance.draws(n)
+    places = np.frombuffer(order, dtype=np.int32)
+    by_place = np.argsort(places, kind="stable")
+    firsts = np.flatnonzero(np.diff(places[by_place], prepend=-1))
+    equal = np.add.reduceat(counts[by_place], firsts, axis=0)
+    ranks = (np.cumsum(equal, axis=0) - equal / 2 - n / 2)[places]
+    return ranks, np.einsum("ij,ij,ij->j", counts, ranks, ranks)

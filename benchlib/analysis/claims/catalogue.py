@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from benchlib.case import Word
@@ -119,11 +119,11 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """The nine fields under their names; a number that is not finite is None."""
-        fields = asdict(self)
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         for name in ("estimate", "ci_low", "ci_high"):
-            value = fields[name]
-            fields[name] = None if value is None or not math.isfinite(value) else float(value)
-        return {**fields, "verdict": self.verdict.value}
+            value = values[name]
+            values[name] = None if value is None or not math.isfinite(value) else float(value)
+        return {**values, "verdict": self.verdict.value}
 
 
 def cant_tell(claim: str, subset: str, test: str, n: int, reason: str) -> Finding:

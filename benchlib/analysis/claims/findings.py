@@ -10,16 +10,17 @@ import pandas as pd
 from benchlib.analysis import comparable_groups
 from benchlib.analysis.claims import blog, catalogue, observations
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.comparable_groups import Cells
 from benchlib.case import Precision
 
-Test = Callable[[pd.DataFrame], Iterator[Finding]]
+Test = Callable[[Cells], Iterator[Finding]]
 
 TESTS: tuple[Test, ...] = (
     blog.work,
     blog.order_of_networks,
     blog.picks,
-    lambda frame: blog.gain(frame, catalogue.FP16, Precision.FP16.value),
-    lambda frame: blog.gain(frame, catalogue.INT8, Precision.INT8.value),
+    lambda cells: blog.gain(cells, catalogue.FP16, Precision.FP16.value),
+    lambda cells: blog.gain(cells, catalogue.INT8, Precision.INT8.value),
     blog.curve,
     observations.int8_against_fp16,
     observations.fixed_cost,
@@ -44,21 +45,23 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
         reason = "Not to be told: the set has no usable row."
         return tuple(cant_tell(claim, ALL, "none", 0, reason) for claim in catalogue.BLOG)
     beside = comparable_groups.side_by_side(comparable_groups.sound(frame))
-    found = [
-        *(found for test in TESTS for found in _tested(test, split)),
-        *_tested(observations.tests, beside),
-    ]
-    order = [*catalogue.BLOG, *catalogue.OURS]
-    return tuple(sorted(found, key=lambda one: order.index(one.claim)))
+    found = [*_tested(TESTS, split), *_tested((observations.tests,), beside)]
+    order = {claim: place for place, claim in enumerate((*catalogue.BLOG, *catalogue.OURS))}
+    return tuple(sorted(found, key=lambda one: order[one.claim]))
 
 
-def _tested(test: Test, split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
-    each = [(part, tuple(test(part.frame))) for part in split]
-    for part, found in each:
-        alike = [theirs for other, theirs in each if other.surroundings == part.surroundings]
+def _tested(tests: Sequence[Test], split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
+    # Part by part, so that what one test has reckoned the next can take
+    each = [(part, [one for test in tests for one in test(Cells.of(part.frame))]) for part in split]
+    said = [set(map(_said, found)) for _, found in each]
+    alike: dict[str, list[int]] = {}
+    for place, (part, _) in enumerate(each):
+        alike.setdefault(part.surroundings, []).append(place)
+    for place, (part, found) in enumerate(each):
+        same = alike[part.surroundings]
         for one in found:
-            shared = all(_said(one, theirs) for theirs in alike)
-            if shared and found is not alike[0]:
+            shared = all(_said(one) in said[other] for other in same)
+            if shared and place != same[0]:
                 continue
             label = part.surroundings if shared else part.label
             subset = f"{label}: {one.subset}" if label else one.subset
@@ -71,9 +74,9 @@ def _by(method: str, sentence: str) -> str:
     return f"With {method}: {sentence}" if method else sentence
 
 
-def _said(one: Finding, found: Sequence[Finding]) -> bool:
-    """Whether ``one`` is among ``found``; compared as JSON, where an unknown equals an unknown."""
-    return one.as_json() in [other.as_json() for other in found]
+def _said(one: Finding) -> object:
+    """What ``one`` says, with an unknown that equals an unknown."""
+    return tuple(one.as_json().values())
 
 
 def frame(found: Sequence[Finding]) -> pd.DataFrame:
