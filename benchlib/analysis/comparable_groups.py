@@ -66,7 +66,9 @@ class Cells:
             ordered = isinstance(column.dtype, pd.CategoricalDtype)
             values = column.cat.codes.to_numpy() if ordered else column.to_numpy(object).astype(str)
             names, place = np.unique(values, return_inverse=True)
-            axes.append([str(one) for one in (column.cat.categories[names] if ordered else names)])
+            if ordered:
+                names = column.cat.categories.to_numpy(object)[names]
+            axes.append(list(map(str, names)))
             places.append(place)
         rows = np.full([len(names) for names in axes], -1)
         rows[tuple(places)] = np.arange(len(part))
@@ -208,17 +210,18 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
         )
 
     return tuple(
-        Part(label(words), rows.sort_values(_CELL, kind="stable"), label(words[:-1]), words[-1])
+        Part(label(words), rows, label(words[:-1]), words[-1])
         for words, rows in split
     )
 
 
 def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
     """Rows that agree in all but INT8 method, with engine, batch, shapes, device and typing."""
+    frame = frame.sort_values(_CELL, kind="stable")
     for (engine, batch, shapes, device), rows in frame.groupby(_SHARED, dropna=False, sort=True):
         shared = (_word(engine), f"batch {batch:.0f}", _word(shapes), _word(device))
         typings = list(rows["typing"].dropna().unique())
-        if not rows.duplicated(_CELL).any() or not typings:
+        if not rows[_CELL].duplicated().any() or not typings:
             yield (*shared, ""), rows
             continue
         for typing in typings:
@@ -249,6 +252,7 @@ def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
             several = word == Precision.INT8.value
             order += [word, *(by_method(word, one) for one in methods(rows) if several)]
         rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
+        rows = rows.sort_values(_CELL, kind="stable")
     return _once(rows)
 
 
@@ -257,15 +261,15 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
     otherwise be missing or stand for the same cell as another's."""
     found = methods(rows)
     untold = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
-    if found and untold.any() and (len(found) > 1 or rows.duplicated(_CELL).any()):
+    if found and untold.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
         return [*found, _UNKNOWN]
     return found
 
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
     """``rows`` as they are; raises :class:`InputError` when two are of one cell."""
-    twice = rows[rows.duplicated(_CELL, keep=False)]
-    if len(twice):
+    if rows[_CELL].duplicated().any():
+        twice = rows[rows[_CELL].duplicated(keep=False)]
         cells = twice[_CELL].astype(object)
         cell = cells.iloc[0]
         same = twice[(cells == cell).all(axis=1)]

@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchlib.analysis import significance
 from benchlib.analysis.comparable_groups import Cells
@@ -170,11 +169,13 @@ def one(
     known = ~(np.isnan(times) | np.isnan(work))
     times, work = times[known], work[known]
     n = len(times)
-    if n < FEWEST_NETWORKS or len(set(times)) < 2 or len(set(work)) < 2:
+    if n < FEWEST_NETWORKS or times.min() == times.max() or work.min() == work.max():
         return Dependence(predictor, precision, size, None, None, None, n)
-    rho = float(rank_correlation(times[None], work[None], ties=ties)[0])
     # The same network drawn twice is a tie for certain, whatever is done with equal times
-    low, high = significance.interval(drawn_rho(times, work)) or (None, None)
+    rho, drawn = rank_correlation(times, work)
+    if ties == "ordinal":
+        rho, _ = rank_correlation(np.argsort(np.argsort(times, kind="stable")), work)
+    low, high = significance.interval(drawn) or (None, None)
     return Dependence(predictor, precision, size, rho, low, high, n)
 
 
@@ -210,44 +211,45 @@ def tables(part: pd.DataFrame | Cells, predictor: str, *also: str) -> tuple[Arra
 
 def mean_rho(times: Array, work: Array) -> tuple[float, Array]:
     """Mean ρ over the columns of ``times`` and ``work``, and the same of every resample."""
-    columns = range(times.shape[1])
-    drawn = [drawn_rho(times[:, cell], work[:, cell]) for cell in columns]
-    return float(np.mean(rank_correlation(times.T, work.T))), np.mean(drawn, axis=0)
+    each = [rank_correlation(*pair) for pair in zip(times.T, work.T, strict=True)]
+    return float(np.mean([rho for rho, _ in each])), np.mean([drawn for _, drawn in each], axis=0)
 
 
-def rank_correlation(left: Array, right: Array, *, ties: str = "average") -> Array:
-    """Spearman's ρ along the last axis; NaN where one side does not vary."""
-    ranks = [stats.rankdata(side, method=ties, axis=-1).astype(float) for side in (left, right)]
-    a, b = (side - side.mean(axis=-1, keepdims=True) for side in ranks)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+def rank_correlation(left: Array, right: Array) -> tuple[float, Array]:
+    """Spearman's ρ, and that of every resample of :func:`significance.draws`.
 
-
-def drawn_rho(times: Array, work: Array) -> Array:
-    """ρ of every resample of :func:`significance.draws`; NaN where one side does not vary."""
+    NaN where one side does not vary.
+    """
     # All that a rank correlation knows of values is their order, equal ones in one place
-    orders = (np.unique(side, return_inverse=True)[1] for side in (times, work))
-    return _drawn_rho(*(order.astype(np.int32).tobytes() for order in orders), len(times))
+    orders = (np.unique(side, return_inverse=True)[1] for side in (left, right))
+    found = _rank_correlation(*(order.astype(np.int32).tobytes() for order in orders), len(left))
+    return float(found[0]), found[1:]
 
 
 @lru_cache(maxsize=256)
-def _drawn_rho(left: bytes, right: bytes, n: int) -> Array:
-    counts = significance.draws(n)
-    (a, of_a), (b, of_b) = (_drawn_ranks(order, n) for order in (left, right))
+def _rank_correlation(left: bytes, right: bytes, n: int) -> Array:
+    (a, of_a), (b, of_b) = (_ranks(order, n) for order in (left, right))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.einsum("ij,ij,ij->j", counts, a, b) / np.sqrt(of_a * of_b)
+        return np.einsum("ij,ij,ij->j", _counts(n), a, b) / np.sqrt(of_a * of_b)
 
 
 @lru_cache(maxsize=16)
-def _drawn_ranks(order: bytes, n: int) -> tuple[Array, Array]:
-    """Mean ranks in every resample less their mean, [networks, resamples]; their sum of squares.
+def _ranks(order: bytes, n: int) -> tuple[Array, Array]:
+    """Mean ranks less their mean, and the sum of their squares, for each column of _counts.
 
-    The rank of a value is the number of smaller ones drawn and half of the equal ones.
+    The rank of a value is the number of smaller ones and half of the equal ones.
     """
-    counts = significance.draws(n)
+    counts = _counts(n)
     places = np.frombuffer(order, dtype=np.int32)
     by_place = np.argsort(places, kind="stable")
-    firsts = np.flatnonzero(np.diff(places[by_place], prepend=-1))
-    equal = np.add.reduceat(counts[by_place], firsts, axis=0)
-    ranks = (np.cumsum(equal, axis=0) - equal / 2 - n / 2)[places]
+    equal = counts[by_place]
+    if places.max() + 1 < n:
+        equal = np.add.reduceat(equal, np.flatnonzero(np.diff(places[by_place], prepend=-1)))
+    ranks = (significance.cumulated(equal.copy()) - equal / 2 - n / 2)[places]
     return ranks, np.einsum("ij,ij,ij->j", counts, ranks, ranks)
+
+
+@lru_cache(maxsize=4)
+def _counts(n: int) -> Array:
+    """Every network once, then the draws."""
+    return np.hstack([np.ones((n, 1)), significance.draws(n)])

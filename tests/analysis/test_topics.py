@@ -95,8 +95,11 @@ class TestDependence:
     def test_agrees_with_scipy_with_and_without_equal_values(self):
         left = np.array([1.0, 2, 2, 5, 3, 3, 9, 0])
         right = np.array([2.0, 1, 4, 4, 3, 6, 9, 8])
-        rho = latency_model.rank_correlation(left[None], right[None])[0]
+        rho, drawn = latency_model.rank_correlation(left, right)
         assert rho == pytest.approx(spearmanr(left, right).statistic)
+        for counts, found in zip(significance.draws(8).T[:9].astype(int), drawn, strict=False):
+            picked = np.repeat(np.arange(8), counts)
+            assert found == pytest.approx(spearmanr(left[picked], right[picked]).statistic)
 
     def test_networks_without_a_count_do_not_count(self, table, row):
         rows = [row(f"n{i}", 1.0 + i, gmacs=1.0 + i) for i in range(9)]

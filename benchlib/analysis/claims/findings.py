@@ -40,11 +40,13 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     INT8 methods is tested part by part, and ``subset`` names the part. What comes out the same with
     every INT8 method (all of FP32 and FP16) is told once, without one. Deterministic.
     """
-    split = comparable_groups.parts(comparable_groups.sound(frame))
+    rows = comparable_groups.sound(frame)
+    split = comparable_groups.parts(rows)
     if not split:
         reason = "Not to be told: the set has no usable row."
         return tuple(cant_tell(claim, ALL, "none", 0, reason) for claim in catalogue.BLOG)
-    beside = comparable_groups.side_by_side(comparable_groups.sound(frame))
+    several = len(comparable_groups.methods(rows)) > 1
+    beside = comparable_groups.side_by_side(rows) if several else ()
     found = [*_tested(TESTS, split), *_tested((observations.tests,), beside)]
     order = {claim: place for place, claim in enumerate((*catalogue.BLOG, *catalogue.OURS))}
     return tuple(sorted(found, key=lambda one: order[one.claim]))
