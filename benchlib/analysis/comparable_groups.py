@@ -98,16 +98,17 @@ class Cells:
             rows, sizes = rows[:, :, place : place + 1], sizes[place : place + 1]
         kept = np.flatnonzero((rows >= 0).any(axis=(0, 1)))
         sizes = [sizes[place] for place in kept]
-        return replace(self, precisions=precisions, sizes=sizes, rows=rows[:, :, kept])._of(
+        return replace(self, precisions=precisions, sizes=sizes, rows=rows[:, :, kept]).of_networks(
             (rows >= 0).any(axis=(1, 2))
         )
 
     def with_all_of(self, sizes: Iterable[str]) -> Cells:
         """The cells of the networks that have some precision at all of ``sizes``."""
         places = [self.sizes.index(name) for name in sizes]
-        return self._of((self.rows[:, :, places] >= 0).all(axis=2).any(axis=1))
+        return self.of_networks((self.rows[:, :, places] >= 0).all(axis=2).any(axis=1))
 
-    def _of(self, networks: NDArray[np.bool_]) -> Cells:
+    def of_networks(self, networks: NDArray[np.bool_]) -> Cells:
+        """The cells of the networks that ``networks``, one switch each, names."""
         names = [self.networks[place] for place in np.flatnonzero(networks)]
         return replace(self, networks=names, rows=self.rows[networks])
 
@@ -209,10 +210,7 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
             word for word, many in zip(words, kinds, strict=False) if many > 1 and word
         )
 
-    return tuple(
-        Part(label(words), rows, label(words[:-1]), words[-1])
-        for words, rows in split
-    )
+    return tuple(Part(label(words), rows, label(words[:-1]), words[-1]) for words, rows in split)
 
 
 def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:

@@ -61,6 +61,8 @@ def fit(part: pd.DataFrame | Cells) -> tuple[Fit, ...]:
     Relative errors are minimised, so a small image counts as much as a large one.
     """
     cells = Cells.of(part)
+    if not len(cells.frame):
+        return ()
     # One fit a line: networks within precisions. Sizes stand in the order of their pixels.
     times, megapixels = (
         cells[name].swapaxes(0, 1).reshape(-1, len(cells.sizes))
@@ -180,73 +182,89 @@ def one(
 
 
 def mean(part: pd.DataFrame | Cells, predictor: str) -> Dependence:
-    """The mean ρ over all precisions and sizes of ``part``, networks drawn together.
-
-    Over the networks that have every cell. ``precision`` and ``resolution`` are empty.
+    """The mean ρ over the precisions and sizes of ``part`` that enough networks have, networks
+    drawn together. ``precision`` and ``resolution`` are empty.
     """
     times, work = tables(part, predictor)
     n = len(times)
-    if n < FEWEST_NETWORKS:
-        return Dependence(predictor, "", "", None, None, None, n)
+    if not n:
+        most = (~np.isnan(Cells.of(part)[predictor])).sum(axis=0).max(initial=0)
+        return Dependence(predictor, "", "", None, None, None, int(most))
     rho, drawn = mean_rho(times, work)
     low, high = significance.interval(drawn) or (None, None)
     return Dependence(predictor, "", "", rho if np.isfinite(rho) else None, low, high, n)
 
 
 def tables(part: pd.DataFrame | Cells, predictor: str, *also: str) -> tuple[Array, Array]:
-    """ms and ``predictor``, each [networks, cells], for the networks without a gap.
+    """ms and ``predictor``, each [networks, cells], of the cells that enough networks have.
 
-    A row counts only where the columns ``also`` are known too.
+    NaN where a network lacks the cell, or one of the columns ``also`` there.
     """
     cells = Cells.of(part)
-    columns = [
-        cells[name].reshape(len(cells.networks), -1) for name in ("latency_ms", predictor, *also)
-    ]
-    # A predictor is known for a network or not; a cell nobody knows it for says nothing
-    known = ~np.isnan(columns).any(axis=0)
-    told = known.any(axis=0)
-    whole = known[:, told].all(axis=1) & told.any()
-    return columns[0][whole][:, told], columns[1][whole][:, told]
+    shape = (len(cells.networks), len(cells.precisions) * len(cells.sizes))
+    columns = [cells[name].reshape(shape) for name in ("latency_ms", predictor, *also)]
+    return enough(columns[0], columns[1], ~np.isnan(columns).any(axis=0))
 
 
-def mean_rho(times: Array, work: Array) -> tuple[float, Array]:
-    """Mean ρ over the columns of ``times`` and ``work``, and the same of every resample."""
-    each = [rank_correlation(*pair) for pair in zip(times.T, work.T, strict=True)]
-    return float(np.mean([rho for rho, _ in each])), np.mean([drawn for _, drawn in each], axis=0)
+def enough(left: Array, right: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Both [networks, cells] where ``known``, without the cells that too few networks have."""
+    kept = known.sum(axis=0) >= FEWEST_NETWORKS
+    networks = known[:, kept].any(axis=1)
+    left, right = (np.where(known, side, np.nan)[networks][:, kept] for side in (left, right))
+    return left, right
+
+
+def mean_rho(left: Array, right: Array) -> tuple[float, Array]:
+    """Mean ρ over the columns of both, and the same of every resample of their lines."""
+    each = [rank_correlation(*pair) for pair in zip(left.T, right.T, strict=True)]
+    drawn = np.array([drawn for _, drawn in each])
+    told = ~np.isnan(drawn)
+    with np.errstate(invalid="ignore"):
+        means = np.where(told, drawn, 0).sum(axis=0) / told.sum(axis=0)
+    return float(np.mean([rho for rho, _ in each])), means
 
 
 def rank_correlation(left: Array, right: Array) -> tuple[float, Array]:
     """Spearman's ρ, and that of every resample of :func:`significance.draws`.
 
-    NaN where one side does not vary.
+    Of the places where both are known; NaN where one side does not vary.
     """
-    # All that a rank correlation knows of values is their order, equal ones in one place
-    orders = (np.unique(side, return_inverse=True)[1] for side in (left, right))
-    found = _rank_correlation(*(order.astype(np.int32).tobytes() for order in orders), len(left))
+    known = ~(np.isnan(left) | np.isnan(right))
+    orders = []
+    for side in (left, right):
+        # All that a rank correlation knows of values is their order, equal ones in one place
+        order = np.full(len(side), -1, dtype=np.int32)
+        order[known] = np.unique(side[known], return_inverse=True)[1]
+        orders.append(order.tobytes())
+    found = _rank_correlation(*orders)
     return float(found[0]), found[1:]
 
 
 @lru_cache(maxsize=256)
-def _rank_correlation(left: bytes, right: bytes, n: int) -> Array:
-    (a, of_a), (b, of_b) = (_ranks(order, n) for order in (left, right))
+def _rank_correlation(left: bytes, right: bytes) -> Array:
+    (counts, a, of_a), (_, b, of_b) = (_ranks(order) for order in (left, right))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.einsum("ij,ij,ij->j", _counts(n), a, b) / np.sqrt(of_a * of_b)
+        return np.einsum("ij,ij,ij->j", counts, a, b) / np.sqrt(of_a * of_b)
 
 
 @lru_cache(maxsize=16)
-def _ranks(order: bytes, n: int) -> tuple[Array, Array]:
-    """Mean ranks less their mean, and the sum of their squares, for each column of _counts.
+def _ranks(order: bytes) -> tuple[Array, Array, Array]:
+    """How often each known value counts, by resample after all of them once; its mean rank less
+    the mean of these; and the sum of their squares.
 
     The rank of a value is the number of smaller ones and half of the equal ones.
     """
-    counts = _counts(n)
     places = np.frombuffer(order, dtype=np.int32)
+    counts = _counts(len(places))
+    if places.min() < 0:
+        counts, places = counts[places >= 0], places[places >= 0]
     by_place = np.argsort(places, kind="stable")
     equal = counts[by_place]
-    if places.max() + 1 < n:
+    if places.max() + 1 < len(places):
         equal = np.add.reduceat(equal, np.flatnonzero(np.diff(places[by_place], prepend=-1)))
-    ranks = (significance.cumulated(equal.copy()) - equal / 2 - n / 2)[places]
-    return ranks, np.einsum("ij,ij,ij->j", counts, ranks, ranks)
+    ranks = significance.cumulated(equal.copy())
+    ranks = (ranks - equal / 2 - ranks[-1] / 2)[places]
+    return counts, ranks, np.einsum("ij,ij,ij->j", counts, ranks, ranks)
 
 
 @lru_cache(maxsize=4)

@@ -20,14 +20,15 @@ from benchlib.errors import InputError
 class Fastest:
     """The fastest network at one precision and size and those tied with it, fastest first.
 
-    ``next_ratio`` is the time of the fastest one that is not tied over ``latency_ms``, None when
-    there is none.
+    ``second`` is the fastest one that is not tied and ``next_ratio`` its time over ``latency_ms``;
+    None when there is none.
     """
 
     precision: str
     resolution: str
     models: tuple[str, ...]
     latency_ms: float
+    second: str | None
     next_ratio: float | None
     n: int
 
@@ -59,14 +60,15 @@ def fastest(part: pd.DataFrame | Cells, precision: str, size: str) -> Fastest | 
     times = significance.Times.of(cells, (slice(None), 0, 0))
     order = np.lexsort((np.arange(len(times.ms)), times.ms))
     tied = ~times.at(order[0]).beats(times)[order]
-    behind = times.ms[order[~tied]]
+    behind = order[~tied]
     first = float(times.ms[order[0]])
     return Fastest(
         precision=precision,
         resolution=size,
         models=tuple(cells.networks[place] for place in order[tied]),
         latency_ms=first,
-        next_ratio=float(behind[0] / first) if len(behind) else None,
+        second=cells.networks[behind[0]] if len(behind) else None,
+        next_ratio=float(times.ms[behind[0]] / first) if len(behind) else None,
         n=len(order),
     )
 

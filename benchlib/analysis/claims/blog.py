@@ -66,7 +66,7 @@ def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
     told = [_work_cell(cell) for cell in cells]
     tested = [one for one in told if one.estimate is not None]
     if mean.rho is None or mean.low is None or mean.high is None:
-        reason = f"Not to be told: {plural(mean.n, 'network')} with a figure in every cell"
+        reason = f"Not to be told: {plural(mean.n, 'network')} with a figure in one cell"
         return cant_tell(catalogue.WORK, ALL, test, mean.n, f"{reason}; it takes {_FEWEST}.")
     answer = _answer_of_rho(mean.low, mean.high)
     against_it = [one for one in tested if one.verdict is Answer.REFUTED]
@@ -250,14 +250,19 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
         missing = [group[0] for group, name in zip(groups, names, strict=True) if name is None]
         why = f", without {listed(missing)}" if missing else ""
         return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")
-    told, ratios, wins = [], {}, {}
+    told, ratios, wins = [], [], {}
     spans = significance.Times.of(cells, (slice(None), 0))
     first = spans.at((np.nanargmin(spans.ms, axis=0), np.arange(len(cells.sizes))))
     for name in map(str, names):
         mine = spans.at(cells.networks.index(name))
         behind = mine.ms / first.ms
         known = ~np.isnan(behind)
-        ratios[name] = float(np.exp(np.mean(np.log(behind[known]))))
+        itself = mine.ms == first.ms
+        ends = (
+            np.where(itself, 1, mine.low / first.high),
+            np.where(itself, 1, mine.high / first.low),
+        )
+        ratios.append([float(np.exp(np.mean(np.log(one[known])))) for one in (behind, *ends)])
         wins[name] = int((known & ~first.beats(mine)).sum())
         told.append(
             f"{name} is fastest or tied at {wins[name]} of {plural(int(known.sum()), 'size')}"
@@ -272,8 +277,11 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
         answer = Answer.SUPPORTED
     else:
         answer = Answer.PARTLY if any(wins.values()) else Answer.REFUTED
+    worst, low, high = max(ratios)
+    if np.isnan(cells["latency_ci_low_ms"]).all():
+        low = high = None
     return Finding(
-        *(catalogue.PICK, label, test, max(ratios.values()), None, None, sizes, answer),
+        *(catalogue.PICK, label, test, worst, low, high, sizes, answer),
         f"{label}: {'; '.join(told)}.",
     )
 

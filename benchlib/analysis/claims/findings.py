@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 
+import numpy as np
 import pandas as pd
 
 from benchlib.analysis import comparable_groups
-from benchlib.analysis.claims import blog, catalogue, observations
+from benchlib.analysis.claims import between_sets, blog, catalogue, choice, observations
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
 from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.results import MeasuredSet
 from benchlib.case import Precision
 
 Test = Callable[[Cells], Iterator[Finding]]
@@ -22,13 +24,30 @@ TESTS: tuple[Test, ...] = (
     lambda cells: blog.gain(cells, catalogue.FP16, Precision.FP16.value),
     lambda cells: blog.gain(cells, catalogue.INT8, Precision.INT8.value),
     blog.curve,
+    choice.fastest,
     observations.int8_against_fp16,
+    choice.power_limit,
+    choice.energy,
     observations.fixed_cost,
     observations.rate,
     observations.activations,
-    observations.energy,
     observations.doubt,
 )
+
+
+def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Finding, ...]:
+    """The :func:`findings` of a set, with what its rows' evidence explains, and what shows when it
+    is laid beside others: the same card timed again, or another card."""
+    shares = [measured.shares(str(key)) for key in measured.frame["key"]]
+    evidence = {
+        name: [found.get(word, 0.0) if (found := one.get(kind)) else np.nan for one in shares]
+        for name, (kind, word) in observations.EVIDENCE.items()
+    }
+    found = [findings(measured.frame.assign(**evidence))]
+    others = [tuple(between_sets.findings(measured, other)) for other in beside]
+    # The headline of a claim is of a set that it can be told beside.
+    found += sorted(others, key=lambda one: one[0].verdict is Answer.CANT_TELL)
+    return _in_order(one for some in found for one in some)
 
 
 def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
@@ -41,6 +60,8 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     every INT8 method (all of FP32 and FP16) is told once, without one. Deterministic.
     """
     rows = comparable_groups.sound(frame)
+    unknown = [name for name in observations.EVIDENCE if name not in rows]
+    rows = rows.assign(**dict.fromkeys(unknown, np.nan))
     split = comparable_groups.parts(rows)
     if not split:
         reason = "Not to be told: the set has no usable row."
@@ -48,6 +69,10 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     several = len(comparable_groups.methods(rows)) > 1
     beside = comparable_groups.side_by_side(rows) if several else ()
     found = [*_tested(TESTS, split), *_tested((observations.tests,), beside)]
+    return _in_order(found)
+
+
+def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
     order = {claim: place for place, claim in enumerate((*catalogue.BLOG, *catalogue.OURS))}
     return tuple(sorted(found, key=lambda one: order[one.claim]))
 
@@ -99,21 +124,26 @@ def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
 def lines(found: Sequence[Finding]) -> list[str]:
     """``found`` as text: per claim its verdict and sentence, then every subset on a line.
 
-    Subsets that nothing can be told of are only counted; the JSON holds them all.
+    Single cells and subsets that nothing can be told of are only counted; the JSON holds them all.
     """
     said: list[str] = []
     for headline in headlines(found):
-        said += [
-            f"{headline.claim}",
-            f"  {headline.verdict.value.upper()}. {headline.sentence}",
-        ]
+        said += headline_lines(headline)
         each = [one for one in found if one.claim == headline.claim]
         told = [one for one in each if one.verdict is not Answer.CANT_TELL]
-        said += [f"    {_line(one)}" for one in told]
+        several = [one for one in told if one.n > 1]
+        said += [f"    {_line(one)}" for one in several]
+        if len(several) < len(told):
+            said.append(f"    and {len(told) - len(several)} single cells")
         if told and len(told) < len(each):
             said.append(f"    and {len(each) - len(told)} subsets too small to tell")
         said.append("")
     return said[:-1]
+
+
+def headline_lines(headline: Finding) -> list[str]:
+    """The two lines of a claim: itself, then its verdict and what was found."""
+    return [headline.claim, f"  {headline.verdict.value.upper()}. {headline.sentence}"]
 
 
 def _line(one: Finding) -> str:

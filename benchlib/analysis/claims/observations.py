@@ -27,6 +27,15 @@ ALIKE = 2.0
 
 FEWEST_FAMILIES = 3
 
+EVIDENCE = {
+    "moving_share": ("time", "moving"),
+    "int8_layers": ("layers", "int8"),
+    "fp16_layers": ("layers", "fp16"),
+    "fp32_layers": ("layers", "fp32"),
+}
+"""Columns with shares (0 to 1) of an engine's layers by type, and of the profiled time that moves
+or converts data; each with its kind and word in :meth:`MeasuredSet.shares`."""
+
 
 def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     """Cells where INT8 is slower than FP16, counted and named."""
@@ -46,12 +55,57 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     answer = Answer.PARTLY if slower else Answer.SUPPORTED
     if share > HALF:
         answer = Answer.REFUTED
-    names = listed([f"{one.model} at {size(one.resolution)}" for one in slower], most=8)
+    why = [_why(cells, one) for one in slower]
+    names = listed(
+        [
+            f"{one.model} at {size(one.resolution)}" + (f" ({brief})" if brief else "")
+            for one, (brief, _) in zip(slower, why, strict=True)
+        ],
+        most=8,
+    )
     yield Finding(
         *(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer),
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
         + (f": {names}." if slower else "."),
     )
+    for one, (_, told) in zip(slower, why, strict=True):
+        yield Finding(
+            *(catalogue.INT8_FP16, f"{one.model} {size(one.resolution)}", "INT8 ms over FP16 ms"),
+            *(1 / one.ratio, 1 / one.high, 1 / one.low, 1, Answer.REFUTED),
+            f"INT8 takes {times(1 / one.ratio)} as long; {told}.",
+        )
+
+
+def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
+    """Where the time goes that INT8 takes more than FP16, in brief and in full: moving data, or
+    layers that are not in INT8."""
+    network, resolution = cells.networks.index(gain.model), cells.sizes.index(gain.resolution)
+    int8, fp16 = (
+        {
+            name: float(cells[name][network, cells.precisions.index(precision), resolution])
+            for name in ("latency_ms", *EVIDENCE)
+        }
+        for precision in (gain.precision, gain.base)
+    )
+    brief, told = "", []
+    moving, before = (one["moving_share"] * one["latency_ms"] for one in (int8, fp16))
+    if np.isfinite([moving, before]).all():
+        rest = int8["latency_ms"] - moving - (fp16["latency_ms"] - before)
+        brief = f"moving data {moving - before:+.3f} ms, computing {rest:+.3f} ms"
+        told.append(
+            f"{brief}: moving and converting is {percent(int8['moving_share'])} of a profiled "
+            f"run, at FP16 {percent(fp16['moving_share'])}"
+        )
+    if np.isfinite(int8["int8_layers"]):
+        left = [
+            f"{percent(int8[f'{kind}_layers'])} in {word(kind)}"
+            for kind in ("fp16", "fp32")
+            if int8[f"{kind}_layers"]
+        ]
+        of_int8 = f"{percent(int8['int8_layers'])} of its layers run in INT8"
+        told.append(", ".join([of_int8, *left]))
+    unknown = "why is not known, the set keeps neither layers nor a profile"
+    return brief, "; ".join(told) or unknown
 
 
 def fixed_cost(cells: Cells) -> Iterator[Finding]:
@@ -73,28 +127,6 @@ def activations(cells: Cells) -> Iterator[Finding]:
     yield _activations(cells, ALL)
     for precision in cells.precisions:
         yield _activations(cells.at(precision), word(precision))
-
-
-def energy(cells: Cells) -> Iterator[Finding]:
-    """ρ of energy against time; nothing at all where no row has energy."""
-    for cell in latency_model.dependences(cells, "energy_mj"):
-        if not cell.n:
-            continue
-        subset = f"{word(cell.precision)} {size(cell.resolution)}"
-        test = "Spearman's ρ of mJ against ms"
-        if cell.rho is None or cell.low is None or cell.high is None:
-            reason = f"Not to be told from {plural(cell.n, 'network')} with an energy."
-            yield cant_tell(catalogue.ENERGY, subset, test, cell.n, reason)
-            continue
-        answer = Answer.CANT_TELL
-        if cell.low > 0:
-            answer = Answer.SUPPORTED
-        elif cell.high < 0:
-            answer = Answer.REFUTED
-        yield Finding(
-            *(catalogue.ENERGY, subset, test, cell.rho, cell.low, cell.high, cell.n, answer),
-            f"Energy and time rank the networks alike with ρ = {cell.rho:.2f}.",
-        )
 
 
 def doubt(cells: Cells) -> Iterator[Finding]:
@@ -187,13 +219,10 @@ def _activations(cells: Cells, subset: str) -> Finding:
     times_ms, gmacs = latency_model.tables(cells, "gmacs", "mactivations")
     _, written = latency_model.tables(cells, "mactivations", "gmacs")
     n = len(times_ms)
-    if n < latency_model.FEWEST_NETWORKS:
-        reason = f"Not to be told from {plural(n, 'network')} with both counts in every cell"
+    if not n:
+        reason = "Not to be told: no cell has enough networks with both counts"
         return cant_tell(
-            catalogue.ACTIVATIONS,
-            subset,
-            test,
-            n,
+            *(catalogue.ACTIVATIONS, subset, test, 0),
             f"{reason}; it takes {latency_model.FEWEST_NETWORKS}.",
         )
     (of_written, drawn_written), (of_gmacs, drawn_gmacs) = (
