@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from benchlib.analysis import compare, latency_model, significance
 from benchlib.analysis.claims import catalogue
@@ -230,7 +229,8 @@ def _order_kept(low: float | None, high: float | None) -> Answer:
 def _movers(cells: Sequence[Cell]) -> str:
     """Which networks stand at least :data:`MOVED` places elsewhere, furthest first."""
     here, there = (
-        stats.rankdata([getattr(one, name) for one in cells]) for name in ("first_ms", "second_ms")
+        pd.Series([getattr(one, name) for one in cells]).rank().to_numpy()
+        for name in ("first_ms", "second_ms")
     )
     order = np.argsort(-np.abs(here - there), kind="stable")
     moved = [

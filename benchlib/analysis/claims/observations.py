@@ -91,7 +91,9 @@ def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
     moving, before = (one["moving_share"] * one["latency_ms"] for one in (int8, fp16))
     if np.isfinite([moving, before]).all():
         rest = int8["latency_ms"] - moving - (fp16["latency_ms"] - before)
-        brief = f"moving data {moving - before:+.3f} ms, computing {rest:+.3f} ms"
+        # Rounded, and 0.0 added: a zero is then never "-0.000"
+        more, rest = (round(one, 3) + 0.0 for one in (moving - before, rest))
+        brief = f"moving data {more:+.3f} ms, computing {rest:+.3f} ms"
         told.append(
             f"{brief}: moving and converting is {percent(int8['moving_share'])} of a profiled "
             f"run, at FP16 {percent(fp16['moving_share'])}"
