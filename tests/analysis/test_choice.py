@@ -35,6 +35,7 @@ class TestFastest:
         last = told(found, catalogue.FASTEST, "classification, FP16 3840×2144")
         assert (last.verdict, last.n) == (Answer.REFUTED, 4)
         assert last.estimate == pytest.approx(9.23296 / 8.086368)
+        assert last.ci_low < last.estimate < last.ci_high
         assert "n1 is the fastest of 4 (8.09 ms); next is n0 at 1.14×" in last.sentence
 
     def test_a_tie_is_named_and_does_not_break_the_claim(self, table, row):

@@ -78,6 +78,14 @@ class TestResampling:
         half = 1.96 * values.std() / np.sqrt(60)
         assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
 
+    def test_a_resample_gives_what_its_copies_of_the_networks_would(self):
+        values = np.random.default_rng(5).normal(10, 2, size=(7, 3))
+        values[2, 1] = values[5] = np.nan
+        counts = significance.draws(7)[:, :40]
+        picked = [values[np.repeat(np.arange(7), some.astype(int))] for some in counts.T]
+        for ours, known in ((significance.median, np.nanmedian), (significance.mean, np.nanmean)):
+            assert ours(values, counts) == pytest.approx([known(some) for some in picked])
+
     def test_networks_are_drawn_whole(self):
         """Copies of a network's cells add rows and no knowledge."""
         values = np.random.default_rng(5).normal(10, 2, size=(20, 1))
