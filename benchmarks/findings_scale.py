@@ -119,7 +119,7 @@ def timed(frame: pd.DataFrame) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         frame.to_csv(Path(folder, results.TABLE), index=False)
         start = (time.perf_counter(), time.process_time())
-        found = findings.findings(results.load(folder).frame)
+        found = findings.of(results.load(folder))
         findings.lines(found)
         ended = (time.perf_counter(), time.process_time())
     return {

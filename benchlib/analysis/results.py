@@ -19,6 +19,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from benchlib.analysis.wording import slug
 from benchlib.case import ONNX_PREFIX, Case, Precision, Status, Verdict, file_name, with_digest
 from benchlib.errors import InputError
 from benchlib.measure.record import COLUMNS, Detail, LayerEvidence, Row
@@ -186,6 +187,25 @@ def load(path: str | Path) -> MeasuredSet:
         details=details,
         damaged=damaged,
     )
+
+
+def load_sets(paths: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
+    """Read the measured sets; raise :class:`InputError` for none, or two of one name."""
+    sets = tuple(load(path) for path in paths)
+    if not sets:
+        raise InputError("results", "no measured set was named; give at least one folder")
+    names = [one.name for one in sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError("results", f"two sets are called {twice[0]!r}; rename one folder")
+    files: dict[str, str] = {}
+    for name in names:
+        if (other := files.setdefault(slug(name), name)) != name:
+            raise InputError(
+                "results",
+                f"the sets {other!r} and {name!r} would share names of files; rename one folder",
+            )
+    return sets
 
 
 def usable(frame: pd.DataFrame) -> pd.DataFrame:
