@@ -189,12 +189,6 @@ def sizes(frame: pd.DataFrame) -> list[str]:
     return [str(word) for word in _present(frame["resolution"])]
 
 
-def at(frame: pd.DataFrame, precision: str, size: str | None = None) -> pd.DataFrame:
-    """The rows of ``frame`` at one precision and, when given, one size."""
-    rows = frame[frame["precision"] == precision]
-    return rows if size is None else rows[rows["resolution"] == size]
-
-
 def _present(column: pd.Series) -> list[object]:
     return list(column.cat.remove_unused_categories().cat.categories)
 

@@ -234,7 +234,8 @@ def rank_correlation(left: Array, right: Array) -> tuple[float, Array]:
     for side in (left, right):
         # All that a rank correlation knows of values is their order, equal ones in one place
         order = np.full(len(side), -1, dtype=np.int32)
-        order[known] = np.unique(side[known], return_inverse=True)[1]
+        by_value = np.flatnonzero(known)[np.argsort(side[known], kind="stable")]
+        order[by_value] = np.cumsum(np.diff(side[by_value], prepend=side[by_value[:1]]) != 0)
         orders.append(order.tobytes())
     found = _rank_correlation(*orders)
     return float(found[0]), found[1:]

@@ -10,16 +10,13 @@ import numpy as np
 
 from benchlib.analysis import latency_model, ranking, significance
 from benchlib.analysis.claims import catalogue
+from benchlib.analysis.claims.blog import FEWEST_TO_PICK
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.claims.observations import HALF
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.significance import Array, Times
 from benchlib.analysis.wording import listed, percent, plural, short, size, times, word
 from benchlib.gpu.telemetry import Limit
-
-FEWEST_TO_PICK = 3
-"""Networks. With fewer there is hardly a choice to make."""
-
-HALF = 0.5
 
 ENERGY_ERROR = 0.05
 """Relative. NVIDIA calls the power readings of a card good to 5 %."""
