@@ -102,3 +102,5 @@ class TestAnotherCard:
         one = told(found, catalogue.SAME_FACTOR, "RTX 3090: all")
         assert one.n == 9 and "INT8 by qdq, not with made-up ranges" in one.sentence
         assert told(found, catalogue.SAME_ORDER, "RTX 3090: all").n == 9
+        turned = told(of(published, [measured(rows)]), catalogue.SAME_FACTOR, "Invented GPU: all")
+        assert (turned.n, turned.estimate) == (9, pytest.approx(1 / one.estimate))

@@ -65,6 +65,11 @@ def findings(measured: MeasuredSet, other: MeasuredSet) -> Iterator[Finding]:
 
 def _cells(measured: MeasuredSet, other: MeasuredSet) -> list[Cell]:
     """The cells that both have, by the rules of :mod:`benchlib.analysis.compare`."""
+    if measured.published and not other.published:
+        return [
+            replace(one, first_ms=one.second_ms, second_ms=one.first_ms, ratio=1 / one.ratio)
+            for one in _cells(other, measured)
+        ]
     first, second = (replace(one, frame=sound(one.frame)) for one in (measured, other))
     found = []
     if other.published:
