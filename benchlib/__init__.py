@@ -110,8 +110,11 @@ def run(
     return load(out)
 
 
-def findings(measured: MeasuredSet) -> pd.DataFrame:
+def findings(measured: MeasuredSet, *beside: MeasuredSet) -> pd.DataFrame:
     """Test the claims on a set: one line per test of a claim on a subset of its rows.
+
+    Each set ``beside`` shows what another program or build of the same card changes, or how
+    another card compares.
 
     Columns: ``claim``, ``subset``, ``test`` (the quantity that was computed), ``estimate`` with
     its 95 % interval ``ci_low`` to ``ci_high`` (empty where nothing could be computed), ``n``
@@ -120,7 +123,7 @@ def findings(measured: MeasuredSet) -> pd.DataFrame:
     """
     from benchlib.analysis.claims import findings as claims
 
-    return claims.frame(claims.findings(measured.frame))
+    return claims.frame(claims.of(measured, beside))
 
 
 def compare(first: MeasuredSet, second: MeasuredSet, *, threshold: float = 0.02) -> Comparison:

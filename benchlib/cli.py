@@ -547,16 +547,20 @@ def rejudge(measured: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("measured", type=click.Path(path_type=Path), metavar="DIR_OR_CSV")
+@click.argument("beside", nargs=-1, type=click.Path(path_type=Path), metavar="[BESIDE]...")
 @as_json
-def findings(measured: Path, as_json: bool) -> None:
+def findings(measured: Path, beside: tuple[Path, ...], as_json: bool) -> None:
     """Test the claims on a measured set: test, effect with interval, verdict, sentence.
 
-    Example: benchlib findings results/rtx3090-published
+    Each set BESIDE it shows what another program or build of the same card changes, or how
+    another card compares.
+
+    Example: benchlib findings results/h100-tensorrt-8.6 results/rtx3090-published
     """
     from benchlib.analysis.claims import findings as claims_findings
     from benchlib.analysis.results import load
 
-    found = claims_findings.findings(load(measured).frame)
+    found = claims_findings.of(load(measured), [load(one) for one in beside])
     if as_json:
         _emit([finding.as_json() for finding in found])
     else:

@@ -349,9 +349,7 @@ def report(sets: Sequence[Path], out: Path | None = None, figures: Path | None =
     Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
     :class:`MachineError` when the notebook stops.
     """
-    from benchlib.report.document import load_sets  # it brings the figures, which take seconds
-
-    load_sets(sets)
+    results.load_sets(sets)
     out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)
     for folder, field in ((out, "out"), (figures, "figures")):
         if folder is not None:

@@ -111,7 +111,7 @@ def test_findings_are_a_frame_of_the_same_tests_as_the_commands(h100):
     assert list(found.columns) == FINDING
     assert found["estimate"].dtype == float
     shown = found.astype(object).where(found.notna(), None).to_dict("records")
-    assert shown == [one.as_json() for one in claims.findings(h100.frame)]
+    assert shown == [one.as_json() for one in claims.of(h100)]
     assert "refuted" in set(found["verdict"])
 
 

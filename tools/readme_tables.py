@@ -1,4 +1,4 @@
-"""The measured tables in README.md, written from measured sets so that they cannot go stale.
+"""README.md's tables and findings, written from measured sets so that they cannot go stale.
 
 ``python tools/readme_tables.py`` rewrites the lines between the markers; a test compares them.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchlib.analysis import results
+from benchlib.analysis.claims import findings as claims
 from benchlib.case import Int8Method, Precision, Verdict
 from benchlib.gpu.telemetry import Limit
 from benchlib.stats.summary import rounded
@@ -66,19 +67,44 @@ def table(frame: pd.DataFrame, columns: Columns) -> str:
     return "\n".join(lines)
 
 
-def rewritten(text: str, root: Path) -> str:
-    """``text`` with every table between its markers replaced by what its set in ``root`` gives.
+FINDINGS = (
+    "results/h100-tensorrt-8.6",
+    "results/h100-trtexec-8.6",
+    "results/rtx3090-published",
+)
+"""The set whose findings are told, then those that it is laid beside."""
 
-    Raises ValueError where a table has no markers.
+FINDINGS_BEGIN = "<!-- findings of the sets, written by: python tools/readme_tables.py -->"
+FINDINGS_END = "<!-- end of the findings -->"
+
+
+def findings(root: Path) -> str:
+    """The claims and what was found, in the words of ``benchlib findings``, as a Markdown list."""
+    measured, *beside = (results.load(root / folder) for folder in FINDINGS)
+    told = [claims.headline_lines(one) for one in claims.headlines(claims.of(measured, beside))]
+    intro = f"`benchlib findings {' '.join(FINDINGS)}` says, with every test behind it:"
+    # Two blanks before a verdict are what a list wants of a line that belongs to its item
+    return "\n".join([intro, "", *(f"- {claim}\n{verdict}" for claim, verdict in told)])
+
+
+def rewritten(text: str, root: Path) -> str:
+    """``text`` with every table and the findings between their markers as the sets in ``root``
+    give them.
+
+    Raises ValueError where one has no markers.
     """
     for one in TABLES:
-        before, begin, rest = text.partition(one.begin)
-        _, end, after = rest.partition(END)
-        if not (begin and end):
-            raise ValueError(f"README.md has no markers for the table of {one.folder}")
         frame = results.load(root / one.folder).frame
-        text = f"{before}{begin}\n{table(frame, one.columns)}\n{END}{after}"
-    return text
+        text = _between(text, one.begin, table(frame, one.columns), END)
+    return _between(text, FINDINGS_BEGIN, findings(root), FINDINGS_END)
+
+
+def _between(text: str, begin: str, written: str, end: str) -> str:
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"README.md has no markers {begin} and {end}")
+    return f"{before}{begin}\n{written}\n{end}{after}"
 
 
 def _cell(group: pd.DataFrame, precision: Precision, method: Int8Method | None) -> str:

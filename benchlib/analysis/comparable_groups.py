@@ -8,9 +8,11 @@ varies one of these is tested part by part, never mixed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchlib.analysis.results import TABLE, usable
 from benchlib.case import Int8Method, Precision
@@ -38,6 +40,79 @@ class Part:
     frame: pd.DataFrame
     surroundings: str = ""
     method: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """One part as arrays [networks, precisions, sizes], for what is computed over and over.
+
+    The three lists hold what occurs, networks by name. ``rows`` says in which row of ``frame`` a
+    cell stands, -1 where there is none.
+    """
+
+    networks: list[str]
+    precisions: list[str]
+    sizes: list[str]
+    rows: NDArray[np.intp]
+    frame: pd.DataFrame
+    columns: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, part: pd.DataFrame | Cells) -> Cells:
+        """``part``, a frame with at most one row per network, precision and size, as cells."""
+        if isinstance(part, Cells):
+            return part
+        axes, places = [], []
+        for name in _CELL:
+            column = part[name]
+            ordered = isinstance(column.dtype, pd.CategoricalDtype)
+            values = column.cat.codes.to_numpy() if ordered else column.to_numpy(object).astype(str)
+            names, place = np.unique(values, return_inverse=True)
+            if ordered:
+                names = column.cat.categories.to_numpy(object)[names]
+            axes.append(list(map(str, names)))
+            places.append(place)
+        rows = np.full([len(names) for names in axes], -1)
+        rows[tuple(places)] = np.arange(len(part))
+        return cls(*axes, rows=rows, frame=part, columns={})
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """Column ``name`` as numbers; NaN where there is no row or the row has none."""
+        if name not in self.columns:
+            # The last place is what row -1 takes.
+            self.columns[name] = np.append(self.frame[name].to_numpy(float), np.nan)
+        return self.columns[name][self.rows]
+
+    def words(self, name: str) -> NDArray[np.object_]:
+        """Column ``name`` of text; None where there is no row or the row has none."""
+        column = self.frame[name].to_numpy(object)
+        known = np.array([None if pd.isna(one) else one for one in column] + [None], dtype=object)
+        return known[self.rows]
+
+    def at(self, precision: str | None = None, size: str | None = None) -> Cells:
+        """The cells at one precision and one size, where given, and the networks that have any."""
+        rows, precisions, sizes = self.rows, self.precisions, self.sizes
+        if precision is not None:
+            place = precisions.index(precision) if precision in precisions else len(precisions)
+            rows, precisions = rows[:, place : place + 1], precisions[place : place + 1]
+        if size is not None:
+            place = sizes.index(size) if size in sizes else len(sizes)
+            rows, sizes = rows[:, :, place : place + 1], sizes[place : place + 1]
+        kept = np.flatnonzero((rows >= 0).any(axis=(0, 1)))
+        sizes = [sizes[place] for place in kept]
+        return replace(self, precisions=precisions, sizes=sizes, rows=rows[:, :, kept]).of_networks(
+            (rows >= 0).any(axis=(1, 2))
+        )
+
+    def with_all_of(self, sizes: Iterable[str]) -> Cells:
+        """The cells of the networks that have some precision at all of ``sizes``."""
+        places = [self.sizes.index(name) for name in sizes]
+        return self.of_networks((self.rows[:, :, places] >= 0).all(axis=2).any(axis=1))
+
+    def of_networks(self, networks: NDArray[np.bool_]) -> Cells:
+        """The cells of the networks that ``networks``, one switch each, names."""
+        names = [self.networks[place] for place in np.flatnonzero(networks)]
+        return replace(self, networks=names, rows=self.rows[networks])
 
 
 def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
@@ -116,12 +191,6 @@ def sizes(frame: pd.DataFrame) -> list[str]:
     return [str(word) for word in _present(frame["resolution"])]
 
 
-def at(frame: pd.DataFrame, precision: str, size: str | None = None) -> pd.DataFrame:
-    """The rows of ``frame`` at one precision and, when given, one size."""
-    rows = frame[frame["precision"] == precision]
-    return rows if size is None else rows[rows["resolution"] == size]
-
-
 def _present(column: pd.Series) -> list[object]:
     return list(column.cat.remove_unused_categories().cat.categories)
 
@@ -139,19 +208,17 @@ def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Pa
             if word and (many > 1 or word.startswith(_REST))
         )
 
-    return tuple(
-        Part(label(words), rows.sort_values(_CELL, kind="stable"), label(words[:-1]), words[-1])
-        for words, rows in split
-    )
+    return tuple(Part(label(words), rows, label(words[:-1]), words[-1]) for words, rows in split)
 
 
 def _surroundings(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
     """Rows that agree in all but INT8 method, with engine, batch, shapes, device and typing."""
+    frame = frame.sort_values(_CELL, kind="stable")
     for (engine, batch, idle_ms, *rest), rows in frame.groupby(_SHARED, dropna=False, sort=True):
         pause = f"{_REST}{idle_ms:g} ms after each query" if idle_ms else "back to back"
         shared = (_word(engine), f"batch {batch:.0f}", pause, *map(_word, rest))
         typings = list(rows["typing"].dropna().unique())
-        if not rows.duplicated(_CELL).any() or not typings:
+        if not rows[_CELL].duplicated().any() or not typings:
             yield (*shared, ""), rows
             continue
         for typing in typings:
@@ -182,6 +249,7 @@ def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
             several = word == Precision.INT8.value
             order += [word, *(by_method(word, one) for one in methods(rows) if several)]
         rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
+        rows = rows.sort_values(_CELL, kind="stable")
     return _once(rows)
 
 
@@ -190,15 +258,15 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
     otherwise be missing or stand for the same cell as another's."""
     found = methods(rows)
     untold = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
-    if found and untold.any() and (len(found) > 1 or rows.duplicated(_CELL).any()):
+    if found and untold.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
         return [*found, _UNKNOWN]
     return found
 
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
     """``rows`` as they are; raises :class:`InputError` when two are of one cell."""
-    twice = rows[rows.duplicated(_CELL, keep=False)]
-    if len(twice):
+    if rows[_CELL].duplicated().any():
+        twice = rows[rows[_CELL].duplicated(keep=False)]
         cells = twice[_CELL].astype(object)
         cell = cells.iloc[0]
         same = twice[(cells == cell).all(axis=1)]

@@ -435,7 +435,7 @@ def _mean(rows: tuple[Row, ...]) -> tuple[float | None, float | None, float | No
     low = high = None
     if len(names) >= significance.FEWEST:
         picked = significance.draws(len(names))
-        ends = significance.interval(sums[picked].sum(axis=1) / counts[picked].sum(axis=1))
+        ends = significance.interval((sums @ picked) / (counts @ picked))
         if ends is not None:
             low, high = (float(np.exp(end)) for end in ends)
     return float(np.exp(logs.mean())), low, high

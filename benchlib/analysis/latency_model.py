@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.optimize import nnls
 
-from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis import significance
+from benchlib.analysis.comparable_groups import Cells
 
 # The latency model: a fixed time and a time per megapixel, which predicts any size.
 
@@ -55,66 +55,67 @@ class Fit:
         return self.fixed_ms / self.predict(megapixels)
 
 
-def fit(frame: pd.DataFrame) -> tuple[Fit, ...]:
-    """A fit for every network and precision of ``frame`` (one part) with three sizes or more.
+def fit(part: pd.DataFrame | Cells) -> tuple[Fit, ...]:
+    """A fit for every network and precision of ``part`` with three sizes or more.
 
     Relative errors are minimised, so a small image counts as much as a large one.
     """
+    cells = Cells.of(part)
+    if not len(cells.frame):
+        return ()
+    # One fit a line: networks within precisions. Sizes stand in the order of their pixels.
+    times, megapixels = (
+        cells[name].swapaxes(0, 1).reshape(-1, len(cells.sizes))
+        for name in ("latency_ms", "megapixels")
+    )
+    known = ~np.isnan(times)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        of_one, of_pixels = np.where(known, [1 / times, megapixels / times], 0.0)
+        products = np.array([of_one**2, of_one * of_pixels, of_pixels**2, of_one, of_pixels])
+        sums = products.sum(axis=-1, keepdims=True)
+        fixed, slope = _terms(sums)
+        errors = np.abs((fixed + slope * megapixels) / times - 1)
+        rest = _terms(sums - products)
+        held_out = np.abs((rest[0] + rest[1] * megapixels) / times - 1)
     fits = []
-    for precision in comparable_groups.precisions(frame):
-        for model, rows in comparable_groups.at(frame, precision).groupby("model", sort=True):
-            sizes = rows.sort_values("megapixels")
-            megapixels = sizes["megapixels"].to_numpy(float)
-            if len(set(megapixels)) >= FEWEST_SIZES:
-                times = sizes["latency_ms"].to_numpy(float)
-                fits.append(_fit(str(model), precision, megapixels, times))
+    for line in np.flatnonzero(known.sum(axis=1) >= FEWEST_SIZES):
+        there = np.flatnonzero(known[line])
+        pixels, some = megapixels[line, there], times[line, there]
+        if len(set(pixels)) < FEWEST_SIZES:
+            continue
+        ends = float(fixed[line, 0]), float(slope[line, 0])
+        residual = float(((some - (ends[0] + ends[1] * pixels)) ** 2).sum())
+        total = float(((some - some.mean()) ** 2).sum())
+        between = held_out[line, there[1:-1]]
+        fits.append(
+            Fit(
+                *(cells.networks[line % len(cells.networks)],),
+                *(cells.precisions[line // len(cells.networks)], *ends),
+                r2=1 - residual / total if total else 1.0,
+                largest_error=float(errors[line, there].max()),
+                held_out_error=float(between.max()) if len(there) > FEWEST_SIZES else None,
+                megapixels=tuple(map(float, pixels)),
+            )
+        )
     return tuple(fits)
 
 
 def by_network(fits: Sequence[Fit], value: Callable[[Fit], float]) -> Array:
     """``value`` of every fit as [networks, precisions]; NaN where a fit is missing."""
-    cells = pd.DataFrame(
-        {
-            "model": [one.model for one in fits],
-            "precision": [one.precision for one in fits],
-            "value": [value(one) for one in fits],
-        }
-    )
-    return cells.pivot(index="model", columns="precision", values="value").to_numpy(float)
+    places = [(one.model, one.precision) for one in fits]
+    return significance.spread_out(places, [value(one) for one in fits])
 
 
-def _fit(model: str, precision: str, megapixels: Array, times: Array) -> Fit:
-    fixed, slope = _terms(megapixels, times)
-    predicted = fixed + slope * megapixels
-    residual = float(((times - predicted) ** 2).sum())
-    total = float(((times - times.mean()) ** 2).sum())
-    return Fit(
-        model=model,
-        precision=precision,
-        fixed_ms=fixed,
-        ms_per_megapixel=slope,
-        r2=1 - residual / total if total else 1.0,
-        largest_error=float(np.abs(predicted / times - 1).max()),
-        held_out_error=_held_out(megapixels, times),
-        megapixels=tuple(map(float, megapixels)),
-    )
+def _terms(sums: Array) -> Array:
+    """Fixed time and slope with the least squares of the relative errors, neither below 0.
 
-
-def _terms(megapixels: Array, times: Array) -> tuple[float, float]:
-    weighted = np.column_stack([1 / times, megapixels / times])
-    fixed, slope = nnls(weighted, np.ones(len(times)))[0]
-    return float(fixed), float(slope)
-
-
-def _held_out(megapixels: Array, times: Array) -> float | None:
-    if len(times) <= FEWEST_SIZES:
-        return None
-    errors = []
-    for index in range(1, len(times) - 1):
-        rest = np.arange(len(times)) != index
-        fixed, slope = _terms(megapixels[rest], times[rest])
-        errors.append(abs((fixed + slope * megapixels[index]) / times[index] - 1))
-    return float(max(errors))
+    ``sums`` are those of the products that the normal equations are made of.
+    """
+    a, b, c, d, e = sums
+    fixed, slope = (c * d - b * e) / (a * c - b * b), (a * e - b * d) / (a * c - b * b)
+    # With one term below 0, the best is the other alone.
+    fixed, slope = np.where(slope < 0, d / a, fixed), np.where(slope < 0, 0.0, slope)
+    return np.array([np.maximum(fixed, 0.0), np.where(fixed < 0, e / c, slope)])
 
 
 # Does compute time go with work or size? Spearman's rank correlation over networks.
@@ -147,79 +148,127 @@ class Dependence:
     n: int
 
 
-def dependences(frame: pd.DataFrame, predictor: str) -> tuple[Dependence, ...]:
-    """One correlation per precision and size of ``frame`` (one part); column ``predictor``."""
+def dependences(part: pd.DataFrame | Cells, predictor: str) -> tuple[Dependence, ...]:
+    """One correlation per precision and size of ``part``; column ``predictor``."""
+    cells = Cells.of(part)
+    times, work = cells["latency_ms"], cells[predictor]
     return tuple(
-        one(comparable_groups.at(frame, precision, size), predictor, precision, size)
-        for precision in comparable_groups.precisions(frame)
-        for size in comparable_groups.sizes(comparable_groups.at(frame, precision))
+        one(times[:, i, j], work[:, i, j], predictor, precision, size)
+        for i, precision in enumerate(cells.precisions)
+        for j, size in enumerate(cells.sizes)
+        if (cells.rows[:, i, j] >= 0).any()
     )
 
 
 def one(
-    rows: pd.DataFrame, predictor: str, precision: str, size: str, *, ties: str = "average"
+    times: Array, work: Array, predictor: str, precision: str, size: str, *, ties: str = "average"
 ) -> Dependence:
-    """The correlation over ``rows``, one per network.
+    """The correlation over networks in the order of their names, NaN where one is not known.
 
     ``ties``: "average" gives equal times their mean rank, as Spearman's ρ is defined; "ordinal"
     ranks them by network name.
     """
-    known = rows.dropna(subset=[predictor, "latency_ms"]).sort_values("model")
-    n = len(known)
-    times = known["latency_ms"].to_numpy(float)
-    work = known[predictor].to_numpy(float)
-    if n < FEWEST_NETWORKS or len(set(times)) < 2 or len(set(work)) < 2:
+    known = ~(np.isnan(times) | np.isnan(work))
+    times, work = times[known], work[known]
+    n = len(times)
+    if n < FEWEST_NETWORKS or times.min() == times.max() or work.min() == work.max():
         return Dependence(predictor, precision, size, None, None, None, n)
-    rho = float(rank_correlation(times[None], work[None], ties=ties)[0])
-    picked = significance.draws(n)
     # The same network drawn twice is a tie for certain, whatever is done with equal times
-    ends = significance.interval(rank_correlation(times[picked], work[picked]))
-    low, high = ends or (None, None)
+    rho, drawn = rank_correlation(times, work)
+    if ties == "ordinal":
+        rho, _ = rank_correlation(np.argsort(np.argsort(times, kind="stable")), work)
+    low, high = significance.interval(drawn) or (None, None)
     return Dependence(predictor, precision, size, rho, low, high, n)
 
 
-def mean(frame: pd.DataFrame, predictor: str) -> Dependence:
-    """The mean ρ over all precisions and sizes of ``frame``, networks drawn together.
-
-    Over the networks that have every cell. ``precision`` and ``resolution`` are empty.
+def mean(part: pd.DataFrame | Cells, predictor: str) -> Dependence:
+    """The mean ρ over the precisions and sizes of ``part`` that enough networks have, networks
+    drawn together. ``precision`` and ``resolution`` are empty.
     """
-    times, work = tables(frame, predictor)
+    times, work = tables(part, predictor)
     n = len(times)
-    if n < FEWEST_NETWORKS:
-        return Dependence(predictor, "", "", None, None, None, n)
-    everyone = np.arange(n)[None]
-    rho = float(mean_rho(times, work, everyone)[0])
-    ends = significance.interval(mean_rho(times, work, significance.draws(n)))
-    low, high = ends or (None, None)
+    if not n:
+        most = (~np.isnan(Cells.of(part)[predictor])).sum(axis=0).max(initial=0)
+        return Dependence(predictor, "", "", None, None, None, int(most))
+    rho, drawn = mean_rho(times, work)
+    low, high = significance.interval(drawn) or (None, None)
     return Dependence(predictor, "", "", rho if np.isfinite(rho) else None, low, high, n)
 
 
-def tables(frame: pd.DataFrame, predictor: str) -> tuple[Array, Array]:
-    """ms and ``predictor``, each [networks, cells], for the networks without a gap."""
-    columns = ["precision", "resolution"]
-    wide = frame.pivot_table(
-        index="model", columns=columns, values=["latency_ms", predictor], observed=True
-    )
-    if not {"latency_ms", predictor} <= set(wide.columns.get_level_values(0)):
-        return np.empty((0, 0)), np.empty((0, 0))
-    times, work = wide["latency_ms"], wide[predictor]
-    # A predictor is known for a network or not; a cell nobody knows it for says nothing
-    cells = times.columns.intersection(work.columns)
-    whole = times[cells].notna().all(axis=1) & work[cells].notna().all(axis=1)
-    return times.loc[whole, cells].to_numpy(float), work.loc[whole, cells].to_numpy(float)
+def tables(part: pd.DataFrame | Cells, predictor: str, *also: str) -> tuple[Array, Array]:
+    """ms and ``predictor``, each [networks, cells], of the cells that enough networks have.
+
+    NaN where a network lacks the cell, or one of the columns ``also`` there.
+    """
+    cells = Cells.of(part)
+    shape = (len(cells.networks), len(cells.precisions) * len(cells.sizes))
+    columns = [cells[name].reshape(shape) for name in ("latency_ms", predictor, *also)]
+    return enough(columns[0], columns[1], ~np.isnan(columns).any(axis=0))
 
 
-def mean_rho(times: Array, work: Array, picked: significance.Draws) -> Array:
-    """Mean ρ over the columns of ``times`` and ``work`` for each row of ``picked``."""
-    cells = [
-        rank_correlation(times[picked, cell], work[picked, cell]) for cell in range(times.shape[1])
-    ]
-    return np.mean(cells, axis=0) if cells else np.full(len(picked), np.nan)
+def enough(left: Array, right: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Both [networks, cells] where ``known``, without the cells that too few networks have."""
+    kept = known.sum(axis=0) >= FEWEST_NETWORKS
+    networks = known[:, kept].any(axis=1)
+    left, right = (np.where(known, side, np.nan)[networks][:, kept] for side in (left, right))
+    return left, right
 
 
-def rank_correlation(left: Array, right: Array, *, ties: str = "average") -> Array:
-    """Spearman's ρ along the last axis; NaN where one side does not vary."""
-    ranks = [stats.rankdata(side, method=ties, axis=-1).astype(float) for side in (left, right)]
-    a, b = (side - side.mean(axis=-1, keepdims=True) for side in ranks)
+def mean_rho(left: Array, right: Array) -> tuple[float, Array]:
+    """Mean ρ over the columns of both, and the same of every resample of their lines."""
+    each = [rank_correlation(*pair) for pair in zip(left.T, right.T, strict=True)]
+    drawn = np.array([drawn for _, drawn in each])
+    told = ~np.isnan(drawn)
+    with np.errstate(invalid="ignore"):
+        means = np.where(told, drawn, 0).sum(axis=0) / told.sum(axis=0)
+    return float(np.mean([rho for rho, _ in each])), means
+
+
+def rank_correlation(left: Array, right: Array) -> tuple[float, Array]:
+    """Spearman's ρ, and that of every resample of :func:`significance.draws`.
+
+    Of the places where both are known; NaN where one side does not vary.
+    """
+    known = ~(np.isnan(left) | np.isnan(right))
+    orders = []
+    for side in (left, right):
+        # All that a rank correlation knows of values is their order, equal ones in one place
+        order = np.full(len(side), -1, dtype=np.int32)
+        by_value = np.flatnonzero(known)[np.argsort(side[known], kind="stable")]
+        order[by_value] = np.cumsum(np.diff(side[by_value], prepend=side[by_value[:1]]) != 0)
+        orders.append(order.tobytes())
+    found = _rank_correlation(*orders)
+    return float(found[0]), found[1:]
+
+
+@lru_cache(maxsize=256)
+def _rank_correlation(left: bytes, right: bytes) -> Array:
+    (counts, a, of_a), (_, b, of_b) = (_ranks(order) for order in (left, right))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+        return np.einsum("ij,ij,ij->j", counts, a, b) / np.sqrt(of_a * of_b)
+
+
+@lru_cache(maxsize=16)
+def _ranks(order: bytes) -> tuple[Array, Array, Array]:
+    """How often each known value counts, by resample after all of them once; its mean rank less
+    the mean of these; and the sum of their squares.
+
+    The rank of a value is the number of smaller ones and half of the equal ones.
+    """
+    places = np.frombuffer(order, dtype=np.int32)
+    counts = _counts(len(places))
+    if places.min() < 0:
+        counts, places = counts[places >= 0], places[places >= 0]
+    by_place = np.argsort(places, kind="stable")
+    equal = counts[by_place]
+    if places.max() + 1 < len(places):
+        equal = np.add.reduceat(equal, np.flatnonzero(np.diff(places[by_place], prepend=-1)))
+    ranks = significance.cumulated(equal.copy())
+    ranks = (ranks - equal / 2 - ranks[-1] / 2)[places]
+    return counts, ranks, np.einsum("ij,ij,ij->j", counts, ranks, ranks)
+
+
+@lru_cache(maxsize=4)
+def _counts(n: int) -> Array:
+    """Every network once, then the draws."""
+    return np.hstack([np.ones((n, 1)), significance.draws(n)])

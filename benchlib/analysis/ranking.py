@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.results import codes, known
 from benchlib.errors import InputError
 
@@ -19,14 +20,15 @@ from benchlib.errors import InputError
 class Fastest:
     """The fastest network at one precision and size and those tied with it, fastest first.
 
-    ``next_ratio`` is the time of the fastest one that is not tied over ``latency_ms``, None when
-    there is none.
+    ``second`` is the fastest one that is not tied and ``next_ratio`` its time over ``latency_ms``;
+    None when there is none.
     """
 
     precision: str
     resolution: str
     models: tuple[str, ...]
     latency_ms: float
+    second: str | None
     next_ratio: float | None
     n: int
 
@@ -35,14 +37,14 @@ class Fastest:
 class Swaps:
     """Pairs of networks whose order at ``small`` turns round at ``large``, both times certain.
 
-    ``share`` is swapped pairs over pairs whose order is certain at both sizes, with an interval
-    over networks.
+    ``share`` is those that ``turned`` over those whose order is ``certain`` at both sizes, with an
+    interval over networks.
     """
 
     precision: str
     small: str
     large: str
-    pairs: tuple[tuple[str, str], ...]
+    turned: int
     certain: int
     share: float | None
     low: float | None
@@ -50,81 +52,72 @@ class Swaps:
     networks: int
 
 
-def fastest(frame: pd.DataFrame, precision: str, size: str) -> Fastest | None:
-    """The fastest of ``frame`` (one part) at ``precision`` and ``size``; None without rows."""
-    rows = comparable_groups.at(frame, precision, size).sort_values(["latency_ms", "model"])
-    if rows.empty:
+def fastest(part: pd.DataFrame | Cells, precision: str, size: str) -> Fastest | None:
+    """The fastest of ``part`` at ``precision`` and ``size``; None without rows."""
+    cells = Cells.of(part).at(precision, size)
+    if not cells.networks:
         return None
-    first = rows.iloc[0]
-    tied = ~significance.significantly_faster_pairs(rows)[0]
-    behind = rows.loc[~tied, "latency_ms"]
+    times = significance.Times.of(cells, (slice(None), 0, 0))
+    order = np.lexsort((np.arange(len(times.ms)), times.ms))
+    tied = ~times.at(order[0]).beats(times)[order]
+    behind = order[~tied]
+    first = float(times.ms[order[0]])
     return Fastest(
         precision=precision,
         resolution=size,
-        models=tuple(rows.loc[tied, "model"]),
-        latency_ms=float(first["latency_ms"]),
-        next_ratio=float(behind.iloc[0] / first["latency_ms"]) if len(behind) else None,
-        n=len(rows),
+        models=tuple(cells.networks[place] for place in order[tied]),
+        latency_ms=first,
+        second=cells.networks[behind[0]] if len(behind) else None,
+        next_ratio=float(times.ms[behind[0]] / first) if len(behind) else None,
+        n=len(order),
     )
 
 
-def table(frame: pd.DataFrame) -> tuple[Fastest, ...]:
-    """Which network to pick: :func:`fastest` for every precision and size of ``frame``."""
-    found = (
-        fastest(frame, precision, size)
-        for precision in comparable_groups.precisions(frame)
-        for size in comparable_groups.sizes(comparable_groups.at(frame, precision))
-    )
-    return tuple(one for one in found if one is not None)
+MOST_PAIRED = 2000
+"""Networks. Pairs grow with their square; two million tell a share to a tenth of a percent."""
 
 
-def swaps(frame: pd.DataFrame, precision: str) -> Swaps | None:
+def swaps(part: pd.DataFrame | Cells, precision: str) -> Swaps | None:
     """Order at the smallest against order at the largest size; None with fewer than two sizes.
 
-    Only networks that have both sizes are compared.
+    Only networks that have both sizes are compared, of very many every so many-th by name.
     """
-    rows = comparable_groups.at(frame, precision)
-    sizes = comparable_groups.sizes(rows)
-    if len(sizes) < 2:
+    cells = Cells.of(part).at(precision)
+    if len(cells.sizes) < 2:
         return None
-    small, large = (rows[rows["resolution"] == size].set_index("model") for size in _ends(sizes))
-    models = sorted(set(small.index) & set(large.index))
-    product = _signs(small.loc[models]) * _signs(large.loc[models])
-    turned = [pair for pair in combinations(range(len(models)), 2) if product[pair] < 0]
-    certain = int(np.count_nonzero(np.triu(product)))
+    places = np.flatnonzero((cells.rows[:, 0, [0, -1]] >= 0).all(axis=1))
+    places = places[:: -(-len(places) // MOST_PAIRED) or 1]
+    n = len(places)
+    small, large = (_signs(significance.Times.of(cells, (places, 0, size))) for size in (0, -1))
+    product = small * large
+    certain = np.abs(product)
+    # A pair stands in the matrix twice, and a product is -1 where it turns round
+    count, less = (int(some.sum(dtype=float)) // 2 for some in (certain, product))
+    turned = (count - less) // 2
     low = high = None
-    if len(models) >= significance.FEWEST:
-        picked = significance.draws(len(models))
-        ends = significance.interval(
-            np.array([_share(product[np.ix_(some, some)]) for some in picked])
-        )
-        low, high = ends or (None, None)
+    if n >= significance.FEWEST:
+        drawn = significance.draws(n).astype(np.float32)
+        both = [np.einsum("ij,ij->j", drawn, some @ drawn) for some in (product, certain)]
+        with np.errstate(invalid="ignore"):
+            share = (1 - np.divide(*both, dtype=float)) / 2
+        low, high = significance.interval(share) or (None, None)
     return Swaps(
         precision=precision,
-        small=sizes[0],
-        large=sizes[-1],
-        pairs=tuple((models[i], models[j]) for i, j in turned),
-        certain=certain,
-        share=_share(product) if certain else None,
+        small=cells.sizes[0],
+        large=cells.sizes[-1],
+        turned=turned,
+        certain=count,
+        share=turned / count if count else None,
         low=low,
         high=high,
-        networks=len(models),
+        networks=n,
     )
 
 
-def _ends(sizes: list[str]) -> tuple[str, str]:
-    return sizes[0], sizes[-1]
-
-
-def _signs(rows: pd.DataFrame) -> significance.Array:
-    """-1 where row i beats row j for certain, 1 where j beats i, 0 for a tie."""
-    wins = significance.significantly_faster_pairs(rows)
-    return wins.T.astype(float) - wins
-
-
-def _share(product: significance.Array) -> float:
-    certain = np.count_nonzero(product)
-    return float(np.count_nonzero(product < 0) / certain) if certain else float("nan")
+def _signs(times: significance.Times) -> NDArray[np.float32]:
+    """-1 where network i beats network j for certain, 1 where j beats i, 0 for a tie."""
+    wins = significance.significantly_faster_pairs(times).astype(np.float32)
+    return wins.T - wins
 
 
 # Accuracy against latency: who is beaten by nobody, and whom to take under given terms.

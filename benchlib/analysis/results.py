@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from itertools import repeat
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from benchlib.analysis.wording import slug
 from benchlib.case import ONNX_PREFIX, Case, Precision, Status, Verdict, file_name, with_digest
 from benchlib.errors import InputError, first_line
 from benchlib.measure.record import (
@@ -219,6 +221,25 @@ def load(path: str | Path) -> MeasuredSet:
     )
 
 
+def load_sets(paths: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
+    """Read the measured sets; raise :class:`InputError` for none, or two of one name."""
+    sets = tuple(load(path) for path in paths)
+    if not sets:
+        raise InputError("results", "no measured set was named; give at least one folder")
+    names = [one.name for one in sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError("results", f"two sets are called {twice[0]!r}; rename one folder")
+    files: dict[str, str] = {}
+    for name in names:
+        if (other := files.setdefault(slug(name), name)) != name:
+            raise InputError(
+                "results",
+                f"the sets {other!r} and {name!r} would share names of files; rename one folder",
+            )
+    return sets
+
+
 def usable(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with a latency to draw or to reckon with: status ok and not INVALID."""
     good = (frame["status"] == Status.OK.value) & frame["latency_ms"].notna()
@@ -229,8 +250,8 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with every column of :class:`MeasuredSet` and their types; rows as they stand."""
     columns: dict[str, pd.Series] = {}
     for name in _TEXT:
-        words = [None if pd.isna(word) or word == "" else word for word in _column(frame, name)]
-        columns[name] = pd.Series(words, index=frame.index, dtype=object)
+        words = _column(frame, name).astype(object)
+        columns[name] = words.where(words.notna() & (words != ""), None)
     columns |= _notes_apart(columns["reasons"], columns["notes"])
     for name in _NUMBERS:
         columns[name] = pd.to_numeric(_column(frame, name)).astype(float)
@@ -308,12 +329,20 @@ def _told_apart(models: pd.Series, digests: pd.Series) -> pd.Series:
 def _frame(table: Path) -> pd.DataFrame:
     header, records = _records(table)
     _refuse_twins(table, header, records)
-    for line, record in records:
-        for name, cell in zip(header, record, strict=True):
-            problem = _problem(name, cell)
-            if problem is not None:
-                raise InputError("results", f"{table}, line {line}, column {name}: {problem}")
-        problem = _contradiction(dict(zip(header, record, strict=True)))
+    columns = dict(zip(header, zip(*(record for _, record in records), strict=True), strict=False))
+    # Each word once: a column has many alike
+    wrong = {
+        name: {cell: said for cell in set(column) if (said := _problem(name, cell)) is not None}
+        for name, column in columns.items()
+    }
+    some = [columns.get(name) or repeat("") for name in _CONTRADICTING]
+    for (line, record), *cells in zip(records, *some, strict=False):
+        for name, cell in zip(header, record, strict=True) if any(wrong.values()) else ():
+            if cell in wrong[name]:
+                raise InputError(
+                    "results", f"{table}, line {line}, column {name}: {wrong[name][cell]}"
+                )
+        problem = _contradiction(*cells)
         if problem is not None:
             raise InputError("results", f"{table}, line {line}, {problem}")
     raw = pd.DataFrame([record for _, record in records], columns=list(header), dtype=str)
@@ -424,16 +453,17 @@ def _problem(name: str, cell: str) -> str | None:
     return None
 
 
-def _contradiction(row: Mapping[str, str]) -> str | None:
+_CONTRADICTING = ("status", "verdict", "latency_ms", "latency_ci_low_ms", "latency_ci_high_ms")
+
+
+def _contradiction(status: str, verdict: str, ms: str, low: str, high: str) -> str | None:
     """In which column a row denies another of its cells, and how; for cells that are right alone.
 
     A row that is ok and has no latency would be in no figure and no finding, without a word.
     """
-    ok = row["status"] == Status.OK.value and row.get("verdict") != Verdict.INVALID.value
-    if ok and row["latency_ms"] == "":
+    if ms == "" and status == Status.OK.value and verdict != Verdict.INVALID.value:
         return "column latency_ms: is empty though the row is ok; fill it in, or take the row out"
-    low, high = (row.get(f"latency_ci_{end}_ms") or None for end in ("low", "high"))
-    if low is not None and high is not None and float(low) > float(high):
+    if low and high and float(low) > float(high):
         return f"column latency_ci_low_ms: {low!r} is more than {high!r}, its upper end"
     return None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.analysis import comparable_groups
+from benchlib.analysis.comparable_groups import Cells
 
 # How many times as fast a network runs at a lower precision.
 
@@ -46,30 +48,24 @@ class Summary:
     networks: int
 
 
-def gains(frame: pd.DataFrame, precision: str, base: str = "fp32") -> tuple[Gain, ...]:
-    """One gain per network and size that ``frame`` (one part) has at both precisions."""
-    cell = ["model", "resolution"]
-    bases = comparable_groups.at(frame, base).set_index(cell)
-    found = []
-    for row in comparable_groups.at(frame, precision).to_dict("records"):
-        key = (row["model"], row["resolution"])
-        if key not in bases.index:
-            continue
-        fast, slow = pd.Series(row), bases.loc[key]
-        found.append(
-            Gain(
-                model=str(row["model"]),
-                resolution=str(row["resolution"]),
-                precision=precision,
-                base=base,
-                ratio=float(slow["latency_ms"] / fast["latency_ms"]),
-                low=low_end(slow) / high_end(fast),
-                high=high_end(slow) / low_end(fast),
-                slower=significantly_faster(slow, fast),
-                faster=significantly_faster(fast, slow),
-            )
+def gains(part: pd.DataFrame | Cells, precision: str, base: str = "fp32") -> tuple[Gain, ...]:
+    """One gain per network and size that ``part`` has at both precisions."""
+    cells = Cells.of(part)
+    if not {precision, base} <= set(cells.precisions):
+        return ()
+    fast, slow = (
+        Times.of(cells, (slice(None), cells.precisions.index(one))) for one in (precision, base)
+    )
+    ratio, low, high = slow.ms / fast.ms, slow.low / fast.high, slow.high / fast.low
+    slower, faster = slow.beats(fast), fast.beats(slow)
+    return tuple(
+        Gain(
+            *(cells.networks[i], cells.sizes[j], precision, base),
+            *(float(ratio[i, j]), float(low[i, j]), float(high[i, j])),
+            *(bool(slower[i, j]), bool(faster[i, j])),
         )
-    return tuple(found)
+        for i, j in np.argwhere(~np.isnan(ratio))
+    )
 
 
 def summary(found: tuple[Gain, ...]) -> Summary | None:
@@ -78,20 +74,24 @@ def summary(found: tuple[Gain, ...]) -> Summary | None:
         return None
     ratios = [gain.ratio for gain in found]
     wide = table(found, ratios)
-    median, low, high = over_networks(wide, np.nanmedian)
-    return Summary(median, low, high, min(ratios), max(ratios), len(ratios), len(wide))
+    return Summary(*over_networks(wide, median), min(ratios), max(ratios), len(ratios), len(wide))
 
 
 def table(found: tuple[Gain, ...], values: list[float]) -> Array:
     """``values``, one per gain, as [networks, sizes]; NaN where a cell is missing."""
-    cells = pd.DataFrame(
-        {
-            "model": [gain.model for gain in found],
-            "resolution": [gain.resolution for gain in found],
-            "value": values,
-        }
+    return spread_out([(gain.model, gain.resolution) for gain in found], values)
+
+
+def spread_out(places: list[tuple[str, str]], values: list[float]) -> Array:
+    """``values`` as [rows, columns], by the row and column named in ``places``; else NaN."""
+    rows, columns = (
+        {name: place for place, name in enumerate(dict.fromkeys(names))}
+        for names in zip(*places, strict=True)
     )
-    return cells.pivot(index="model", columns="resolution", values="value").to_numpy(float)
+    wide = np.full((len(rows), len(columns)), np.nan)
+    for (row, column), value in zip(places, values, strict=True):
+        wide[rows[row], columns[column]] = value
+    return wide[[rows[name] for name in sorted(rows)]]
 
 
 # Which of two times is the smaller, when neither is exact.
@@ -101,51 +101,62 @@ PRACTICAL = 0.02
 """A smaller relative difference does not matter in practice: cards of one kind differ by more."""
 
 
-def significantly_faster(fast: pd.Series, slow: pd.Series, threshold: float = PRACTICAL) -> bool:
-    """Whether row ``fast`` is faster than row ``slow`` for certain.
+@dataclass(frozen=True, slots=True, eq=False)
+class Times:
+    """Times in ms with the ends of their intervals; the ends are the time where there is none."""
 
-    Its interval must end before the other's begins, and the medians must differ by more than
-    ``threshold``. A row without an interval counts as exact, and the threshold alone decides.
-    """
-    parted = high_end(fast) < low_end(slow)
-    return bool(parted and fast["latency_ms"] * (1 + threshold) < slow["latency_ms"])
+    ms: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, columns: pd.DataFrame | Cells, place: object = slice(None)) -> Times:
+        """The times in ``columns``, or those at ``place`` of its arrays."""
+        ms, low, high = (
+            np.asarray(columns[f"latency{end}_ms"], dtype=float)[place]
+            for end in ("", "_ci_low", "_ci_high")
+        )
+        return cls(ms, np.where(np.isnan(low), ms, low), np.where(np.isnan(high), ms, high))
+
+    def at(self, place: object) -> Times:
+        """The times at ``place``."""
+        return Times(self.ms[place], self.low[place], self.high[place])
+
+    def beats(self, other: Times, threshold: float = PRACTICAL) -> NDArray[np.bool_]:
+        """Whether these are faster than ``other`` for certain.
+
+        Their intervals must end before the others' begin, and the medians must differ by more than
+        ``threshold``. A time without an interval counts as exact, and the threshold alone decides.
+        """
+        return (self.high < other.low) & (self.ms * (1 + threshold) < other.ms)
 
 
 def significantly_faster_pairs(
-    rows: pd.DataFrame, threshold: float = PRACTICAL
+    rows: pd.DataFrame | Times, threshold: float = PRACTICAL
 ) -> NDArray[np.bool_]:
-    """:func:`significantly_faster` for all pairs of ``rows``: [i, j] says that i beats j."""
-    times = rows["latency_ms"].to_numpy(float)
-    lows = rows["latency_ci_low_ms"].fillna(rows["latency_ms"]).to_numpy(float)
-    highs = rows["latency_ci_high_ms"].fillna(rows["latency_ms"]).to_numpy(float)
-    return (highs[:, None] < lows) & (times[:, None] * (1 + threshold) < times)
-
-
-def low_end(row: pd.Series) -> float:
-    """Lower end of the row's interval in ms; the median where there is none."""
-    return _or_median(row, "latency_ci_low_ms")
-
-
-def high_end(row: pd.Series) -> float:
-    """Upper end of the row's interval in ms; the median where there is none."""
-    return _or_median(row, "latency_ci_high_ms")
-
-
-def _or_median(row: pd.Series, name: str) -> float:
-    return float(row["latency_ms"] if pd.isna(row[name]) else row[name])
+    """:meth:`Times.beats` for all pairs of ``rows``: [i, j] says that i beats j."""
+    times = rows if isinstance(rows, Times) else Times.of(rows)
+    return times.at((slice(None), None)).beats(times, threshold)
 
 
 # Bootstrap intervals: how far a figure would move with another draw of networks.
 #
 # The networks are the sample, not the rows: sizes and precisions of one network go together, so
 # they are drawn together. The seed is fixed, so the same table always gives the same interval.
+# What a figure needs of a draw is how often each network is in it, so that no table is drawn.
 
 
 Array = NDArray[np.float64]
-Draws = NDArray[np.intp]
 
 RESAMPLES = 2000
 """Enough to fix the ends of a 95 % interval to some 5 % of its half-width."""
+
+MOST_DRAWN = 1_000_000
+"""Networks drawn in all. Beyond 500 networks fewer resamples do: the interval is narrow, and the
+time must not grow faster than the table. Chosen so that 100,000 rows take seconds."""
+
+FEWEST_RESAMPLES = 200
+"""Below it an end of the interval would rest on fewer than five resamples."""
 
 CONFIDENCE = 0.95
 
@@ -156,33 +167,86 @@ whole range misses the median more often than 1 time in 20 (2 * 0.5**5 = 6 %).""
 _SEED = 20240504
 
 
-def draws(n: int) -> Draws:
-    """Positions of shape [RESAMPLES, n], each row ``n`` of ``n`` drawn with replacement."""
-    return np.random.default_rng(_SEED).integers(0, n, size=(RESAMPLES, n))
+@lru_cache(maxsize=8)
+def draws(n: int) -> Array:
+    """How often each of ``n`` networks is in each resample of ``n`` of them: [n, resamples]."""
+    resamples = min(RESAMPLES, max(FEWEST_RESAMPLES, MOST_DRAWN // n))
+    picked = np.random.default_rng(_SEED).integers(0, n, size=(resamples, n))
+    flat = (picked + n * np.arange(resamples)[:, None]).ravel()
+    counts = np.bincount(flat, minlength=n * resamples).reshape(resamples, n)
+    found = np.ascontiguousarray(counts.T, dtype=float)
+    found.flags.writeable = False
+    return found
 
 
 def interval(values: Array) -> tuple[float, float] | None:
     """The middle 95 % of resampled ``values``; None when fewer than half could be computed."""
-    known = values[np.isfinite(values)]
+    known = np.sort(values[np.isfinite(values)])
     if len(known) * 2 < len(values) or not len(known):
         return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
+    last = len(known) - 1
+    tail = (1 - CONFIDENCE) / 2 * last
+    # As numpy.quantile reckons, whose checks take longer than the rest of a finding
+    low, high = np.interp([tail, last - tail], np.arange(len(known)), known)
     return float(low), float(high)
 
 
 def over_networks(
-    table: Array, statistic: Callable[..., Array]
+    values: Array, statistic: Callable[[Array, Array], Array]
 ) -> tuple[float, float | None, float | None]:
-    """``statistic`` of ``table`` with its interval, drawing rows (networks) of it.
+    """``statistic`` of ``values`` with its interval, drawing rows (networks) of it.
 
-    ``table`` has shape [networks, cells], NaN where a cell is missing. ``statistic`` is called
-    with it and with ``axis``, as ``np.nanmedian`` is. The ends are None with fewer than
-    :data:`FEWEST` networks.
+    ``values`` has shape [networks, cells], NaN where a cell is missing. ``statistic`` is
+    :func:`mean` or :func:`median`: it takes them and how often each network counts, of shape
+    [networks, resamples]. The ends are None with fewer than :data:`FEWEST` networks.
     """
-    both = (-2, -1)
-    estimate = float(statistic(table, axis=both))
-    if len(table) < FEWEST:
+    estimate = float(statistic(values, np.ones((len(values), 1)))[0])
+    if len(values) < FEWEST:
         return estimate, None, None
-    ends = interval(statistic(table[draws(len(table))], axis=both))
+    ends = interval(statistic(values, draws(len(values))))
     return (estimate, None, None) if ends is None else (estimate, *ends)
+
+
+def mean(values: Array, counts: Array) -> Array:
+    """The mean of the known ``values`` for each column of ``counts``."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return (np.nansum(values, axis=1) @ counts) / (known.sum(axis=1) @ counts)
+
+
+def median(values: Array, counts: Array) -> Array:
+    """The median of the known ``values`` for each column of ``counts``; NaN without any."""
+    network, cell = np.nonzero(~np.isnan(values))
+    known = values[network, cell]
+    order = np.argsort(known, kind="stable")
+    known, network = known[order], network[order]
+    return np.concatenate(
+        [_median(known, counts[network, part]) for part in _blocks(counts, len(known))]
+    )
+
+
+def _median(known: Array, counts: Array) -> Array:
+    """As :func:`median`, of values in order; ``counts``, a row for each, are written over."""
+    if not len(known):
+        return np.full(counts.shape[1], np.nan)
+    reached = cumulated(counts)
+    total = reached[-1]
+    middle = [
+        known[np.minimum((reached <= place).sum(axis=0), len(known) - 1)]
+        for place in ((total - 1) // 2, total // 2)
+    ]
+    return np.where(total > 0, (middle[0] + middle[1]) / 2, np.nan)
+
+
+def cumulated(rows: Array) -> Array:
+    """The running sum of ``rows``, in their place."""
+    # Twice to four times as fast as numpy.cumsum along this axis
+    for above, row in pairwise(rows):
+        row += above
+    return rows
+
+
+def _blocks(counts: Array, rows: int) -> Iterator[slice]:
+    """Columns of ``counts`` in portions of at most :data:`MOST_DRAWN` numbers."""
+    step = max(1, MOST_DRAWN // max(rows, 1))
+    return (slice(start, start + step) for start in range(0, counts.shape[1], step))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 # How sentences name things: precisions, sizes, ratios, shares and lists.
@@ -83,3 +85,24 @@ def span(low: float, high: float, form: str) -> str:
 def percents(shares: Sequence[float]) -> str:
     """The least and the greatest of some shares (0 to 1): ``38 to 54 %``."""
     return f"{span(100 * min(shares), 100 * max(shares), '.0f')} %"
+
+
+# Names for files and anchors.
+
+
+_SAFE = re.compile(r"[^A-Za-z0-9]+")
+
+_LONGEST_SLUG = 120
+"""Letters. With the figure's own name and ending it stays below the 255 bytes of a file name."""
+
+
+def slug(text: str) -> str:
+    """``text`` for a file name or an anchor: small letters, digits and single hyphens.
+
+    A text that is cut, or loses letters of other scripts, gets digits that keep it apart.
+    """
+    plain = _SAFE.sub("-", text).strip("-").lower()
+    if text.isascii() and plain and len(plain) <= _LONGEST_SLUG:
+        return plain
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{plain[:_LONGEST_SLUG]}-{digest}".lstrip("-")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchlib.analysis import roofline, wording
 from benchlib.analysis.claims.observations import machine_sentence
-from benchlib.analysis.results import MeasuredSet, load
+from benchlib.analysis.results import MeasuredSet
+from benchlib.analysis.results import load_sets as load_sets
 from benchlib.case import Status, resolution
 from benchlib.errors import InputError
 from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
@@ -26,25 +27,6 @@ from benchlib.report.view import View, on_cpu, slug, title, views
 
 
 Draw = Callable[[View], Drawing | Absent]
-
-
-def load_sets(results: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
-    """Read the measured sets; raise :class:`InputError` for none, or two of one name."""
-    sets = tuple(load(path) for path in results)
-    if not sets:
-        raise InputError("results", "no measured set was named; give at least one folder")
-    names = [one.name for one in sets]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError("results", f"two sets are called {twice[0]!r}; rename one folder")
-    files: dict[str, str] = {}
-    for name in names:
-        if (other := files.setdefault(slug(name), name)) != name:
-            raise InputError(
-                "results",
-                f"the sets {other!r} and {name!r} would share names of files; rename one folder",
-            )
-    return sets
 
 
 @dataclass(frozen=True, slots=True, eq=False)

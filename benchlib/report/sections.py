@@ -11,7 +11,7 @@ from benchlib.analysis import comparable_groups, wording
 from benchlib.analysis import compare as analysis_compare
 from benchlib.analysis.claims import observations
 from benchlib.analysis.claims.catalogue import Answer, Finding
-from benchlib.analysis.claims.findings import findings, headlines
+from benchlib.analysis.claims.findings import headlines, of
 from benchlib.analysis.claims.observations import NAMES, Made
 from benchlib.analysis.compare import BesidePublished, Comparison, Outcome, compare
 from benchlib.analysis.results import MeasuredSet, usable
@@ -137,12 +137,20 @@ _CPU_NOTICE = Words(
 
 
 def findings_section(sets: Sequence[MeasuredSet]) -> Section:
-    """Per set a table of claims with verdict and sentence, and every test folded away."""
-    return Section.of(part for one in sets for part in _parts(one))
+    """Per set a table of claims with verdict and sentence, and every test folded away.
+
+    The first set that was measured is laid beside the others.
+    """
+    first = next((one for one in sets if not one.published), None)
+    return Section.of(
+        part
+        for one in sets
+        for part in _parts(one, [other for other in sets if one is first and other is not one])
+    )
 
 
-def _parts(measured: MeasuredSet) -> list[Part | None]:
-    found = findings(measured.frame)
+def _parts(measured: MeasuredSet, beside: Sequence[MeasuredSet]) -> list[Part | None]:
+    found = of(measured, beside)
     name = slug(measured.name)
     return [
         Heading(title(measured), f"findings-{name}", minor=False),

@@ -7,7 +7,6 @@ itself, with INT8 methods beside each other.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import pandas as pd
 
 from benchlib.analysis import comparable_groups, wording
 from benchlib.analysis.results import MeasuredSet, usable
+from benchlib.analysis.wording import slug
 from benchlib.case import Engine, Status, Verdict
 from benchlib.errors import InputError
 from benchlib.gpu.telemetry import Limit
@@ -25,13 +25,8 @@ _Made = TypeVar("_Made")
 
 REBUILT = " (reconstruction)"
 
-_SAFE = re.compile(r"[^A-Za-z0-9]+")
-
 _LONGEST_DRAWN = 40
 """Letters of a name in a figure; the longest of the line-up have 35. Beyond, its middle goes."""
-
-_LONGEST_SLUG = 120
-"""Letters. With the figure's own name and ending it stays below the 255 bytes of a file name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,18 +186,6 @@ def shown(model: str) -> str:
     """The network's name, with a word behind it where the network is rebuilt from guesses."""
     rebuilt = str(model).removesuffix("@stride") in comparable_groups.reconstructions()
     return f"{model}{REBUILT}" if rebuilt else model
-
-
-def slug(text: str) -> str:
-    """``text`` for a file name or an anchor: small letters, digits and single hyphens.
-
-    A text that is cut, or loses letters of other scripts, gets digits that keep it apart.
-    """
-    plain = _SAFE.sub("-", text).strip("-").lower()
-    if text.isascii() and plain and len(plain) <= _LONGEST_SLUG:
-        return plain
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{plain[:_LONGEST_SLUG]}-{digest}".lstrip("-")
 
 
 def _is(number: int) -> str:

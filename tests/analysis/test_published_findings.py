@@ -93,6 +93,7 @@ def test_the_answers(found):
         catalogue.FP16: Answer.PARTLY,
         catalogue.INT8: Answer.PARTLY,
         catalogue.CURVE: Answer.REFUTED,
+        catalogue.FASTEST: Answer.PARTLY,
         catalogue.INT8_FP16: Answer.PARTLY,
         catalogue.FIXED: Answer.SUPPORTED,
         catalogue.RATE: Answer.REFUTED,

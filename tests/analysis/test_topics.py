@@ -23,7 +23,6 @@ class TestOrder:
     )
     def test_certain_only_when_parted_and_worth_it(self, table, row, fast, slow, certain):
         rows = table([row("a", **fast), row("b", **slow)])
-        assert significance.significantly_faster(rows.iloc[0], rows.iloc[1]) is certain
         assert bool(significance.significantly_faster_pairs(rows)[0, 1]) is certain
 
 
@@ -75,29 +74,40 @@ class TestParts:
 class TestResampling:
     def test_the_interval_of_a_mean_is_the_textbook_one(self):
         values = np.random.default_rng(5).normal(10, 2, size=(60, 1))
-        mean, low, high = significance.over_networks(values, np.nanmean)
+        mean, low, high = significance.over_networks(values, significance.mean)
         half = 1.96 * values.std() / np.sqrt(60)
         assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
+
+    def test_a_resample_gives_what_its_copies_of_the_networks_would(self):
+        values = np.random.default_rng(5).normal(10, 2, size=(7, 3))
+        values[2, 1] = values[5] = np.nan
+        counts = significance.draws(7)[:, :40]
+        picked = [values[np.repeat(np.arange(7), some.astype(int))] for some in counts.T]
+        for ours, known in ((significance.median, np.nanmedian), (significance.mean, np.nanmean)):
+            assert ours(values, counts) == pytest.approx([known(some) for some in picked])
 
     def test_networks_are_drawn_whole(self):
         """Copies of a network's cells add rows and no knowledge."""
         values = np.random.default_rng(5).normal(10, 2, size=(20, 1))
-        once = significance.over_networks(values, np.nanmean)
+        once = significance.over_networks(values, significance.mean)
         assert significance.over_networks(
-            np.repeat(values, 9, axis=1), np.nanmean
+            np.repeat(values, 9, axis=1), significance.mean
         ) == pytest.approx(once)
 
     def test_five_networks_bear_no_interval(self):
-        assert significance.over_networks(np.ones((5, 4)), np.nanmean) == (1.0, None, None)
-        assert significance.over_networks(np.ones((6, 4)), np.nanmean) == (1.0, 1.0, 1.0)
+        assert significance.over_networks(np.ones((5, 4)), significance.mean) == (1.0, None, None)
+        assert significance.over_networks(np.ones((6, 4)), significance.mean) == (1.0, 1.0, 1.0)
 
 
 class TestDependence:
     def test_agrees_with_scipy_with_and_without_equal_values(self):
         left = np.array([1.0, 2, 2, 5, 3, 3, 9, 0])
         right = np.array([2.0, 1, 4, 4, 3, 6, 9, 8])
-        rho = latency_model.rank_correlation(left[None], right[None])[0]
+        rho, drawn = latency_model.rank_correlation(left, right)
         assert rho == pytest.approx(spearmanr(left, right).statistic)
+        for counts, found in zip(significance.draws(8).T[:9].astype(int), drawn, strict=False):
+            picked = np.repeat(np.arange(8), counts)
+            assert found == pytest.approx(spearmanr(left[picked], right[picked]).statistic)
 
     def test_networks_without_a_count_do_not_count(self, table, row):
         rows = [row(f"n{i}", 1.0 + i, gmacs=1.0 + i) for i in range(9)]
@@ -175,10 +185,10 @@ class TestRanking:
         rows = [row("a", 1.0, half=0.5), row("b", 1.4, half=0.5)]
         assert ranking.fastest(table(rows), "fp32", "640x480").next_ratio is None
 
-    def test_pairs_that_turn_round_are_named(self, grid):
+    def test_pairs_that_turn_round_are_counted(self, grid):
         frame = grid(["a", "b", "c"], lambda i, p, mp: [1 + mp, 0.5 + 2 * mp, 20 + mp][i])
         found = ranking.swaps(frame, "fp32")
-        assert (found.pairs, found.certain, found.share) == ((("a", "b"),), 3, 1 / 3)
+        assert (found.turned, found.certain, found.share) == (1, 3, 1 / 3)
         assert found.networks == 3 and found.low is None
 
     def test_one_size_has_no_order_to_change(self, table, row):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import readme_tables
 
+from benchlib.analysis.claims import findings as claims
 from benchlib.analysis.results import load
 from benchlib.report.figures import fps
 from benchlib.report.style import Drawing
@@ -46,7 +47,17 @@ def test_the_pictures_of_the_readme_are_what_their_set_gives(root: Path) -> None
 def test_the_tables_of_the_readme_are_what_their_sets_give(root: Path) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
     assert readme_tables.rewritten(text, root) == text, "run: python tools/readme_tables.py"
-    for one in readme_tables.TABLES:
-        broken = text.replace(one.begin, "")
-        with pytest.raises(ValueError, match=one.folder):
-            readme_tables.rewritten(broken, root)
+    for begin in (readme_tables.FINDINGS_BEGIN, *(one.begin for one in readme_tables.TABLES)):
+        with pytest.raises(ValueError, match=begin):
+            readme_tables.rewritten(text.replace(begin, ""), root)
+
+
+def test_the_findings_of_the_readme_are_what_the_command_prints(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    _, _, rest = text.partition(readme_tables.FINDINGS_BEGIN)
+    intro, _, *listed = rest.partition(readme_tables.FINDINGS_END)[0].strip().splitlines()
+    measured, *beside = (load(root / folder) for folder in readme_tables.FINDINGS)
+    printed = claims.lines(claims.of(measured, beside))
+    assert all(folder in intro for folder in readme_tables.FINDINGS)
+    assert len(listed) > 20
+    assert {line.removeprefix("- ") for line in listed} <= set(printed)

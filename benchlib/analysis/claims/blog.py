@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 
-from benchlib.analysis import comparable_groups, latency_model, ranking, significance
+from benchlib.analysis import latency_model, ranking, significance
 from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.latency_model import Dependence
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
 
@@ -22,14 +22,14 @@ NEGLIGIBLE_RHO = 0.3
 _FEWEST = f"{latency_model.FEWEST_NETWORKS} or more"
 
 
-def work(frame: pd.DataFrame) -> Iterator[Finding]:
+def work(cells: Cells) -> Iterator[Finding]:
     """Spearman's ρ of ms against work and size: over all cells, then cell by cell."""
     for predictor in ("gmacs", "params_m"):
-        cells = latency_model.dependences(frame, predictor)
-        yield _work_headline(latency_model.mean(frame, predictor), cells)
-    yield from _printed(frame)
+        each = latency_model.dependences(cells, predictor)
+        yield _work_headline(latency_model.mean(cells, predictor), each)
+    yield from _printed(cells)
     for predictor in latency_model.PREDICTORS:
-        yield from map(_work_cell, latency_model.dependences(frame, predictor))
+        yield from map(_work_cell, latency_model.dependences(cells, predictor))
 
 
 def _answer_of_rho(low: float, high: float) -> Answer:
@@ -66,7 +66,7 @@ def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
     told = [_work_cell(cell) for cell in cells]
     tested = [one for one in told if one.estimate is not None]
     if mean.rho is None or mean.low is None or mean.high is None:
-        reason = f"Not to be told: {plural(mean.n, 'network')} with a figure in every cell"
+        reason = f"Not to be told: {plural(mean.n, 'network')} with a figure in one cell"
         return cant_tell(catalogue.WORK, ALL, test, mean.n, f"{reason}; it takes {_FEWEST}.")
     answer = _answer_of_rho(mean.low, mean.high)
     against_it = [one for one in tested if one.verdict is Answer.REFUTED]
@@ -83,21 +83,24 @@ def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
     )
 
 
-def _printed(frame: pd.DataFrame) -> Iterator[Finding]:
+def _printed(cells: Cells) -> Iterator[Finding]:
     """ρ against the GFLOPs that the blog printed, computed as its faults were counted.
 
     Its times are rounded to 0.01 ms, so some are equal; these are ranked by name. With mean
     ranks, as Spearman's ρ is defined, two of the twelve figures differ, and the sentence says so.
     """
-    known = frame[frame["model"].isin(catalogue.GFLOPS_224)]
-    known = known.assign(printed=known["model"].map(catalogue.GFLOPS_224).astype(float))
-    if known["model"].nunique() < latency_model.FEWEST_NETWORKS:
+    printed = np.array([catalogue.GFLOPS_224.get(name, np.nan) for name in cells.networks])
+    known = ~np.isnan(printed)
+    if known.sum() < latency_model.FEWEST_NETWORKS:
         return
-    for precision in comparable_groups.precisions(known):
-        for name in comparable_groups.sizes(comparable_groups.at(known, precision)):
-            rows = comparable_groups.at(known, precision, name)
-            cell = latency_model.one(rows, "printed", precision, name, ties="ordinal")
-            mean = latency_model.one(rows, "printed", precision, name)
+    times = cells["latency_ms"][known]
+    for i, precision in enumerate(cells.precisions):
+        for j, name in enumerate(cells.sizes):
+            told = (times[:, i, j], printed[known], "printed", precision, name)
+            if np.isnan(told[0]).all():
+                continue
+            cell = latency_model.one(*told, ties="ordinal")
+            mean = latency_model.one(*told)
             note = ""
             if cell.rho is not None and mean.rho is not None and abs(cell.rho - mean.rho) > 5e-4:
                 note = f" Equal times are ranked by name; with mean ranks ρ = {mean.rho:.2f}."
@@ -123,12 +126,12 @@ MOSTLY = 0.9
 """Share of fits that have to be good (or bad) for an answer about all."""
 
 
-def order_of_networks(frame: pd.DataFrame) -> Iterator[Finding]:
+def order_of_networks(cells: Cells) -> Iterator[Finding]:
     """Who is fastest on the smallest and on the largest image, and which pairs turn round."""
     found = [
-        _order(frame, swap)
-        for precision in comparable_groups.precisions(frame)
-        if (swap := ranking.swaps(frame, precision)) is not None
+        _order(cells, swap)
+        for precision in cells.precisions
+        if (swap := ranking.swaps(cells, precision)) is not None
     ]
     test = "share of pairs of networks that change order from the smallest to the largest image"
     answers = {one.verdict for one in found} - {Answer.CANT_TELL}
@@ -158,12 +161,12 @@ def order_of_networks(frame: pd.DataFrame) -> Iterator[Finding]:
     yield from found
 
 
-def picks(frame: pd.DataFrame) -> Iterator[Finding]:
+def picks(cells: Cells) -> Iterator[Finding]:
     """Are the networks that the blog recommends the fastest at every size?"""
     found = [
-        _pick(frame, precision, groups)
+        _pick(cells.at(precision), precision, groups)
         for precision, groups in catalogue.PICKS.items()
-        if precision in comparable_groups.precisions(frame)
+        if precision in cells.precisions
     ]
     test = "time of the recommended network over that of the fastest, mean over sizes"
     told = [one for one in found if one.verdict is not Answer.CANT_TELL]
@@ -184,31 +187,31 @@ def picks(frame: pd.DataFrame) -> Iterator[Finding]:
     yield from found
 
 
-def gain(frame: pd.DataFrame, claim: str, precision: str) -> Iterator[Finding]:
+def gain(cells: Cells, claim: str, precision: str) -> Iterator[Finding]:
     """Speed-up of ``precision`` over FP32 against the blog's range, over all and by size."""
-    found = significance.gains(frame, precision)
+    found = significance.gains(cells, precision)
     yield _gain(claim, precision, ALL, found)
-    for name in comparable_groups.sizes(frame):
-        some = tuple(one for one in found if one.resolution == name)
+    by_size: dict[str, list[significance.Gain]] = {name: [] for name in cells.sizes}
+    for one in found:
+        by_size[one.resolution].append(one)
+    for name, some in by_size.items():
         if some:
-            yield _gain(claim, precision, size(name), some)
+            yield _gain(claim, precision, size(name), tuple(some))
 
 
-def curve(frame: pd.DataFrame) -> Iterator[Finding]:
+def curve(cells: Cells) -> Iterator[Finding]:
     """Does a fixed time plus a time per megapixel predict the milliseconds?"""
-    yield _curve(ALL, latency_model.fit(frame))
-    for precision in comparable_groups.precisions(frame):
-        yield _curve(word(precision), latency_model.fit(comparable_groups.at(frame, precision)))
+    fits = latency_model.fit(cells)
+    yield _curve(ALL, fits)
+    for precision in cells.precisions:
+        yield _curve(word(precision), [one for one in fits if one.precision == precision])
 
 
-def _order(frame: pd.DataFrame, swap: ranking.Swaps) -> Finding:
+def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
     test = "share of pairs of networks that change order"
     subset = f"{word(swap.precision)}, {size(swap.small)} against {size(swap.large)}"
-    rows = comparable_groups.at(frame, swap.precision)
-    both = set(comparable_groups.at(rows, swap.precision, swap.small)["model"])
-    both &= set(comparable_groups.at(rows, swap.precision, swap.large)["model"])
-    rows = rows[rows["model"].isin(both)]
-    ends = [ranking.fastest(rows, swap.precision, name) for name in (swap.small, swap.large)]
+    both = cells.at(swap.precision).with_all_of((swap.small, swap.large))
+    ends = [ranking.fastest(both, swap.precision, name) for name in (swap.small, swap.large)]
     small, large = ends
     if swap.networks < FEWEST_TO_PICK or small is None or large is None or swap.share is None:
         reason = f"Not to be told from {plural(swap.networks, 'network')} at both sizes."
@@ -220,69 +223,67 @@ def _order(frame: pd.DataFrame, swap: ranking.Swaps) -> Finding:
         said += f"{size(swap.large)}"
     else:
         pairs = swap.networks * (swap.networks - 1) // 2
-        if not swap.pairs and swap.certain < MOST_PAIRS * pairs:
+        if not swap.turned and swap.certain < MOST_PAIRS * pairs:
             # No change seen where few orders are certain is no evidence that there is none.
             return cant_tell(
                 *(catalogue.ORDER, subset, test, swap.networks),
                 f"Not to be told: only {swap.certain} of {plural(pairs, 'pair')} of networks "
                 "differ for certain at both sizes, and none of those changes order.",
             )
-        answer = Answer.PARTLY if swap.pairs else Answer.REFUTED
+        answer = Answer.PARTLY if swap.turned else Answer.REFUTED
         stays = [name for name in small.models if name in large.models]
         said = f"{listed(stays)} at both sizes"
     return Finding(
         *(catalogue.ORDER, subset, test, swap.share, swap.low, swap.high, swap.networks, answer),
-        f"{word(swap.precision)}: fastest is {said}; {len(swap.pairs)} of "
+        f"{word(swap.precision)}: fastest is {said}; {swap.turned} of "
         f"{plural(swap.certain, 'pair')} change order.",
     )
 
 
-def _pick(frame: pd.DataFrame, precision: str, groups: Sequence[Sequence[str]]) -> Finding:
+def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Finding:
     test = "time of the recommended network over that of the fastest, mean over sizes"
     label = word(precision)
-    rows = comparable_groups.at(frame, precision)
-    present = set(rows["model"])
-    names = [next((name for name in group if name in present), None) for group in groups]
-    networks = rows["model"].nunique()
+    names = [next((name for name in group if name in cells.networks), None) for group in groups]
+    networks = len(cells.networks)
     if None in names or networks < FEWEST_TO_PICK:
         what = f"{plural(networks, 'network')} at {label}"
         missing = [group[0] for group, name in zip(groups, names, strict=True) if name is None]
         why = f", without {listed(missing)}" if missing else ""
         return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")
-    told, ratios, wins = [], {}, {}
+    told, ratios, wins = [], [], {}
+    spans = significance.Times.of(cells, (slice(None), 0))
+    first = spans.at((np.nanargmin(spans.ms, axis=0), np.arange(len(cells.sizes))))
     for name in map(str, names):
-        mine = _behind(rows, precision, name)
-        if not mine:
-            return cant_tell(catalogue.PICK, label, test, networks, f"{name} has no usable row.")
-        ratios[name] = float(np.exp(np.mean(np.log([ratio for ratio, _ in mine]))))
-        wins[name] = sum(tied for _, tied in mine)
-        worst = max(ratio for ratio, _ in mine)
-        told.append(
-            f"{name} is fastest or tied at {wins[name]} of {plural(len(mine), 'size')}"
-            + ("" if wins[name] == len(mine) else f" and takes up to {times(worst)} as long")
+        mine = spans.at(cells.networks.index(name))
+        behind = mine.ms / first.ms
+        known = ~np.isnan(behind)
+        itself = mine.ms == first.ms
+        ends = (
+            np.where(itself, 1, mine.low / first.high),
+            np.where(itself, 1, mine.high / first.low),
         )
-    sizes = len(comparable_groups.sizes(rows))
+        ratios.append([float(np.exp(np.mean(np.log(one[known])))) for one in (behind, *ends)])
+        wins[name] = int((known & ~first.beats(mine)).sum())
+        told.append(
+            f"{name} is fastest or tied at {wins[name]} of {plural(int(known.sum()), 'size')}"
+            + (
+                ""
+                if wins[name] == known.sum()
+                else f" and takes up to {times(np.nanmax(behind))} as long"
+            )
+        )
+    sizes = len(cells.sizes)
     if all(count == sizes for count in wins.values()):
         answer = Answer.SUPPORTED
     else:
         answer = Answer.PARTLY if any(wins.values()) else Answer.REFUTED
+    worst, low, high = max(ratios)
+    if np.isnan(cells["latency_ci_low_ms"]).all():
+        low = high = None
     return Finding(
-        *(catalogue.PICK, label, test, max(ratios.values()), None, None, sizes, answer),
+        *(catalogue.PICK, label, test, worst, low, high, sizes, answer),
         f"{label}: {'; '.join(told)}.",
     )
-
-
-def _behind(rows: pd.DataFrame, precision: str, model: str) -> list[tuple[float, bool]]:
-    """Per size: time of ``model`` over the fastest's, and whether it is the fastest or tied."""
-    found = []
-    for name in comparable_groups.sizes(rows):
-        some = comparable_groups.at(rows, precision, name)
-        mine = some[some["model"] == model]
-        if len(mine):
-            first = some.sort_values("latency_ms").iloc[0]
-            ratio = float(mine["latency_ms"].iloc[0] / first["latency_ms"])
-            found.append((ratio, not significance.significantly_faster(first, mine.iloc[0])))
-    return found
 
 
 def _gain(claim: str, precision: str, subset: str, found: tuple[significance.Gain, ...]) -> Finding:
@@ -325,7 +326,7 @@ def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
         return cant_tell(catalogue.CURVE, subset, test, networks, reason)
     errors = [one.largest_error for one in fits]
     median, low, high = significance.over_networks(
-        latency_model.by_network(fits, lambda fit: fit.largest_error), np.nanmedian
+        latency_model.by_network(fits, lambda fit: fit.largest_error), significance.median
     )
     held = [one.held_out_error for one in fits if one.held_out_error is not None]
     judged = held if len(held) == len(fits) else errors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from benchlib.case import Word
@@ -30,10 +30,18 @@ DEPTHWISE = "Leaving depth-wise convolutions out of INT8 costs no time."
 FIXED = "On the smallest image, time is mostly a fixed cost and not pixels."
 RATE = "A multiply-accumulate takes about as long in every model family."
 ACTIVATIONS = "Activations tell compute time better than multiply-accumulates do."
+FASTEST = "One network is fastest, or tied with the fastest, at every precision and size."
+POWER = "No network runs at the card's power limit."
 ENERGY = "The faster network also takes less energy per image."
+SAME_TIME = "Another program, build or card of the kind gives the same time."
+SAME_ORDER = "Another card puts the networks in the same order."
+SAME_FACTOR = "Another card is faster by the same factor for every network."
 DOUBT = "No row behind these findings is doubted."
 
-OURS = (INT8_FP16, CALIBRATED, DEPTHWISE, FIXED, RATE, ACTIVATIONS, ENERGY, DOUBT)
+OURS = (
+    *(FASTEST, INT8_FP16, CALIBRATED, DEPTHWISE, POWER, ENERGY, FIXED, RATE, ACTIVATIONS),
+    *(SAME_TIME, SAME_ORDER, SAME_FACTOR, DOUBT),
+)
 """What the blog did not ask of its data."""
 
 GFLOPS_224 = {
@@ -119,11 +127,11 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """The nine fields under their names; a number that is not finite is None."""
-        fields = asdict(self)
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         for name in ("estimate", "ci_low", "ci_high"):
-            value = fields[name]
-            fields[name] = None if value is None or not math.isfinite(value) else float(value)
-        return {**fields, "verdict": self.verdict.value}
+            value = values[name]
+            values[name] = None if value is None or not math.isfinite(value) else float(value)
+        return {**values, "verdict": self.verdict.value}
 
 
 def cant_tell(claim: str, subset: str, test: str, n: int, reason: str) -> Finding:

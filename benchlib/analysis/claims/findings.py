@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 
+import numpy as np
 import pandas as pd
 
 from benchlib.analysis import comparable_groups
-from benchlib.analysis.claims import blog, catalogue, observations
+from benchlib.analysis.claims import between_sets, blog, catalogue, choice, observations
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.results import MeasuredSet
 from benchlib.case import Precision
 
-Test = Callable[[pd.DataFrame], Iterator[Finding]]
+Test = Callable[[Cells], Iterator[Finding]]
 
 TESTS: tuple[Test, ...] = (
     blog.work,
     blog.order_of_networks,
     blog.picks,
-    lambda frame: blog.gain(frame, catalogue.FP16, Precision.FP16.value),
-    lambda frame: blog.gain(frame, catalogue.INT8, Precision.INT8.value),
+    lambda cells: blog.gain(cells, catalogue.FP16, Precision.FP16.value),
+    lambda cells: blog.gain(cells, catalogue.INT8, Precision.INT8.value),
     blog.curve,
+    choice.fastest,
     observations.int8_against_fp16,
+    choice.power_limit,
+    choice.energy,
     observations.fixed_cost,
     observations.rate,
     observations.activations,
-    observations.energy,
     observations.doubt,
 )
+
+
+def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Finding, ...]:
+    """The :func:`findings` of a set, with what its rows' evidence explains, and what shows when it
+    is laid beside others: the same card timed again, or another card."""
+    shares = [measured.shares(str(key)) for key in measured.frame["key"]]
+    evidence = {
+        name: [found.get(word, 0.0) if (found := one.get(kind)) else np.nan for one in shares]
+        for name, (kind, word) in observations.EVIDENCE.items()
+    }
+    found = [findings(measured.frame.assign(**evidence))]
+    others = [tuple(between_sets.findings(measured, other)) for other in beside]
+    # The headline of a claim is of a set that it can be told beside.
+    found += sorted(others, key=lambda one: one[0].verdict is Answer.CANT_TELL)
+    return _in_order(one for some in found for one in some)
 
 
 def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
@@ -39,26 +59,36 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     INT8 methods is tested part by part, and ``subset`` names the part. What comes out the same with
     every INT8 method (all of FP32 and FP16) is told once, without one. Deterministic.
     """
-    split = comparable_groups.parts(comparable_groups.sound(frame))
+    rows = comparable_groups.sound(frame)
+    unknown = [name for name in observations.EVIDENCE if name not in rows]
+    rows = rows.assign(**dict.fromkeys(unknown, np.nan))
+    split = comparable_groups.parts(rows)
     if not split:
         reason = "Not to be told: the set has no usable row."
         return tuple(cant_tell(claim, ALL, "none", 0, reason) for claim in catalogue.BLOG)
-    beside = comparable_groups.side_by_side(comparable_groups.sound(frame))
-    found = [
-        *(found for test in TESTS for found in _tested(test, split)),
-        *_tested(observations.tests, beside),
-    ]
-    order = [*catalogue.BLOG, *catalogue.OURS]
-    return tuple(sorted(found, key=lambda one: order.index(one.claim)))
+    several = len(comparable_groups.methods(rows)) > 1
+    beside = comparable_groups.side_by_side(rows) if several else ()
+    found = [*_tested(TESTS, split), *_tested((observations.tests,), beside)]
+    return _in_order(found)
 
 
-def _tested(test: Test, split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
-    each = [(part, tuple(test(part.frame))) for part in split]
-    for part, found in each:
-        alike = [theirs for other, theirs in each if other.surroundings == part.surroundings]
+def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    order = {claim: place for place, claim in enumerate((*catalogue.BLOG, *catalogue.OURS))}
+    return tuple(sorted(found, key=lambda one: order[one.claim]))
+
+
+def _tested(tests: Sequence[Test], split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
+    # Part by part, so that what one test has reckoned the next can take
+    each = [(part, [one for test in tests for one in test(Cells.of(part.frame))]) for part in split]
+    said = [set(map(_said, found)) for _, found in each]
+    alike: dict[str, list[int]] = {}
+    for place, (part, _) in enumerate(each):
+        alike.setdefault(part.surroundings, []).append(place)
+    for place, (part, found) in enumerate(each):
+        same = alike[part.surroundings]
         for one in found:
-            shared = all(_said(one, theirs) for theirs in alike)
-            if shared and found is not alike[0]:
+            shared = all(_said(one) in said[other] for other in same)
+            if shared and place != same[0]:
                 continue
             label = part.surroundings if shared else part.label
             subset = f"{label}: {one.subset}" if label else one.subset
@@ -71,9 +101,9 @@ def _by(method: str, sentence: str) -> str:
     return f"With {method}: {sentence}" if method else sentence
 
 
-def _said(one: Finding, found: Sequence[Finding]) -> bool:
-    """Whether ``one`` is among ``found``; compared as JSON, where an unknown equals an unknown."""
-    return one.as_json() in [other.as_json() for other in found]
+def _said(one: Finding) -> object:
+    """What ``one`` says, with an unknown that equals an unknown."""
+    return tuple(one.as_json().values())
 
 
 def frame(found: Sequence[Finding]) -> pd.DataFrame:
@@ -94,21 +124,26 @@ def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
 def lines(found: Sequence[Finding]) -> list[str]:
     """``found`` as text: per claim its verdict and sentence, then every subset on a line.
 
-    Subsets that nothing can be told of are only counted; the JSON holds them all.
+    Single cells and subsets that nothing can be told of are only counted; the JSON holds them all.
     """
     said: list[str] = []
     for headline in headlines(found):
-        said += [
-            f"{headline.claim}",
-            f"  {headline.verdict.value.upper()}. {headline.sentence}",
-        ]
+        said += headline_lines(headline)
         each = [one for one in found if one.claim == headline.claim]
         told = [one for one in each if one.verdict is not Answer.CANT_TELL]
-        said += [f"    {_line(one)}" for one in told]
+        several = [one for one in told if one.n > 1]
+        said += [f"    {_line(one)}" for one in several]
+        if len(several) < len(told):
+            said.append(f"    and {len(told) - len(several)} single cells")
         if told and len(told) < len(each):
             said.append(f"    and {len(each) - len(told)} subsets too small to tell")
         said.append("")
     return said[:-1]
+
+
+def headline_lines(headline: Finding) -> list[str]:
+    """The two lines of a claim: itself, then its verdict and what was found."""
+    return [headline.claim, f"  {headline.verdict.value.upper()}. {headline.sentence}"]
 
 
 def _line(one: Finding) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from benchlib.analysis import comparable_groups, latency_model, significance
 from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.results import MeasuredSet, known
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
@@ -28,11 +29,20 @@ ALIKE = 2.0
 
 FEWEST_FAMILIES = 3
 
+EVIDENCE = {
+    "moving_share": ("time", "moving"),
+    "int8_layers": ("layers", "int8"),
+    "fp16_layers": ("layers", "fp16"),
+    "fp32_layers": ("layers", "fp32"),
+}
+"""Columns with shares (0 to 1) of an engine's layers by type, and of the profiled time that moves
+or converts data; each with its kind and word in :meth:`MeasuredSet.shares`."""
 
-def int8_against_fp16(frame: pd.DataFrame) -> Iterator[Finding]:
+
+def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     """Cells where INT8 is slower than FP16, counted and named."""
     test = "share of cells where INT8 is slower than FP16, n counts cells"
-    found = significance.gains(frame, Precision.INT8.value, base=Precision.FP16.value)
+    found = significance.gains(cells, Precision.INT8.value, base=Precision.FP16.value)
     networks = len({one.model for one in found})
     slower = [one for one in found if one.slower]
     # "Never" falls with one cell; that it holds takes many networks.
@@ -43,80 +53,107 @@ def int8_against_fp16(frame: pd.DataFrame) -> Iterator[Finding]:
         )
         return
     table = significance.table(found, [float(one.slower) for one in found])
-    share, low, high = significance.over_networks(table, np.nanmean)
+    share, low, high = significance.over_networks(table, significance.mean)
     answer = Answer.PARTLY if slower else Answer.SUPPORTED
     if share > HALF:
         answer = Answer.REFUTED
-    names = listed([f"{one.model} at {size(one.resolution)}" for one in slower], most=8)
+    why = [_why(cells, one) for one in slower]
+    names = listed(
+        [
+            f"{one.model} at {size(one.resolution)}" + (f" ({brief})" if brief else "")
+            for one, (brief, _) in zip(slower, why, strict=True)
+        ],
+        most=8,
+    )
     yield Finding(
         *(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer),
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
         + (f": {names}." if slower else "."),
     )
-
-
-def fixed_cost(frame: pd.DataFrame) -> Iterator[Finding]:
-    """The share of the fixed term at the smallest size, over all and by precision."""
-    yield _fixed(ALL, latency_model.fit(frame))
-    for precision in comparable_groups.precisions(frame):
-        yield _fixed(word(precision), latency_model.fit(comparable_groups.at(frame, precision)))
-
-
-def rate(frame: pd.DataFrame) -> Iterator[Finding]:
-    """Multiply-accumulates per second by family, at the largest size of each precision."""
-    for precision in comparable_groups.precisions(frame):
-        yield _rate(frame, precision)
-
-
-def activations(frame: pd.DataFrame) -> Iterator[Finding]:
-    """Mean ρ of ms against activations less that against multiply-accumulates."""
-    yield _activations(frame, ALL)
-    for precision in comparable_groups.precisions(frame):
-        yield _activations(comparable_groups.at(frame, precision), word(precision))
-
-
-def energy(frame: pd.DataFrame) -> Iterator[Finding]:
-    """ρ of energy against time; nothing at all where no row has energy."""
-    for cell in latency_model.dependences(frame.dropna(subset=["energy_mj"]), "energy_mj"):
-        subset = f"{word(cell.precision)} {size(cell.resolution)}"
-        test = "Spearman's ρ of mJ against ms"
-        if cell.rho is None or cell.low is None or cell.high is None:
-            reason = f"Not to be told from {plural(cell.n, 'network')} with an energy."
-            yield cant_tell(catalogue.ENERGY, subset, test, cell.n, reason)
-            continue
-        answer = Answer.CANT_TELL
-        if cell.low > 0:
-            answer = Answer.SUPPORTED
-        elif cell.high < 0:
-            answer = Answer.REFUTED
+    for one, (_, told) in zip(slower, why, strict=True):
         yield Finding(
-            *(catalogue.ENERGY, subset, test, cell.rho, cell.low, cell.high, cell.n, answer),
-            f"Energy and time rank the networks alike with ρ = {cell.rho:.2f}.",
+            *(catalogue.INT8_FP16, f"{one.model} {size(one.resolution)}", "INT8 ms over FP16 ms"),
+            *(1 / one.ratio, 1 / one.high, 1 / one.low, 1, Answer.REFUTED),
+            f"INT8 takes {times(1 / one.ratio)} as long; {told}.",
         )
 
 
-def doubt(frame: pd.DataFrame) -> Iterator[Finding]:
+def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
+    """Where the time goes that INT8 takes more than FP16, in brief and in full: moving data, or
+    layers that are not in INT8."""
+    network, resolution = cells.networks.index(gain.model), cells.sizes.index(gain.resolution)
+    int8, fp16 = (
+        {
+            name: float(cells[name][network, cells.precisions.index(precision), resolution])
+            for name in ("latency_ms", *EVIDENCE)
+        }
+        for precision in (gain.precision, gain.base)
+    )
+    brief, told = "", []
+    moving, before = (one["moving_share"] * one["latency_ms"] for one in (int8, fp16))
+    if np.isfinite([moving, before]).all():
+        rest = int8["latency_ms"] - moving - (fp16["latency_ms"] - before)
+        # Rounded, and 0.0 added: a zero is then never "-0.000"
+        more, rest = (round(one, 3) + 0.0 for one in (moving - before, rest))
+        brief = f"moving data {more:+.3f} ms, computing {rest:+.3f} ms"
+        told.append(
+            f"{brief}: moving and converting is {percent(int8['moving_share'])} of a profiled "
+            f"run, at FP16 {percent(fp16['moving_share'])}"
+        )
+    if np.isfinite(int8["int8_layers"]):
+        left = [
+            f"{percent(int8[f'{kind}_layers'])} in {word(kind)}"
+            for kind in ("fp16", "fp32")
+            if int8[f"{kind}_layers"]
+        ]
+        of_int8 = f"{percent(int8['int8_layers'])} of its layers run in INT8"
+        told.append(", ".join([of_int8, *left]))
+    unknown = "why is not known, the set keeps neither layers nor a profile"
+    return brief, "; ".join(told) or unknown
+
+
+def fixed_cost(cells: Cells) -> Iterator[Finding]:
+    """The share of the fixed term at the smallest size, over all and by precision."""
+    fits = latency_model.fit(cells)
+    yield _fixed(ALL, fits)
+    for precision in cells.precisions:
+        yield _fixed(word(precision), [one for one in fits if one.precision == precision])
+
+
+def rate(cells: Cells) -> Iterator[Finding]:
+    """Multiply-accumulates per second by family, at the largest size of each precision."""
+    for precision in cells.precisions:
+        yield _rate(cells.at(precision), precision)
+
+
+def activations(cells: Cells) -> Iterator[Finding]:
+    """Mean ρ of ms against activations less that against multiply-accumulates."""
+    yield _activations(cells, ALL)
+    for precision in cells.precisions:
+        yield _activations(cells.at(precision), word(precision))
+
+
+def doubt(cells: Cells) -> Iterator[Finding]:
     """How many of the rows used are SUSPECT."""
     test = "share of SUSPECT rows among the rows used, n counts rows"
-    judged = frame[frame["verdict"].notna()]
-    if judged.empty:
+    frame = cells.frame
+    judged = Counter(frame["verdict"].dropna())
+    if not judged:
         reason = f"None of the {plural(len(frame), 'row')} has a verdict: nobody watched the run."
         yield cant_tell(catalogue.DOUBT, ALL, test, len(frame), reason)
         return
-    suspect = int((judged["verdict"] == Verdict.SUSPECT.value).sum())
-    share = suspect / len(judged)
-    reasons = (
-        judged.loc[judged["verdict"] == Verdict.SUSPECT.value, "reasons"].dropna().str.split(";")
-    )
-    commonest = reasons.explode().value_counts(sort=True)
-    why = listed([f"{code} {count}×" for code, count in commonest.head(4).items()])
-    noted = judged["notes"].dropna().str.split(";").explode().value_counts(sort=True)
-    notes = listed([f"{code} {count}×" for code, count in noted.items()])
+    n, suspect = judged.total(), judged[Verdict.SUSPECT.value]
+    share = suspect / n
+    doubts = frame.loc[frame["verdict"] == Verdict.SUSPECT.value, "reasons"].dropna()
+    commonest = Counter(code for codes in doubts for code in codes.split(";"))
+    why = listed([f"{code} {count}×" for code, count in commonest.most_common(4)])
+    noted = Counter(code for codes in frame["notes"].dropna() for code in codes.split(";"))
+    notes = listed([f"{code} {count}×" for code, count in noted.most_common()])
     answer = Answer.SUPPORTED if not suspect else Answer.PARTLY
     yield Finding(
-        *(catalogue.DOUBT, ALL, test, share, None, None, len(judged)),
+        *(catalogue.DOUBT, ALL, test, share, None, None, n),
         Answer.REFUTED if share > HALF else answer,
-        f"{suspect} of {plural(len(judged), 'row')} used {'is' if suspect == 1 else 'are'} SUSPECT"
+        f"{suspect} of {plural(n, 'row')} used {'is' if suspect == 1 else 'are'} SUSPECT"
         + (f" ({why})." if why else ".")
         + (f" Noted, which takes nothing away: {notes}." if notes else ""),
     )
@@ -198,7 +235,7 @@ def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
         )
         return cant_tell(catalogue.FIXED, subset, test, networks, reason)
     shares = latency_model.by_network(fits, lambda one: one.fixed_share(min(one.megapixels)))
-    median, low, high = significance.over_networks(shares, np.nanmedian)
+    median, low, high = significance.over_networks(shares, significance.median)
     answer = Answer.PARTLY
     if low is not None and high is not None and (low > HALF or high < HALF):
         answer = Answer.SUPPORTED if low > HALF else Answer.REFUTED
@@ -212,29 +249,30 @@ def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
     )
 
 
-def _rate(frame: pd.DataFrame, precision: str) -> Finding:
+def _rate(cells: Cells, precision: str) -> Finding:
     test = "best over worst family's median GMAC/s at the largest size"
-    name = comparable_groups.sizes(comparable_groups.at(frame, precision))[-1]
+    name = cells.sizes[-1]
     subset = f"{word(precision)} {size(name)}"
-    rows = comparable_groups.at(frame, precision, name).dropna(subset=["gmacs", "family"])
-    families = rows["family"].nunique()
-    if len(rows) < significance.FEWEST or families < FEWEST_FAMILIES:
-        kinds = "one family" if families == 1 else f"{families} families"
-        counted = f"{plural(len(rows), 'network')} of {kinds}"
-        reason = f"Not to be told from {counted} with a count of multiply-accumulates."
-        return cant_tell(catalogue.RATE, subset, test, len(rows), reason)
-    rates = rows["gmacs"] * rows["batch"] / (rows["latency_ms"] / 1000)
-    codes, names = pd.factorize(rows["family"], sort=True)
-    spread = _spread(rates.to_numpy(float), codes)
-    ends = significance.interval(
-        np.array(
-            [
-                _spread(rates.to_numpy(float)[some], codes[some])
-                for some in significance.draws(len(rows))
-            ]
-        )
+    cells = cells.at(size=name)
+    (gmacs, batch, ms), families = (
+        [cells[column][:, 0, 0] for column in ("gmacs", "batch", "latency_ms")],
+        cells.words("family")[:, 0, 0],
     )
-    low, high = ends or (None, None)
+    told = ~np.isnan(gmacs) & (families != None)  # noqa: E711 (one by one)
+    names, codes = np.unique(families[told].astype(str), return_inverse=True)
+    rates = (gmacs * batch / (ms / 1000))[told]
+    if len(rates) < significance.FEWEST or len(names) < FEWEST_FAMILIES:
+        kinds = "one family" if len(names) == 1 else f"{len(names)} families"
+        counted = f"{plural(len(rates), 'network')} of {kinds}"
+        reason = f"Not to be told from {counted} with a count of multiply-accumulates."
+        return cant_tell(catalogue.RATE, subset, test, len(rates), reason)
+    counts = significance.draws(len(rates))
+    groups = [np.flatnonzero(codes == code) for code in range(len(names))]
+    drawn = np.array([significance.median(rates[one, None], counts[one]) for one in groups])
+    low, high = significance.interval(np.nanmax(drawn, 0) / np.nanmin(drawn, 0)) or (None, None)
+    medians = [float(np.median(rates[one])) for one in groups]
+    best, worst = int(np.argmax(medians)), int(np.argmin(medians))
+    spread = medians[best] / medians[worst]
     answer = Answer.CANT_TELL
     if low is not None and high is not None:
         if low > ALIKE:
@@ -242,49 +280,37 @@ def _rate(frame: pd.DataFrame, precision: str) -> Finding:
         elif high < ALIKE:
             answer = Answer.SUPPORTED
     wide = "" if answer is not Answer.CANT_TELL else "; too few networks to tell it from chance"
-    medians = pd.Series(rates.to_numpy(float)).groupby(codes).median()
-    best, worst = medians.idxmax(), medians.idxmin()
     return Finding(
-        *(catalogue.RATE, subset, test, spread, low, high, len(rows), answer),
+        *(catalogue.RATE, subset, test, spread, low, high, len(rates), answer),
         f"{names[best]} reaches {medians[best]:,.0f} GMAC/s and {names[worst]} "
         f"{medians[worst]:,.0f} at {subset}, a factor of {spread:.1f}{wide}.",
     )
 
 
-def _spread(rates: significance.Array, codes: significance.Draws) -> float:
-    medians = [np.median(rates[codes == code]) for code in np.unique(codes)]
-    return float(max(medians) / min(medians))
-
-
-def _activations(frame: pd.DataFrame, subset: str) -> Finding:
+def _activations(cells: Cells, subset: str) -> Finding:
     test = "mean ρ(ms, activations) less mean ρ(ms, multiply-accumulates)"
-    known = frame.dropna(subset=["gmacs", "mactivations"])
-    times_ms, gmacs = latency_model.tables(known, "gmacs")
-    _, written = latency_model.tables(known, "mactivations")
+    times_ms, gmacs = latency_model.tables(cells, "gmacs", "mactivations")
+    _, written = latency_model.tables(cells, "mactivations", "gmacs")
     n = len(times_ms)
-    if n < latency_model.FEWEST_NETWORKS or gmacs.shape != written.shape:
-        reason = f"Not to be told from {plural(n, 'network')} with both counts in every cell"
+    if not n:
+        reason = "Not to be told: no cell has enough networks with both counts"
         return cant_tell(
-            catalogue.ACTIVATIONS,
-            subset,
-            test,
-            n,
+            *(catalogue.ACTIVATIONS, subset, test, 0),
             f"{reason}; it takes {latency_model.FEWEST_NETWORKS}.",
         )
-    everyone, picked = np.arange(n)[None], significance.draws(n)
-    both = [latency_model.mean_rho(times_ms, side, everyone)[0] for side in (written, gmacs)]
-    if not np.isfinite(both).all():
+    (of_written, drawn_written), (of_gmacs, drawn_gmacs) = (
+        latency_model.mean_rho(times_ms, side) for side in (written, gmacs)
+    )
+    if not np.isfinite([of_written, of_gmacs]).all():
         reason = "Not to be told: one of the counts is the same for every network."
         return cant_tell(catalogue.ACTIVATIONS, subset, test, n, reason)
-    drawn = [latency_model.mean_rho(times_ms, side, picked) for side in (written, gmacs)]
-    ends = significance.interval(drawn[0] - drawn[1])
-    low, high = ends or (None, None)
+    low, high = significance.interval(drawn_written - drawn_gmacs) or (None, None)
     answer = Answer.CANT_TELL
     if low is not None and high is not None and (low > 0 or high < 0):
         answer = Answer.SUPPORTED if low > 0 else Answer.REFUTED
     return Finding(
-        *(catalogue.ACTIVATIONS, subset, test, float(both[0] - both[1]), low, high, n, answer),
-        f"Mean ρ is {both[0]:.2f} against activations and {both[1]:.2f} against "
+        *(catalogue.ACTIVATIONS, subset, test, of_written - of_gmacs, low, high, n, answer),
+        f"Mean ρ is {of_written:.2f} against activations and {of_gmacs:.2f} against "
         "multiply-accumulates.",
     )
 
@@ -357,26 +383,26 @@ def made(measured: MeasuredSet) -> tuple[Part, ...]:
     return tuple(
         Part(
             one.label,
-            tuple(_cells(one.frame, measured)),
-            _against(one.frame, Int8Method.QDQ, Int8Method.MADE_UP_RANGES),
-            _left_out(one.frame),
+            tuple(_cells(cells, measured)),
+            _against(cells, Int8Method.QDQ, Int8Method.MADE_UP_RANGES),
+            _left_out(cells),
         )
         for one in split
-        if len(_words(one.frame)) > 1
+        if len(_words(cells := Cells.of(one.frame))) > 1
     )
 
 
-def tests(frame: pd.DataFrame) -> Iterator[Finding]:
+def tests(cells: Cells) -> Iterator[Finding]:
     """The claims about INT8 methods on ``frame``, a part of :func:`parts.side_by_side`.
 
     Nothing where the methods that a claim compares were not both measured.
     """
-    there = set(_words(frame))
+    there = set(_words(cells))
     qdq, made_up, spared = Int8Method.QDQ, Int8Method.MADE_UP_RANGES, Int8Method.QDQ_NO_DEPTHWISE
     if {_word(qdq), _word(made_up)} <= there:
-        yield _never_slower(catalogue.CALIBRATED, qdq, made_up, _against(frame, qdq, made_up))
+        yield _never_slower(catalogue.CALIBRATED, qdq, made_up, _against(cells, qdq, made_up))
     if {_word(spared), _word(qdq)} <= there:
-        yield _never_slower(catalogue.DEPTHWISE, spared, qdq, _left_out(frame))
+        yield _never_slower(catalogue.DEPTHWISE, spared, qdq, _left_out(cells))
 
 
 def over(found: tuple[Gain, ...]) -> tuple[float, float]:
@@ -398,7 +424,7 @@ def _never_slower(
     if len(slower) > HALF * len(found):
         answer = Answer.REFUTED
     table = significance.table(found, [1 / one.ratio for one in found])
-    median, low, high = significance.over_networks(table, np.nanmedian)
+    median, low, high = significance.over_networks(table, significance.median)
     least, most = over(found)
     names = listed([f"{one.model} at {size(one.resolution)}" for one in slower], most=8)
     return Finding(
@@ -408,20 +434,21 @@ def _never_slower(
     )
 
 
-def _cells(frame: pd.DataFrame, measured: MeasuredSet) -> Iterator[Made]:
-    words = _words(frame)
+def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
+    words = _words(cells)
     gains = {
         (one.model, one.resolution, word): one
         for word in words
-        for one in significance.gains(frame, word, Precision.FP16.value)
+        for one in significance.gains(cells, word, Precision.FP16.value)
     }
+    nodes = _nodes(cells, Int8Method.QDQ)
+    frame = cells.frame
     rows = frame[frame["precision"].isin(words)]
     for row in rows.sort_values(["model", "resolution", "precision"]).to_dict("records"):
         where = (str(row["model"]), str(row["resolution"]))
         method = Int8Method(comparable_groups.base(str(row["precision"]))[1])
         shares = measured.shares(str(row["key"]))
         spared = method is Int8Method.QDQ_NO_DEPTHWISE
-        nodes = _nodes(frame, where, Int8Method.QDQ)
         yield Made(
             model=where[0],
             resolution=where[1],
@@ -436,35 +463,41 @@ def _cells(frame: pd.DataFrame, measured: MeasuredSet) -> Iterator[Made]:
             moving=_share(shares.get("time"), "moving"),
             off_fp32=measured.off_fp32(str(row["key"])),
             build_s=known(row["build_s"]),
-            same_as_qdq=spared and nodes is not None and nodes == row["graph_layers"],
+            same_as_qdq=spared and where in nodes and nodes[where] == row["graph_layers"],
             doubted=row["verdict"] == Verdict.SUSPECT.value,
         )
 
 
-def _against(frame: pd.DataFrame, method: Int8Method, base: Int8Method) -> tuple[Gain, ...]:
-    return significance.gains(frame, _word(method), _word(base))
+def _against(cells: Cells, method: Int8Method, base: Int8Method) -> tuple[Gain, ...]:
+    return significance.gains(cells, _word(method), _word(base))
 
 
-def _left_out(frame: pd.DataFrame) -> tuple[Gain, ...]:
+def _left_out(cells: Cells) -> tuple[Gain, ...]:
     """Q/DQ without depth-wise convolutions against Q/DQ, where the two graphs differ."""
+    spared, qdq = (
+        _nodes(cells, method) for method in (Int8Method.QDQ_NO_DEPTHWISE, Int8Method.QDQ)
+    )
     return tuple(
         one
-        for one in _against(frame, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.QDQ)
-        if _nodes(frame, (one.model, one.resolution), Int8Method.QDQ_NO_DEPTHWISE)
-        != _nodes(frame, (one.model, one.resolution), Int8Method.QDQ)
+        for one in _against(cells, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.QDQ)
+        if spared.get((one.model, one.resolution)) != qdq.get((one.model, one.resolution))
     )
 
 
-def _nodes(frame: pd.DataFrame, where: tuple[str, str], method: Int8Method) -> float | None:
-    """Nodes of the graph of one cell: fewer pairs of Q/DQ are fewer nodes."""
-    rows = comparable_groups.at(frame, _word(method), where[1])
-    found = rows.loc[rows["model"] == where[0], "graph_layers"].dropna()
-    return None if found.empty else float(found.iloc[0])
+def _nodes(cells: Cells, method: Int8Method) -> dict[tuple[str, str], float]:
+    """Nodes of the graph by network and size: fewer pairs of Q/DQ are fewer nodes."""
+    if _word(method) not in cells.precisions:
+        return {}
+    nodes = cells["graph_layers"][:, cells.precisions.index(_word(method))]
+    return {
+        (cells.networks[i], cells.sizes[j]): float(nodes[i, j])
+        for i, j in np.argwhere(~np.isnan(nodes))
+    }
 
 
-def _words(frame: pd.DataFrame) -> list[str]:
-    """The precisions of ``frame`` that are INT8 by a method, in order."""
-    return [word for word in comparable_groups.precisions(frame) if comparable_groups.base(word)[1]]
+def _words(cells: Cells) -> list[str]:
+    """The precisions of ``cells`` that are INT8 by a method, in order."""
+    return [word for word in cells.precisions if comparable_groups.base(word)[1]]
 
 
 def _word(method: Int8Method) -> str:
