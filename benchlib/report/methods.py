@@ -17,7 +17,7 @@ from benchlib.models import registry
 from benchlib.report import style
 from benchlib.report.parts import Bullets, Command, Definitions, Part, Section, Words
 from benchlib.report.tables.grid import Cell, Column, Table
-from benchlib.report.view import REBUILT, View, title
+from benchlib.report.view import REBUILT, View, on_cpu, title
 
 # The definition box: what the milliseconds under it hold and what they leave out.
 
@@ -43,8 +43,8 @@ _SHAPES = {
 }
 
 
-def definition_lines(view: View) -> list[tuple[str, str]]:
-    """Terms and what they mean for the rows of ``view``."""
+def definition_lines(view: View, models: pd.Series) -> list[tuple[str, str]]:
+    """Terms and what they mean for the rows of ``view``; graphs end where those of ``models`` do."""
     frame = view.frame
     engine, shapes = (_only(frame[name]) for name in ("engine", "shape_mode"))
     said = [
@@ -65,16 +65,31 @@ def definition_lines(view: View) -> list[tuple[str, str]]:
             ("Host waits by", _switch(frame["spin_wait"], "polling", "sleeping")),
             ("TF32 in FP32 rows", _switch(frame["tf32"], "allowed", "not allowed")),
         ]
-    if ends := _ends(frame["model"]):
+    if ends := _ends(models):
         said.append(("The graph ends at", ends))
     weights = ", ".join(sorted(set(frame["weights"].dropna()))) or "not recorded"
     said.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))
     return said
 
 
-def box(view: View) -> Definitions:
-    """The box over or under a table of ``view``."""
-    return Definitions("What the numbers hold", tuple(definition_lines(view)))
+def box(some: Sequence[View]) -> Definitions:
+    """The box for tables of several views of one kind: what they share said once, differences
+    with the names of their views."""
+    meanings: dict[str, dict[str, list[str]]] = {}
+    models = pd.concat([view.frame["model"] for view in some])
+    for view in some:
+        for term, meaning in definition_lines(view, models):
+            meanings.setdefault(term, {}).setdefault(meaning, []).append(view.label)
+    pairs = []
+    for term, told in meanings.items():
+        everywhere = len(told) == 1 and sum(map(len, told.values())) == len(some)
+        pairs += [
+            (term, meaning if everywhere else f"{'; '.join(labels)}: {meaning}")
+            for meaning, labels in told.items()
+        ]
+    kind = "published" if some[0].published else "CPU runs" if on_cpu(some[0]) else "measured"
+    name = f"What the numbers hold ({kind})" if len(some) > 1 or kind != "measured" else ""
+    return Definitions(name or "What the numbers hold", tuple(pairs))
 
 
 def _ends(models: pd.Series) -> str:
