@@ -90,7 +90,7 @@ def answer_table(
                 Column("", _title(asked[at]), tuple(_cell(row, at, price) for row in found))
                 for at in answered
             ),
-            Column("", "Measured", tuple(Cell(f"{one.networks} nets") for one in found), "of"),
+            Column("", "Networks", tuple(Cell(str(one.networks)) for one in found), "of"),
         ),
         footnotes=(_legend(found, [one for at, one in enumerate(asked) if at not in answered]),),
     )
@@ -100,7 +100,7 @@ def _title(one: Question) -> str:
     if one.model is None:
         return _TASKS.get(one.task, f"Fastest for {one.task}")
     name = registry.card(one.model).title
-    return f"With {name}’s accuracy or more ({one.least_accuracy:.1f} %)"
+    return f"With {name}’s accuracy or more ({one.least_accuracy:.1f}\u00a0%)"
 
 
 def _cell(row: Answer, place: int, price: float | None) -> Cell:
@@ -162,7 +162,6 @@ def _legend(found: Sequence[Answer], unanswered: Sequence[Question]) -> str:
     said = [
         (True, "ms: median of one batch"),
         (True, "img/s: measured throughput, or one batch after the other where none was recorded"),
-        (True, "$: a million images at that throughput"),
         (any(one.gain for one in choices), "×: times as fast as the same network in FP32 or FP16"),
         (any(one.power_limited for one in choices), "power limit: the card ran at its own"),
         (any(one.tied for one in choices), "=: a tie, no certain difference of 2 % or more"),

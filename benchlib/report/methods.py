@@ -44,7 +44,7 @@ _SHAPES = {
 
 
 def definition_lines(view: View, models: pd.Series) -> list[tuple[str, str]]:
-    """Terms and what they mean for the rows of ``view``; graphs end where those of ``models`` do."""
+    """Terms and what they mean for the rows of ``view``; ``models`` are all that end somewhere."""
     frame = view.frame
     engine, shapes = (_only(frame[name]) for name in ("engine", "shape_mode"))
     said = [
