@@ -12,7 +12,7 @@ from benchlib.models import registry
 from benchlib.report import sections, style
 from benchlib.report.parts import Folded, Part, Price, Section, Words
 from benchlib.report.tables.grid import Cell, Column, Extra, Table
-from benchlib.report.view import View, on_cpu, shown, views
+from benchlib.report.view import View, made_for, on_cpu, shown, views
 from benchlib.stats import rounding
 
 EXAMPLE_PRICE = 3.0
@@ -92,7 +92,9 @@ def answer_table(
             ),
             Column("", "Networks", tuple(Cell(str(one.networks)) for one in found), "of"),
         ),
-        footnotes=(_legend(found, [one for at, one in enumerate(asked) if at not in answered]),),
+        footnotes=(
+            _legend(view, found, [one for at, one in enumerate(asked) if at not in answered]),
+        ),
     )
 
 
@@ -155,9 +157,11 @@ def _note(choice: Choice) -> str:
     return "; ".join(said)
 
 
-def _legend(found: Sequence[Answer], unanswered: Sequence[Question]) -> str:
+def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question]) -> str:
     choices = [one for row in found for one in row.choices if one is not None]
     methods = {method for one in choices if (method := comparable_groups.base(one.precision)[1])}
+    sizes = [made_for(view.frame, name) for name in sorted({one.model for one in choices})]
+    native = sorted({wording.size(one) for one in sizes if one})
     without = [f"{_title(one)}: no network measured here" for one in unanswered]
     said = [
         (True, "ms: median of one batch"),
@@ -171,8 +175,9 @@ def _legend(found: Sequence[Answer], unanswered: Sequence[Question]) -> str:
     ]
     words = [*(words for there, words in said if there), *without]
     return (
-        f"{'; '.join(words)}. Accuracies are published ones, of the size a network was made for; "
-        "a VGG, timed without its classifier, has none. Rest the pointer on a cell for the rest."
+        f"{'; '.join(words)}. Accuracies are published ones, at the size a network was made for"
+        f"{f' ({wording.listed(native)})' if native else ''}; a VGG, timed without its classifier, "
+        "has none. Rest the pointer on a cell for the rest."
     )
 
 

@@ -167,10 +167,10 @@ class Document:
 
     def int8_methods(self) -> Section:
         """The ways in which INT8 was made, where a set has several."""
-        found = sections.int8_blocks(self.sets)
+        found = sections.int8_section(self.sets)
         if not found:
             self._leave_out("INT8", "every set", "none made INT8 in more than one way.")
-        return Section.first_open(found)
+        return found
 
     def failures(self) -> Section:
         """Every row that failed, was skipped or is doubted, with its reason, and which networks
@@ -195,7 +195,7 @@ class Document:
         found = side_by_side(self.sets)
         if not found:
             self._leave_out("Side by side", "this report", "there is no second set.")
-        return Section.first_open(found)
+        return found
 
     def faults(self) -> Folded:
         """What the blog says, what was found, what is done here."""

@@ -43,8 +43,9 @@ _SHAPES = {
 }
 
 
-def definition_lines(view: View, models: pd.Series) -> list[tuple[str, str]]:
-    """Terms and what they mean for the rows of ``view``; ``models`` are all that end somewhere."""
+def definition_lines(view: View, models: pd.Series | None = None) -> list[tuple[str, str]]:
+    """Terms and what they mean for the rows of ``view``; where the graphs of ``models`` end, its
+    own where none are given."""
     frame = view.frame
     engine, shapes = (_only(frame[name]) for name in ("engine", "shape_mode"))
     said = [
@@ -65,7 +66,7 @@ def definition_lines(view: View, models: pd.Series) -> list[tuple[str, str]]:
             ("Host waits by", _switch(frame["spin_wait"], "polling", "sleeping")),
             ("TF32 in FP32 rows", _switch(frame["tf32"], "allowed", "not allowed")),
         ]
-    if ends := _ends(models):
+    if ends := _ends(frame["model"] if models is None else models):
         said.append(("The graph ends at", ends))
     weights = ", ".join(sorted(set(frame["weights"].dropna()))) or "not recorded"
     said.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))

@@ -238,9 +238,9 @@ def _estimate(one: Finding) -> str:
 _QDQ_FORMS = (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT)
 
 
-def int8_blocks(sets: Sequence[MeasuredSet]) -> list[Block]:
-    """A paragraph and a table for every set that has several methods."""
-    return [_made(one, part) for one in sets for part in observations.made(one)]
+def int8_section(sets: Sequence[MeasuredSet]) -> Section:
+    """A paragraph and a table for every set that has several methods; empty where none has."""
+    return Section.first_open([_made(one, part) for one in sets for part in observations.made(one)])
 
 
 def _made(measured: MeasuredSet, part: observations.Part) -> Block:
@@ -437,12 +437,14 @@ def _number(value: float | None) -> Cell:
 _NOTHING_SHARED = Words("The two sets share no case.")
 
 
-def side_by_side(sets: Sequence[MeasuredSet]) -> list[Block]:
-    """Measured sets against each other in their order, and each beside published figures."""
+def side_by_side(sets: Sequence[MeasuredSet]) -> Section:
+    """Measured sets against each other in their order, and each beside published figures; empty
+    where there is no second set."""
     measured = [one for one in sets if not one.published]
     published = [one for one in sets if one.published]
     compared = [_compared(first, second) for first, second in pairwise(measured)]
-    return compared + [_beside(one, other) for one in measured for other in published]
+    compared += [_beside(one, other) for one in measured for other in published]
+    return Section.first_open(compared)
 
 
 def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from benchlib.case import Precision, Status, Verdict
 from benchlib.report import style
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
-from benchlib.report.view import View, shown, slug
+from benchlib.report.view import View, made_for, shown, slug
 from benchlib.stats import rounding
 from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec import exports
@@ -263,6 +264,8 @@ def _caption(view: View, columns: list[Column]) -> str:
             "Digits are cut to what the interval supports; rest the pointer on a cell for the "
             "full value and its interval."
         )
+    if any(column.title == "Made for" for column in columns):
+        parts.append("Made for: the size of the images that the accuracy is of.")
     if any(cell.reference and cell.value is None for cell in cells):
         parts.append("A dash has its reason below the table.")
     for verdict, meaning in (
@@ -316,7 +319,16 @@ def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
     for metric, rows in frame.groupby("accuracy_metric", sort=True):
         title = _METRIC_TITLES.get(str(metric), str(metric))
         columns.append(_fact(rows, models, "accuracy", title, low_is_best=False))
+    native = [made_for(frame, model) for model in models]
+    cells = tuple(
+        Cell(wording.DASH if one is None else wording.size(one), _pixels(one)) for one in native
+    )
+    columns.append(Column("Network", "Made for", cells))
     return [column for column in columns if any(cell.value is not None for cell in column.cells)]
+
+
+def _pixels(size: str | None) -> float | None:
+    return None if size is None else float(math.prod(map(int, size.split("x"))))
 
 
 def _fact(
