@@ -26,6 +26,10 @@ _TASKS = {
 }
 
 
+_MOST_TIED = 3
+"""Ties that a cell names; more would push the answer off the first screen."""
+
+
 def answer_section(sets: Sequence[MeasuredSet], price_per_hour: float | None) -> Section:
     """The first part of the first set told, every other one click away."""
     parts: list[Part] = []
@@ -87,7 +91,12 @@ def answer_table(
         rows=tuple(names),
         columns=(
             *(
-                Column("", _title(asked[at]), tuple(_cell(row, at, price) for row in found))
+                Column(
+                    "",
+                    _title(asked[at]),
+                    tuple(_cell(row, at, price) for row in found),
+                    "" if asked[at].model else "any",
+                )
                 for at in answered
             ),
             Column("", "Networks", tuple(Cell(str(one.networks)) for one in found), "of"),
@@ -111,7 +120,8 @@ def _cell(row: Answer, place: int, price: float | None) -> Cell:
         return Cell(wording.DASH, note="no network measured here qualifies")
     names = shown(choice.model)
     if choice.tied:
-        names += f" = {wording.listed(map(shown, choice.tied), most=2)}"
+        names = " = ".join([names, *map(shown, choice.tied[:_MOST_TIED])])
+        names += f" and {more} more" if (more := len(choice.tied) - _MOST_TIED) > 0 else ""
     if choice.verdict == Verdict.SUSPECT.value:
         names += f" {style.VERDICT_SYMBOLS[choice.verdict]}"
     return Cell(names, note=_note(choice), more=tuple(_extras(choice, price)))
