@@ -147,9 +147,9 @@ class Document:
                 parts.append(Files("The same table, beside this page:", names))
             kinds.setdefault((view.published, on_cpu(view)), []).append(view)
             blocks.append(Block(view.label, f"table-{view.slug}", tuple(parts), _extent(view)))
-        first, *others = [methods.box(some) for some in kinds.values()] or [None]
-        folded = [Folded(other.title, (other,)) for other in others]
-        return Section.of([*Section.first_open(blocks), first, *folded])
+        boxes = [methods.box(some) for some in kinds.values()]
+        folded = (Folded(f"{one.title}: {one.pairs[0][1]}", (one,)) for one in boxes)
+        return Section((*Section.first_open(blocks), *folded))
 
     def precisions(self) -> Section:
         """Asked against got, for the views that know it."""
