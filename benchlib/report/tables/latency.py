@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -319,16 +318,10 @@ def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
     for metric, rows in frame.groupby("accuracy_metric", sort=True):
         title = _METRIC_TITLES.get(str(metric), str(metric))
         columns.append(_fact(rows, models, "accuracy", title, low_is_best=False))
+    known = [column for column in columns if any(cell.value is not None for cell in column.cells)]
     native = [made_for(frame, model) for model in models]
-    cells = tuple(
-        Cell(wording.DASH if one is None else wording.size(one), _pixels(one)) for one in native
-    )
-    columns.append(Column("Network", "Made for", cells))
-    return [column for column in columns if any(cell.value is not None for cell in column.cells)]
-
-
-def _pixels(size: str | None) -> float | None:
-    return None if size is None else float(math.prod(map(int, size.split("x"))))
+    cells = tuple(Cell(wording.size(one or wording.DASH)) for one in native)
+    return [*known, Column("Network", "Made for", cells)] if any(native) else known
 
 
 def _fact(
