@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from benchlib.analysis import comparable_groups, significance
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.results import codes, known
+from benchlib.case import Int8Method, Precision
 from benchlib.errors import InputError
+from benchlib.gpu.telemetry import Limit
+from benchlib.models import registry
 
 # Which network is fastest, ties named as ties, and whether the order changes with size.
 
@@ -236,3 +240,152 @@ def _check(rows: pd.DataFrame, metrics: int | None) -> None:
     several = sorted(rows["accuracy_metric"].dropna().unique())
     if metrics is not None and len(several) > metrics:
         raise InputError("metric", f"{' and '.join(several)} cannot be ranked together; name one")
+
+
+# The answer: at every size and precision the fastest of a task, and the fastest of those with an
+# accuracy that people know.
+
+
+MILESTONES: Mapping[str, float] = {"resnet18": 69.758, "resnet50": 80.858}
+"""ImageNet top-1 in percent of torchvision's default weights, for a set that lacks the network;
+its own figure goes first. A test holds them to torchvision's, whose import takes seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The fastest network of ``task`` (None: a network of unknown task), or with ``model`` the
+    fastest that has at least that network's accuracy, ``least_accuracy`` percent."""
+
+    task: str | None
+    model: str | None = None
+    least_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One row that answers a question, and the ``tied`` networks that nothing parts from it.
+
+    ``img_s`` is the measured throughput, where none was recorded that of one batch after the
+    other. ``gain`` is against FP32, or against FP16 where FP32 was not measured; None where
+    neither was.
+    """
+
+    model: str
+    precision: str
+    latency_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    img_s: float
+    accuracy: float | None
+    energy_mj: float | None
+    verdict: str | None
+    power_limited: bool
+    sm_clock_mhz: float | None
+    gain: significance.Gain | None
+    tied: tuple[str, ...]
+
+    def dollars_per_million(self, price_per_hour: float) -> float:
+        """What a million images cost at this throughput."""
+        return price_per_hour / (self.img_s * 3600) * 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The choices at one size and precision, one for each question; None: no network qualifies.
+
+    ``precision`` is plain ``int8`` for all methods together: each choice names its own.
+    ``networks`` had a usable row here. ``made_up`` says that INT8 was only made with ranges that
+    the builder invents, so that no accuracy can be asked of it.
+    """
+
+    resolution: str
+    precision: str
+    networks: int
+    made_up: bool
+    choices: tuple[Choice | None, ...]
+
+
+def questions(frame: pd.DataFrame) -> tuple[Question, ...]:
+    """What can be asked of ``frame``: the tasks with a usable row, classification first."""
+    tasks = [str(task) for task in sorted(frame["task"].dropna().unique())]
+    found = [Question(task) for task in tasks]
+    if registry.CLASSIFICATION in tasks:
+        found[1:1] = [
+            Question(registry.CLASSIFICATION, name, _accuracy_of(frame, name, known))
+            for name, known in MILESTONES.items()
+        ]
+    return (*found, *([Question(None)] if frame["task"].isna().any() else []))
+
+
+def answers(frame: pd.DataFrame) -> tuple[Answer, ...]:
+    """The answers to :func:`questions` for every size and precision of ``frame``, one part of
+    :func:`comparable_groups.side_by_side`; smallest size first."""
+    frame = frame.dropna(subset=["latency_ms"])
+    asked = questions(frame)
+    words = list(
+        dict.fromkeys(
+            comparable_groups.base(word)[0] for word in comparable_groups.precisions(frame)
+        )
+    )
+    gains = {word: _gains(frame, word) for word in comparable_groups.precisions(frame)}
+    base = frame["precision"].map(lambda word: comparable_groups.base(str(word))[0]).astype(str)
+    found = []
+    for size in comparable_groups.sizes(frame):
+        for word in words:
+            rows = frame[(base == word) & (frame["resolution"] == size)]
+            made_up = rows["int8_method"] == Int8Method.MADE_UP_RANGES.value
+            if not made_up.all():
+                rows = rows[~made_up]
+            rows = rows.sort_values(["latency_ms", "model"]).drop_duplicates("model")
+            if len(rows):
+                picked = (
+                    None if one.model and made_up.all() else _choice(rows, one, gains)
+                    for one in asked
+                )
+                found.append(Answer(size, word, len(rows), bool(made_up.all()), tuple(picked)))
+    return tuple(found)
+
+
+def _accuracy_of(frame: pd.DataFrame, model: str, otherwise: float) -> float:
+    own = frame.loc[frame["model"] == model, "accuracy"].dropna()
+    return float(own.iloc[0]) if len(own) else otherwise
+
+
+def _gains(frame: pd.DataFrame, word: str) -> dict[tuple[str, str], significance.Gain]:
+    """The gain of each network and size at ``word``, over FP32 where there is one."""
+    found = {}
+    for base in (Precision.FP16.value, Precision.FP32.value):
+        if base != word and word != Precision.FP32.value:
+            found |= {
+                (one.model, one.resolution): one for one in significance.gains(frame, word, base)
+            }
+    return found
+
+
+def _choice(
+    rows: pd.DataFrame,
+    asked: Question,
+    gains: Mapping[str, Mapping[tuple[str, str], significance.Gain]],
+) -> Choice | None:
+    mine = rows[rows["task"].isna() if asked.task is None else rows["task"] == asked.task]
+    metric = registry.IMAGENET_TOP1 if asked.model else None
+    picks = choose(mine, least_accuracy=asked.least_accuracy, metric=metric)
+    if not picks:
+        return None
+    row = mine[mine["model"] == picks[0].model].iloc[0]
+    img_s = known(row["throughput_img_s"])
+    return Choice(
+        model=picks[0].model,
+        precision=str(row["precision"]),
+        latency_ms=picks[0].latency_ms,
+        low_ms=picks[0].low_ms,
+        high_ms=picks[0].high_ms,
+        img_s=float(row["fps"]) if img_s is None else img_s,
+        accuracy=picks[0].accuracy,
+        energy_mj=known(row["energy_mj"]),
+        verdict=row["verdict"],
+        power_limited=row["limited_by"] == Limit.POWER.value,
+        sm_clock_mhz=known(row["sm_clock_mhz"]),
+        gain=gains[str(row["precision"])].get((picks[0].model, str(row["resolution"]))),
+        tied=tuple(one.model for one in picks[1:] if one.tied),
+    )

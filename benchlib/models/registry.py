@@ -67,7 +67,8 @@ class Card:
     ``output`` says in words where the timed graph ends. ``features_only`` marks a network timed
     without its classifier, whose accuracy is nonetheless the whole network's.
     ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
-    out of the findings.
+    out of the findings. ``made_for`` is the ``WIDTHxHEIGHT`` of the images its accuracy is of,
+    empty where it is not known.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Card:
     weights_licence: str = ""
     features_only: bool = False
     reconstruction: bool = False
+    made_for: str = ""
 
     @property
     def year(self) -> int | None:
@@ -163,6 +165,9 @@ _FEATURES_NOTE = (
     "Convolutional features only, as the blog timed it; the accuracy belongs to the whole "
     "network, classifier included."
 )
+
+_IMAGENET_CROP = "224x224"
+"""Of the default weights of all thirteen; a test asks torchvision, whose import takes seconds."""
 
 _RESNET = "He et al. 2016, arXiv 1512.03385"
 _VGG = "Simonyan and Zisserman 2015, arXiv 1409.1556"
@@ -246,6 +251,7 @@ def _torchvision_card(name: str, family: str, title: str, paper: str) -> Card:
         blog_name=name,
         note=_FEATURES_NOTE if features else "",
         features_only=features,
+        made_for=_IMAGENET_CROP,
     )
 
 
@@ -513,6 +519,12 @@ _BLOG_VARIANT = (
 )
 
 
+def size_named(source: str | None) -> str | None:
+    """The ``WIDTHxHEIGHT`` that an accuracy's source names, the last where there are several."""
+    found = re.findall(r"\b\d{2,5}x\d{2,5}\b", source or "")
+    return found[-1] if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Net:
     """One network: ``module`` holds its builder, which has the network's name.
@@ -672,6 +684,7 @@ def _segmentation_card(net: _Net) -> Card:
         divisor=net.divisor,
         note=net.note,
         reconstruction=net.reconstruction,
+        made_for=size_named(net.source) or "",
     )
 
 

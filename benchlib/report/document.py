@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchlib.analysis import roofline, wording
-from benchlib.analysis.claims.observations import machine_sentence
 from benchlib.analysis.results import MeasuredSet
 from benchlib.analysis.results import load_sets as load_sets
 from benchlib.case import Status, resolution
 from benchlib.errors import InputError
 from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
 from benchlib.report import methods, sections, style
+from benchlib.report.answer import answer_section
 from benchlib.report.figures import accuracy, fps, layer_times, scatter, tiles
-from benchlib.report.parts import Bullets, Files, Folded, Heading, Part, Section, Styles, Words
-from benchlib.report.sections import findings_section, int8_section, side_by_side
+from benchlib.report.parts import (
+    Block,
+    Bullets,
+    Files,
+    Folded,
+    Part,
+    Section,
+    Styles,
+    Words,
+)
+from benchlib.report.sections import findings_section, side_by_side
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables import grid, latency, lineup
 from benchlib.report.tables.grid import Table
@@ -31,15 +40,25 @@ Draw = Callable[[View], Drawing | Absent]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """Measured sets, and where figures and latency tables are saved (nowhere when empty)."""
+    """Measured sets, and where figures and latency tables are saved (nowhere when empty).
+
+    ``price_per_hour`` are dollars for the device, None: nobody gave a price. ``absent`` gathers
+    what the sections shown so far had to leave out: section and rows, and why.
+    """
 
     sets: tuple[MeasuredSet, ...]
     figures_dir: str = ""
     tables_dir: str = ""
+    price_per_hour: float | None = None
+    absent: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def styles(self) -> Styles:
         """The style of figures and tables; the first thing a notebook shows."""
         return Styles()
+
+    def answer(self) -> Section:
+        """Which network to take at each size and precision, and what it costs."""
+        return answer_section(self.sets, self.price_per_hour)
 
     def findings(self) -> Section:
         """The tested claims."""
@@ -47,111 +66,141 @@ class Document:
 
     def overview(self) -> Section:
         """What was measured where, in words; a CPU run says that it is one."""
-        return Section.of(part for one in self.sets for part in _overview(one))
+        return Section.first_open([_overview(one) for one in self.sets])
 
     def speed(self) -> Section:
-        """FPS against input size: every precision, then all on one scale."""
-        return self._per_view("fps", _fps)
+        """FPS against input size: all precisions on one scale, then each by itself."""
+        return self._per_view("FPS by size", "fps", _fps)
 
     def grid_of_speeds(self) -> Section:
         """The heat map of every view."""
-        return self._per_view("heatmap", lambda view: [tiles.draw_fps(view)])
+        return self._per_view("All cells", "heatmap", lambda view: [tiles.draw_fps(view)])
 
     def speedups(self) -> Section:
         """Gains over FP32 of every view."""
-        return self._per_view("speedup", lambda view: [fps.draw_speedup(view)])
+        return self._per_view("Lower precision", "speedup", lambda view: [fps.draw_speedup(view)])
 
     def accuracies(self) -> Section:
         """Accuracy against latency, a figure per metric."""
-        return self._per_view("accuracy", _accuracy)
+        return self._per_view("Accuracy", "accuracy", _accuracy)
 
     def work(self) -> Section:
         """Latency against multiply-accumulates."""
-        return self._per_view("work", lambda view: [scatter.draw_work(view)])
+        return self._per_view("Arithmetic", "work", lambda view: [scatter.draw_work(view)])
 
     def roofline(self) -> Section:
         """What each network reaches of what the card could do."""
-        return self._per_view("roofline", lambda view: [scatter.draw_roofline(view)])
+        return self._per_view("Roofline", "roofline", lambda view: [scatter.draw_roofline(view)])
 
     def layer_times(self) -> Section:
         """Where each engine's time goes, for the views whose layers were timed."""
-        parts: list[Part | None] = []
-        for one in self.sets:
-            for view in views(one):
-                found = roofline.breakdowns(view.usable, one)
-                names = view.drawable()
-                drawn = layer_times.draw(names, roofline.breakdowns(names.usable, one))
-                if isinstance(drawn, Absent):
-                    parts.append(replace(drawn, label=view.label))
-                    continue
-                parts += [
-                    self._heading(view, "layertimes"),
-                    saved(drawn, self.figures_dir),
-                    latency.build_layer_times(view, found),
-                ]
-        return Section.of(parts)
+        measured = {view.slug: one for one in self.sets for view in views(one)}
+
+        def draw(view: View) -> list[Drawing | Absent]:
+            return [layer_times.draw(view, roofline.breakdowns(view.usable, measured[view.slug]))]
+
+        def more(view: View) -> list[Part]:
+            found = roofline.breakdowns(view.usable, measured[view.slug])
+            return [_folded_table("engine", latency.build_layer_times(view, found))]
+
+        return self._per_view("Layers", "layertimes", draw, more)
 
     def latency_model(self) -> Section:
         """A fixed cost and a cost per megapixel, network by network."""
-        return self._per_view("model", lambda view: [scatter.draw_latency_model(view)])
+        return self._per_view(
+            "Fixed cost", "model", lambda view: [scatter.draw_latency_model(view)]
+        )
 
     def spread(self) -> Section:
         """Intervals and verdicts, cell by cell."""
-        return self._per_view("spread", lambda view: [tiles.draw_spread(view)])
+        return self._per_view("How sure", "spread", lambda view: [tiles.draw_spread(view)])
 
     def latencies(self) -> Section:
-        """The table of every view with the box that says what its numbers hold.
+        """The table of every view, and one box for each kind of set that says what they hold.
 
         With ``tables_dir`` each is written there as CSV and LaTeX too.
         """
-        parts: list[Part | None] = []
+        blocks, kinds = [], {}
         for view in self.views():
-            table = latency.build(view)
-            parts += [self._heading(view, "table"), table]
+            built = latency.build(view)
+            parts: list[Part] = [built]
             if self.tables_dir:
-                names = grid.save(table, Path(self.tables_dir))
+                names = grid.save(built, Path(self.tables_dir))
                 parts.append(Files("The same table, beside this page:", names))
-            energy = latency.build_energy(view)
-            parts += [energy and Folded("Energy per image", (energy,)), methods.box(view)]
-        return Section.of(parts)
+            if energy := latency.build_energy(view):
+                parts.append(Folded("Energy per image", (energy,)))
+            kinds.setdefault((view.published, on_cpu(view)), []).append(view)
+            blocks.append(Block(view.label, f"table-{view.slug}", tuple(parts), _extent(view)))
+        boxes = [methods.box(some) for some in kinds.values()]
+        folded = (Folded(f"{one.title}: {one.pairs[0][1]}", (one,)) for one in boxes)
+        return Section((*Section.first_open(blocks), *folded))
 
     def precisions(self) -> Section:
         """Asked against got, for the views that know it."""
-        unknown = "the share of layers in each precision is not known."
-        return Section.of(
-            latency.build_precision(view, one) or Words(f"{view.label}: {unknown}", "absent")
-            for one in self.sets
-            for view in views(one)
-        )
+        blocks = []
+        for one in self.sets:
+            for view in views(one):
+                built = latency.build_precision(view, one)
+                if built is None:
+                    self._leave_out(
+                        "Precision got", view.label, "no share of layers by precision is known."
+                    )
+                    continue
+                blocks.append(Block(view.label, f"got-{view.slug}", (built,), _extent(view)))
+        return Section.first_open(blocks)
 
     def int8_methods(self) -> Section:
         """The ways in which INT8 was made, where a set has several."""
-        return int8_section(self.sets)
+        found = sections.int8_section(self.sets)
+        if not found:
+            self._leave_out("INT8", "every set", "none made INT8 in more than one way.")
+        return found
 
     def failures(self) -> Section:
-        """Every row that failed, was skipped or is doubted, with its reason."""
-        parts: list[Part | None] = []
+        """Every row that failed, was skipped or is doubted, with its reason, and which networks
+        of the line-up have no number."""
+        blocks: list[Block] = []
         for one in self.sets:
             built = latency.build_failures(title(one), one.frame)
             none = Words(f"{title(one)}: no row failed, was skipped or is doubted.")
-            parts += [built, sections.legend(one)] if built.rows else [none]
-        return Section.of(parts)
+            there = [_folded_table("row", built), sections.legend(one)] if built.rows else [none]
+            without = [Bullets(said)] if (said := sections.without_number(one)) else []
+            parts = tuple(part for part in (Words(built.caption), *there, *without) if part)
+            gist = f"{len(built.rows)} of {wording.plural(len(one.frame), 'row')}"
+            blocks.append(Block(title(one), f"doubts-{slug(one.name)}", parts, gist))
+        return Section.first_open(blocks)
 
-    def environments(self) -> Table:
+    def environments(self) -> Folded:
         """The surroundings of all sets side by side."""
-        return sections.environment_table(self.sets)
+        return _folded_table("fact", sections.environment_table(self.sets))
 
     def side_by_side(self) -> Section:
         """Sets against each other and beside published figures."""
-        return side_by_side(self.sets)
+        found = side_by_side(self.sets)
+        if not found:
+            self._leave_out("Side by side", "this report", "there is no second set.")
+        return found
 
-    def faults(self) -> Table:
+    def faults(self) -> Folded:
         """What the blog says, what was found, what is done here."""
-        return methods.faults()
+        return _folded_table("fault", methods.faults())
 
     def commands(self) -> Section:
         """The commands really run, one good row per precision."""
-        return Section.of(methods.commands(one) for one in self.sets)
+        return Section(
+            tuple(Folded(title(one), tuple(methods.commands(one))[1:]) for one in self.sets)
+        )
+
+    def not_drawn(self) -> Section:
+        """What the sections above left out, once, with the reasons."""
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for (section, label), reason in self.absent.items():
+            reasons.setdefault((section, reason), []).append(label)
+        items = [
+            f"{section}, {wording.listed(labels)}: {reason}"
+            for (section, reason), labels in reasons.items()
+        ]
+        return Section((Bullets(items, kind="absent"),) if items else ())
 
     def provenance(self) -> Bullets:
         """Which files this page was made from, and with what."""
@@ -161,23 +210,63 @@ class Document:
         """Every comparable part of every set, sets in the order given."""
         return [view for one in self.sets for view in views(one)]
 
-    def _per_view(self, section: str, draw: Callable[[View], list[Drawing | Absent]]) -> Section:
-        parts: list[Part | None] = []
+    def _per_view(
+        self,
+        section: str,
+        anchor: str,
+        draw: Callable[[View], list[Drawing | Absent]],
+        more: Callable[[View], list[Part]] = lambda view: [],
+    ) -> Section:
+        """A block per view: its first figure, the other ones folded, then ``more``."""
+        blocks = []
         for view in self.views():
-            drawn = draw(view.drawable())
-            heading = self._heading(view, section)
-            if heading and all(isinstance(one, Absent) for one in drawn):
-                # A heading over nothing but the reason for it would only be in the way.
-                parts += [replace(one, label=view.label) for one in drawn]
-                continue
-            parts.append(heading)
-            parts += [saved(one, self.figures_dir) for one in drawn]
-        return Section.of(parts)
+            drawn = [saved(one, self.figures_dir) for one in draw(view.drawable())]
+            there = [one for one in drawn if isinstance(one, Drawing)]
+            for one in drawn:
+                if isinstance(one, Absent):
+                    self._leave_out(section, view.label, one.reason)
+            if there:
+                blocks.append(
+                    Block(
+                        view.label,
+                        f"{anchor}-{view.slug}",
+                        (*_first_open(there), *more(view)),
+                        style.finding(there[0], view.label),
+                    )
+                )
+        return Section.first_open(blocks)
 
-    def _heading(self, view: View, section: str) -> Heading | None:
-        if len(list(self.views())) == 1:
-            return None
-        return Heading(view.label, f"{section}-{view.slug}")
+    def _leave_out(self, section: str, label: str, reason: str) -> None:
+        key = (section, label)
+        said = self.absent.get(key, "")
+        if reason not in said:
+            self.absent[key] = f"{said} {reason}".strip()
+
+
+def _first_open(drawn: Sequence[Drawing]) -> list[Part]:
+    first, *others = drawn
+    if not others:
+        return [first]
+    words = f"{wording.plural(len(others), 'more figure')}: {wording.listed(_names(others))}"
+    return [first, Folded(words, tuple(others))]
+
+
+def _names(drawn: Sequence[Drawing]) -> list[str]:
+    return [one.caption.partition(";")[0] for one in drawn]
+
+
+def _folded_table(noun: str, built: Table) -> Folded:
+    return Folded(f"Every {noun} ({len(built.rows)})", (built,))
+
+
+def _extent(view: View) -> str:
+    """How much ``view`` holds: networks, sizes, precisions."""
+    rows = view.usable
+    return (
+        f"{wording.plural(rows['model'].nunique(), 'network')}, "
+        f"{wording.listed(map(wording.size, view.sizes))}, "
+        f"{wording.listed(map(style.precision_label, view.precisions))}"
+    )
 
 
 def saved(drawn: Drawing | Absent, figures_dir: str) -> Drawing | Absent:
@@ -189,17 +278,19 @@ def saved(drawn: Drawing | Absent, figures_dir: str) -> Drawing | Absent:
 
 def _fps(view: View) -> list[Drawing | Absent]:
     each = [fps.draw_fps(view, word) for word in view.precisions]
-    return each if len(each) == 1 else [*each, fps.panels(view)]
+    return each if len(each) == 1 else [fps.panels(view), *each]
 
 
 def _accuracy(view: View) -> list[Drawing | Absent]:
     metrics = accuracy.metrics(view)
     if not metrics:
         return [Absent("accuracy", "no usable row has an accuracy.")]
+    known = view.usable.groupby("accuracy_metric")["model"].nunique()
+    metrics = sorted(metrics, key=lambda one: -known.get(one, 0))
     return [accuracy.draw(view, metric) for metric in metrics]
 
 
-def _overview(one: MeasuredSet) -> list[Part | None]:
+def _overview(one: MeasuredSet) -> Block:
     frame = one.frame
     good = int((frame["status"] == Status.OK.value).sum())
     sizes = [wording.size(size) for size in frame["resolution"].cat.categories]
@@ -223,14 +314,14 @@ def _overview(one: MeasuredSet) -> list[Part | None]:
     else:
         kind = f"Measured on {devices}."
     notes = tuple(map(str, one.environment.get("notes", ())))
-    return [
-        Heading(title(one), f"set-{slug(one.name)}", minor=False),
-        Words(kind, "notice"),
-        Words(facts),
-        Words(machine) if (machine := machine_sentence(one)) else None,
-        Bullets(notes) if notes else None,
-        *(Words(f"{sentence}.", "notice") for sentence in one.damaged),
-    ]
+    parts: list[Part] = [Words(kind, "notice"), Words(facts)]
+    parts += (
+        [Folded(f"How it was measured ({wording.plural(len(notes), 'note')})", (Bullets(notes),))]
+        if notes
+        else []
+    )
+    parts += [Words(f"{sentence}.", "notice") for sentence in one.damaged]
+    return Block(title(one), f"set-{slug(one.name)}", tuple(parts), facts)
 
 
 def _cpu(one: MeasuredSet) -> str:

@@ -27,9 +27,7 @@ CHROMIUM_VARIABLE = "CHROMIUM"
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PRINT_LIMIT_S = 120
 _SLOT = "<!-- contents -->"
-_HEADING = re.compile(
-    r'<h([23])\b(?![^>]*class="minor")[^>]*\bid="([^"]+)"[^>]*>(.*?)</h\1>', re.DOTALL
-)
+_HEADING = re.compile(r'<h2\b[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
 _ANCHOR = re.compile(r'<a class="anchor-link".*?</a>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
 
@@ -50,6 +48,7 @@ def export(notebook: str | Path, page: str | Path) -> Path:
         # What was said on the way is for the terminal; what a reader has to know, the cells show.
         if cell.cell_type == "code":
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+    parsed.cells = _without_empty(parsed.cells)
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(parsed)
     content = _with_contents(body).encode("utf-8")
@@ -62,25 +61,13 @@ def export(notebook: str | Path, page: str | Path) -> Path:
 
 
 def contents(body: str) -> str:
-    """A list of links to the headings of second and third level that ``body`` has, in order.
-
-    Headings of class ``minor``, one per set and section, would make it unreadably long.
-    """
-    items: list[str] = []
-    nested = False
-    for level, anchor, inner in _HEADING.findall(body):
-        text = unescape(_TAG.sub("", _ANCHOR.sub("", inner))).strip()
-        link = f'<a href="#{escape(anchor, quote=True)}">{escape(text)}</a>'
-        if level == "3" and items:
-            items.append(f"{'' if nested else '<ul>'}<li>{link}</li>")
-            nested = True
-        else:
-            items.append(f"{'</ul>' if nested else ''}{'</li>' if items else ''}<li>{link}")
-            nested = False
-    if not items:
-        return ""
-    closing = f"{'</ul>' if nested else ''}</li>"
-    return f"<strong>Contents</strong><ol>{''.join(items)}{closing}</ol>"
+    """One line of links to the headings of second level that ``body`` has, in order."""
+    links = [
+        f'<a href="#{escape(anchor, quote=True)}">{escape(text)}</a>'
+        for anchor, inner in _HEADING.findall(body)
+        if (text := unescape(_TAG.sub("", _ANCHOR.sub("", inner))).strip())
+    ]
+    return " ".join(links)
 
 
 def _with_contents(body: str) -> str:
@@ -89,6 +76,19 @@ def _with_contents(body: str) -> str:
     if "</h1>" not in body:
         return body.replace(_SLOT, navigation)
     return body.replace(_SLOT, "").replace("</h1>", f"</h1>{navigation}", 1)
+
+
+def _without_empty(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """``cells`` without the sections that have nothing to show, and without their headings."""
+    kept: list[nbformat.NotebookNode] = []
+    for cell in cells:
+        shown = [one.get("data", {}).get("text/html") for one in cell.get("outputs", ())]
+        if shown and not any(words is None or words.strip() for words in shown):
+            if kept and kept[-1].cell_type == "markdown" and kept[-1].source.startswith("##"):
+                kept.pop()
+            continue
+        kept.append(cell)
+    return kept
 
 
 def chromium() -> Path | None:

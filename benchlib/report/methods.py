@@ -19,7 +19,7 @@ from benchlib.models import registry
 from benchlib.report import style
 from benchlib.report.parts import Bullets, Command, Definitions, Part, Section, Words
 from benchlib.report.tables.grid import Cell, Column, Table
-from benchlib.report.view import REBUILT, View, title
+from benchlib.report.view import REBUILT, View, on_cpu, title
 
 _SPANS = {
     Engine.TRTEXEC.value: (
@@ -45,8 +45,9 @@ _SHAPES = {
 _GOOD_TO = percent(ENERGY_UNCERTAINTY, tenths=False)
 
 
-def definition_lines(view: View) -> list[tuple[str, str]]:
-    """Terms and what they mean for the rows of ``view``."""
+def definition_lines(view: View, models: pd.Series | None = None) -> list[tuple[str, str]]:
+    """Terms and what they mean for the rows of ``view``; where the graphs of ``models`` end, its
+    own where none are given."""
     frame = view.frame
     engine, shapes = (_only(frame[name]) for name in ("engine", "shape_mode"))
     lines = [
@@ -83,16 +84,31 @@ def definition_lines(view: View) -> list[tuple[str, str]]:
                 "driver's own share and the CUDA context are in it.",
             ),
         ]
-    if ends := _ends(frame["model"]):
+    if ends := _ends(frame["model"] if models is None else models):
         lines.append(("The graph ends at", ends))
     weights = ", ".join(sorted(set(frame["weights"].dropna()))) or "not recorded"
     lines.append(("Weights", f"{weights}. The accuracy is the literature's, not of these engines."))
     return lines
 
 
-def box(view: View) -> Definitions:
-    """The box over or under a table of ``view``."""
-    return Definitions("What the numbers hold", tuple(definition_lines(view)))
+def box(some: Sequence[View]) -> Definitions:
+    """The box for tables of several views of one kind: what they share said once, differences
+    with the names of their views."""
+    meanings: dict[str, dict[str, list[str]]] = {}
+    models = pd.concat([view.frame["model"] for view in some])
+    for view in some:
+        for term, meaning in definition_lines(view, models):
+            meanings.setdefault(term, {}).setdefault(meaning, []).append(view.label)
+    pairs = []
+    for term, told in meanings.items():
+        everywhere = len(told) == 1 and sum(map(len, told.values())) == len(some)
+        pairs += [
+            (term, meaning if everywhere else f"{'; '.join(labels)}: {meaning}")
+            for meaning, labels in told.items()
+        ]
+    kind = "published" if some[0].published else "CPU runs" if on_cpu(some[0]) else "measured"
+    name = f"What the numbers hold ({kind})" if len(some) > 1 or kind != "measured" else ""
+    return Definitions(name or "What the numbers hold", tuple(pairs))
 
 
 def _ends(models: pd.Series) -> str:

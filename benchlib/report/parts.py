@@ -105,11 +105,31 @@ class Command(Shown):
 
 
 @dataclass(frozen=True, slots=True)
+class Price(Shown):
+    """The price that costs are told for, dollars per hour; the page makes it a field to type in.
+    ``is_example`` says that nobody gave it."""
+
+    per_hour: float | None
+    is_example: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Folded(Shown):
-    """Parts behind a line that opens them."""
+    """Parts behind a line that opens them; ``anchor`` is for links to them."""
 
     summary: str
     parts: tuple[Part, ...]
+    anchor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a section shows of one set, or one part of it: ``gist`` says it in a sentence."""
+
+    label: str
+    anchor: str
+    parts: tuple[Part, ...]
+    gist: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +142,18 @@ class Section(Shown):
     def of(cls, parts: Iterable[Part | None]) -> Section:
         """A section of ``parts``, those that are None left out."""
         return cls(tuple(part for part in parts if part is not None))
+
+    @classmethod
+    def first_open(cls, blocks: Sequence[Block]) -> Section:
+        """The first block open, each other behind a line with its gist; one has no heading."""
+        if len(blocks) < 2:
+            return cls(tuple(part for block in blocks for part in block.parts))
+        first, *others = blocks
+        folded = (
+            Folded(": ".join(filter(None, (one.label, one.gist))), one.parts, one.anchor)
+            for one in others
+        )
+        return cls((Heading(first.label, first.anchor), *first.parts, *folded))
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self.parts)

@@ -16,8 +16,9 @@ from benchlib.analysis.claims.observations import NAMES, Made
 from benchlib.analysis.compare import BesidePublished, Comparison, Outcome, compare
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Int8Method, Verdict
+from benchlib.models import registry
 from benchlib.report import style
-from benchlib.report.parts import Bullets, Definitions, Folded, Heading, Part, Section, Words
+from benchlib.report.parts import Block, Bullets, Definitions, Folded, Section, Words
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, only_size, share, sizes
 from benchlib.report.view import on_cpu, shown, slug, title
 from benchlib.stats.summary import rounded
@@ -119,7 +120,36 @@ def warning(measured: MeasuredSet) -> Words | None:
     return Words(text, "notice")
 
 
-# The first section: the blog's claims and our own questions, tested on every measured set.
+def without_number(measured: MeasuredSet) -> list[str]:
+    """Which networks of the line-up, and which cells of those there, have no number, and why."""
+    frame = measured.frame
+    rows = usable(frame)
+    said: dict[str, list[str]] = {}
+    for model, tried in frame.groupby("model", sort=True):
+        if model not in set(rows["model"]):
+            why = sorted(set(tried["failure"].dropna())) or ["no usable row"]
+            said.setdefault(f"tried without success ({wording.listed(why)})", []).append(str(model))
+    plain = set(frame["model"].str.removesuffix("@stride"))
+    never = [name for name in registry.names() if name not in plain]
+    if never:
+        said["not asked for in this set"] = never
+    cells = rows.groupby(["precision", "resolution"], observed=True)["model"].nunique()
+    most = rows["model"].nunique()
+    fewer = [
+        f"{style.precision_label(precision)} {wording.size(size)} ({number})"
+        for (precision, size), number in cells.items()
+        if number < most
+    ]
+    lines = [f"{wording.listed(names, most=99)}: {why}." for why, names in said.items()]
+    if fewer:
+        lines.append(
+            f"Fewer than the set's {wording.plural(most, 'network')} have a number at "
+            f"{wording.listed(fewer, most=99)}; the latency table says why, cell by cell."
+        )
+    return lines
+
+
+# The blog's claims and our own questions, tested on every measured set.
 
 
 _SYMBOLS = {
@@ -142,23 +172,26 @@ def findings_section(sets: Sequence[MeasuredSet]) -> Section:
     The first set that was measured is laid beside the others.
     """
     first = next((one for one in sets if not one.published), None)
-    return Section.of(
-        part
-        for one in sets
-        for part in _parts(one, [other for other in sets if one is first and other is not one])
+    return Section.first_open(
+        [
+            _claimed(one, [other for other in sets if one is first and other is not one])
+            for one in sets
+        ]
     )
 
 
-def _parts(measured: MeasuredSet, beside: Sequence[MeasuredSet]) -> list[Part | None]:
+def _claimed(measured: MeasuredSet, beside: Sequence[MeasuredSet]) -> Block:
     found = of(measured, beside)
     name = slug(measured.name)
-    return [
-        Heading(title(measured), f"findings-{name}", minor=False),
+    parts = (
         warning(measured),
         _CPU_NOTICE if on_cpu(measured) else None,
         claims(name, found),
         Folded(f"Every test behind these verdicts ({len(found)})", (every_test(name, found),)),
-    ]
+    )
+    counts = Counter(one.verdict for one in headlines(found))
+    gist = ", ".join(f"{counts[answer]} {answer.value}" for answer in Answer if counts[answer])
+    return Block(title(measured), f"findings-{name}", tuple(filter(None, parts)), gist)
 
 
 def claims(name: str, found: Sequence[Finding]) -> Table:
@@ -219,19 +252,16 @@ _QDQ_FORMS = (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT)
 
 
 def int8_section(sets: Sequence[MeasuredSet]) -> Section:
-    """A paragraph and a table for every set that has several methods."""
-    parts = [shown for one in sets for part in observations.made(one) for shown in _part(one, part)]
-    return Section.of(parts or [Words("No set here made INT8 in more than one way.", "absent")])
+    """A paragraph and a table for every set that has several methods; empty where none has."""
+    return Section.first_open([_made(one, part) for one in sets for part in observations.made(one)])
 
 
-def _part(measured: MeasuredSet, part: observations.Part) -> tuple[Heading, Words, Table]:
+def _made(measured: MeasuredSet, part: observations.Part) -> Block:
     label = ", ".join(filter(None, (title(measured), part.label)))
     name = slug(f"{measured.name} {part.label}")
-    return (
-        Heading(label, f"int8-{name}"),
-        Words(" ".join(sentences(part))),
-        table(part, label, name),
-    )
+    said = sentences(part)
+    cells = _folded("cell", table(part, label, name))
+    return Block(label, f"int8-{name}", (Words(" ".join(said)), cells), said[0] if said else "")
 
 
 def sentences(part: observations.Part) -> list[str]:
@@ -421,22 +451,20 @@ _NOTHING_SHARED = Words("The two sets share no case.")
 
 
 def side_by_side(sets: Sequence[MeasuredSet]) -> Section:
-    """Measured sets against each other in their order, and each beside published figures."""
+    """Measured sets against each other in their order, and each beside published figures; empty
+    where there is no second set."""
     measured = [one for one in sets if not one.published]
     published = [one for one in sets if one.published]
     compared = [_compared(first, second) for first, second in pairwise(measured)]
     compared += [_beside(one, other) for one in measured for other in published]
-    if not compared:
-        text = "This report has no second set to lay beside the first."
-        return Section((Words(text, "absent"),))
-    return Section.of(part for some in compared for part in some)
+    return Section.first_open(compared)
 
 
-def _compared(first: MeasuredSet, second: MeasuredSet) -> list[Part | None]:
+def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
     found = compare(first, second)
-    heading = _heading(f"{title(second)} against {title(first)}", second, first)
+    label, anchor = f"{title(second)} against {title(first)}", _anchor(second, first)
     if found.mean_ratio is None:
-        return [heading, _NOTHING_SHARED]
+        return Block(label, anchor, (_NOTHING_SHARED,), _NOTHING_SHARED.text)
     counted = ", ".join(f"{len(found.of(word))} {word.value}" for word in Outcome)
     mean = wording.short(found.mean_ratio)
     low, high = wording.short(found.low), wording.short(found.high)
@@ -449,7 +477,8 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> list[Part | None]:
         f"Over {wording.plural(len(found.rows), 'case')} in both, {found.second} takes {mean} "
         f"times as long as {found.first} (geometric mean{bounds}); {counted}."
     )
-    return [heading, Words(said), _folded("case", _cases(found)), _surroundings(found)]
+    parts = (Words(said), _folded("case", _cases(found)), _surroundings(found))
+    return Block(label, anchor, tuple(filter(None, parts)), said)
 
 
 def _cases(found: Comparison) -> Table:
@@ -482,10 +511,10 @@ def _cases(found: Comparison) -> Table:
     )
 
 
-def _surroundings(found: Comparison) -> Table | None:
+def _surroundings(found: Comparison) -> Folded | None:
     if not found.differences:
         return None
-    return Table(
+    differences = Table(
         sortable=False,
         name=f"differences-{slug(found.first)}-{slug(found.second)}",
         caption="What else differs between the two sets.",
@@ -496,13 +525,14 @@ def _surroundings(found: Comparison) -> Table | None:
             Column("", found.second, tuple(_word(one.second) for one in found.differences)),
         ),
     )
+    return _folded("difference around them", differences)
 
 
-def _beside(measured: MeasuredSet, published: MeasuredSet) -> list[Part | None]:
+def _beside(measured: MeasuredSet, published: MeasuredSet) -> Block:
     found = analysis_compare.beside_published(measured, published)
-    heading = _heading(f"{title(measured)} beside {title(published)}", measured, published)
+    label, anchor = f"{title(measured)} beside {title(published)}", _anchor(measured, published)
     if not found:
-        return [heading, _NOTHING_SHARED]
+        return Block(label, anchor, (_NOTHING_SHARED,), _NOTHING_SHARED.text)
     ratios = sorted(one.ratio for one in found)
     reasons = list(dict.fromkeys(reason for one in found for reason in one.reasons))
     said = (
@@ -512,7 +542,7 @@ def _beside(measured: MeasuredSet, published: MeasuredSet) -> list[Part | None]:
     )
     listed = [Words("Known differences:"), Bullets(reasons)] if reasons else []
     folded = _folded("cell", _cells(measured, published, found))
-    return [heading, Words(said), *listed, folded]
+    return Block(label, anchor, (Words(said), *listed, folded), said)
 
 
 def _cells(
@@ -538,8 +568,8 @@ def _cells(
     )
 
 
-def _heading(text: str, *sets: MeasuredSet) -> Heading:
-    return Heading(text, f"beside-{'-'.join(slug(one.name) for one in sets)}")
+def _anchor(*sets: MeasuredSet) -> str:
+    return f"beside-{'-'.join(slug(one.name) for one in sets)}"
 
 
 def _folded(noun: str, table: Table) -> Folded:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -321,8 +322,12 @@ _DECIMALS = re.compile(rb"(?<![\w.#])(\d*[1-9]\d*\.\d\d)\d+")
 """Places beyond a hundredth of a point, which nobody sees and which are an eighth of a file.
 Numbers below 1 stay: among them are the scales of letters."""
 
-_SAFE = " !'()*+,-./:;=?@[]_$&~"
-"""What may stand in a ``data:`` URL as it is."""
+_SAFE = " !'()*+,-./:;<=>?@[]_$~"
+"""What may stand in a ``data:`` URL, inside an attribute in double quotes, as it is."""
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+_HREF = f"{{{_XLINK}}}href"
 
 _LEAST_PIXELS_PER_INCH = 66
 """Labels of 8 points are then some 7 pixels high: the least that can be read."""
@@ -348,9 +353,8 @@ class Drawing(Shown):
 
     @property
     def data_url(self) -> str:
-        """The SVG as a ``data:`` URL, in text: a quarter shorter than in base64."""
-        text = self.svg().decode("utf-8").replace('"', "'")
-        return f"data:image/svg+xml,{quote(' '.join(text.split()), safe=_SAFE)}"
+        """The SVG as a ``data:`` URL, in text and shortened: a third shorter than in base64."""
+        return f"data:image/svg+xml,{quote(_shortened(self.svg().decode('utf-8')), safe=_SAFE)}"
 
     def svg(self) -> bytes:
         """The figure as SVG: same figure, same bytes (no date, no random ids)."""
@@ -378,6 +382,45 @@ class Drawing(Shown):
         return sink.getvalue()
 
 
+def _shortened(svg: str) -> str:
+    """The same picture in a third fewer letters: comments, groups without attributes and ids that
+    nothing refers to go, and the other ids become short."""
+    for prefix, name in (("", _SVG), ("xlink", _XLINK)):
+        ElementTree.register_namespace(prefix, name)
+    root = ElementTree.fromstring(svg)
+    referred = dict.fromkeys(re.findall(r"#([\w-]+)(?=[)\"])", svg))
+    ids = {name: f"a{place:x}" for place, name in enumerate(referred)}
+    _shorten(root, ids)
+    return ElementTree.tostring(root, encoding="unicode").replace('"', "'").replace(" />", "/>")
+
+
+def _shorten(parent: ElementTree.Element, ids: Mapping[str, str]) -> None:
+    kept: list[ElementTree.Element] = []
+    for one in parent:
+        _shorten(one, ids)
+        one.text, one.tail = (one.text or "").strip() or None, None
+        known = one.attrib
+        name = known.pop("id", None)
+        if name in ids:
+            known["id"] = ids[name]
+        if known.get(_HREF, "").startswith("#"):
+            known["href"] = f"#{ids[known.pop(_HREF)[1:]]}"
+        moved = re.fullmatch(r"translate\((\S+) 0\)", known.get("transform", ""))
+        if moved and one.tag == f"{{{_SVG}}}use":
+            del known["transform"]
+            known["x"] = moved[1]
+        for key, value in known.items():
+            short = re.sub(r"url\(#([\w-]+)\)", lambda found: f"url(#{ids[found[1]]})", value)
+            if key == "style":
+                short = re.sub(r"([:;]) ", r"\1", short)
+            elif key == "d":
+                short = re.sub(r" ?([A-Za-z]) ?", r"\1", short)
+            known[key] = short
+        is_bare = one.tag == f"{{{_SVG}}}g" and not known
+        kept += list(one) if is_bare else [] if one.tag == f"{{{_SVG}}}metadata" else [one]
+    parent[:] = kept
+
+
 @dataclass(frozen=True, slots=True)
 class Absent(Shown):
     """No drawing, and why: shown in words where the figure would have stood.
@@ -388,6 +431,15 @@ class Absent(Shown):
     name: str
     reason: str
     label: str = ""
+
+
+def finding(drawing: Drawing, label: str) -> str:
+    """The first sentence that the figure's words have after ``label``: what it shows."""
+    words = drawing.alt.partition(f"{label}")[2].partition(". ")[2]
+    return re.split(r"(?<=[.;]) (?=[A-Z])", words)[0]
+
+
+# Ticks of a logarithmic axis that can be read over one decade as well as over five.
 
 
 _NARROW = 50.0

@@ -19,6 +19,7 @@ from benchlib.analysis.wording import slug
 from benchlib.case import Engine, Status, Verdict
 from benchlib.errors import InputError
 from benchlib.gpu.telemetry import Limit
+from benchlib.models import registry
 from benchlib.report import style
 
 _Made = TypeVar("_Made")
@@ -186,6 +187,15 @@ def shown(model: str) -> str:
     """The network's name, with a word behind it where the network is rebuilt from guesses."""
     rebuilt = str(model).removesuffix("@stride") in comparable_groups.reconstructions()
     return f"{model}{REBUILT}" if rebuilt else model
+
+
+def made_for(frame: pd.DataFrame, model: str) -> str | None:
+    """The ``WIDTHxHEIGHT`` of the images that the accuracy of ``model`` in ``frame`` is of: what
+    its source says, else the line-up's; None where neither is known."""
+    sources = frame.loc[frame["model"] == model, "accuracy_source"].dropna()
+    name = model.removesuffix(REBUILT).removesuffix(registry.STRIDE_SUFFIX)
+    own = registry.card(name).made_for if name in registry.names() else None
+    return registry.size_named(sources.iloc[0] if len(sources) else None) or own or None
 
 
 def _is(number: int) -> str:

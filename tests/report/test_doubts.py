@@ -103,4 +103,4 @@ def test_the_method_says_what_a_cpu_run_lacks(root: Path) -> None:
     cells = json.loads((root / "notebooks" / "report.ipynb").read_text(encoding="utf-8"))["cells"]
     said = "".join("".join(cell["source"]) for cell in cells)
     assert "In a CPU run no clock, power draw or temperature was watched" in said
-    assert "## How much of the machine is used" in said
+    assert "## Roofline" in said

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from benchlib.analysis.results import MeasuredSet, load
+from benchlib.report.document import Document
 from benchlib.report.sections import int8_section
 
 BASES = {"resnet50": 0.5, "fast_scnn": 2.0, "efficientnet_b0": 0.9}
@@ -61,9 +62,9 @@ def test_the_paragraph_says_what_the_cells_show(several: MeasuredSet) -> None:
 
 
 def test_a_set_with_one_method_has_no_paragraph(invented: MeasuredSet) -> None:
-    assert int8_section([invented])._repr_html_() == (
-        '<p class="absent">No set here made INT8 in more than one way.</p>'
-    )
+    page = Document((invented,))
+    assert page.int8_methods()._repr_html_() == ""
+    assert "none made INT8 in more than one way" in page.not_drawn()._repr_html_()
 
 
 def test_the_measured_set_has_its_paragraph(root: Path) -> None:

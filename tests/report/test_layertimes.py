@@ -109,9 +109,9 @@ def test_a_set_without_a_profile_says_how_to_get_one(invented: MeasuredSet) -> N
     view = views(invented)[0]
     drawing = layer_times.draw(view, roofline.breakdowns(view.usable, invented))
     assert isinstance(drawing, Absent)
-    said = Document((invented,)).layer_times()._repr_html_()
-    assert "-p profile true" in said
-    assert "<figure" not in said
+    page = Document((invented,))
+    assert page.layer_times()._repr_html_() == ""
+    assert "-p profile true" in page.not_drawn()._repr_html_()
 
 
 def test_the_measured_set_shows_where_bisenetv2_loses_its_time(root: Path) -> None:

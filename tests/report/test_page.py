@@ -19,6 +19,11 @@ from benchlib.report.document import load_sets
 
 NOTEBOOKS = ("report.ipynb", "explore.ipynb")
 WIDTHS = (1400, 400)
+PRINTED = {"width": 1032, "height": 703}
+"""CSS pixels of an A4 sheet on its side, less margins of 12 mm."""
+LONGEST = {1400: 15_000, 400: 25_000}
+"""Pixels. A page that is longer is not read; opened, the same sets make some 40,000."""
+
 _STREAMS = ("stdout", "stderr")
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
 
@@ -72,12 +77,14 @@ def test_the_title_stands_before_the_contents(text: str) -> None:
     assert text.count('class="toc"') == 1
 
 
-def test_the_sections_come_findings_first(text: str) -> None:
+def test_the_answer_comes_first_and_empty_sections_have_no_heading(text: str) -> None:
     headings = re.findall(r"<h2[^>]*>([^<]+)<", text)
-    assert headings[:3] == [
-        *("Findings", "What was measured, and where", "Frames per second by image size"),
-    ]
-    assert {"How it was done", "Environment", "How to cite"} <= set(headings)
+    assert headings[0] == "Which network to take"
+    assert headings[-3:] == ["Methods", "Environment", "How to cite"]
+    assert {"Claims tested", "Not drawn"} <= set(headings)
+    # Neither set has INT8 in several ways or timed layers.
+    assert not {"INT8", "Layers"} & set(headings)
+    assert "none made INT8 in more than one way" in text
 
 
 def test_published_numbers_are_said_to_be_published(text: str) -> None:
@@ -122,11 +129,10 @@ def test_two_sets_of_one_name_are_refused(invented_dir: Path) -> None:
         load_sets([])
 
 
-def test_contents_nest_and_escape() -> None:
+def test_contents_are_a_line_of_links_and_escape() -> None:
     body = '<h2 id="a">A &amp; B<a class="anchor-link" href="#a">¶</a></h2><h3 id="b">C</h3>'
-    assert html.contents(body) == (
-        '<strong>Contents</strong><ol><li><a href="#a">A &amp; B</a>'
-        '<ul><li><a href="#b">C</a></li></ul></li></ol>'
+    assert html.contents(f'{body}<h2 id="d">D</h2>') == (
+        '<a href="#a">A &amp; B</a> <a href="#d">D</a>'
     )
     assert html.contents("<p>nothing</p>") == ""
 
@@ -196,6 +202,83 @@ def test_the_page_reads_at_every_width(opened: Page) -> None:
     assert len(set(alts)) == len(alts)
 
 
+FIRST_SCREEN = """() => {
+  const table = document.querySelector("table.answer");
+  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const column = heads.findIndex((head) => head.startsWith("With ResNet-18"));
+  const row = [...table.tBodies[0].rows].find((one) => one.cells[0].textContent === "%s");
+  const box = row.cells[column].getBoundingClientRect();
+  const on = document.elementFromPoint(box.left + 3, box.top + box.height / 2);
+  return {
+    text: row.cells[column].innerText,
+    seen: row.cells[column].contains(on),
+    bottom: box.bottom, right: box.right, screen: [innerWidth, innerHeight],
+    above: document.querySelector("p.belief").getBoundingClientRect().bottom < box.top,
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_the_first_screen_has_the_network_and_its_cost(opened: Page) -> None:
+    found = opened.evaluate(FIRST_SCREEN % "1920×1056 FP16")
+    width, height = found["screen"]
+    assert found["seen"] and found["above"]
+    assert found["bottom"] < height and found["right"] <= width
+    # The blog's table: 2.17 ms, a tie of three; a million images at $3 an hour.
+    words = " ".join(found["text"].split())
+    assert words.startswith("mnasnet1_0 = shufflenet_v2_x1_5 = resnet18")
+    assert "2.17 ms" in words and "$1.81" in words and "1.69× FP32" in words
+
+
+@pytest.mark.browser
+def test_another_price_changes_every_cost(opened: Page) -> None:
+    field = opened.get_by_label("dollars an hour")
+    before = opened.locator("table.answer .cost").all_text_contents()
+    field.fill("6")
+    after = opened.locator("table.answer .cost").all_text_contents()
+    assert len(before) == len(after) > 20
+    for one, other in zip(before, after, strict=True):
+        assert float(other[1:]) == pytest.approx(2 * float(one[1:]), abs=0.011)
+    field.fill("")
+    assert set(opened.locator("table.answer .cost").all_text_contents()) == {""}
+
+
+@pytest.mark.browser
+def test_folded_parts_open_for_a_link_and_for_print(opened: Page) -> None:
+    folded = (
+        "() => [...document.querySelectorAll('details:not(.code)')].filter(d => !d.open).length"
+    )
+    closed = opened.evaluate(folded)
+    assert closed > 10
+    opened.evaluate("location.hash = 'fps-invented'")
+    opened.wait_for_function("document.getElementById('fps-invented').open")
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert opened.evaluate(folded) == 0
+
+
+@pytest.mark.browser
+def test_print_has_the_answer_on_page_one_and_clips_no_table(opened: Page) -> None:
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    opened.emulate_media(media="print")
+    opened.set_viewport_size(PRINTED)
+    bottom = opened.evaluate(
+        "document.querySelector('table.answer').getBoundingClientRect().bottom + scrollY"
+    )
+    assert bottom < PRINTED["height"]
+    wide = opened.evaluate(
+        "[...document.querySelectorAll('table.bench')]"
+        ".filter(t => t.getBoundingClientRect().right > innerWidth)"
+        ".map(t => t.parentElement.ariaLabel)"
+    )
+    assert wide == []
+
+
+@pytest.mark.browser
+def test_the_page_is_short_while_folded(opened: Page) -> None:
+    height = opened.evaluate("document.documentElement.scrollHeight")
+    assert height < LONGEST[opened.viewport_size["width"]]
+
+
 @pytest.mark.browser
 def test_contents_links_lead_somewhere(opened: Page) -> None:
     missing = opened.evaluate(
@@ -222,6 +305,7 @@ def test_the_first_column_stays_when_a_table_scrolls(opened: Page) -> None:
 @pytest.mark.browser
 def test_a_press_on_a_heading_sorts(opened: Page) -> None:
     table = opened.locator("#table-latency-invented")
+    opened.evaluate("location.hash = 'table-invented'")
     button = table.get_by_role("button", name="INT8").last
     for direction, least_first in (("ascending", True), ("descending", False)):
         button.click()

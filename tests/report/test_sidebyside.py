@@ -2,11 +2,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchlib.analysis.results import MeasuredSet, load
+from benchlib.report.document import Document
 from benchlib.report.sections import side_by_side
 
 
 def test_one_set_has_nothing_beside_it(invented: MeasuredSet) -> None:
-    assert "no second set" in side_by_side([invented])._repr_html_()
+    page = Document((invented,))
+    assert page.side_by_side()._repr_html_() == ""
+    assert "there is no second set" in page.not_drawn()._repr_html_()
 
 
 def test_two_measured_sets_are_compared_case_by_case(invented: MeasuredSet) -> None:

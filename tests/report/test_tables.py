@@ -323,3 +323,16 @@ def test_what_a_table_says_cannot_become_markup() -> None:
     page = one._repr_html_()
     assert "<s>" not in page and "<i>" not in page and "a <b>" not in page
     assert unescape(page).count('"n"') == 1
+
+
+def test_each_network_has_the_size_it_was_made_for(
+    rows: pd.DataFrame, view_of: Callable[..., View]
+) -> None:
+    rows.loc[rows["model"] == "fast_scnn", "accuracy_source"] = "paper; resized to 1024x512; read"
+    table = latency.build(view_of(rows))
+    column = next(one for one in table.columns if one.title == "Made for")
+    sizes = dict(zip(table.rows, (cell.text for cell in column.cells), strict=True))
+    # Of its own source, of the line-up's card, of a file that nobody knows.
+    assert sizes["fast_scnn"] == "1024×512"
+    assert sizes["resnet18"] == "224×224"
+    assert sizes["onnx:mine.onnx"] == "–"

@@ -46,6 +46,16 @@ class Mark(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """Small words in a cell behind its text; ``kind`` is their CSS class, ``value`` their number
+    for a script of the page."""
+
+    text: str
+    kind: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """``text`` as shown; ``value`` to sort by (None sorts last); ``note`` is the reason behind it.
 
@@ -57,15 +67,18 @@ class Cell:
     mark: Mark = Mark.NONE
     note: str = ""
     reference: str = ""
+    more: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Cells under ``title``; neighbours with the same ``group`` share a heading above."""
+    """Cells under ``title``; neighbours with the same ``group`` share a heading above. ``kind`` is
+    one more CSS class of them and of their heading."""
 
     group: str
     title: str
     cells: tuple[Cell, ...]
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Table(Shown):
     """``rows`` name the lines; every column has a cell for each.
 
     Headings of a ``sortable`` one become buttons on the page; any other is a table of words.
+    ``kind`` is one more CSS class.
     """
 
     name: str
@@ -82,6 +96,7 @@ class Table(Shown):
     columns: tuple[Column, ...]
     footnotes: tuple[str, ...] = ()
     sortable: bool = True
+    kind: str = ""
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, EnergySource
 from benchlib.report import style
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
-from benchlib.report.view import View, shown, slug
+from benchlib.report.view import View, made_for, shown, slug
 from benchlib.stats.quality_checks import Reason
 from benchlib.stats.summary import rounded
 from benchlib.trtexec import exports
@@ -313,6 +313,8 @@ def _caption(view: View, columns: list[Column]) -> str:
             "Digits are cut to what the interval supports; rest the pointer on a cell for the "
             "full value and its interval."
         )
+    if any(column.title == "Made for" for column in columns):
+        parts.append("Made for: the size of the images that the accuracy is of.")
     if any(cell.reference and cell.value is None for cell in cells):
         parts.append("A dash has its reason below the table.")
     for verdict, meaning in (
@@ -366,7 +368,10 @@ def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
     for metric, rows in frame.groupby("accuracy_metric", sort=True):
         title = _METRIC_TITLES.get(str(metric), str(metric))
         columns.append(_fact(rows, models, "accuracy", title, low_is_best=False))
-    return [column for column in columns if any(cell.value is not None for cell in column.cells)]
+    known = [column for column in columns if any(cell.value is not None for cell in column.cells)]
+    native = [made_for(frame, model) for model in models]
+    cells = tuple(Cell(wording.size(one or wording.DASH)) for one in native)
+    return [*known, Column("Network", "Made for", cells)] if any(native) else known
 
 
 def _fact(

@@ -185,7 +185,8 @@ def costs(rows: Sequence[Record]) -> Table:
             f"The line-up at {rows[0].width}×{rows[0].height}, one image. GMACs are 10⁹ "
             "multiply-adds of convolutions and matrix products, activations the 10⁶ elements "
             "that those write, MB the parameters as float32. Accuracies are published ones; "
-            "point at one for its source. A dash: unknown."
+            "point at one for its source. Made for: the size of the images that it is of. A "
+            "dash: unknown."
         ),
         corner="Network",
         rows=tuple(row.label for row in rows),
@@ -200,6 +201,7 @@ def costs(rows: Sequence[Record]) -> Table:
             _numbers("Cost", "Activations, M", [row.mactivations for row in rows], rows),
             _numbers("Cost", "MB", [row.size_mb for row in rows], rows),
             *(_accuracies(metric, rows) for metric in metrics),
+            _words("", "Made for", [_made_for(row) for row in rows]),
         ),
     )
 
@@ -245,6 +247,11 @@ def elsewhere(rows: Sequence[Record]) -> Table | Absent:
             for title, column in zip(titles, known.columns[1:], strict=True)
         ),
     )
+
+
+def _made_for(row: Record) -> str:
+    """The size of the images that the accuracy is of."""
+    return wording.size(registry.size_named(row.accuracy_source) or wording.DASH)
 
 
 def _mega(count: int | None) -> float | None:

@@ -1,0 +1,26 @@
+// The price becomes a field: what is typed is what the costs of the tables are told for.
+for (const place of document.querySelectorAll(".price .per-hour")) {
+  const field = document.createElement("input");
+  Object.assign(field, { type: "number", min: "0", step: "any", value: place.dataset.price });
+  field.setAttribute("aria-label", "dollars an hour");
+  field.addEventListener("input", () => {
+    const price = field.value === "" ? NaN : Number(field.value);
+    for (const cost of document.querySelectorAll("table.answer .cost")) {
+      const dollars = price * Number(cost.dataset.value);
+      cost.textContent = price >= 0 ? "$" + dollars.toFixed(2) : "";
+    }
+  });
+  place.replaceChildren("$", field);
+}
+// Print opens what is folded, and a link opens what it leads to.
+addEventListener("beforeprint", () => {
+  for (const one of document.querySelectorAll("details:not(.code)")) one.open = true;
+});
+const opened = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let one = target; one; one = one.parentElement) {
+    if (one.tagName === "DETAILS") one.open = true;
+  }
+};
+addEventListener("hashchange", opened);
+opened();
