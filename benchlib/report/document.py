@@ -12,6 +12,7 @@ from benchlib.case import Status, resolution
 from benchlib.errors import InputError
 from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
 from benchlib.report import methods, sections, style
+from benchlib.report.explorer import Explorer
 from benchlib.report.figures import accuracy, fps, layer_times, scatter, tiles
 from benchlib.report.parts import Bullets, Files, Heading, Part, Section, Styles, Words
 from benchlib.report.sections import findings_section, int8_section, side_by_side
@@ -48,11 +49,15 @@ def load_sets(results: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """Measured sets, and where figures and latency tables are saved (nowhere when empty)."""
+    """Measured sets, and where figures and latency tables are saved (nowhere when empty).
+
+    ``price_per_hour`` are dollars for the device, None: nobody gave a price.
+    """
 
     sets: tuple[MeasuredSet, ...]
     figures_dir: str = ""
     tables_dir: str = ""
+    price_per_hour: float | None = None
 
     def styles(self) -> Styles:
         """The style of figures and tables; the first thing a notebook shows."""
@@ -61,6 +66,10 @@ class Document:
     def findings(self) -> Section:
         """The tested claims."""
         return findings_section(self.sets)
+
+    def explore(self) -> Explorer:
+        """Every row, to be asked."""
+        return Explorer(self.sets, self.price_per_hour)
 
     def overview(self) -> Section:
         """What was measured where, in words; a CPU run says that it is one."""

@@ -58,30 +58,33 @@ _USUAL_MEGAPIXELS = 1920 * 1056 / 1e6
 """The size shown at first is the one next to this: what most cameras give."""
 
 _SHAPES = {
-    # Marks of matplotlib as Vega calls them, or as its paths in a square from -1 to 1.
+    # matplotlib's marks as Vega calls them, or as its paths in a square from -1 to 1.
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down"},
     **{"P": "cross", "X": "M-1,-1L1,1M1,-1L-1,1", "d": "M0,-1L.6,0L0,1L-.6,0Z"},
-    **{"h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z", "p": "M0,-1L.95,-.3L.6,.8L-.6,.8L-.95,-.3Z"},
+    "h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z",
+    "p": "M0,-1L.95,-.3L.6,.8L-.6,.8L-.95,-.3Z",
 }
 
 
-def checked_price(price_per_hour: float) -> float:
-    """The price of an hour of the machine; raises :class:`InputError` for what is no price."""
-    if not (math.isfinite(price_per_hour) and price_per_hour >= 0):
-        problem = f"{price_per_hour} is no price; give dollars per hour, such as 3, or 0 for none"
+def check_price(price_per_hour: float | None) -> None:
+    """Raise :class:`InputError` for what is no price of an hour."""
+    if price_per_hour is not None and not (0 < price_per_hour < math.inf):
+        problem = f"{price_per_hour} is no price; give dollars per hour, such as 3, or leave it out"
         raise InputError("price_per_hour", problem)
-    return price_per_hour
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explorer(Shown):
-    """``sets`` to ask, and what an hour of the machine costs (dollars; 0: not known)."""
+    """``sets`` to ask, and what an hour of the device costs in dollars (None: not known).
+
+    A million images cost that price at the row's throughput; where none was recorded, at its FPS.
+    """
 
     sets: Sequence[MeasuredSet]
-    price_per_hour: float = 0.0
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
-        checked_price(self.price_per_hour)
+        check_price(self.price_per_hour)
         if not any(len(one.frame) for one in self.sets):
             raise InputError("results", "the measured sets have no rows to explore")
 
@@ -108,7 +111,7 @@ class Explorer(Shown):
             "families": _families(rows),
             "colors": {name: style.swatch(name).line for name in _families(rows)},
             "practical": significance.PRACTICAL,
-            "usual": _USUAL_MEGAPIXELS,
+            "usual": {"megapixels": _USUAL_MEGAPIXELS, "precision": Precision.FP16.value},
         }
         return template("explorer/explorer.html.j2").render(
             y=[(name, _AXES[name][0]) for name in _Y],
@@ -116,7 +119,7 @@ class Explorer(Shown):
             sets=_or_all(rows["set"].unique()),
             tasks=_or_all(sorted(rows["task"].dropna().unique())),
             batches=_or_all(sorted(rows["batch"].unique())),
-            price=f"{self.price_per_hour:g}" if self.price_per_hour else "",
+            price="" if self.price_per_hour is None else f"{self.price_per_hour:g}",
             payload=_packed(json.dumps(payload, allow_nan=False)),
             library=_packed((TEMPLATES / "explorer" / "vega.js").read_text(encoding="utf-8")),
         )
@@ -161,7 +164,7 @@ def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
         return alt.when(test).then(alt.value(yes)).otherwise(alt.value(no))
 
     def at(x: str, y: str) -> dict[str, Any]:
-        # Titles are the script's, and it makes the scale of accuracies linear.
+        # Titles and legend are the script's, and it makes the scale of accuracies linear.
         scale = alt.Scale(type="log", nice=False, padding=12)
         return {"x": alt.X(f"{x}:Q", scale=scale), "y": alt.Y(f"{y}:Q", scale=scale)}
 
@@ -179,24 +182,24 @@ def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
         **at("x", "y"),
         color=family,
         stroke=alt.Stroke("family:N", scale=colors, legend=None),
-        shape=alt.Shape(
-            "label:N",
-            scale=alt.Scale(domain=labels, range=marks),
-            legend=alt.Legend(title=None, orient="top"),
-        ),
+        shape=alt.Shape("label:N", scale=alt.Scale(domain=labels, range=marks)),
         fillOpacity=when(f"datum.verdict === '{Verdict.SUSPECT.value}'", 0, 0.75),
         opacity=quiet,
         size=when("datum.lit", 170, 70),
         description="tip:N",
     )
-    names = base.mark_text(align="left", dx=9, dy=-7, fontWeight="bold", aria=False)
-    names = names.encode(**at("x", "y"), text="model:N")
-    names = names.transform_filter("datum.lit && datum.named")
+    names = base.mark_text(
+        align=alt.expr("datum.left ? 'right' : 'left'"),
+        dx=alt.expr("datum.left ? -8 : 8"),
+        dy=-7,
+        aria=False,
+    ).encode(**at("x", "y"), text="model:N", opacity=quiet)
+    names = names.transform_filter("datum.named")
     lines = base.mark_line(aria=False, strokeWidth=1.5).encode(
         **at("x", "y"),
         color=family,
         detail=["model:N", "set:N", "batch:Q", "dim:N"],
-        strokeDash=alt.StrokeDash("label:N", legend=None, scale=alt.Scale(domain=labels)),
+        strokeDash=alt.StrokeDash("label:N", scale=alt.Scale(domain=labels)),
         opacity=quiet,
     )
     return alt.layer(bars, dots, names), alt.layer(lines, dots, names)

@@ -20,7 +20,7 @@
   const rows = cells.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
   const known = (value) => value !== null && value !== undefined;
   const short = (value) => !known(value) ? "–"
-    : value >= 1000 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(3)));
+    : value >= 1000 ? Math.round(value).toLocaleString("en-US") : value.toPrecision(3);
   const size = (row) => row.resolution.replace("x", "×");
   const listed = (words) => words.length < 2 ? words.join("")
     : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
@@ -38,7 +38,7 @@
     `${row.verdict ?? "no verdict"}${row.reasons ? `: ${row.reasons.replaceAll(";", ", ")}` : ""}`,
     known(row.sm_clock_mhz) && `clock ${short(row.sm_clock_mhz)} MHz${
       known(row.limited_by) && row.limited_by !== "none" ? `, limited by ${row.limited_by}` : ""}`,
-    known(row.accuracy) && `${row.accuracy_metric} ${short(row.accuracy)} % (published)`,
+    known(row.accuracy) && `${row.accuracy_metric} ${row.accuracy} % (published)`,
     `${short(row.gmacs)} GMACs, ${short(row.params_m)} M parameters`,
     known(row.energy_j) && `${short(row.energy_j)} J per image`,
     known(row.dollars) && `$${short(row.dollars)} per million images`,
@@ -46,10 +46,16 @@
 
   const ticked = (name) => [...form.querySelectorAll(`[name="${name}"]:checked`)].map((one) => one.value);
   const limit = (name) => fields[name].value === "" ? null : Number(fields[name].value);
-  const spans = Object.fromEntries([["ms", "latency_ms"], ["least", "accuracy"]].map(([name, column]) => {
-    const values = rows.map((row) => row[column]).filter(known);
-    return [name, [Math.min(...values), Math.max(...values)]];
-  }));
+  const spans = {};
+  const reach = (mine) => {
+    for (const [name, column] of [["ms", "latency_ms"], ["least", "accuracy"]]) {
+      const values = mine.map((row) => row[column]).filter(known);
+      spans[name] = [Math.min(...values), Math.max(...values)];
+      fields[`${name}_slider`].disabled = !(spans[name][0] < spans[name][1]);
+      slide(name);
+    }
+  };
+  const slide = (name) => { fields[`${name}_slider`].value = place[name](limit(name)); };
   // A slider at its loose end sets no limit; milliseconds go by their logarithm.
   const slid = {
     ms: (at) => at === 1000 ? "" : spans.ms[0] * (spans.ms[1] / spans.ms[0]) ** (at / 1000),
@@ -65,6 +71,7 @@
   // Offers the sizes, precisions and families of the chosen set. None ticked means all.
   const offer = () => {
     const mine = rows.filter((row) => ["", row.set].includes(fields.set.value));
+    reach(mine);
     const pixels = Object.fromEntries(mine.map((row) => [row.resolution, row.megapixels]));
     const order = {
       resolution: Object.keys(pixels).sort((a, b) => pixels[a] - pixels[b]),
@@ -87,7 +94,7 @@
     return pixels;
   };
   const usual = (pixels) => {
-    const off = (word) => Math.abs(Math.log(pixels[word] / told.usual));
+    const off = (word) => Math.abs(Math.log(pixels[word] / told.usual.megapixels));
     const boxes = [...form.querySelectorAll('[name="resolution"]')].sort((a, b) => off(a.value) - off(b.value));
     if (boxes.length) boxes[0].checked = true;
   };
@@ -95,6 +102,7 @@
     const pixels = offer();
     form.querySelectorAll("fieldset input").forEach((box) => { box.checked = false; });
     usual(pixels);
+    form.querySelectorAll(`[value="${told.usual.precision}"]`).forEach((box) => { box.checked = true; });
     marked.clear();
     copied.hidden = true;
     const mine = rows.filter((row) => row.set === fields.set.value);
@@ -118,7 +126,6 @@
     form.querySelectorAll("fieldset input").forEach((box) => {
       box.checked = asked.getAll(box.name).includes(box.value);
     });
-    for (const name of ["ms", "least"]) fields[`${name}_slider`].value = place[name](limit(name));
     marked.clear();
     asked.getAll("lit").forEach((name) => marked.add(name));
     redraw();
@@ -150,13 +157,18 @@
     return [shown, note];
   };
 
-  const draw = (element, chart, some, x, y, titles) => {
+  const draw = (element, chart, some, x, y, title) => {
+    const titles = {x: axes[x][0], y: axes[y][0]}, width = element.clientWidth;
+    const legend = {title: null, orient: "top", columns: Math.max(1, Math.floor(width / 140)),
+      values: told.precisions.map((word) => told.labels[word]).filter((one) => distinct(some, "label").includes(one))};
     const spec = structuredClone(chart);
     spec.data = {name: "rows", values: some};
-    Object.assign(spec, {width: element.clientWidth, height: 400, autosize: {type: "fit", contains: "padding"}});
+    Object.assign(spec, {
+      width, height: 400, autosize: {type: "fit", contains: "padding"}, title: {text: title, anchor: "start"}});
     spec.description = `${titles.y} against ${titles.x}; ${plural(some.length, "mark")}. The table below has the rows.`;
     const linear = {x: x === "accuracy", y: false};
     for (const {encoding} of spec.layer) {
+      for (const name of ["shape", "strokeDash"]) if (encoding[name]) encoding[name].legend = legend;
       for (const name of ["x", "y"]) {
         encoding[name].title = titles[name];
         Object.assign(encoding[name].scale, linear[name] ? {type: "linear", zero: false} : {});
@@ -207,17 +219,17 @@
     const heads = [
       ["Size", size], ["Precision", (row) => told.labels[row.precision]],
       several("batch") && ["Batch", (row) => row.batch], several("set") && ["Set", (row) => row.set],
-      ["ms per batch", (row) => row.latency || "–"], ["FPS", (row) => short(row.fps)],
+      ["ms per batch", (row) => row.latency || "–"], ["Verdict", (row) => row.verdict ?? "–"], ["FPS", (row) => short(row.fps)],
       some("speedup") && ["× FP32", (row) => short(row.speedup)],
       some("energy_j") && ["J per image", (row) => short(row.energy_j)],
       some("dollars") && ["$ per million", (row) => short(row.dollars)],
-      some("accuracy") && ["Accuracy, %", (row) => short(row.accuracy)],
+      some("accuracy") && ["Accuracy, %", (row) => known(row.accuracy) ? row.accuracy.toFixed(1) : "–"],
       ["GMACs", (row) => short(row.gmacs)], ["Parameters, M", (row) => short(row.params_m)],
       some("sm_clock_mhz") && ["MHz", (row) => short(row.sm_clock_mhz)],
-      ["Verdict", (row) => [row.verdict, row.reasons?.replaceAll(";", ", ")].filter(Boolean).join(": ") || "–"],
+      some("reasons") && ["Reasons", (row) => row.reasons?.replaceAll(";", ", ") ?? ""],
     ].filter(Boolean);
     const head = make("tr", make("th", "Network", {scope: "col"}));
-    head.append(...heads.map(([text]) => make("th", text, {scope: "col", className: text === "Verdict" ? "words" : ""})));
+    head.append(...heads.map(([text]) => make("th", text, {scope: "col", className: text === "Reasons" ? "words" : ""})));
     find("thead").replaceChildren(head);
     const focused = root.contains(document.activeElement) && document.activeElement.dataset.key;
     find("tbody").replaceChildren(...shown.map((row) => {
@@ -225,7 +237,7 @@
       button.setAttribute("aria-pressed", marked.has(row.model));
       button.dataset.key = rows.indexOf(row);
       const line = make("tr", make("th", button, {scope: "row"}));
-      line.append(...heads.map(([text, of]) => make("td", of(row), {className: text === "Verdict" ? "words" : ""})));
+      line.append(...heads.map(([text, of]) => make("td", of(row), {className: text === "Reasons" ? "words" : ""})));
       return line;
     }));
     if (focused) find(`[data-key="${focused}"]`)?.focus({preventScroll: true});
@@ -254,24 +266,31 @@
     const lines = rows.filter((row) => there.has(key(row)) && known(row[y]));
     lines.forEach((row) => { largest[row.model] = Math.max(largest[row.model] ?? 0, row.megapixels); });
     const ends = {latency_ms: (row, ms) => ms, fps: (row, ms) => 1000 * row.batch / ms}[y];
+    // Names stand on the side where there is room.
+    const middle = Object.fromEntries([x, "megapixels"].map((name) => {
+      const values = (name === x ? shown : lines).map((row) => row[name]).filter(known);
+      return [name, (Math.min(...values) + Math.max(...values)) / 2];
+    }));
     const drawn = (row, across, named) => ({
       model: row.model, family: row.family, set: row.set, batch: row.batch, verdict: row.verdict,
       label: told.labels[row.precision], x: row[across], y: row[y], tip: tell(row), named,
       low: ends && known(row.latency_ci_low_ms) ? ends(row, row.latency_ci_low_ms) : null,
       high: ends && known(row.latency_ci_high_ms) ? ends(row, row.latency_ci_high_ms) : null,
-      lit: marked.has(row.model), dim: marked.size > 0 && !marked.has(row.model),
+      left: row[across] > middle[across], lit: marked.has(row.model), dim: marked.size > 0 && !marked.has(row.model),
     });
     views.splice(0).forEach((view) => view.finalize());
     tip.hidden = true;
-    const points = shown.filter((row) => known(row[y]) && known(row[x])).map((row) => drawn(row, x, true));
-    const titles = {y: axes[y][0], x: axes[x][0]};
-    draw(find(".cloud"), charts[0], points, x, y, titles);
-    const named = lines.map((row) => drawn(row, "megapixels", row.megapixels === largest[row.model]));
-    draw(find(".bysize"), charts[1], named, "megapixels", y, {...titles, x: "Every size of these: image, megapixels"});
+    const both = shown.filter((row) => known(row[y]) && known(row[x]));
+    const few = !marked.size && both.length <= find(".cloud").clientWidth / 35;
+    const points = both.map((row) => drawn(row, x, few || marked.has(row.model)));
+    draw(find(".cloud"), charts[0], points, x, y, "The rows chosen");
+    const named = lines.map((row) => drawn(row, "megapixels",
+      marked.has(row.model) && row.megapixels === largest[row.model]));
+    draw(find(".bysize"), charts[1], named, "megapixels", y, "The same networks at every size");
     list(shown, y);
     const undrawn = shown.length - points.length;
     const why = y === "dollars" && !price ? "no price per hour is given" : "one of the two numbers is missing";
-    find(".answer").textContent = `${plural(shown.length, "row")} of ${rows.length}`
+    find(".answer").textContent = `${shown.length} of ${plural(rows.length, "row")}`
       + `${undrawn ? `, ${undrawn} of them not drawn (${why})` : ""}.${answer(shown)}${note}`;
   };
 
@@ -300,15 +319,15 @@
     if (target.name !== name) {
       const value = slid[name](Number(target.value));
       fields[name].value = value && Number(value.toPrecision(3));
-    } else if (slid[name]) fields[`${name}_slider`].value = place[name](limit(name));
+    } else if (slid[name]) slide(name);
     if (target.name === "set") offer();
     if (target !== copied) redraw();
   });
   addEventListener("hashchange", follow);
   addEventListener("resize", redraw);
+  find(".notice").hidden = true;
   form.hidden = find(".rows").hidden = false;
   if (!follow()) start();
 })(document.currentScript.parentElement).catch((error) => {
-  // Only a browser from before 2023 lacks what this needs.
-  console.warn("the explorer cannot run in this browser:", error);
+  console.warn("the explorer cannot run in this browser; its notice stays:", error);
 });
