@@ -363,7 +363,7 @@ def report(
         "results": [str(Path(one).resolve()) for one in sets],
         "figures_dir": str(figures.resolve()) if figures else "",
         "tables_dir": str(out.resolve()),
-        "price_per_hour": price_per_hour,
+        "price_per_hour": price_per_hour or 0.0,
     }
     with Relay() as relay:
         execution = relay.execute("report.ipynb", out / "report.ipynb", parameters)

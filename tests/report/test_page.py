@@ -75,7 +75,7 @@ def test_the_title_stands_before_the_contents(text: str) -> None:
 def test_the_sections_come_findings_first(text: str) -> None:
     headings = re.findall(r"<h2[^>]*>([^<]+)<", text)
     assert headings[:3] == [
-        *("Findings", "What was measured, and where", "Frames per second by image size"),
+        *("Findings", "Ask the numbers", "What was measured, and where"),
     ]
     assert {"How it was done", "Environment", "How to cite"} <= set(headings)
 

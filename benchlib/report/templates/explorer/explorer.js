@@ -210,7 +210,8 @@
       && first.latency_ms * (1 + told.practical) < row.latency_ms));
     const ties = tied.length ? `, tied with ${listed(tied.map(name))}` : "";
     const cost = known(first.dollars) ? `, $${short(first.dollars)} per million images` : "";
-    return ` Fastest: ${name(first)}, ${first.latency} ms${cost}${ties}.`;
+    const doubt = first.verdict === "SUSPECT" ? " (SUSPECT)" : "";
+    return ` Fastest: ${name(first)}, ${first.latency} ms${doubt}${cost}${ties}.`;
   };
 
   const list = (shown, y) => {
@@ -243,7 +244,23 @@
     if (focused) find(`[data-key="${focused}"]`)?.focus({preventScroll: true});
   };
 
-  let waiting = false;
+  // A name stands away from the nearest other mark, and inside the chart.
+  const sides = (points, x) => {
+    const scaled = (name, log) => {
+      const values = points.map((point) => log ? Math.log(point[name]) : point[name]);
+      const low = Math.min(...values), span = Math.max(...values) - low || 1;
+      return values.map((value) => (value - low) / span);
+    };
+    const xs = scaled("x", x !== "accuracy"), ys = scaled("y", true);
+    points.forEach((point, i) => {
+      if (!point.named) return;
+      const away = (j) => Math.hypot(xs[i] - xs[j], 3 * (ys[i] - ys[j]));
+      const near = xs.map((_, j) => j).filter((j) => xs[j] !== xs[i]).sort((a, b) => away(a) - away(b))[0];
+      point.left = xs[i] > 0.75 || (xs[i] > 0.25 && xs[near] > xs[i]);
+    });
+  };
+
+  let waiting = false, width = 0;
   const redraw = () => {
     if (!waiting) requestAnimationFrame(show);
     waiting = true;
@@ -251,6 +268,7 @@
   let shown = [];
   const show = () => {
     waiting = false;
+    width = find(".views").clientWidth;
     const price = limit("price"), [x, y] = [fields.x.value, fields.y.value];
     for (const row of rows) {
       const rate = row.throughput_img_s ?? row.fps;
@@ -266,26 +284,23 @@
     const lines = rows.filter((row) => there.has(key(row)) && known(row[y]));
     lines.forEach((row) => { largest[row.model] = Math.max(largest[row.model] ?? 0, row.megapixels); });
     const ends = {latency_ms: (row, ms) => ms, fps: (row, ms) => 1000 * row.batch / ms}[y];
-    // Names stand on the side where there is room.
-    const middle = Object.fromEntries([x, "megapixels"].map((name) => {
-      const values = (name === x ? shown : lines).map((row) => row[name]).filter(known);
-      return [name, (Math.min(...values) + Math.max(...values)) / 2];
-    }));
     const drawn = (row, across, named) => ({
       model: row.model, family: row.family, set: row.set, batch: row.batch, verdict: row.verdict,
       label: told.labels[row.precision], x: row[across], y: row[y], tip: tell(row), named,
       low: ends && known(row.latency_ci_low_ms) ? ends(row, row.latency_ci_low_ms) : null,
       high: ends && known(row.latency_ci_high_ms) ? ends(row, row.latency_ci_high_ms) : null,
-      left: row[across] > middle[across], lit: marked.has(row.model), dim: marked.size > 0 && !marked.has(row.model),
+      lit: marked.has(row.model), dim: marked.size > 0 && !marked.has(row.model),
     });
     views.splice(0).forEach((view) => view.finalize());
     tip.hidden = true;
     const both = shown.filter((row) => known(row[y]) && known(row[x]));
     const few = !marked.size && both.length <= find(".cloud").clientWidth / 35;
     const points = both.map((row) => drawn(row, x, few || marked.has(row.model)));
+    sides(points, x);
     draw(find(".cloud"), charts[0], points, x, y, "The rows chosen");
     const named = lines.map((row) => drawn(row, "megapixels",
       marked.has(row.model) && row.megapixels === largest[row.model]));
+    sides(named, "megapixels");
     draw(find(".bysize"), charts[1], named, "megapixels", y, "The same networks at every size");
     list(shown, y);
     const undrawn = shown.length - points.length;
@@ -324,7 +339,7 @@
     if (target !== copied) redraw();
   });
   addEventListener("hashchange", follow);
-  addEventListener("resize", redraw);
+  new ResizeObserver(() => { if (find(".views").clientWidth !== width) redraw(); }).observe(find(".views"));
   find(".notice").hidden = true;
   form.hidden = find(".rows").hidden = false;
   if (!follow()) start();
