@@ -105,7 +105,7 @@ class Explorer(Shown):
             "axes": _AXES,
             "columns": rows.columns.tolist(),
             "rows": [[_plain(cell) for cell in row] for row in rows.itertuples(index=False)],
-            "charts": [chart.to_dict() for chart in _charts(rows)],
+            "charts": [chart.to_dict() for chart in self.charts()],
             "precisions": _precisions(rows),
             "labels": {word: style.precision_label(word) for word in _precisions(rows)},
             "families": _families(rows),

@@ -244,19 +244,29 @@
     if (focused) find(`[data-key="${focused}"]`)?.focus({preventScroll: true});
   };
 
-  // A name stands away from the nearest other mark, and inside the chart.
-  const sides = (points, x) => {
-    const scaled = (name, log) => {
+  // Names stand right or left of their marks, where that covers no other; without room, only a
+  // marked network keeps its name. Letters are reckoned as 6 pixels, the chart's inside as below.
+  const placeNames = (points, x) => {
+    const scaled = (name, log, pixels) => {
       const values = points.map((point) => log ? Math.log(point[name]) : point[name]);
       const low = Math.min(...values), span = Math.max(...values) - low || 1;
-      return values.map((value) => (value - low) / span);
+      return values.map((value) => pixels * (value - low) / span);
     };
-    const xs = scaled("x", x !== "accuracy"), ys = scaled("y", true);
+    const inside = find(".cloud").clientWidth - 80;
+    const xs = scaled("x", x !== "accuracy", inside), ys = scaled("y", true, 270);
+    const taken = points.map((_, i) => [xs[i] - 5, xs[i] + 5, ys[i] - 5, ys[i] + 5]);
     points.forEach((point, i) => {
       if (!point.named) return;
-      const away = (j) => Math.hypot(xs[i] - xs[j], 3 * (ys[i] - ys[j]));
-      const near = xs.map((_, j) => j).filter((j) => xs[j] !== xs[i]).sort((a, b) => away(a) - away(b))[0];
-      point.left = xs[i] > 0.75 || (xs[i] > 0.25 && xs[near] > xs[i]);
+      const long = 6 * point.model.length;
+      const free = [[false, xs[i] + 8], [true, xs[i] - 8 - long]].find(([, start]) => {
+        const box = [start, start + long, ys[i] + 1, ys[i] + 13];
+        const room = start >= -10 && start + long <= inside + 15 && !taken.some((other, j) => j !== i
+          && box[0] < other[1] && box[1] > other[0] && box[2] < other[3] && box[3] > other[2]);
+        if (room) taken.push(box);
+        return room;
+      });
+      point.left = free ? free[0] : xs[i] > inside / 2;
+      point.named = Boolean(free) || point.lit;
     });
   };
 
@@ -296,11 +306,11 @@
     const both = shown.filter((row) => known(row[y]) && known(row[x]));
     const few = !marked.size && both.length <= find(".cloud").clientWidth / 35;
     const points = both.map((row) => drawn(row, x, few || marked.has(row.model)));
-    sides(points, x);
+    placeNames(points, x);
     draw(find(".cloud"), charts[0], points, x, y, "The rows chosen");
     const named = lines.map((row) => drawn(row, "megapixels",
       marked.has(row.model) && row.megapixels === largest[row.model]));
-    sides(named, "megapixels");
+    placeNames(named, "megapixels");
     draw(find(".bysize"), charts[1], named, "megapixels", y, "The same networks at every size");
     list(shown, y);
     const undrawn = shown.length - points.length;
