@@ -32,7 +32,11 @@ def rendered(
     papermill.execute_notebook(
         root / "notebooks" / "report.ipynb",
         out / "report.ipynb",
-        {"results": [str(published_dir), str(invented_dir)], "figures_dir": str(out / "figures")},
+        {
+            "results": [str(published_dir), str(invented_dir)],
+            "figures_dir": str(out / "figures"),
+            "price_per_hour": 2.5,
+        },
         kernel_name="python3",
         cwd=root / "notebooks",
         progress_bar=False,
@@ -56,6 +60,12 @@ def test_the_page_asks_for_nothing_outside(text: str) -> None:
     assert not re.findall(r'<(?:script|img|iframe|link)[^>]+(?:src|href)="https?:', text)
     assert "@import" not in text
     assert not re.findall(r"url\(\s*[\"']?https?:", text)
+
+
+def test_the_explorer_is_in_the_page_once_with_the_price(text: str) -> None:
+    assert len(re.findall(r'<script class="library" type="text/plain">', text)) == 1
+    (price,) = re.findall(r'<input [^>]*name="price"[^>]*>', text)
+    assert 'value="2.5"' in price
 
 
 def test_contents_links_meet_their_headings(text: str) -> None:
