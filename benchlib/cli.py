@@ -425,9 +425,15 @@ def fleet_worker(address: str) -> None:
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Default: the first DIR.")
 @click.option("--figures", type=click.Path(path_type=Path), help="Also save the figures here.")
 @click.option("--pdf", "with_pdf", is_flag=True, help="Print the page to report.pdf as well.")
+@click.option("--price-per-hour", type=float, help="Dollars for an hour of the device.")
 @as_json
 def report(
-    sets: tuple[Path, ...], out: Path | None, figures: Path | None, with_pdf: bool, as_json: bool
+    sets: tuple[Path, ...],
+    out: Path | None,
+    figures: Path | None,
+    with_pdf: bool,
+    price_per_hour: float | None,
+    as_json: bool,
 ) -> None:
     """Render the report from measured sets; measures nothing.
 
@@ -436,7 +442,7 @@ def report(
     from benchlib import pipeline
     from benchlib.report import html
 
-    page = pipeline.report(sets, out, figures)
+    page = pipeline.report(sets, out, figures, price_per_hour)
     written = {"html": str(page)}
     if with_pdf:
         written["pdf"] = str(html.pdf(page, page.with_suffix(".pdf")))

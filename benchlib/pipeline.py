@@ -341,15 +341,23 @@ def _counts(out: Path) -> dict[str, int]:
     return {str(k): int(n) for k, n in results.load(out).frame["status"].value_counts().items()}
 
 
-def report(sets: Sequence[Path], out: Path | None = None, figures: Path | None = None) -> Path:
+def report(
+    sets: Sequence[Path],
+    out: Path | None = None,
+    figures: Path | None = None,
+    price_per_hour: float | None = None,
+) -> Path:
     """Render ``report.ipynb`` over measured sets into ``out``; return the HTML's path.
 
-    Without ``out`` into the first set's folder.
+    Without ``out`` into the first set's folder. ``price_per_hour`` are dollars for the device.
 
     Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
     :class:`MachineError` when the notebook stops.
     """
+    from benchlib.report.explorer import check_price  # it brings figures, which take seconds
+
     results.load_sets(sets)
+    check_price(price_per_hour)
     out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)
     for folder, field in ((out, "out"), (figures, "figures")):
         if folder is not None:
@@ -358,6 +366,7 @@ def report(sets: Sequence[Path], out: Path | None = None, figures: Path | None =
         "results": [str(Path(one).resolve()) for one in sets],
         "figures_dir": str(figures.resolve()) if figures else "",
         "tables_dir": str(out.resolve()),
+        "price_per_hour": price_per_hour or 0.0,
     }
     with Relay() as relay:
         execution = relay.execute("report.ipynb", out / "report.ipynb", parameters)

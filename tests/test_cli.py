@@ -61,6 +61,7 @@ def test_every_command_has_help_with_an_example(command):
             "blog",
         ),
         (("plan", "-p", "models", "[resnet18]", "-p", "models", "[vgg11_bn]"), "given twice"),
+        (("report", "results/rtx3090-published", "--price-per-hour", "nan"), "nan is no price"),
         (("plan", "--engine", "trtexec", "-p", "engine", "trtexec"), "given twice"),
         (("plan", "--preset", "quick", "--preset", "blog"), "preset: it is given twice"),
         (("run", "-o", "a", "--preset", "quick", "--out", "b"), "out: it is given twice"),

@@ -32,6 +32,7 @@ Folder, home, cache, time zone, hash seed, number of threads and commit change n
 from __future__ import annotations
 
 import argparse
+import base64
 import difflib
 import hashlib
 import json
@@ -42,6 +43,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import unescape
 from html.parser import HTMLParser
@@ -82,6 +84,7 @@ DRAWN_WITH = (
 _LONG_NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
 _VERSIONS = re.compile(r'(<ul class="provenance"><li>)benchlib [^<]*')
 _PICTURE = re.compile(r'data:image/svg\+xml,([^"]+)')
+_PACKED = re.compile(r'(<script class="(\w+)" type="text/plain">)([^<]+)')
 _SECTION = re.compile(r'(?=<h2\b[^>]*\bid=")')
 _SECTION_NAME = re.compile(r'<h2\b[^>]*\bid="([^"]+)"')
 
@@ -125,7 +128,12 @@ def outputs(name: str, folder: Path) -> dict[str, bytes]:
         if file.is_file() and path not in ("report/report.ipynb", "report/report.html")
     }
     page = _VERSIONS.sub(r"\1versions", (report / "report.html").read_text(encoding="utf-8"))
-    markup = sections(with_names(page, found))
+    # What is packed has other bytes with another zlib; the explorer's rows are compared unpacked.
+    packed = {name: text for _, name, text in _PACKED.findall(page)}
+    told = json.loads(zlib.decompress(base64.b64decode(packed["payload"])))
+    rows = "".join(f"{json.dumps(row)}\n" for row in [told["columns"], *told["rows"]])
+    found["report/explorer.txt"] = rows.encode()
+    markup = sections(with_names(_PACKED.sub(r"\1packed", page), found))
     found |= {f"report/report.html#{title}": part.encode() for title, part in markup.items()}
     found["report/report.txt"] = "".join(map(words, markup.values())).encode()
     return found

@@ -14,6 +14,7 @@ from benchlib.errors import InputError
 from benchlib.models.registry import CLASSIFICATION, SEGMENTATION
 from benchlib.report import methods, sections, style
 from benchlib.report.answer import answer_section
+from benchlib.report.explorer import Explorer
 from benchlib.report.figures import accuracy, fps, layer_times, scatter, tiles
 from benchlib.report.parts import (
     Block,
@@ -63,6 +64,10 @@ class Document:
     def findings(self) -> Section:
         """The tested claims."""
         return findings_section(self.sets)
+
+    def explore(self) -> Explorer:
+        """Every row, to be asked."""
+        return Explorer(self.sets, self.price_per_hour)
 
     def overview(self) -> Section:
         """What was measured where, in words; a CPU run says that it is one."""

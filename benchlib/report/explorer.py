@@ -1,245 +1,234 @@
-"""Which network to take, in words: what :func:`benchlib.analysis.ranking.choose` found."""
+"""The explorer: measured sets as a view that a reader can ask, in the page and in a notebook.
+
+It needs no kernel and no network: rows, charts and the Vega-Lite library are in its HTML, packed.
+The charts are written by Altair; ``templates/explorer/explorer.js`` filters the rows, draws and
+answers. Under the page's content security policy nothing may be made from text at run time, so
+expressions are run by Vega's interpreter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import base64
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-import ipywidgets as widgets
+import pandas as pd
 
-from benchlib.analysis import ranking, wording
-from benchlib.analysis.ranking import Pick
+from benchlib.analysis import comparable_groups, significance
 from benchlib.analysis.results import MeasuredSet
+from benchlib.case import Precision, Status, Verdict
 from benchlib.errors import InputError
 from benchlib.report import style
-from benchlib.report.figures import accuracy, fps, scatter, tiles
-from benchlib.report.parts import Bullets, Section, Styles, Words
-from benchlib.report.style import Absent, Drawing
-from benchlib.report.view import View, views
+from benchlib.report.parts import TEMPLATES, Shown, template
+from benchlib.report.view import View, title, views
 from benchlib.stats.summary import rounded_interval
 
-# Which network to take, in words: what :func:`benchlib.analysis.ranking.choose` found.
+_AXES = {
+    # column: title, whether less is better (None: neither)
+    "latency_ms": ("Median latency, ms per batch", True),
+    "fps": ("Frames per second", False),
+    "speedup": ("Times as fast as FP32", False),
+    "energy_j": ("Energy, J per image", True),
+    "dollars": ("Dollars per million images", True),
+    "accuracy": ("Accuracy, %", False),
+    "gmacs": ("GMACs per image", None),
+    "params_m": ("Parameters, millions", None),
+    "megapixels": ("Image, megapixels", None),
+}
+_Y = ("latency_ms", "fps", "speedup", "energy_j", "dollars")
+_X = ("accuracy", "gmacs", "params_m", "megapixels")
 
+_COLUMNS = (
+    *("set", "model", "family", "task", "precision", "resolution", "batch"),
+    *("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "fps", "throughput_img_s"),
+    *("speedup", "energy_j", "accuracy", "accuracy_metric", "gmacs", "params_m", "megapixels"),
+    *("verdict", "reasons", "sm_clock_mhz", "limited_by", "latency"),
+)
+"""What the page holds of a row and what its CSV has, in this order; ``latency`` is text."""
 
-def section(picks: Sequence[Pick], precision: str, size: str, cut: Sequence[str] = ()) -> Section:
-    """The picks, fastest first, as a sentence and a list.
+_SIGNIFICANT = 7
+"""Digits of a number in the page; the tenth-digit of a time is no measurement and takes room."""
 
-    ``cut`` are networks that were passed over because the classifier of their accuracy was not
-    timed.
-    """
-    where = f"{style.precision_label(precision)} at {wording.size(size)}"
-    names = wording.listed(list(cut))
-    passed = Words(f"Left out: {names}, timed without the classifier that the accuracy needs.")
-    left_out = passed if cut else None
-    if not picks:
-        return Section.of([Words(f"No network meets these terms in {where}."), left_out])
-    best = [one.model for one in picks if one.tied]
-    verb = "is fastest" if len(best) == 1 else "are tied for fastest"
-    return Section.of(
-        [
-            Words(f" {verb} in {where}.", strong=wording.listed(best)),
-            Bullets(tuple(map(_line, picks)), ordered=True),
-            left_out,
-        ]
-    )
+_USUAL_MEGAPIXELS = 1920 * 1056 / 1e6
+"""The size shown at first is the one next to this: what most cameras give."""
 
-
-def _line(one: Pick) -> str:
-    accuracy = "" if one.accuracy is None else f", accuracy {wording.short(one.accuracy)} %"
-    told = f" ({', '.join(one.codes)})" if one.codes else ""
-    interval = rounded_interval(one.latency_ms, one.low_ms, one.high_ms)
-    return f"{one.model}: {interval} ms{accuracy}{told}"
-
-
-# The controls of ``explore.ipynb``: choose rows, see the report's own figures of them.
-
-
-ALL = "all"
-_LAYOUT = {"width": "32em"}
-_STYLE = {"description_width": "9em"}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What the controls say. ``precision`` and ``size`` may be :data:`ALL`."""
-
-    figure: str
-    precision: str = ALL
-    size: str = ALL
-    families: tuple[str, ...] = ()
-    x: str = "gmacs"
-    y: str = "latency_ms"
-
-
-FIGURES: Mapping[str, Callable[[View, Choice], Drawing | Absent]] = {
-    "FPS against size": lambda view, _: _one_or_all(view),
-    "Heat map of FPS": lambda view, _: tiles.draw_fps(view),
-    "Accuracy against latency": lambda view, _: _accuracy(view),
-    "Speed-up against FP32": lambda view, _: fps.draw_speedup(view),
-    "Latency against GMACs": lambda view, _: scatter.draw_work(view),
-    "Fixed cost and cost per megapixel": lambda view, _: scatter.draw_latency_model(view),
-    "Intervals and verdicts": lambda view, _: tiles.draw_spread(view),
-    "Two columns of your choice": lambda view, choice: scatter.draw(view, choice.x, choice.y),
+_SHAPES = {
+    # matplotlib's marks as Vega calls them, or as its paths in a square from -1 to 1.
+    **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down"},
+    **{"P": "cross", "X": "M-1,-1L1,1M1,-1L-1,1", "d": "M0,-1L.6,0L0,1L-.6,0Z"},
+    "h": "M0,-1L.87,-.5L.87,.5L0,1L-.87,.5L-.87,-.5Z",
+    "p": "M0,-1L.95,-.3L.6,.8L-.6,.8L-.95,-.3Z",
 }
 
 
-def narrowed(view: View, choice: Choice) -> View:
-    """The rows of ``view`` that ``choice`` keeps; FP32 stays where a speed-up needs it."""
-    frame = view.frame
-    if choice.families:
-        named = frame["family"].where(frame["family"].isin(style.FAMILIES), style.OTHER)
-        frame = frame[named.isin(choice.families)]
-    if choice.precision != ALL:
-        keep = frame["precision"] == choice.precision
-        if choice.figure == "Speed-up against FP32":
-            keep |= frame["precision"] == "fp32"
-        frame = frame[keep]
-    if choice.size != ALL:
-        frame = frame[frame["resolution"] == choice.size]
-    return replace(view, frame=frame)
+def check_price(price_per_hour: float | None) -> None:
+    """Raise :class:`InputError` for what is no price of an hour."""
+    if price_per_hour is not None and not (0 < price_per_hour < math.inf):
+        problem = f"{price_per_hour} is no price; give dollars per hour, such as 3, or leave it out"
+        raise InputError("price_per_hour", problem)
 
 
-def draw(view: View, choice: Choice) -> Drawing | Absent:
-    """The figure that ``choice`` names, of the rows that it keeps."""
-    kept = narrowed(view, choice)
-    if kept.usable.empty:
-        return Absent(
-            "nothing", "no usable row is left; choose more families, sizes or precisions."
-        )
-    return FIGURES[choice.figure](kept, choice)
+@dataclass(frozen=True, slots=True, eq=False)
+class Explorer(Shown):
+    """``sets`` to ask, and what an hour of the device costs in dollars (None: not known).
 
+    A million images cost that price at the row's throughput; where none was recorded, at its FPS.
+    """
 
-class Explorer:
-    """Controls above one figure, and a picker; :attr:`panel` is what a notebook shows."""
+    sets: Sequence[MeasuredSet]
+    price_per_hour: float | None = None
 
-    def __init__(self, sets: Sequence[MeasuredSet]) -> None:
-        self._views = {view.label: view for one in sets for view in views(one)}
-        if not self._views:
+    def __post_init__(self) -> None:
+        check_price(self.price_per_hour)
+        if not any(len(one.frame) for one in self.sets):
             raise InputError("results", "the measured sets have no rows to explore")
-        self._set = _dropdown("Measured set", list(self._views))
-        self._figure = _dropdown("Figure", list(FIGURES))
-        self._precision = widgets.ToggleButtons(description="Precision", style=_STYLE)
-        self._size = widgets.Dropdown(description="Input size", layout=_LAYOUT, style=_STYLE)
-        self._families = widgets.SelectMultiple(
-            description="Families", rows=8, layout=_LAYOUT, style=_STYLE
-        )
-        axes = [(label.removesuffix(" (log)"), column) for column, label in scatter.AXES.items()]
-        self._x = _dropdown("x axis", axes, "gmacs")
-        self._y = _dropdown("y axis", axes, "latency_ms")
-        self._limit = _number("At most ms")
-        self._least = _number("At least accuracy %")
-        self._metric = widgets.Dropdown(description="Accuracy of", layout=_LAYOUT, style=_STYLE)
-        self.picture = widgets.HTML()
-        self.picks = widgets.HTML()
-        self._quiet = False
-        self._offer()
-        self._set.observe(self._change_set, "value")
-        for control in self._controls():
-            control.observe(self._refresh, "value")
-        self._refresh()
-        self.panel = widgets.VBox(
-            [
-                widgets.HTML(Styles()._repr_html_()),
-                widgets.HBox(
-                    [
-                        widgets.VBox([self._set, self._figure, self._size, self._x, self._y]),
-                        self._families,
-                    ]
-                ),
-                self._precision,
-                self.picture,
-                widgets.HTML("<h3>Pick a network</h3>"),
-                widgets.HBox([self._limit, self._least, self._metric]),
-                self.picks,
-            ]
-        )
 
     @property
-    def view(self) -> View:
-        """The chosen part of the chosen set."""
-        return self._views[self._set.value]
-
-    @property
-    def choice(self) -> Choice:
-        """What the controls say now."""
-        return Choice(
-            figure=self._figure.value,
-            precision=self._precision.value,
-            size=self._size.value,
-            families=tuple(self._families.value),
-            x=self._x.value,
-            y=self._y.value,
+    def rows(self) -> pd.DataFrame:
+        """One line per row of every set, failed ones too, with what the page holds of it."""
+        return pd.concat(
+            [_rows(one, view) for one in self.sets for view in views(one)], ignore_index=True
         )
 
-    def choose(self, **values: object) -> None:
-        """Set controls: fields of :class:`Choice`, ``set``, ``limit``, ``least``, ``metric``."""
-        for name, value in values.items():
-            getattr(self, f"_{name}").value = value
+    def charts(self) -> tuple[Any, Any]:
+        """The two Altair charts, which draw data named ``rows``: the cloud, and by size."""
+        return _charts(self.rows)
 
-    def _controls(self) -> list[widgets.Widget]:
-        shared = [self._figure, self._precision, self._size, self._families, self._x, self._y]
-        return [*shared, self._limit, self._least, self._metric]
-
-    def _offer(self) -> None:
-        """Give the controls what the chosen set has."""
-        view = self.view
-        self._quiet = True
-        words = [(style.precision_label(word), word) for word in view.precisions]
-        self._precision.options = [("All", ALL), *words]
-        self._precision.value = ALL
-        sizes = [(wording.size(size), size) for size in view.sizes]
-        self._size.options = [("All", ALL), *sizes]
-        self._size.value = ALL
-        families = sorted({look.family for look in view.looks().values()})
-        self._families.options = families
-        self._families.value = families
-        self._metric.options = [("any", None), *((name, name) for name in accuracy.metrics(view))]
-        self._quiet = False
-
-    def _change_set(self, _: object) -> None:
-        self._offer()
-        self._refresh()
-
-    def _refresh(self, _: object = None) -> None:
-        if self._quiet:
-            return
-        choice, view = self.choice, self.view
-        self.picture.value = draw(view.drawable(), choice)._repr_html_()
-        # The picker needs one precision and one size; where all are shown it takes the first.
-        precision = (view.precisions or [ALL])[0] if choice.precision == ALL else choice.precision
-        size = (view.sizes or [ALL])[0] if choice.size == ALL else choice.size
-        kept = narrowed(view, replace(choice, precision=ALL, size=ALL)).at(precision, size)
-        least, metric = self._least.value or None, self._metric.value
-        try:
-            picks = ranking.choose(
-                kept, most_ms=self._limit.value or None, least_accuracy=least, metric=metric
-            )
-        except InputError as error:  # an accuracy asked for, without saying of what
-            self.picks.value = Words(error.problem)._repr_html_()
-            return
-        cut = ranking.passed_over(kept, least, metric)
-        self.picks.value = section(picks, precision, size, cut)._repr_html_()
+    def _repr_html_(self) -> str:
+        rows = self.rows
+        payload = {
+            "axes": _AXES,
+            "columns": rows.columns.tolist(),
+            "rows": [[_plain(cell) for cell in row] for row in rows.itertuples(index=False)],
+            "charts": [chart.to_dict() for chart in self.charts()],
+            "precisions": _precisions(rows),
+            "labels": {word: style.precision_label(word) for word in _precisions(rows)},
+            "families": _families(rows),
+            "colors": {name: style.swatch(name).line for name in _families(rows)},
+            "practical": significance.PRACTICAL,
+            "usual": {"megapixels": _USUAL_MEGAPIXELS, "precision": Precision.FP16.value},
+        }
+        return template("explorer/explorer.html.j2").render(
+            y=[(name, _AXES[name][0]) for name in _Y],
+            x=[(name, _AXES[name][0]) for name in _X],
+            sets=_or_all(rows["set"].unique()),
+            tasks=_or_all(sorted(rows["task"].dropna().unique())),
+            batches=_or_all(sorted(rows["batch"].unique())),
+            price="" if self.price_per_hour is None else f"{self.price_per_hour:g}",
+            payload=_packed(json.dumps(payload, allow_nan=False)),
+            library=_packed((TEMPLATES / "explorer" / "vega.js").read_text(encoding="utf-8")),
+        )
 
 
-def _one_or_all(view: View) -> Drawing | Absent:
-    return fps.draw_fps(view, view.precisions[0]) if len(view.precisions) == 1 else fps.panels(view)
+def _rows(one: MeasuredSet, view: View) -> pd.DataFrame:
+    """The rows of ``view``; what is not usable keeps its reason and loses its numbers."""
+    frame = view.frame.assign(precision=view.frame["precision"].astype(str))
+    parted = [
+        word
+        for word in view.label.removeprefix(title(one)).split(", ")
+        if word and not word.startswith("batch ")
+    ]
+    frame["set"] = ", ".join([title(one), *parted])
+    named = frame["family"].isin(style.FAMILIES)
+    frame["family"] = frame["family"].where(named, style.OTHER)
+    frame["batch"] = frame["batch"].astype(int)
+    frame["energy_j"] = frame["energy_mj"] / 1000
+    cut = comparable_groups.without_classifier(frame["model"])
+    frame.loc[cut, ["accuracy", "accuracy_metric"]] = None
+    fine = frame.index.isin(view.usable.index)
+    base = frame[fine & (frame["precision"] == Precision.FP32.value)]
+    base = base.set_index(["model", "resolution"])["latency_ms"]
+    cells = pd.MultiIndex.from_frame(frame[["model", "resolution"]].astype(object))
+    frame["speedup"] = base.reindex(cells).to_numpy(float) / frame["latency_ms"]
+    numbers = ["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "fps"]
+    frame.loc[~fine, [*numbers, "throughput_img_s", "speedup", "energy_j"]] = None
+    failed = frame["status"] != Status.OK.value
+    frame.loc[failed, "verdict"] = frame.loc[failed, "status"]
+    frame.loc[failed, "reasons"] = frame.loc[failed, "message"]
+    frame["latency"] = [
+        rounded_interval(*(None if pd.isna(one) else float(one) for one in ends))
+        for ends in frame[numbers[:3]].itertuples(index=False)
+    ]
+    return frame.reindex(columns=list(_COLUMNS)).astype(object)
 
 
-def _accuracy(view: View) -> Drawing | Absent:
-    known = accuracy.metrics(view)
-    if not known:
-        return Absent("accuracy", "no chosen network has an accuracy.")
-    return accuracy.draw(view, known[-1] if len(known) == 1 else "ImageNet top-1")
+def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
+    import altair as alt  # takes a second, which only this needs
 
+    def when(test: str, yes: Any, no: Any) -> Any:
+        return alt.when(test).then(alt.value(yes)).otherwise(alt.value(no))
 
-def _dropdown(name: str, options: list, value: object = None) -> widgets.Dropdown:
-    first = options[0] if value is None else value
-    return widgets.Dropdown(
-        description=name, options=options, value=first, layout=_LAYOUT, style=_STYLE
+    def at(x: str, y: str) -> dict[str, Any]:
+        # Titles and legend are the script's, and it makes the scale of accuracies linear.
+        scale = alt.Scale(type="log", nice=False, padding=12)
+        return {"x": alt.X(f"{x}:Q", scale=scale), "y": alt.Y(f"{y}:Q", scale=scale)}
+
+    families, words = _families(rows), _precisions(rows)
+    colors = alt.Scale(domain=families, range=[style.swatch(one).line for one in families])
+    family = alt.Color("family:N", scale=colors, legend=None)
+    labels = [style.precision_label(word) for word in words]
+    marks = [_SHAPES[look.marker] for look in style.precision_looks(words).values()]
+    quiet = when("datum.dim", 0.15, 1)
+    base = alt.Chart(alt.NamedData("rows"))
+    bars = base.mark_rule(aria=False).encode(
+        **at("x", "low"), y2="high:Q", color=family, opacity=quiet
     )
-
-
-def _number(name: str) -> widgets.BoundedFloatText:
-    return widgets.BoundedFloatText(
-        description=name, value=0, min=0, max=1e6, step=0.1, style=_STYLE
+    dots = base.mark_point(filled=True, strokeWidth=1.5).encode(
+        **at("x", "y"),
+        color=family,
+        stroke=alt.Stroke("family:N", scale=colors, legend=None),
+        shape=alt.Shape("label:N", scale=alt.Scale(domain=labels, range=marks)),
+        fillOpacity=when(f"datum.verdict === '{Verdict.SUSPECT.value}'", 0, 0.75),
+        opacity=quiet,
+        size=when("datum.lit", 170, 70),
+        description="tip:N",
     )
+    names = base.mark_text(
+        align=alt.expr("datum.left ? 'right' : 'left'"),
+        dx=alt.expr("datum.left ? -8 : 8"),
+        dy=-7,
+        aria=False,
+    ).encode(**at("x", "y"), text="model:N", opacity=quiet)
+    names = names.transform_filter("datum.named")
+    lines = base.mark_line(aria=False, strokeWidth=1.5).encode(
+        **at("x", "y"),
+        color=family,
+        detail=["model:N", "set:N", "batch:Q", "dim:N"],
+        strokeDash=alt.StrokeDash("label:N", scale=alt.Scale(domain=labels)),
+        opacity=quiet,
+    )
+    return alt.layer(bars, dots, names), alt.layer(lines, dots, names)
+
+
+def _precisions(rows: pd.DataFrame) -> list[str]:
+    order = [one.value for one in Precision]
+
+    def place(word: str) -> tuple[int, str]:
+        return order.index(comparable_groups.base(word)[0]), word
+
+    return sorted(set(rows["precision"]), key=place)
+
+
+def _families(rows: pd.DataFrame) -> list[str]:
+    return [one for one in (*style.FAMILIES, style.OTHER) if (rows["family"] == one).any()]
+
+
+def _or_all(words: Sequence[Any]) -> list[tuple[str, str]]:
+    return [("", "all"), *((f"{word}", f"{word}") for word in words)]
+
+
+def _plain(cell: Any) -> Any:
+    if pd.isna(cell):
+        return None
+    return float(f"{cell:.{_SIGNIFICANT}g}") if isinstance(cell, float) else cell
+
+
+@cache
+def _packed(text: str) -> str:
+    """``text`` deflated and in letters, as the page's DecompressionStream takes it."""
+    return base64.b64encode(zlib.compress(text.encode("utf-8"), 9)).decode("ascii")

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -24,10 +24,15 @@ class Part(Protocol):
     def _repr_html_(self) -> str: ...
 
 
+@lru_cache
+def template(name: str) -> Template:
+    """The template of this name, which escapes what it is given."""
+    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True).get_template(name)
+
+
 @lru_cache(maxsize=1)
 def _macros() -> Any:
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    return environment.get_template("parts.html.j2").module
+    return template("parts.html.j2").module
 
 
 def render(part: object) -> str:

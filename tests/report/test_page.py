@@ -37,7 +37,11 @@ def rendered(
     papermill.execute_notebook(
         root / "notebooks" / "report.ipynb",
         out / "report.ipynb",
-        {"results": [str(published_dir), str(invented_dir)], "figures_dir": str(out / "figures")},
+        {
+            "results": [str(published_dir), str(invented_dir)],
+            "figures_dir": str(out / "figures"),
+            "price_per_hour": 2.5,
+        },
         kernel_name="python3",
         cwd=root / "notebooks",
         progress_bar=False,
@@ -63,6 +67,12 @@ def test_the_page_asks_for_nothing_outside(text: str) -> None:
     assert not re.findall(r"url\(\s*[\"']?https?:", text)
 
 
+def test_the_explorer_is_in_the_page_once_with_the_price(text: str) -> None:
+    assert len(re.findall(r'<script class="library" type="text/plain">', text)) == 1
+    (price,) = re.findall(r'<input [^>]*name="price"[^>]*>', text)
+    assert 'value="2.5"' in price
+
+
 def test_contents_links_meet_their_headings(text: str) -> None:
     contents = text.partition('class="toc"')[2].partition("</nav>")[0]
     links = re.findall(r'href="#([^"]+)"', contents)
@@ -79,7 +89,7 @@ def test_the_title_stands_before_the_contents(text: str) -> None:
 
 def test_the_answer_comes_first_and_empty_sections_have_no_heading(text: str) -> None:
     headings = re.findall(r"<h2[^>]*>([^<]+)<", text)
-    assert headings[0] == "Which network to take"
+    assert headings[:2] == ["Which network to take", "Ask the numbers"]
     assert headings[-3:] == ["Methods", "Environment", "How to cite"]
     assert {"Claims tested", "Not drawn"} <= set(headings)
     # Neither set has INT8 in several ways or timed layers.
