@@ -95,7 +95,8 @@ def test_the_interval_over_rounds_covers_though_its_width_ends_them(slow_share, 
                 break
         held += found.ci_low <= 2 * truth <= found.ci_high
         fewest.append(len(runs))
-    assert 0.93 <= held / cases <= 0.985
+    # More where the samples' own noise, and not the spread of processes, bounds it
+    assert 0.93 <= held / cases <= (1 if apart == 0.002 else 0.985)
     assert min(fewest) == 3
     assert max(fewest) == (3 if apart == 0.002 else 10)
 
