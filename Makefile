@@ -59,7 +59,7 @@ format: setup
 
 # figures/, the pictures that README.md and docs/ show: drawn again from the committed sets, byte for byte.
 figures: setup
-	$(BIN)/python -m benchlib report $(addprefix results/,rtx3090-published h100-tensorrt-8.6 h200-tensorrt-8.6 h100-trtexec-8.6) -o build/report --figures build/figures
+	$(BIN)/python -m benchlib report $(addprefix results/,h100-tensorrt-8.6 h100-trtexec-8.6 h200-tensorrt-8.6 rtx3090-published) -o build/report --figures build/figures
 	rm -f figures/*
 	cp $$(grep -oh 'figures/[a-z0-9.-]*\.svg' README.md docs/*.md 2>/dev/null | sort -u | sed 's,^,build/,') figures/
 	$(BIN)/python tools/readme_tables.py
