@@ -18,6 +18,7 @@ import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from fake_runs import Run, Script
 
+import benchlib
 from benchlib import config
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
@@ -132,18 +133,29 @@ def test_a_worker_that_joins_late_gets_work(
         assert len(workers.hosts()) == 2
 
 
-def test_a_worker_with_another_program_is_refused_with_both_named(
-    started: Callable[[int], SpecCluster], script: Script
+def test_a_worker_that_cannot_be_used_is_refused_with_the_reason(
+    started: Callable[..., SpecCluster], script: Script
 ) -> None:
     told = Told()
-    with Client(started(1).scheduler_address) as client:
+    older = "import benchlib; benchlib.__version__ = '0.0.9'"
+    cluster = started(1)
+    with Client(cluster.scheduler_address) as client:
         workers = fleet.Fleet(client, config.read_parameters({}), "pynvml", told.say)
         (first,) = workers.idle()
-        other = type(first)(
-            ("elsewhere", "GPU-9"), "tcp://x", "0.0.9", first.program, first.gpu, first.facts
-        )
-        assert workers._accepted(other) is None
-    assert told.words == ["GPU-9 on elsewhere is not used: benchlib 0.0.9, not 0.1.0"]
+        more = fleet.worker_specs(["GPU-old"], preload=[older])
+        more |= fleet.worker_specs(["GPU-bare"], resources={})
+        cluster.worker_spec.update(more)
+        cluster.sync(cluster._correct_state)
+        until = time.monotonic() + PATIENCE_S
+        while len(told.words) < 2 and time.monotonic() < until:
+            assert workers.idle() == [first]
+            time.sleep(0.1)
+        assert workers.cards() == {first.card}
+    words = sorted(one.partition(" is not used: ")[2] for one in told.words)
+    assert words == [
+        f"benchlib 0.0.9, not {benchlib.__version__}",
+        "it has no GPU; start it with --nthreads 1 --resources GPU=1",
+    ]
 
 
 def test_a_run_goes_on_with_another_scheduler_when_the_first_is_killed(
