@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def dispatched(address: str, workers: int, jobs: int) -> dict[str, Any]:
                 if ended * TENTHS % jobs == 0:
                     marks.append(time.monotonic())
                     memory.append(memory_mb())
-    each = [1000 * TENTHS * (after - at) / jobs for at, after in zip(marks, marks[1:])]
+    each = [1000 * TENTHS * (after - at) / jobs for at, after in pairwise(marks)]
     return {
         "jobs": jobs,
         "workers": workers,

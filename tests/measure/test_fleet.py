@@ -349,6 +349,26 @@ def test_a_worker_that_cannot_be_used_is_refused_with_the_reason(
     ]
 
 
+def test_of_two_workers_of_a_card_one_is_used_until_it_is_gone(
+    started: Callable[..., SpecCluster], script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_NVML", json.dumps({"cards": ["GPU-0"]}))
+    told = Told()
+    cluster = started(1)
+    with Client(cluster.scheduler_address) as client:
+        workers = fleet.Fleet(client, config.read_parameters({}), "scripted_nvml", told.say)
+        (first,) = workers.idle()
+        twin = fleet.worker_specs(["GPU-0"], name="twin")["GPU-0"]
+        cluster.worker_spec.update(twin=twin)
+        cluster.sync(cluster._correct_state)
+        wait_until(lambda: workers.idle() and told.words)
+        assert told.words == [f"{first} has two workers; one of them is used"]
+        assert workers.idle() == [first]
+        del cluster.worker_spec["GPU-0"]
+        cluster.sync(cluster._correct_state)
+        wait_until(lambda: [one.card for one in workers.idle() if one != first] == [first.card])
+
+
 def test_a_run_goes_on_with_another_scheduler_when_the_first_is_killed(
     fake_run: Run, installed: None, script: Script, tmp_path: Path
 ) -> None:
@@ -438,6 +458,39 @@ def test_a_file_names_a_cluster_class(tmp_path: Path) -> None:
     )
     with fleet.cluster(str(file)) as address, Client(address) as client:
         client.wait_for_workers(2, timeout=PATIENCE_S)
+
+
+def test_slurm_is_asked_for_one_gpu_and_the_worker_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = tmp_path / "submitted.sh"
+    for name, does in {
+        "sbatch": f'cp "$1" {submitted}.part && mv {submitted}.part {submitted}'
+        " && echo Submitted batch job 1",
+        "scancel": "true",
+    }.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    file = tmp_path / "slurm.yaml"
+    file.write_text(
+        "class: dask_jobqueue.SLURMCluster\n"
+        "arguments:\n"
+        "  {cores: 1, memory: 4GB, job_extra_directives: [--gres=gpu:1],\n"
+        "   worker_extra_args: [--resources, GPU=1], interface: lo}\n"
+        "workers: 1\n"
+    )
+    with fleet.cluster(str(file)) as address:
+        wait_until(submitted.is_file)
+        lines = submitted.read_text().splitlines()
+    assert "#SBATCH --gres=gpu:1" in lines
+    (command,) = [line for line in lines if "dask_worker" in line or "dask worker" in line]
+    words = command.split()
+    assert address in words
+    assert words[words.index("--nthreads") + 1] == "1"
+    assert words[words.index("--resources") + 1] == f"{fleet.RESOURCE}=1"
 
 
 def test_one_worker_per_card_sees_that_card_only() -> None:
