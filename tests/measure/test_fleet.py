@@ -143,14 +143,19 @@ def test_a_round_of_a_killed_worker_waits_for_the_next_on_its_card(
     started: Callable[[int], SpecCluster], fake_run: Run, script: Script
 ) -> None:
     script(all={"sleep_s": 0.5})
-    cluster, told = started(2), Told()
-    with killer("time", 1):
-        outcome = fake_run(
-            None, told, fleet=cluster.scheduler_address, models=MODELS[:2], **rounds(3)
-        )
+    cluster = started(2)
+    with contextlib.ExitStack() as stack:
+
+        class Killing(Told):
+            def round(self, number: int, left: int) -> None:
+                if number == 2:
+                    stack.enter_context(killer("time", 1))
+
+        told, address = Killing(), cluster.scheduler_address
+        outcome = fake_run(None, told, fleet=address, models=MODELS[:2], **rounds(3))
     assert [(row.status, row.rounds) for row in outcome.rows] == [(Status.OK, 3)] * 2
     assert sum("was lost over" in words for words in told.words) == 1, told.words
-    # The engine is where it was, and the rounds before count.
+    # The engine is where it was, and the round before counts.
     assert not any("anew" in words for words in told.words), told.words
     assert [run["process"] for row in outcome.rows for run in row.detail.runs] == [0, 1, 2] * 2
 
