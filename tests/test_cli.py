@@ -54,7 +54,7 @@ def test_every_command_has_help_with_an_example(command):
         (("plan", "-p", "resolutions", "[320]"), "'320' is not WIDTHxHEIGHT"),
         (("plan", "-p", "batch_sizes", "[0]"), "batch_sizes: 0"),
         (("plan", "-p", "models", "[unclosed"), "models: '[unclosed' is not YAML"),
-        (("plan", "--preset", "quik"), "blog, edge, full, quick"),
+        (("plan", "--preset", "quik"), "blog, edge, full, modern, quick"),
         (("plan", "--tensorrt", "ten"), "not a version"),
         (
             ("plan", "--tensorrt", "11.1", "-p", "typing", "weak", "-p", "shape_modes", "[blgo]"),

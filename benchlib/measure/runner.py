@@ -616,8 +616,10 @@ class _Run:
                 for build in builds
                 if one.measurement.rounds(build) <= number
             ]
-            if not turns or self._interrupt.asked:
+            if not cases or self._interrupt.asked:
                 return
+            if not turns:  # the one that had the fewest rounds has ended
+                continue
             turns.sort(key=lambda turn: self._lot(*turn))
             self._progress.round(number + 1, len({id(one) for one, _ in turns}))
             self._places = enumerate(itertools.repeat(len(turns)))

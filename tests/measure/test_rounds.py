@@ -238,7 +238,8 @@ def test_a_prepared_case_can_be_timed_in_another_process(
         device="cuda:0",
     )
     made = Measurement(step.case, matrix.settings(given))
-    cases.prepare(made, step)
+    cases.export(made, step)
+    cases.build(made, step)
     there, there_made, there_step = pickle.loads(pickle.dumps((cases, made, step)))
     there.one_round(there_made, there_step, (0, 0))
     back = pickle.loads(pickle.dumps(there_made))
@@ -341,3 +342,13 @@ def test_lines_for_preparing_rounds_and_ends(
     assert len(ends) == 3
     assert "ceiling after 3 rounds" in ends[2]
     assert all(any(row.key in line for line in ends) for row in outcome.rows)
+
+
+def test_the_others_go_on_when_the_case_with_the_fewest_rounds_fails(
+    fake_run: Run, script: Script
+) -> None:
+    fake_run(progress=AtRound(3, press_ctrl_c), models=["resnet18"], **THREE)
+    script(cases={"resnet34": {"time": "segfault"}})
+    rows = {row.model: row for row in fake_run(models=["resnet18", "resnet34"], **THREE).rows}
+    assert rows["resnet34"].status is Status.FAILED
+    assert (rows["resnet18"].rounds, rows["resnet18"].ended_by) == (3, Ending.SURE)

@@ -38,7 +38,7 @@ def test_an_interval_that_ignored_correlation_would_fail_that_check():
     held = 0
     for _ in range(300):
         values = np.sort(run(rng, 1000, 0.9))
-        low, high = stats_summary._interval(values, 1000.0)
+        low, high = stats_summary._by_order(values, 1000.0)
         held += low <= 1 <= high
     assert held / 300 < 0.6
 
