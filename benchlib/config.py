@@ -232,6 +232,16 @@ class Parameters(Settings, Matrix):
             )
         return value
 
+    @field_validator("lock_clocks")
+    @classmethod
+    def _not_of_a_fleet(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("fleet") is not None:
+            raise InputError(
+                "lock_clocks",
+                "a fleet locks no clocks; lock them on each host (nvidia-smi -lgc) instead",
+            )
+        return value
+
     @field_validator("min_shape", "opt_shape", "max_shape")
     @classmethod
     def _shape(cls, value: Shape | None) -> Shape | None:

@@ -232,6 +232,10 @@ class Environment(BaseModel):
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
 
+    def with_hosts(self, hosts: Sequence[Mapping[str, Any]]) -> Environment:
+        """This with more of the machines and cards that rows of the set were timed on."""
+        return self.model_copy(update={"hosts": _together(self.hosts, hosts)})
+
 
 def load_environment(text: str) -> Environment:
     """Read environment.json; raises ValueError for torn or foreign text."""

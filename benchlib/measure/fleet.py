@@ -8,14 +8,14 @@ names its worker, and when that is gone the job is reported as lost.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib
+import logging
 import os
 import platform
-import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +27,12 @@ import yaml
 
 from benchlib import __version__, process
 from benchlib.config import Parameters
-from benchlib.errors import InputError, MachineError
+from benchlib.errors import InputError, MachineError, first_line
 from benchlib.export import cache
-from benchlib.gpu import nvml
-from benchlib.measure import engine_cache, environment
-from benchlib.measure.case_runner import CaseRunner, Which
+from benchlib.export.build import Graph
+from benchlib.gpu import nvml, peaks
+from benchlib.measure import engine_cache, environment, record
+from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
 from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Redactor
 from benchlib.measure.matrix import Step
@@ -55,7 +56,15 @@ TELL_S = 60.0
 """Seconds without any usable worker after which the user is told that the run waits for one."""
 
 POLL_S = 0.1
-"""Seconds between looks at how the jobs do and which workers came and went."""
+"""Seconds between looks at which workers came and went; a job that ends is seen at once."""
+
+RETURN_S = 30.0
+"""Seconds that the cases of a lost worker wait for another one on its card: Dask's nanny starts
+that within some seconds, where to build the engines on another card may take an hour."""
+
+RESULT_S = 60.0
+"""Seconds in which what a job brought must come, a few MB; a worker that ends at this very moment
+never sends it."""
 
 UNTOUCHED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Ctrl-C in a terminal reaches every process; the workers are ended by the client."""
@@ -73,7 +82,6 @@ class Worker:
 
     card: Card
     address: str = ""
-    benchlib: str = __version__
     program: Program | None = None
     gpu: nvml.Gpu | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
@@ -135,8 +143,13 @@ class Here:
         """None: other programs on this host are not known here."""
         return None
 
-    def idle(self, alone_on_host: bool = False) -> list[Worker]:
+    def idle(self) -> list[Worker]:
         return [] if self._done else [self._worker]
+
+    def measure_roofs(self, work: Path, say: Callable[[str], None]) -> peaks.Roofs | None:
+        return peaks.measure_roofs(
+            self._case_runner.program, self._case_runner.parameters.threads, work, say
+        )
 
     def start(
         self, worker: Worker, measurement: Measurement, step: Step, which: Which | None
@@ -147,9 +160,6 @@ class Here:
         done, self._done = self._done, []
         return done
 
-    def wait(self) -> None:
-        raise AssertionError("this process is always there")
-
 
 # The fleet: one job at a time on each of its workers.
 
@@ -157,8 +167,8 @@ class Here:
 class Fleet:
     """The workers of a cluster that a run can use, and what each is doing.
 
-    They all have the first one's benchlib, engine program and kind of card; others are refused
-    with a word. ``program`` and ``gpu`` are theirs.
+    They all have this benchlib and the first one's engine program and kind of card; others are
+    refused with a word. ``program`` and ``gpu`` are theirs.
     """
 
     def __init__(
@@ -173,37 +183,41 @@ class Fleet:
         self._nvml_module = nvml_module
         self._say = say
         self._workers: dict[str, Worker | None] = {}
+        self._examined: dict[str, tuple[Future, Future]] = {}
         self._jobs: dict[str, tuple[Worker, Future, Measurement]] = {}
-        self._examined: dict[str, Future] = {}
+        self._lost: dict[Card, float] = {}
+        self._hosts: dict[Card, Mapping[str, Any]] = {}
+        self._sent: set[tuple[str, str]] = set()
         self._first: Worker | None = None
-        self._graphs: dict[tuple[str, str], Future] = {}
-        while self._first is None:
-            self.wait()
+        self._looked = 0.0
+        self._seen = time.monotonic()
+        self._job_ended = threading.Event()
+        while not self._usable():
+            time.sleep(POLL_S)
+            self._look()
         if self._first.program is None:
             raise MachineError(f"{self._first} has no engine program; run benchlib doctor there")
         self.program, self.gpu = self._first.program, self._first.gpu
 
     def hosts(self) -> list[Mapping[str, Any]]:
-        """What environment.json holds of each worker's host."""
-        return [worker.facts for worker in self._usable()]
+        """What environment.json holds of the host of each worker that was there."""
+        return list(self._hosts.values())
 
     def cards(self) -> set[Card]:
-        """The cards that are there now."""
-        return {worker.card for worker in self._usable()}
+        """The cards that are there, or that a restarted worker may yet come back on."""
+        since = time.monotonic() - RETURN_S
+        lost = {card for card, at in self._lost.items() if at > since}
+        return lost | {worker.card for worker in self._usable()}
 
     def busy_beside(self, worker: Worker) -> int:
         """How many other cards of the worker's host have a job."""
         jobs = [other for other, _, _ in self._jobs.values()]
         return sum(one.card[0] == worker.card[0] and one != worker for one in jobs)
 
-    def idle(self, alone_on_host: bool = False) -> list[Worker]:
-        """Workers without a job; with ``alone_on_host`` one of each host that has no job at all."""
+    def idle(self) -> list[Worker]:
+        """The workers without a job."""
         self._look()
-        free = [worker for worker in self._usable() if worker.address not in self._jobs]
-        if not alone_on_host:
-            return free
-        busy = {worker.card[0] for worker, _, _ in self._jobs.values()}
-        return list({one.card[0]: one for one in free if one.card[0] not in busy}.values())
+        return [worker for worker in self._usable() if worker.address not in self._jobs]
 
     def start(
         self, worker: Worker, measurement: Measurement, step: Step, which: Which | None
@@ -212,122 +226,167 @@ class Fleet:
         settings = measurement.settings.model_copy(update={"warm_up_ms": measurement.warm_up_ms})
         # What came before stays here: it is not needed there and grows with every round.
         sent = replace(measurement, settings=settings, all_runs=[], logs=[], commands=[])
-        future = self._client.submit(
-            _do,
+        files = self._files(worker, measurement.graph)
+        future = self._submit(worker, _do, self._nvml_module, sent, step, which, files)
+        future.add_done_callback(lambda _: self._job_ended.set())
+        self._jobs[worker.address] = (worker, future, measurement)
+
+    def ended(self) -> list[Done]:
+        """The jobs that ended since; waits a moment when there are none."""
+        self._job_ended.clear()
+        self._look()
+        done = [one for address in list(self._jobs) if (one := self._outcome(address))]
+        if not done:
+            self._job_ended.wait(POLL_S)
+        return done
+
+    def measure_roofs(self, work: Path, say: Callable[[str], None]) -> peaks.Roofs | None:
+        """The roofs of the workers' kind of card, measured by one of them."""
+        worker = self._usable()[0]
+        say(f"measuring the device's roofs by {worker}, about ten seconds")
+        try:
+            roofs, words = self._submit(worker, _roofs, self.program).result(peaks.BENCH_LIMIT_S)
+        except Exception as error:  # noqa: BLE001 (its worker is lost; a set is whole without)
+            roofs, words = None, [f"no roofs of the device are known: {first_line(error)}"]
+        for one in words[1:] if roofs is None else ():
+            say(one)
+        return roofs
+
+    def _submit(self, worker: Worker, job: Callable[..., Any], *given: Any) -> Future:
+        return self._client.submit(
+            job,
             self._parameters,
-            self._nvml_module,
-            sent,
-            step,
-            which,
-            self._graph(worker, measurement),
+            *given,
             workers=[worker.address],
             allow_other_workers=False,
             resources={RESOURCE: 1},
             pure=False,
         )
-        self._jobs[worker.address] = (worker, future, measurement)
-
-    def ended(self) -> list[Done]:
-        """The jobs that ended since, at least one unless a worker came meanwhile."""
-        before = set(self._workers)
-        while True:
-            done = [one for address in list(self._jobs) if (one := self._outcome(address))]
-            if done or set(self._workers) - before:
-                return done
-            time.sleep(POLL_S)
-            self._look()
-
-    def wait(self) -> None:
-        """Wait until there is a usable worker, with a word when that takes long."""
-        begun = time.monotonic()
-        self._look()
-        while not self._usable():
-            if time.monotonic() - begun > TELL_S:
-                self._say("no worker is there; the run waits for one")
-                begun = time.monotonic()
-            time.sleep(POLL_S)
-            self._look()
 
     def _usable(self) -> list[Worker]:
-        return [worker for worker in self._workers.values() if worker is not None]
+        """The workers, one of each card, however many were started."""
+        workers = [worker for worker in reversed(self._workers.values()) if worker is not None]
+        return list(reversed({worker.card: worker for worker in workers}.values()))
 
-    def _graph(self, worker: Worker, measurement: Measurement) -> Future | None:
-        """The graph's files, sent once to each worker on another host; None where they can be read.
+    def _files(self, worker: Worker, graph: Graph | None) -> Future | Mapping[str, bytes] | None:
+        """The graph's files for a worker on another host; none when it keeps them from before.
 
-        A worker keeps them in its own cache, so what Dask holds is let go of with the run.
+        None where it can read them itself.
         """
-        graph = measurement.graph
         if graph is None or worker.card[0] == socket.gethostname():
             return None
-        name = (worker.address, graph.sha256)
-        if name not in self._graphs:
-            files = [graph.path, cache.data_of(graph.path)]
+        if (worker.address, graph.sha256) in self._sent:
+            return {}
+        files = [graph.path, cache.data_of(graph.path)]
+        try:
             content = {one.name: one.read_bytes() for one in files if one.is_file()}
-            self._graphs[name] = self._client.scatter(content, workers=[worker.address], hash=False)
-        return self._graphs[name]
+            # In a list: of a mapping each value would be sent by its name, which graphs share
+            return self._client.scatter([content], workers=[worker.address], hash=False)[0]
+        except (OSError, TimeoutError, ValueError):
+            return None  # The worker is gone, and the job with it, or it has the file's own fault
 
     def _outcome(self, address: str) -> Done | None:
         worker, future, measurement = self._jobs[address]
         if not future.done() and address in self._workers:
             return None
         del self._jobs[address]
+        distributed = importlib.import_module("distributed")
         if future.status == "finished":
-            back, fault = future.result()
-            measurement.all_runs += back.all_runs
-            measurement.logs += back.logs
-            measurement.commands += back.commands
-            for name in ("engines", "layers", "profile", "memory_freed", "oddities"):
-                setattr(measurement, name, getattr(back, name))
-            measurement.host, measurement.gpu_uuid = back.host, back.gpu_uuid
-            return Done(worker, fault)
-        killed = importlib.import_module("distributed").KilledWorker
-        if future.status == "error" and not isinstance(future.exception(), killed):
-            raise future.exception()
+            with contextlib.suppress(TimeoutError, distributed.TimeoutError, OSError):
+                back, fault = future.result(RESULT_S)
+                return Done(worker, self._take_over(worker, measurement, back, fault))
+        elif future.status == "error":
+            error = future.exception()
+            if not isinstance(error, distributed.KilledWorker):
+                return Done(worker, record.fault_of(error))
         future.cancel()
         return Done(worker, lost=True)
 
+    def _take_over(
+        self, worker: Worker, measurement: Measurement, back: Measurement, fault: Fault | None
+    ) -> Fault | None:
+        """Add what a job brought to ``measurement``; its fault."""
+        measurement.all_runs += back.all_runs
+        measurement.logs += back.logs
+        measurement.commands += back.commands
+        for name in ("engines", "layers", "profile", "memory_freed", "oddities"):
+            setattr(measurement, name, getattr(back, name))
+        measurement.host, measurement.gpu_uuid = back.host, back.gpu_uuid
+        if fault is None and measurement.graph is not None:
+            self._sent.add((worker.address, measurement.graph.sha256))
+        return fault
+
     def _look(self) -> None:
-        """Note which workers came and went."""
-        if self._client.status != "running":
+        """Note which workers came and went, with a word when none is there for long."""
+        now = time.monotonic()
+        if now - self._looked < POLL_S:
+            return
+        try:
+            # The status says whether the connection was lost: the question may have an old answer.
+            there = set(self._client.nthreads())
+            running = self._client.status == "running"
+        except (OSError, AttributeError):  # AttributeError: while it tries to connect again
+            running = False
+        if not running:
             raise MachineError(
                 "the fleet's scheduler is gone; what was measured is kept, and the same command "
                 "goes on once it is there again"
             )
-        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        self._looked = now
         for address in set(self._workers) - there:
-            del self._workers[address]
+            worker = self._workers.pop(address)
+            if worker is not None:
+                self._lost[worker.card] = now
+        for address in set(self._examined) - there:
+            del self._examined[address]
         for address in there - set(self._workers) - set(self._examined):
-            self._examined[address] = self._client.submit(
-                _examine, self._parameters, self._nvml_module, workers=[address], pure=False
+            # The version asked for by itself: another one may not know the examination.
+            asked = ((eval, VERSION), (_examine, self._parameters, self._nvml_module))
+            self._examined[address] = tuple(
+                self._client.submit(*one, workers=[address], pure=False) for one in asked
             )
-        for address, future in list(self._examined.items()):
-            if future.done() or address not in there:
+        for address, answers in list(self._examined.items()):
+            if all(answer.done() for answer in answers):
                 del self._examined[address]
-            if future.done() and address in there:
-                worker = replace(future.result(), address=address)
-                self._workers[address] = self._accepted(worker)
+                self._workers[address] = self._accepted(address, *answers)
+        if self._usable():
+            self._seen = now
+        elif now - self._seen > TELL_S:
+            self._say("no worker is free for this run; it waits for one")
+            self._seen = now
 
-    def _accepted(self, worker: Worker) -> Worker | None:
+    def _accepted(self, address: str, version: Future, examined: Future) -> Worker | None:
+        """The worker at ``address`` if the run can use it; else why not, said, and None."""
+        try:
+            theirs = version.result(RESULT_S)
+            if theirs == __version__:
+                worker = replace(examined.result(RESULT_S), address=address)
+        except Exception as error:  # noqa: BLE001 (whatever another installation answers)
+            self._say(f"the worker at {address} is not used: {first_line(error)}")
+            return None
+        if theirs != __version__:
+            self._say(f"the worker at {address} is not used: benchlib {theirs}, not {__version__}")
+            return None
         first = self._first = self._first or worker
-        theirs, ours = _kind(worker), _kind(first)
-        unlike = [name for name in ours if theirs[name] != ours[name]]
-        if not unlike and first.benchlib == __version__:
-            return worker
-        if not unlike:
-            unlike, ours = ["benchlib"], {"benchlib": __version__}
-            self._first = None
-        what = "; ".join(f"{name} {theirs[name]}, not {ours[name]}" for name in unlike)
-        self._say(f"{worker} is not used: {what}")
-        return None
+        kinds = list(zip(_kind(worker), _kind(first), strict=True))
+        if unlike := [f"{their}, not {our}" for their, our in kinds if their != our]:
+            self._say(f"{worker} is not used: {'; '.join(unlike)}")
+            return None
+        if any(one.card == worker.card for one in self._usable()):
+            self._say(f"{worker} has two workers; one of them is used")
+        self._hosts[worker.card] = worker.facts
+        return worker
 
 
-def _kind(worker: Worker) -> dict[str, str]:
-    program = worker.program
-    return {
-        "benchlib": worker.benchlib,
-        "engine program": "none" if program is None else f"{program.engine} {program.version}",
-        "device": "cpu" if worker.gpu is None else worker.gpu.name,
-    }
+VERSION = "__import__('benchlib').__version__"
+
+
+def _kind(worker: Worker) -> tuple[str, str]:
+    program, gpu = worker.program, worker.gpu
+    return (
+        "no engine program" if program is None else f"{program.engine} {program.version}",
+        f"device {'cpu' if gpu is None else gpu.name}",
+    )
 
 
 # What runs on a worker.
@@ -339,13 +398,22 @@ def _examine(parameters: Parameters, nvml_module: str) -> Worker:
 
     from benchlib.trtexec import locate
 
+    worker = get_worker()
+    if worker.state.total_resources.get(RESOURCE, 0) < 1:
+        raise MachineError(f"it has no {RESOURCE}; start it with --nthreads 1 --resources GPU=1")
     gpu, uuid = _card(nvml_module)
     try:
         program = locate.find(parameters.engine)
     except (InputError, MachineError):
         program = None
-    card = (socket.gethostname(), uuid or str(get_worker().name))
-    return Worker(card, "", __version__, program, gpu, _host_facts(card[0], gpu, uuid))
+    card = (socket.gethostname(), uuid or str(worker.name))
+    return Worker(card, "", program, gpu, _host_facts(card[0], gpu, uuid))
+
+
+def _roofs(parameters: Parameters, program: Program) -> tuple[peaks.Roofs | None, list[str]]:
+    """The roofs of this worker's card, and what was said meanwhile."""
+    words: list[str] = []
+    return peaks.measure_roofs(program, parameters.threads, _work(), words.append), words
 
 
 def _do(
@@ -354,12 +422,23 @@ def _do(
     measurement: Measurement,
     step: Step,
     which: Which | None,
-    graph: Mapping[str, bytes] | None,
+    files: Mapping[str, bytes] | None,
 ) -> tuple[Measurement, Fault | None]:
     """One job; returns the measurement with what it brought, and the fault when it failed."""
-    if graph is not None:
-        measurement.graph = replace(measurement.graph, path=_kept(graph, measurement.graph.sha256))
-    return measurement, _case_runner(parameters, nvml_module).do(measurement, step, which)
+    try:
+        if files is not None:
+            measurement.graph = replace(measurement.graph, path=_kept(files, measurement.graph))
+        case_runner = _case_runner(parameters, nvml_module)
+    except (*EXPECTED, MachineError) as error:
+        return measurement, record.fault_of(error)
+    return measurement, case_runner.do(measurement, step, which)
+
+
+def _work() -> Path:
+    """A folder for what is gone with this worker; Dask removes also that of a killed one."""
+    from distributed import get_worker
+
+    return Path(tempfile.mkdtemp(dir=get_worker().local_directory))
 
 
 @lru_cache(maxsize=1)
@@ -368,8 +447,7 @@ def _case_runner(parameters: Parameters, nvml_module: str) -> CaseRunner:
 
     program = locate.find(parameters.engine)
     gpu = None if program.on_cpu else nvml.describe_gpu(nvml_module)
-    work = Path(tempfile.mkdtemp(prefix="benchlib-worker-"))
-    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    work = _work()
     return CaseRunner(
         parameters=parameters,
         program=program,
@@ -383,15 +461,14 @@ def _case_runner(parameters: Parameters, nvml_module: str) -> CaseRunner:
     )
 
 
-def _kept(files: Mapping[str, bytes], sha256: str) -> Path:
-    """The graph file of this content in this host's cache, and its weights beside it."""
-    folder = cache.root() / "sent" / sha256
+def _kept(files: Mapping[str, bytes], graph: Graph) -> Path:
+    """The graph's file in this host's cache, and its weights beside it, from ``files`` if new."""
+    folder = cache.root() / "sent" / graph.sha256
     folder.mkdir(parents=True, exist_ok=True)
-    first, *_ = files
-    for name, content in reversed(files.items()):
+    for name, content in files.items():
         if not (folder / name).is_file():
             process.write_whole(folder / name, content)
-    return folder / first
+    return folder / graph.path.name
 
 
 # The cluster: who starts the workers.
@@ -426,7 +503,11 @@ def cluster(where: str) -> Iterator[str]:
     of a Dask cluster, such as ``dask_jobqueue.SLURMCluster``), ``arguments`` and ``workers`` (how
     many). Raises :class:`InputError` for anything else, and where Dask is not installed.
     """
+    # Dask's own lines, of every connection made and closed, are not about the run; workers that
+    # are started here read the variable.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
     distributed = _distributed()
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     if "://" in where:
         yield where
         return

@@ -8,21 +8,23 @@ import hashlib
 import itertools
 import json
 import logging
+import queue
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol
 
-from benchlib.case import Case, Precision, Status, Verdict
+from benchlib.case import Case, Failure, Precision, Status, Verdict
 from benchlib.config import Parameters
 from benchlib.errors import first_line
 from benchlib.export import cache, calibration
-from benchlib.gpu import clock_lock, nvml, peaks
+from benchlib.gpu import clock_lock, nvml
 from benchlib.gpu.clock_lock import ClockLock
 from benchlib.measure import engine_cache, environment, fleet, matrix, record, series
 from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
@@ -181,6 +183,14 @@ def time_span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+LOST_LIMIT = 3
+"""Workers that may be lost over one step of a case, which then is what ends them (a host without
+memory left, say); Dask itself gives a task up after as many."""
+
+EXPORTERS = 3
+"""Graphs that are made at a time for a fleet: each takes a PyTorch's memory, some GB."""
+
+
 # How a whole run ended.
 
 
@@ -272,8 +282,9 @@ class _Case:
     """A case under way.
 
     ``row`` is the one that stands with its rounds, in which the first ``logs`` logs are kept.
-    ``card`` is where its engines are, ``which`` the one that is timed now, ``turn`` where in its
-    round that stands, of how many, and how many cards of the host are busy beside it.
+    ``card`` is where its engines are, ``lost`` how many workers in a row were lost over it,
+    ``which`` the engine that is timed now, ``turn`` where in its round that stands, of how many,
+    and how many cards of the host are busy beside it.
     """
 
     step: Step
@@ -283,6 +294,7 @@ class _Case:
     logs: int = 0
     ended: bool = False
     card: Card | None = None
+    lost: int = 0
     turn: tuple[int, int, int | None] = (0, 1, None)
     which: Which | None = None
 
@@ -358,6 +370,8 @@ class _Run:
             # PyTorch's memory and threads are not wanted beside the timing.
             self._case_runner.exporter.close()
             self._time(prepared)
+        # With those that came late
+        self._store.save_environment(self._store.environment().with_hosts(self._workers.hosts()))
         rows = tuple(row for case in cases if (row := self._store.row(case.key)) is not None)
         outcome = Outcome(
             self._store.directory, rows, self._ended, len(cases), self._ended < len(todo)
@@ -381,9 +395,7 @@ class _Run:
         if any(flag.partition("=")[0] == environment.GREEN_CONTEXT for flag in given.extra_flags):
             self._progress.say("no roofs are measured: they would be the card's, not the context's")
             return
-        found = peaks.measure_roofs(
-            self._program, given.threads, self._store.work, self._progress.say
-        )
+        found = self._workers.measure_roofs(self._store.work, self._progress.say)
         if found is not None:
             self._store.save_environment(surroundings.model_copy(update={"roofs": found}))
 
@@ -431,13 +443,15 @@ class _Run:
                 continue
             row = self._store.row(case.key)
             goes_on = row is not None and row.rounds and row.fingerprint == fingerprint
-            measurement = Measurement(case, matrix.settings(self._parameters))
-            waiting.append(_Case(step, measurement, fingerprint, row if goes_on else None))
+            one = _Case(step, Measurement(case, matrix.settings(self._parameters)), fingerprint)
+            if goes_on:
+                one.row, one.card = row, self._card_of(row)
+            waiting.append(one)
 
         def begin(one: _Case, worker: Worker) -> bool:
             self._progress.start(one.measurement.case.key)
             try:
-                self._case_runner.export(one.measurement, one.step)
+                export(one)
             except EXPECTED as error:
                 self._fail(one, record.fault_of(error), "preparing it again")
                 return False
@@ -453,50 +467,116 @@ class _Run:
             prepared.append(one)
             self._progress.ready(one.measurement.case.key)
 
-        self._spread([(one, None) for one in waiting], begin, end)
+        with self._exports(waiting) as (is_exported, export):
+            self._spread([(one, None) for one in waiting], begin, end, is_exported)
         return prepared
+
+    @contextlib.contextmanager
+    def _exports(
+        self, cases: Sequence[_Case]
+    ) -> Iterator[tuple[Callable[[_Case], bool], Callable[[_Case], None]]]:
+        """Whether a case's graph need not be waited for, and what has it made.
+
+        Here each is made when it is its turn; for a fleet ahead, by several exporters, so that no
+        card waits for the graph of another.
+        """
+        if isinstance(self._workers, Here):
+            yield (
+                lambda one: True,
+                lambda one: self._case_runner.export(one.measurement, one.step),
+            )
+            return
+        free: queue.SimpleQueue[CaseRunner] = queue.SimpleQueue()
+        runners = [self._case_runner]
+        for number in range(1, EXPORTERS):
+            work = self._store.work / f"exporter{number}"
+            work.mkdir()
+            exporter = _exporter(self._parameters, self._program, work)
+            runners.append(replace(self._case_runner, exporter=exporter))
+        for one in runners:
+            free.put(one)
+
+        def make(one: _Case) -> None:
+            with contextlib.ExitStack() as stack:
+                case_runner = free.get()
+                stack.callback(free.put, case_runner)
+                case_runner.export(one.measurement, one.step)
+
+        pool = ThreadPoolExecutor(EXPORTERS)
+        made = {id(one): pool.submit(make, one) for one in cases}
+        try:
+            yield lambda one: made[id(one)].done(), lambda one: made[id(one)].result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for one in runners:
+                one.exporter.close()
+            pool.shutdown()
 
     def _spread(
         self,
         jobs: list[tuple[_Case, Which | None]],
         begin: Callable[[_Case, Worker], bool],
         end: Callable[[_Case, Fault | None], None],
+        is_ready: Callable[[_Case], bool] = lambda one: True,
         alone_on_host: bool = False,
     ) -> None:
         """Do ``jobs``, each a case and what to time of it, or None to build it, in their order.
 
-        Each idle worker gets the first job that may be its; a job whose worker was lost is done
-        again. After a stop was asked for only what is under way is awaited. ``alone_on_host``: one
-        at a time on each host.
+        Each idle worker gets the first job that is ready and may be its; a job whose worker was
+        lost is done again. After a stop was asked for only what is under way is awaited.
+        ``alone_on_host``: one at a time on each host.
         """
         waiting, under_way = list(jobs), {}
         while under_way or (waiting and not self._interrupt.asked):
-            for worker in self._workers.idle(alone_on_host):
-                job = next((one for one in waiting if self._may_take(worker, *one)), None)
-                if job is None or self._interrupt.asked:
+            idle = self._workers.idle() if waiting else ()
+            cards = self._workers.cards() if idle else set()
+            for worker in idle:
+                if self._interrupt.asked:
+                    break
+                if alone_on_host and any(worker.card[0] == one.card[0] for one in under_way):
                     continue
-                waiting.remove(job)
-                one, one.which = job
+                may_be_its = (None, worker.card)
+                place = next(
+                    (
+                        place
+                        for place, (one, _) in enumerate(waiting)
+                        if (one.card in may_be_its or one.card not in cards) and is_ready(one)
+                    ),
+                    None,
+                )
+                if place is None:
+                    continue
+                job = one, one.which = waiting.pop(place)
                 if one.ended or not begin(one, worker):
                     continue
                 self._workers.start(worker, one.measurement, one.step, one.which)
                 under_way[worker] = job
-            if not under_way:
-                if waiting and not self._interrupt.asked:
-                    self._workers.wait()
-                continue
             for done in self._workers.ended():
-                one, which = under_way.pop(done.worker)
-                if done.lost:
-                    key = one.measurement.case.key
-                    self._progress.say(f"{done.worker} was lost over {key}; it is done again")
-                    waiting.insert(0, (one, which))
-                else:
+                one, which = job = under_way.pop(done.worker)
+                if not done.lost:
+                    one.lost = 0
                     end(one, done.fault)
+                    continue
+                key, one.lost = one.measurement.case.key, one.lost + 1
+                if one.lost == LOST_LIMIT:
+                    words = f"its worker was lost {one.lost} times over it, last {done.worker}"
+                    end(one, Fault(Failure.CRASH, words))
+                    continue
+                self._progress.say(f"{done.worker} was lost over {key}; it is done again")
+                if which is None:
+                    one.card = None
+                waiting.insert(0, job)
 
-    def _may_take(self, worker: Worker, one: _Case, which: Which | None) -> bool:
-        """Whether the case's engines are with ``worker``, or are to be built, or are lost."""
-        return which is None or one.card == worker.card or one.card not in self._workers.cards()
+    def _card_of(self, row: Row) -> Card | None:
+        """The card that timed ``row``, if it is there."""
+        return next(
+            (
+                card
+                for card in sorted(self._workers.cards())
+                if card[0] == row.host and card[1].endswith(row.gpu_uuid or "")
+            ),
+            None,
+        )
 
     def _go_on(self, one: _Case, row: Row) -> None:
         """Take up the rounds that ``row`` has, unless they are of another engine or are lost."""
@@ -506,6 +586,8 @@ class _Run:
         why = ""
         if engines != kept or graph is None or graph.sha256 != made.graph.sha256:
             why = "its engine is another one now"
+        elif row.gpu_uuid and made.gpu_uuid and not made.gpu_uuid.endswith(row.gpu_uuid):
+            why = "its card is another one now"
         else:
             try:
                 made.all_runs += stored_runs(self._store.directory, row)
@@ -541,7 +623,12 @@ class _Run:
             turns.sort(key=lambda turn: self._lot(*turn))
             self._progress.round(number + 1, len({id(one) for one, _ in turns}))
             self._places = enumerate(itertools.repeat(len(turns)))
-            self._spread(turns, self._begin_turn, self._end_turn, self._parameters.exclusive_host)
+            self._spread(
+                turns,
+                self._begin_turn,
+                self._end_turn,
+                alone_on_host=self._parameters.exclusive_host,
+            )
 
     def _lot(self, one: _Case, which: Which) -> float:
         """Where a turn comes in its round: the same when the rounds are gone on with."""

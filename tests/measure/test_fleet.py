@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,16 +14,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from fake_runs import Run, Script
 
+import benchlib
 from benchlib import config
-from benchlib.case import Status
+from benchlib.case import Failure, Status
 from benchlib.errors import InputError, MachineError
-from benchlib.measure import fleet
+from benchlib.export import cache
+from benchlib.measure import fleet, record
 from benchlib.measure.runner import Lines
 from benchlib.stats.replication import Ending
 
@@ -86,34 +91,226 @@ def test_one_at_a_time_on_a_host_when_asked(
     assert {run["neighbours"] for row in outcome.rows for run in row.detail.runs} == {0}
 
 
-@pytest.mark.parametrize("phase", ["build", "time"])
-def test_the_case_of_a_killed_worker_goes_on_elsewhere(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script, phase: str
+WORDS = {"build": "--saveEngine", "time": "--exportTimes"}
+"""What only the command of a phase has."""
+
+
+def programs(phase: str, client: int | None = None) -> Iterator[psutil.Process]:
+    """The programs of ``phase`` that run below the process ``client``, or below this one."""
+    for one in psutil.Process(client).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(WORDS[phase] in argument for argument in one.cmdline()):
+                yield one
+
+
+@contextmanager
+def killer(phase: str, number: int) -> Iterator[None]:
+    """Kill so many worker processes, one after another, that run a program of ``phase``."""
+    stop = threading.Event()
+
+    def kill() -> None:
+        killed: set[int] = set()
+        while len(killed) < number and not stop.wait(0.02):
+            for one in programs(phase):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker = one.parent()
+                    if worker is not None and worker.pid not in killed | {os.getpid()}:
+                        worker.kill()
+                        killed.add(worker.pid)
+                        break
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_case_of_a_worker_killed_in_a_build_goes_on(
+    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
 ) -> None:
     script(all={"sleep_s": 0.5})
     cluster, told = started(2), Told()
-    victims: list[int] = []
+    with killer("build", 1):
+        outcome = fake_run(None, told, fleet=cluster.scheduler_address, models=MODELS[:2])
+    assert [row.status for row in outcome.rows] == [Status.OK] * 2
+    assert sum("was lost over" in words for words in told.words) == 1, told.words
 
-    def kill_when_busy() -> None:
-        # A worker process, by the program of the phase that it runs
-        word = "--saveEngine" if phase == "build" else "--exportTimes"
-        while not victims:
-            for one in psutil.Process().children(recursive=True):
-                try:
-                    if any(word in argument for argument in one.cmdline()):
-                        victims.append(one.ppid())
-                        os.kill(victims[0], signal.SIGKILL)
-                        return
-                except psutil.NoSuchProcess:
-                    continue
-            time.sleep(0.02)
 
-    killer = threading.Thread(target=kill_when_busy)
-    killer.start()
-    outcome = fake_run(None, told, fleet=cluster.scheduler_address, models=MODELS)
-    killer.join()
-    assert [row.status for row in outcome.rows] == [Status.OK] * 4
-    assert any("was lost over" in words for words in told.words), told.words
+def test_a_round_of_a_killed_worker_waits_for_the_next_on_its_card(
+    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
+) -> None:
+    script(all={"sleep_s": 0.5})
+    cluster = started(2)
+    with contextlib.ExitStack() as stack:
+
+        class Killing(Told):
+            def round(self, number: int, left: int) -> None:
+                if number == 2:
+                    stack.enter_context(killer("time", 1))
+
+        told, address = Killing(), cluster.scheduler_address
+        outcome = fake_run(None, told, fleet=address, models=MODELS[:2], **rounds(3))
+    assert [(row.status, row.rounds) for row in outcome.rows] == [(Status.OK, 3)] * 2
+    assert sum("was lost over" in words for words in told.words) == 1, told.words
+    # The engine is where it was, and the round before counts.
+    assert not any("anew" in words for words in told.words), told.words
+    assert [run["process"] for row in outcome.rows for run in row.detail.runs] == [0, 1, 2] * 2
+
+
+def test_a_case_whose_card_is_gone_begins_its_rounds_anew_on_another(
+    started: Callable[[int], SpecCluster],
+    fake_run: Run,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet, "RETURN_S", 0)
+    script(all={"sleep_s": 0.2})
+    cluster = started(2)
+
+    class Removing(Told):
+        def round(self, number: int, left: int) -> None:
+            if number == 2:
+                del cluster.worker_spec["GPU-0"]
+                cluster.sync(cluster._correct_state)
+
+    told = Removing()
+    outcome = fake_run(None, told, fleet=cluster.scheduler_address, models=MODELS, **rounds(3))
+    assert {(row.status, row.rounds) for row in outcome.rows} == {(Status.OK, 3)}
+    anew = [words for words in told.words if "begins its rounds anew on GPU-1" in words]
+    assert 1 <= len(anew) < 4, told.words
+
+
+def test_a_case_that_ends_every_worker_fails(
+    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
+) -> None:
+    script(all={"sleep_s": 1})
+    cluster = started(1)
+    with killer("build", 3):
+        outcome = fake_run(None, fleet=cluster.scheduler_address)
+    (row,) = outcome.rows
+    assert (row.status, row.failure) == (Status.FAILED, Failure.CRASH)
+    assert "lost 3 times" in row.message
+
+
+def test_graphs_are_sent_once_to_another_host(
+    started: Callable[..., SpecCluster],
+    fake_run: Run,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("BENCHLIB_CACHE", str(elsewhere))
+    cluster = started(1)
+    name = socket.gethostname()
+    monkeypatch.setattr(fleet.socket, "gethostname", lambda: "this client")
+    monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path / "cache"))
+    sent: list[str] = []
+    scatter = Client.scatter
+
+    def counted(self: Client, data: list[dict[str, bytes]], **given: Any) -> Any:
+        sent.extend(data[0])
+        return scatter(self, data, **given)
+
+    monkeypatch.setattr(Client, "scatter", counted)
+    outcome = fake_run(None, fleet=cluster.scheduler_address, models=MODELS[:2], **rounds(2))
+    assert [(row.status, row.rounds, row.host) for row in outcome.rows] == [
+        (Status.OK, 2, name)
+    ] * 2
+    kept = {
+        folder.name: [cache.content(file) for file in folder.iterdir()]
+        for folder in (elsewhere / "sent").iterdir()
+    }
+    assert kept == {row.detail.graph.sha256: [row.detail.graph.sha256] for row in outcome.rows}
+    assert len(sent) == 2  # Not again for the rounds
+
+
+def rounds(number: int) -> dict[str, int]:
+    return {"min_rounds": number, "max_rounds": number}
+
+
+CLIENT = """
+import json, logging, sys
+sys.path.insert(0, sys.argv[2])
+from placeholders import Placeholders
+from benchlib import config
+from benchlib.gpu import nvml
+from benchlib.measure import runner
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+nvml.visible_uuids = lambda *given: ["GPU-0", "GPU-1"]
+runner._exporter = lambda given, program, work: Placeholders(work / "graphs", given.seed)
+if __name__ == "__main__":
+    outcome = runner.run(config.read_parameters(json.loads(sys.argv[1])))
+    sys.exit(len(outcome.rows))
+"""
+
+
+@contextmanager
+def client(folder: Path, number: int) -> Iterator[subprocess.Popen[str]]:
+    """A run of ``--fleet local`` with two cards as a program in a group of its own."""
+    file = folder / "client.py"
+    file.write_text(CLIENT)
+    values = {
+        "models": MODELS[:2],
+        "engine": "trtexec",
+        "roofs": False,
+        "duration_s": 0.5,
+        "fleet": "local",
+        "out_dir": str(folder / "set"),
+        **rounds(number),
+    }
+    argv = [sys.executable, file, json.dumps(values), str(Path(__file__).parent.parent)]
+    process = subprocess.Popen(
+        list(map(str, argv)), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(holds: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    until = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_nothing_is_left_of_a_killed_client_and_the_next_goes_on(
+    installed: None, script: Script, tmp_path: Path
+) -> None:
+    script(all={"sleep_s": 0.5})
+    samples = tmp_path / "set" / "samples"
+    with client(tmp_path, 4) as killed:
+        wait_until(lambda: samples.is_dir() and len(list(samples.iterdir())) == 2)
+        wait_until(lambda: list(programs("time", killed.pid)))
+        below = psutil.Process(killed.pid).children(recursive=True)
+        assert len(below) >= 3  # two workers and a program
+        killed.kill()
+        _, alive = psutil.wait_procs(below, timeout=10)
+        assert not alive
+    with client(tmp_path, 4) as stopped:
+        # Once Ctrl-C, to the whole group as a terminal sends it
+        wait_until(lambda: list(programs("time", stopped.pid)))
+        os.killpg(stopped.pid, signal.SIGINT)
+        _, words = stopped.communicate(timeout=PATIENCE_S)
+    assert stopped.returncode == 2
+    assert "the running process is finished first" in words
+    assert "lost" not in words
+    assert "anew" not in words
+    assert "distributed" not in words  # Dask's own lines
+    with client(tmp_path, 4) as last:
+        _, words = last.communicate(timeout=PATIENCE_S)
+    assert last.returncode == 2
+    assert "anew" not in words
+    for file in (tmp_path / "set" / "rows").iterdir():
+        row = record.read(file)
+        assert (row.rounds, row.ended_by) == (4, Ending.SURE)
+        assert [run["process"] for run in row.detail.runs] == [0, 1, 2, 3]
 
 
 def test_a_worker_that_joins_late_gets_work(
@@ -132,25 +329,56 @@ def test_a_worker_that_joins_late_gets_work(
         assert len(workers.hosts()) == 2
 
 
-def test_a_worker_with_another_program_is_refused_with_both_named(
-    started: Callable[[int], SpecCluster], script: Script
+def test_a_worker_that_cannot_be_used_is_refused_with_the_reason(
+    started: Callable[..., SpecCluster], script: Script
 ) -> None:
     told = Told()
-    with Client(started(1).scheduler_address) as client:
+    older = "import benchlib; benchlib.__version__ = '0.0.9'"
+    cluster = started(1)
+    with Client(cluster.scheduler_address) as client:
         workers = fleet.Fleet(client, config.read_parameters({}), "pynvml", told.say)
         (first,) = workers.idle()
-        other = type(first)(
-            ("elsewhere", "GPU-9"), "tcp://x", "0.0.9", first.program, first.gpu, first.facts
-        )
-        assert workers._accepted(other) is None
-    assert told.words == ["GPU-9 on elsewhere is not used: benchlib 0.0.9, not 0.1.0"]
+        more = fleet.worker_specs(["GPU-old"], preload=[older])
+        more |= fleet.worker_specs(["GPU-bare"], resources={})
+        cluster.worker_spec.update(more)
+        cluster.sync(cluster._correct_state)
+        until = time.monotonic() + PATIENCE_S
+        while len(told.words) < 2 and time.monotonic() < until:
+            assert workers.idle() == [first]
+            time.sleep(0.1)
+        assert workers.cards() == {first.card}
+    words = sorted(one.partition(" is not used: ")[2] for one in told.words)
+    assert words == [
+        f"benchlib 0.0.9, not {benchlib.__version__}",
+        "it has no GPU; start it with --nthreads 1 --resources GPU=1",
+    ]
+
+
+def test_of_two_workers_of_a_card_one_is_used_until_it_is_gone(
+    started: Callable[..., SpecCluster], script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_NVML", json.dumps({"cards": ["GPU-0"]}))
+    told = Told()
+    cluster = started(1)
+    with Client(cluster.scheduler_address) as client:
+        workers = fleet.Fleet(client, config.read_parameters({}), "scripted_nvml", told.say)
+        (first,) = workers.idle()
+        twin = fleet.worker_specs(["GPU-0"], name="twin")["GPU-0"]
+        cluster.worker_spec.update(twin=twin)
+        cluster.sync(cluster._correct_state)
+        wait_until(lambda: workers.idle() and told.words)
+        assert told.words == [f"{first} has two workers; one of them is used"]
+        assert workers.idle() == [first]
+        del cluster.worker_spec["GPU-0"]
+        cluster.sync(cluster._correct_state)
+        wait_until(lambda: [one.card for one in workers.idle() if one != first] == [first.card])
 
 
 def test_a_run_goes_on_with_another_scheduler_when_the_first_is_killed(
     fake_run: Run, installed: None, script: Script, tmp_path: Path
 ) -> None:
     script(all={"sleep_s": 0.3})
-    rounds = {"models": MODELS, "min_rounds": 6, "max_rounds": 6}
+    wanted = {"models": MODELS[:2], **rounds(5)}
     with scheduler(tmp_path) as (first, process), working_for(first) as worker:
 
         class Killing(Told):
@@ -159,15 +387,15 @@ def test_a_run_goes_on_with_another_scheduler_when_the_first_is_killed(
                     process.kill()
 
         with pytest.raises(MachineError, match="scheduler is gone"):
-            fake_run(None, Killing(), fleet=first, **rounds)
+            fake_run(None, Killing(), fleet=first, **wanted)
         assert worker.wait(PATIENCE_S) is not None  # it ends with its scheduler
     kept = sorted((tmp_path / "set" / "samples").iterdir())
-    assert len(kept) == 4
+    assert len(kept) == 2
     with scheduler(tmp_path) as (second, _), working_for(second):
-        again = fake_run(None, fleet=second, **rounds)
+        again = fake_run(None, fleet=second, **wanted)
     assert [(row.status, row.rounds, row.ended_by) for row in again.rows] == [
-        (Status.OK, 6, Ending.SURE)
-    ] * 4
+        (Status.OK, 5, Ending.SURE)
+    ] * 2
 
 
 @contextmanager
@@ -235,6 +463,39 @@ def test_a_file_names_a_cluster_class(tmp_path: Path) -> None:
     )
     with fleet.cluster(str(file)) as address, Client(address) as client:
         client.wait_for_workers(2, timeout=PATIENCE_S)
+
+
+def test_slurm_is_asked_for_one_gpu_and_the_worker_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = tmp_path / "submitted.sh"
+    for name, does in {
+        "sbatch": f'cp "$1" {submitted}.part && mv {submitted}.part {submitted}'
+        " && echo Submitted batch job 1",
+        "scancel": "true",
+    }.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    file = tmp_path / "slurm.yaml"
+    file.write_text(
+        "class: dask_jobqueue.SLURMCluster\n"
+        "arguments:\n"
+        "  {cores: 1, memory: 4GB, job_extra_directives: [--gres=gpu:1],\n"
+        "   worker_extra_args: [--resources, GPU=1], interface: lo}\n"
+        "workers: 1\n"
+    )
+    with fleet.cluster(str(file)) as address:
+        wait_until(submitted.is_file)
+        lines = submitted.read_text().splitlines()
+    assert "#SBATCH --gres=gpu:1" in lines
+    (command,) = [line for line in lines if "dask_worker" in line or "dask worker" in line]
+    words = command.split()
+    assert address in words
+    assert words[words.index("--nthreads") + 1] == "1"
+    assert words[words.index("--resources") + 1] == f"{fleet.RESOURCE}=1"
 
 
 def test_one_worker_per_card_sees_that_card_only() -> None:
