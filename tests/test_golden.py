@@ -51,7 +51,7 @@ def test_everything_accepted_belongs_to_a_command() -> None:
     paths = {*digests["sha256"], *texts} - {golden.DIGESTS}
     of_report = {path for path in paths if path.startswith("report/")}
     assert paths - of_report == {f"{name}.json" for name in golden.COMMANDS if name != "report"}
-    assert {"report/report.txt", "report/report.html#Latency-table"} <= of_report
+    assert {"report/report.txt", "report/report.html#Latency"} <= of_report
     pictures = {path for path in of_report if path.startswith("report/figures/")}
     assert {Path(path).suffix for path in pictures} == {".svg", ".png"}
 
