@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchlib import process
-from benchlib.case import Failure
 from benchlib.config import Parameters
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml
@@ -25,7 +24,7 @@ from benchlib.measure.environment import Redactor
 from benchlib.measure.exporter import ExporterClient
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement, TimingRun
-from benchlib.measure.record import CaseError, Fault, disk_full
+from benchlib.measure.record import CaseError, Fault
 from benchlib.process import ProgramMissingError
 from benchlib.stats import drift
 from benchlib.trtexec import exit_check, exports
@@ -159,12 +158,10 @@ class CaseRunner:
                 ran = self._run(measurement, command, files.times)
             readings = recorder.readings()
         queries = ran.outcome.queries
-        if min(query.compute_ms for query in queries) <= 0:
-            raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
-        files.times.unlink()
         run = TimingRun.of_queries(
             which, queries, ran.log, ran.seconds, readings, measurement.settings
         )
+        files.times.unlink()
         if self.parameters.keep_raw:
             run.queries = queries
         return run
@@ -185,11 +182,9 @@ class CaseRunner:
         # Here and nowhere else, so that a row lists what ran: an engine that was found is not built
         measurement.commands.append(self.redactor.argv(command))
         measurement.logs.append(ran.text)
-        failure, message = ran.outcome.failure, f"{command.phase} {ran.outcome.message}"
-        if failure is not None:
-            if failure is not Failure.TIMEOUT and disk_full(ran.text):
-                raise CaseError(Failure.BAD_OUTPUT, f"{command.phase}: the disk is full")
-            raise CaseError(failure, message)
+        if ran.outcome.failure is not None:
+            raise record.phase_fault(command.phase, ran.outcome, ran.text)
+        message = f"{command.phase} {ran.outcome.message}"
         if ran.outcome.message and message not in measurement.oddities:
             measurement.oddities.append(message)
         return ran

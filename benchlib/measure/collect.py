@@ -17,16 +17,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchlib.case import Engine, Failure, Status
+from benchlib.case import Engine, Status
 from benchlib.errors import InputError
 from benchlib.gpu.telemetry import TelemetrySample
 from benchlib.measure import bundle as bundles
-from benchlib.measure import engine_cache, matrix, record, series
+from benchlib.measure import engine_cache, matrix, record
 from benchlib.measure.bundle import Bundle, BundledCase, Unit
 from benchlib.measure.case_runner import read_layers
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine
 from benchlib.measure.environment import Environment, Redactor, public
-from benchlib.measure.measurement import Assembler, Measurement, TimingRun
+from benchlib.measure.measurement import Assembler, Measurement, TimingRun, save_runs
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
 from benchlib.trtexec import exit_check
@@ -301,9 +301,7 @@ class _StepLog:
             outcome = judge_phase(phase, self.code, self.log, product)
         if outcome.failure is None:
             return outcome
-        if outcome.failure is not Failure.TIMEOUT and record.disk_full(self.text):
-            raise CaseError(Failure.BAD_OUTPUT, f"{phase}: the disk is full")
-        raise CaseError(outcome.failure, f"{phase} {outcome.message}")
+        raise record.phase_fault(phase, outcome, self.text)
 
 
 # The set.
@@ -478,9 +476,8 @@ class _Case:
         )
         if fault is not None:
             return self._assembler.failed(measurement, fault, log, self._fingerprint)
-        return self._assembler.ok(
-            measurement, log, self._saved_series(), self._fingerprint, self._until
-        )
+        files = save_runs(self._store, bundled.case.key, measurement.runs)
+        return self._assembler.ok(measurement, log, files, self._fingerprint, self._until)
 
     def _unit(self, unit: Unit) -> None:
         """Take in an engine and its rounds; raises :class:`CaseError` where nothing was timed."""
@@ -550,23 +547,19 @@ class _Case:
                 continue
             try:
                 outcome = step.judge(Phase.TIME, self._out / f"{name}.times.json")
-                if min(query.compute_ms for query in outcome.queries) <= 0:
-                    broken = "time: a query took no time; the clock is broken"
-                    raise CaseError(Failure.BAD_OUTPUT, broken)
+                run = TimingRun.of_queries(
+                    (unit.build, number),
+                    outcome.queries,
+                    step.log,
+                    float(step.seconds),
+                    watched(self._out / f"{name}.watch"),
+                    self._measurement.settings,
+                )
             except CaseError as error:
                 failed.append((number + 1, error))
                 continue
             whole += 1
             self._note(Phase.TIME, outcome)
-            readings = watched(self._out / f"{name}.watch")
-            run = TimingRun.of_queries(
-                (unit.build, number),
-                outcome.queries,
-                step.log,
-                float(step.seconds),
-                readings,
-                self._measurement.settings,
-            )
             self._measurement.all_runs.append(run)
         if failed and not whole:
             raise failed[0][1]
@@ -578,12 +571,3 @@ class _Case:
     def _note(self, phase: Phase, outcome: PhaseOutcome) -> None:
         if outcome.message:
             self._measurement.oddities.append(f"{phase} {outcome.message}")
-
-    def _saved_series(self) -> list[str]:
-        key, runs = self._bundled.case.key, self._measurement.runs
-        samples = series.dump_samples([run.samples for run in runs])
-        files = [self._store.save_series(f"samples/{key}.parquet", samples)]
-        if any(run.readings for run in runs):
-            readings = series.dump_telemetry([run.readings for run in runs])
-            files.append(self._store.save_series(f"telemetry/{key}.parquet", readings))
-        return files

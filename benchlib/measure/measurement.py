@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from benchlib.case import Case, Engine, Precision, Status
+from benchlib.case import Case, Engine, Failure, Precision, Status
 from benchlib.config import Parameters, Settings
 from benchlib.export.build import Graph
 from benchlib.export.calibration import Fidelity
@@ -25,8 +25,9 @@ from benchlib.measure import engine_cache, series
 from benchlib.measure.engine_cache import BuiltEngine
 from benchlib.measure.exporter import Network
 from benchlib.measure.matrix import settings
-from benchlib.measure.record import Detail, Fault, Row
+from benchlib.measure.record import CaseError, Detail, Fault, Row
 from benchlib.measure.series import Samples
+from benchlib.measure.store import Store
 from benchlib.models import registry
 from benchlib.stats import quality_checks, replication, summary
 from benchlib.stats.drift import Ending as WarmUpEnding
@@ -80,7 +81,12 @@ class TimingRun:
         readings: tuple[TelemetrySample, ...],
         settings: Settings,
     ) -> TimingRun:
-        """The run ``which`` (build, round), as a program has just left it."""
+        """The run ``which`` (build, round), as a program has just left it.
+
+        Raises :class:`CaseError` for a query that took no time.
+        """
+        if min(query.compute_ms for query in queries) <= 0:
+            raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
         # In the type of the kept series, so that judging those again gives the same numbers
         columns = [
             np.array([getattr(query, name) for query in queries], dtype=np.float32)
@@ -149,6 +155,17 @@ class TimingRun:
         """Whether any copy to or from the GPU took time."""
         copies = (self.samples.h2d_ms, self.samples.d2h_ms)
         return any(one is not None and bool(np.any(one > 0)) for one in copies)
+
+
+def save_runs(store: Store, key: str, runs: Sequence[TimingRun]) -> list[str]:
+    """Keep what every query of ``runs`` took and what the GPU did meanwhile, as
+    :func:`stored_runs` reads it; the paths within the set."""
+    samples = series.dump_samples([run.samples for run in runs])
+    files = [store.save_series(f"samples/{key}.parquet", samples)]
+    if any(run.readings for run in runs):
+        telemetry = series.dump_telemetry([run.readings for run in runs])
+        files.append(store.save_series(f"telemetry/{key}.parquet", telemetry))
+    return files
 
 
 def stored_runs(folder: Path, row: Row) -> tuple[TimingRun, ...]:

@@ -40,6 +40,7 @@ from benchlib.gpu.telemetry import EnergySource, Limit
 from benchlib.process import Ended, ProgramMissingError
 from benchlib.stats.quality_checks import NOTES
 from benchlib.stats.replication import Ending
+from benchlib.trtexec.exit_check import PhaseOutcome
 
 # What went wrong with a case: a class and a sentence, for its row.
 #
@@ -78,6 +79,13 @@ def one_line(text: str) -> str:
     if len(words) <= MESSAGE_CHARACTERS:
         return words
     return words[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def phase_fault(phase: str, outcome: PhaseOutcome, log: str) -> CaseError:
+    """The error for a program's phase that went wrong; ``log`` is all the program said."""
+    if outcome.failure is not Failure.TIMEOUT and disk_full(log):
+        return CaseError(Failure.BAD_OUTPUT, f"{phase}: the disk is full")
+    return CaseError(outcome.failure, f"{phase} {outcome.message}")
 
 
 def disk_full(log: str) -> bool:

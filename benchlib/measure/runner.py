@@ -26,14 +26,14 @@ from benchlib.errors import first_line
 from benchlib.export import cache, calibration
 from benchlib.gpu import clock_lock, nvml
 from benchlib.gpu.clock_lock import ClockLock
-from benchlib.measure import engine_cache, environment, fleet, matrix, record, series
+from benchlib.measure import engine_cache, environment, fleet, matrix, record
 from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
 from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Environment, Redactor, model_names
 from benchlib.measure.exporter import Exporter, ExporterClient
 from benchlib.measure.fleet import Card, Here, Worker
 from benchlib.measure.matrix import Step
-from benchlib.measure.measurement import Assembler, Measurement, stored_runs
+from benchlib.measure.measurement import Assembler, Measurement, save_runs, stored_runs
 from benchlib.measure.record import Fault, Row
 from benchlib.measure.store import Store
 from benchlib.stats.replication import Ending
@@ -704,14 +704,7 @@ class _Run:
         for, each run's exportTimes is kept as well.
         """
         key, runs = made.case.key, made.all_runs
-        files = [
-            self._store.save_series(
-                f"samples/{key}.parquet", series.dump_samples([one.samples for one in runs])
-            )
-        ]
-        if any(run.readings for run in runs):
-            telemetry = series.dump_telemetry([run.readings for run in runs])
-            files.append(self._store.save_series(f"telemetry/{key}.parquet", telemetry))
+        files = save_runs(self._store, key, runs)
         for number, run in enumerate(runs):
             name = f"samples/{key}.run{number}.json.gz"
             if run.queries:
