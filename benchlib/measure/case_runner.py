@@ -103,12 +103,18 @@ class CaseRunner:
         with self._card_held(measurement), self._memory_freed(measurement):
             for command, files in self._commands(measurement, step, Phase.TIME, which):
                 while True:
-                    warm_up_ms = measurement.warm_up_ms
+                    warm_up_ms, asked_s = measurement.warm_up_ms, measurement.duration_s
                     told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
+                    told = told.with_flag("--duration", f"{asked_s:g}")
                     run = self._timed(measurement, told, files, which)
-                    settling = run.summary.settling
                     run.trial = drift.judge_warm_up(
-                        which, warm_up_ms, settling, run.readings, run.span_s
+                        which,
+                        warm_up_ms,
+                        asked_s,
+                        run.samples.compute_ms,
+                        run.summary.settling,
+                        run.readings,
+                        run.span_s,
                     )
                     measurement.all_runs.append(run)
                     if not run.is_set_aside:

@@ -223,7 +223,8 @@ class Fleet:
         self, worker: Worker, measurement: Measurement, step: Step, which: Which | None
     ) -> None:
         """Begin a job on an idle worker. What it brings is in ``measurement`` when it has ended."""
-        settings = measurement.settings.model_copy(update={"warm_up_ms": measurement.warm_up_ms})
+        found = {name: getattr(measurement, name) for name in ("warm_up_ms", "duration_s")}
+        settings = measurement.settings.model_copy(update=found)
         # What came before stays here: it is not needed there and grows with every round.
         sent = replace(measurement, settings=settings, all_runs=[], logs=[], commands=[])
         files = self._files(worker, measurement.graph)

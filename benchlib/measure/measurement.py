@@ -239,8 +239,19 @@ class Measurement:
     @property
     def warm_up_ms(self) -> float:
         """The warm-up for the next timing process: as asked, or as long as was found needed."""
+        trial = self._last_trial
+        return self.settings.warm_up_ms if trial is None else trial.next_ms
+
+    @property
+    def duration_s(self) -> float:
+        """The seconds of the next timing process: as asked, or as many as the power limit needs."""
+        trial = self._last_trial
+        return max(self.settings.duration_s, 0.0 if trial is None else trial.least_run_s)
+
+    @property
+    def _last_trial(self) -> Trial | None:
         trials = [run.trial for run in self.all_runs if run.trial is not None]
-        return trials[-1].next_ms if trials else self.settings.warm_up_ms
+        return trials[-1] if trials else None
 
     @property
     def skipped_tactics(self) -> int:

@@ -5,13 +5,18 @@ whether that was enough is seen in what they counted. The rule: a timing process
 part began cold and then came to rest is set aside, its series kept, and timed again with a
 warm-up longer by what was cold and at least doubled, until one is warm from its first counted
 query or :data:`CEILING_MS` is reached. The processes after it begin with the length found. A run
-that never becomes steady is not warmed up longer: the verdict and its retry deal with it.
+that never becomes steady is not warmed up longer: the verdict deals with it.
+
+At the card's power limit (:data:`Limit.POWER`) the same rule looks at whole seconds, since the
+limiter swings clock and times with a period of 0.75 to 1 s, and at the power reading too. The load
+must have lasted :data:`LIMITED_LOAD_MS` before, the timing takes :data:`LIMITED_RUN_S`, and the
+ceiling is :data:`LIMITED_CEILING_MS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -20,7 +25,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchlib.case import Word
-from benchlib.gpu.telemetry import TelemetrySample, timed_window
+from benchlib.gpu.telemetry import (
+    Limit,
+    TelemetrySample,
+    limited_by,
+    throttle_words,
+    timed_window,
+)
 
 Array = NDArray[np.float64]
 
@@ -164,6 +175,21 @@ FEWEST_READINGS = 8
 """Readings in the counted part below which its halves say nothing of the clock."""
 
 
+POWER_BAND = STEADY_BAND
+"""Fraction of the settled power that a reading may be below it. At the limit the readings, each the
+mean of a second, stay within 1 % of it (H100)."""
+
+LIMITED_LOAD_MS = 2000.0
+"""Least warm-up at the power limit: the limiter's swings decay within two seconds of load, and a
+power reading needs one to fill (H100: resnet50 at 1920x1056)."""
+
+LIMITED_CEILING_MS = 30_000.0
+"""Longest warm-up there: a card that starts cool reaches its limit only once it is warm."""
+
+LIMITED_RUN_S = 3.0
+"""Least seconds of timing there: three or more of the limiter's periods of 0.75 to 1 s."""
+
+
 class Ending(Word):
     """Why the warm-up was not made longer."""
 
@@ -179,7 +205,9 @@ class Trial:
 
     ``warm_up_ms`` is what it was given. ``cold_ms`` are the milliseconds of its counted part
     before times and clock were steady: 0.0 when they were from the start, None when that cannot
-    be told. ``ended_by`` is None when the process was set aside and timed again.
+    be told. ``ended_by`` is None when the process was set aside and timed again;
+    ``power_limited`` says that the card was at its power limit, and ``too_short`` that it was timed
+    for less than that needs.
     """
 
     build: int
@@ -187,14 +215,26 @@ class Trial:
     warm_up_ms: float
     cold_ms: float | None
     ended_by: Ending | None
+    power_limited: bool = False
+    too_short: bool = False
 
     @property
     def next_ms(self) -> float:
         """The warm-up to go on with: longer when this trial was set aside."""
-        if self.ended_by is not None or self.cold_ms is None:
+        if self.ended_by is not None or not self.cold_ms:
             return self.warm_up_ms
         wanted = max(GROWTH * self.warm_up_ms, self.warm_up_ms + self.cold_ms)
-        return min(float(np.ceil(wanted)), CEILING_MS)
+        return min(float(np.ceil(wanted)), self.ceiling_ms)
+
+    @property
+    def ceiling_ms(self) -> float:
+        """The longest warm-up that the rule asks for."""
+        return LIMITED_CEILING_MS if self.power_limited else CEILING_MS
+
+    @property
+    def least_run_s(self) -> float:
+        """Seconds that timing has to take, 0.0 where any will do."""
+        return LIMITED_RUN_S if self.power_limited else 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -204,16 +244,32 @@ class Trial:
 def judge_warm_up(
     which: tuple[int, int],
     warm_up_ms: float,
+    asked_s: float,
+    compute_ms: Array,
     settled: Settling | None,
     readings: Sequence[TelemetrySample],
     span_s: float,
 ) -> Trial:
-    """Judge the timing process ``which`` (build, process) that had ``warm_up_ms``.
+    """Judge the timing process ``which`` (build, process) that had ``warm_up_ms`` and was
+    asked to time for ``asked_s`` seconds.
 
-    ``settled`` is what :func:`settling` says of its counted part, which took ``span_s`` seconds;
-    ``readings`` are the telemetry of the whole process, empty where there is none.
+    ``compute_ms`` are its counted queries, shape [n], which took ``span_s`` seconds; ``settled`` is
+    what :func:`settling` says of them; ``readings`` are the telemetry of the whole process, empty
+    where there is none.
     """
-    clock_ms = clock_rise_ms(readings, span_s)
+    window = timed_window(readings, span_s)
+    clock_ms = _rise_ms(window, lambda one: one.sm_clock_mhz, CLOCK_BAND)
+    words = {word for one in window for word in throttle_words(one.event_bits or 0)}
+    if limited_by(words) is Limit.POWER:
+        power_ms = _rise_ms(window, lambda one: one.power_w, POWER_BAND)
+        seconds_ms = _first_steady_second(compute_ms, span_s) * 1000
+        load_ms = LIMITED_LOAD_MS - warm_up_ms
+        cold_ms = max(0.0, clock_ms or 0.0, power_ms or 0.0, seconds_ms, load_ms)
+        too_short = asked_s < LIMITED_RUN_S
+        trial = Trial(*which, warm_up_ms, cold_ms, None, True, too_short)
+        if too_short or (cold_ms > 0 and warm_up_ms < trial.ceiling_ms):
+            return trial
+        return replace(trial, ended_by=Ending.CEILING if cold_ms > 0 else Ending.STEADY)
     if settled is None and clock_ms is None:
         return Trial(*which, warm_up_ms, None, Ending.UNTOLD)
     times_ms = 0.0
@@ -229,23 +285,38 @@ def judge_warm_up(
     return Trial(*which, warm_up_ms, cold_ms, ended_by)
 
 
-def clock_rise_ms(readings: Sequence[TelemetrySample], span_s: float) -> float | None:
-    """Milliseconds of the last ``span_s`` seconds until the SM clock was up.
+def _first_steady_second(compute_ms: Array, span_s: float) -> int:
+    """How many whole seconds at the start have medians outside the band around the last half's.
 
-    Up is within :data:`CLOCK_BAND` of the second half's median; 0.0 when it was up from the
-    start or still moved in the second half (a clock without rest is no warm-up), None when there
-    are too few readings.
+    Queries are taken as evenly spread over ``span_s``; 0 as well when it never became steady.
     """
-    clocks = [
-        (one.time_s, one.sm_clock_mhz)
-        for one in timed_window(readings, span_s)
-        if one.sm_clock_mhz is not None
-    ]
-    if len(clocks) < FEWEST_READINGS:
+    seconds = int(span_s)
+    if seconds < 2 or len(compute_ms) < seconds:
+        return 0
+    medians = np.array([np.median(part) for part in np.array_split(compute_ms, seconds)])
+    settled = float(np.median(medians[seconds // 2 :]))
+    beyond = np.flatnonzero(np.abs(medians - settled) > STEADY_BAND * settled)
+    first_steady = int(beyond[-1]) + 1 if len(beyond) else 0
+    return first_steady if first_steady <= SETTLED_BY * seconds else 0
+
+
+def _rise_ms(
+    window: Sequence[TelemetrySample],
+    value: Callable[[TelemetrySample], float | None],
+    band: float,
+) -> float | None:
+    """Milliseconds of ``window`` until ``value`` was up: within ``band`` (a fraction) below the
+    median of its second half.
+
+    0.0 when it was up from the start or was lower again in the second half (what has no rest is no
+    warm-up), None when there are too few readings.
+    """
+    told = [(one.time_s, number) for one in window if (number := value(one)) is not None]
+    if len(told) < FEWEST_READINGS:
         return None
-    half = len(clocks) // 2
-    up = (1 - CLOCK_BAND) * median(clock for _, clock in clocks[half:])
-    low = [index for index, (_, clock) in enumerate(clocks) if clock < up]
+    half = len(told) // 2
+    up = (1 - band) * median(number for _, number in told[half:])
+    low = [index for index, (_, number) in enumerate(told) if number < up]
     if not low or low[-1] >= half:
         return 0.0
-    return (clocks[low[-1] + 1][0] - clocks[0][0]) * 1000
+    return (told[low[-1] + 1][0] - told[0][0]) * 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchlib.gpu.telemetry import TelemetrySample
 from benchlib.measure import series
 from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
-from benchlib.stats.drift import CEILING_MS, Ending, Trial
+from benchlib.stats.drift import CEILING_MS, LIMITED_CEILING_MS, Ending, Trial
 
 Script = Callable[..., None]
 Run = Callable[..., Outcome]
@@ -33,9 +34,13 @@ def clocks(values: list[int]) -> tuple[TelemetrySample, ...]:
 
 
 def judged(
-    times: np.ndarray, readings: tuple[TelemetrySample, ...] = (), warm_up_ms: float = 200
+    times: np.ndarray,
+    readings: tuple[TelemetrySample, ...] = (),
+    warm_up_ms: float = 200,
+    asked_s: float = 2.0,
 ) -> Trial:
-    return drift.judge_warm_up((0, 0), warm_up_ms, drift.settling(times), readings, span_s=2.0)
+    settled = drift.settling(times)
+    return drift.judge_warm_up((0, 0), warm_up_ms, asked_s, times, settled, readings, asked_s)
 
 
 def test_a_steady_run_ends_the_warm_up() -> None:
@@ -87,14 +92,59 @@ def test_too_few_queries_say_nothing() -> None:
     ],
 )
 def test_the_clock_has_to_be_up(values: list[int], cold_ms: float | None) -> None:
-    found = drift.clock_rise_ms(clocks(values), span_s=2.0)
-    assert found == (None if cold_ms is None else pytest.approx(cold_ms))
+    # Too few queries for the times to say anything: what is told is of the clock alone
+    trial = judged(LEVEL[:50], clocks(values))
+    assert trial.cold_ms == (None if cold_ms is None else pytest.approx(cold_ms))
 
 
 def test_only_the_counted_part_of_the_telemetry_is_looked_at() -> None:
     readings = clocks([300] * 10 + [1500] * 21)
-    assert drift.clock_rise_ms(readings, span_s=2.0) == 0.0
+    assert judged(LEVEL, readings).cold_ms == 0.0
     assert judged(LEVEL, clocks([300, 900, 1200, *[1500] * 17])).ended_by is None
+
+
+def limited(
+    power_w: list[float], clocks_mhz: list[int] | None = None
+) -> tuple[TelemetrySample, ...]:
+    """Readings 100 ms apart of a card at its power limit."""
+    return tuple(
+        TelemetrySample(0.1 * index, clock, power_w=power, event_bits=0x4)
+        for index, (power, clock) in enumerate(
+            zip(power_w, clocks_mhz or [1755] * len(power_w), strict=True)
+        )
+    )
+
+
+def test_at_the_power_limit_two_seconds_of_load_come_before_three_of_timing() -> None:
+    full = limited([695.0] * 31)
+    first = judged(LEVEL, limited([695.0] * 21))
+    assert (first.ended_by, first.next_ms, first.least_run_s) == (None, 2000, 3.0)
+    short = judged(LEVEL, limited([695.0] * 21), warm_up_ms=2000)
+    assert (short.ended_by, short.next_ms, short.too_short) == (None, 2000, True)
+    last = judged(LEVEL, full, warm_up_ms=2000, asked_s=3.0)
+    assert (last.ended_by, last.power_limited, last.next_ms) == (Ending.STEADY, True, 2000)
+    # The same power below the limit asks for nothing
+    free = tuple(replace(one, event_bits=0) for one in full)
+    assert judged(LEVEL, free, asked_s=3.0).ended_by is Ending.STEADY
+
+
+def test_at_the_power_limit_power_and_the_seconds_medians_have_to_settle() -> None:
+    rising = limited([500.0 + 20 * step for step in range(11)] + [700.0] * 20)
+    trial = judged(LEVEL, rising, warm_up_ms=2000, asked_s=3.0)
+    assert (trial.ended_by, trial.cold_ms) == (None, pytest.approx(1000, abs=101))
+    full = limited([695.0] * 31)
+    fast_start = judged(course(0.33, 0.96), full, warm_up_ms=2000, asked_s=3.0)
+    assert (fast_start.ended_by, fast_start.cold_ms, fast_start.next_ms) == (None, 1000, 4000)
+    at_ceiling = judged(course(0.33, 0.96), full, warm_up_ms=LIMITED_CEILING_MS, asked_s=3.0)
+    assert at_ceiling.ended_by is Ending.CEILING
+
+
+def test_the_limiters_swings_are_no_warm_up() -> None:
+    seconds = np.arange(3000) / 1000
+    swing = 2.0 * (1 + 0.04 * np.sin(2 * np.pi * seconds / 0.9))
+    swinging = [int(1755 * (1 - 0.08 * np.sin(2 * np.pi * step / 9))) for step in range(31)]
+    trial = judged(swing, limited([694.0, 698.0, 690.0] * 10 + [695.0], swinging), 2000, 3.0)
+    assert (trial.ended_by, trial.cold_ms) == (Ending.STEADY, 0.0)
 
 
 def flags(row: object, name: str) -> list[str]:
