@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchlib.analysis import comparable_groups, significance
-from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.comparable_groups import Cells, Variant
 from benchlib.analysis.results import codes, known
 from benchlib.case import Int8Method, Precision
 from benchlib.errors import InputError
@@ -271,7 +271,7 @@ class Choice:
     """
 
     model: str
-    precision: str
+    variant: Variant
     latency_ms: float
     low_ms: float | None
     high_ms: float | None
@@ -293,7 +293,7 @@ class Choice:
 class Answer:
     """The choices at one size and precision, one for each question; None: no network qualifies.
 
-    ``precision`` is plain ``int8`` for all methods together: each choice names its own.
+    INT8 is one precision here, whatever method made it: each choice names its own.
     ``networks`` had a usable row here. ``made_up`` says that INT8 was only made with ranges that
     the builder invents, so that no accuracy can be asked of it.
     """
@@ -322,17 +322,12 @@ def answers(frame: pd.DataFrame) -> tuple[Answer, ...]:
     :func:`comparable_groups.side_by_side`; smallest size first."""
     frame = frame.dropna(subset=["latency_ms"])
     asked = questions(frame)
-    words = list(
-        dict.fromkeys(
-            comparable_groups.base(word)[0] for word in comparable_groups.precisions(frame)
-        )
-    )
-    gains = {word: _gains(frame, word) for word in comparable_groups.precisions(frame)}
-    base = frame["precision"].map(lambda word: comparable_groups.base(str(word))[0]).astype(str)
+    variants = comparable_groups.variants(frame)
+    gains = {one: _gains(frame, one) for one in variants}
     found = []
     for size in comparable_groups.sizes(frame):
-        for word in words:
-            rows = frame[(base == word) & (frame["resolution"] == size)]
+        for word in dict.fromkeys(one.precision for one in variants):
+            rows = frame[(frame["precision"] == word) & (frame["resolution"] == size)]
             made_up = rows["int8_method"] == Int8Method.MADE_UP_RANGES.value
             if not made_up.all():
                 rows = rows[~made_up]
@@ -351,21 +346,20 @@ def _accuracy_of(frame: pd.DataFrame, model: str, otherwise: float) -> float:
     return float(own.iloc[0]) if len(own) else otherwise
 
 
-def _gains(frame: pd.DataFrame, word: str) -> dict[tuple[str, str], significance.Gain]:
-    """The gain of each network and size at ``word``, over FP32 where there is one."""
+def _gains(frame: pd.DataFrame, variant: Variant) -> dict[tuple[str, str], significance.Gain]:
+    """The gain of each network and size at ``variant``, over FP32 where there is one."""
     found = {}
     for base in (Precision.FP16.value, Precision.FP32.value):
-        if base != word and word != Precision.FP32.value:
-            found |= {
-                (one.model, one.resolution): one for one in significance.gains(frame, word, base)
-            }
+        if variant.precision not in (base, Precision.FP32.value):
+            over = significance.gains(frame, variant, base)
+            found |= {(one.model, one.resolution): one for one in over}
     return found
 
 
 def _choice(
     rows: pd.DataFrame,
     asked: Question,
-    gains: Mapping[str, Mapping[tuple[str, str], significance.Gain]],
+    gains: Mapping[Variant, Mapping[tuple[str, str], significance.Gain]],
 ) -> Choice | None:
     mine = rows[rows["task"].isna() if asked.task is None else rows["task"] == asked.task]
     metric = registry.IMAGENET_TOP1 if asked.model else None
@@ -373,10 +367,11 @@ def _choice(
     if not picks:
         return None
     row = mine[mine["model"] == picks[0].model].iloc[0]
+    variant = row["variant"] if "variant" in row else Variant(row["precision"])
     img_s = known(row["throughput_img_s"])
     return Choice(
         model=picks[0].model,
-        precision=str(row["precision"]),
+        variant=variant,
         latency_ms=picks[0].latency_ms,
         low_ms=picks[0].low_ms,
         high_ms=picks[0].high_ms,
@@ -386,6 +381,6 @@ def _choice(
         verdict=row["verdict"],
         power_limited=row["limited_by"] == Limit.POWER.value,
         sm_clock_mhz=known(row["sm_clock_mhz"]),
-        gain=gains[str(row["precision"])].get((picks[0].model, str(row["resolution"]))),
+        gain=gains[variant].get((picks[0].model, str(row["resolution"]))),
         tied=tuple(one.model for one in picks[1:] if one.tied),
     )

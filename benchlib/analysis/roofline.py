@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchlib.analysis.comparable_groups import Variant, by_variant
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Engine, Precision, Word, partition
 from benchlib.gpu import peaks
@@ -62,7 +63,7 @@ class Breakdown:
     """
 
     model: str
-    precision: str
+    precision: str | Variant
     resolution: str
     stretched: float
     layers: tuple[LayerTime, ...]
@@ -105,7 +106,7 @@ def breakdown(row: Mapping[str, Any], measured: MeasuredSet) -> Breakdown | None
     found = [_layer(one, whole, work) for one in records.values()]
     return Breakdown(
         model=str(row["model"]),
-        precision=str(row["precision"]),
+        precision=row.get("variant", row["precision"]),
         resolution=str(row["resolution"]),
         stretched=whole / float(row["latency_ms"]),
         layers=tuple(sorted(found, key=lambda layer: (-layer.share, layer.name))),
@@ -114,7 +115,8 @@ def breakdown(row: Mapping[str, Any], measured: MeasuredSet) -> Breakdown | None
 
 def breakdowns(rows: pd.DataFrame, measured: MeasuredSet) -> tuple[Breakdown, ...]:
     """The breakdowns of all ``rows`` that have one, by network, size and precision."""
-    ordered = rows.sort_values(["model", "resolution", "precision"]).to_dict("records")
+    by = ["model", "resolution", by_variant(rows).name]
+    ordered = rows.sort_values(by).to_dict("records")
     return tuple(one for row in ordered if (one := breakdown(row, measured)) is not None)
 
 
@@ -212,7 +214,7 @@ class Point:
 
     model: str
     family: str | None
-    precision: str
+    precision: str | Variant
     resolution: str
     batch: int
     tera_ops: float
@@ -262,7 +264,7 @@ def _point(row: pd.Series, above: Roofs | None) -> Point:
     return Point(
         model=str(row["model"]),
         family=None if pd.isna(row["family"]) else str(row["family"]),
-        precision=str(row["precision"]),
+        precision=row.get("variant", row["precision"]),
         resolution=str(row["resolution"]),
         batch=int(batch),
         tera_ops=reached,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.comparable_groups import Cells, Variant
 
 # How many times as fast a network runs at a lower precision.
 
@@ -26,8 +26,8 @@ class Gain:
 
     model: str
     resolution: str
-    precision: str
-    base: str
+    precision: str | Variant
+    base: str | Variant
     ratio: float
     low: float
     high: float
@@ -48,14 +48,15 @@ class Summary:
     networks: int
 
 
-def gains(part: pd.DataFrame | Cells, precision: str, base: str = "fp32") -> tuple[Gain, ...]:
+def gains(
+    part: pd.DataFrame | Cells, precision: str | Variant, base: str | Variant = "fp32"
+) -> tuple[Gain, ...]:
     """One gain per network and size that ``part`` has at both precisions."""
     cells = Cells.of(part)
-    if not {precision, base} <= set(cells.precisions):
+    places = [cells.place(one) for one in (precision, base)]
+    if max(places) == len(cells.precisions):
         return ()
-    fast, slow = (
-        Times.of(cells, (slice(None), cells.precisions.index(one))) for one in (precision, base)
-    )
+    fast, slow = (Times.of(cells, (slice(None), place)) for place in places)
     ratio, low, high = slow.ms / fast.ms, slow.low / fast.high, slow.high / fast.low
     slower, faster = slow.beats(fast), fast.beats(slow)
     return tuple(

@@ -54,8 +54,9 @@ class TestParts:
         assert [list(part.frame["model"]) for part in found] == [["a"], ["b"]]
         assert [part.method for part in found] == ["INT8 by qdq", "INT8 by modelopt"]
         (together,) = comparable_groups.side_by_side(table(rows))
-        assert comparable_groups.precisions(together.frame) == ["int8/qdq", "int8/modelopt"]
-        assert comparable_groups.base("int8/modelopt") == ("int8", "modelopt")
+        by = [comparable_groups.Variant("int8", method) for method in ("qdq", "modelopt")]
+        assert comparable_groups.variants(together.frame) == by
+        assert set(together.frame["precision"]) == {"int8"}
 
     def test_an_only_part_needs_no_label(self, table, row):
         assert [part.label for part in comparable_groups.parts(table([row("a", 1.0)]))] == [""]

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from benchlib.analysis import ranking
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import MeasuredSet, load
 from benchlib.errors import InputError
 from benchlib.report.explorer import Explorer
@@ -181,7 +182,7 @@ def test_the_fastest_is_the_rankings(page: Page, invented_view: View, least: flo
     page.get_by_label("Task").select_option("classification")
     if least is not None:
         page.get_by_role("spinbutton", name="At least").fill(str(least))
-    rows = invented_view.at("fp16", "1920x1056")
+    rows = invented_view.at(Variant("fp16"), "1920x1056")
     rows = rows[rows["task"] == "classification"]
     picks = ranking.choose(rows, least_accuracy=least)
     first, *tied = [one.model for one in picks if one.tied]

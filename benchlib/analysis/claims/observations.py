@@ -11,7 +11,7 @@ import numpy as np
 from benchlib.analysis import comparable_groups, latency_model, significance
 from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
-from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.comparable_groups import Cells, Variant
 from benchlib.analysis.results import MeasuredSet, known
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
@@ -443,10 +443,10 @@ def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
     }
     nodes = _nodes(cells, Int8Method.QDQ)
     frame = cells.frame
-    rows = frame[frame["precision"].isin(words)]
-    for row in rows.sort_values(["model", "resolution", "precision"]).to_dict("records"):
+    rows = frame[frame["variant"].isin(words)]
+    for row in rows.sort_values(["model", "resolution", "variant"]).to_dict("records"):
         where = (str(row["model"]), str(row["resolution"]))
-        method = Int8Method(comparable_groups.base(str(row["precision"]))[1])
+        method = Int8Method(row["variant"].method)
         shares = measured.shares(str(row["key"]))
         spared = method is Int8Method.QDQ_NO_DEPTHWISE
         yield Made(
@@ -456,7 +456,7 @@ def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
             latency_ms=float(row["latency_ms"]),
             low_ms=known(row["latency_ci_low_ms"]),
             high_ms=known(row["latency_ci_high_ms"]),
-            gain=gains.get((*where, str(row["precision"]))),
+            gain=gains.get((*where, row["variant"])),
             int8=_share(shares.get("layers"), "int8", "uint8"),
             fp16=_share(shares.get("layers"), "fp16", "bf16"),
             fp32=_share(shares.get("layers"), "fp32"),
@@ -488,20 +488,20 @@ def _nodes(cells: Cells, method: Int8Method) -> dict[tuple[str, str], float]:
     """Nodes of the graph by network and size: fewer pairs of Q/DQ are fewer nodes."""
     if _word(method) not in cells.precisions:
         return {}
-    nodes = cells["graph_layers"][:, cells.precisions.index(_word(method))]
+    nodes = cells["graph_layers"][:, cells.place(_word(method))]
     return {
         (cells.networks[i], cells.sizes[j]): float(nodes[i, j])
         for i, j in np.argwhere(~np.isnan(nodes))
     }
 
 
-def _words(cells: Cells) -> list[str]:
-    """The precisions of ``cells`` that are INT8 by a method, in order."""
-    return [word for word in cells.precisions if comparable_groups.base(word)[1]]
+def _words(cells: Cells) -> list[Variant]:
+    """The variants of ``cells`` that are INT8 by a method, in order."""
+    return [one for one in cells.precisions if isinstance(one, Variant) and one.method]
 
 
-def _word(method: Int8Method) -> str:
-    return comparable_groups.by_method(Precision.INT8.value, method.value)
+def _word(method: Int8Method) -> Variant:
+    return Variant(Precision.INT8.value, method.value)
 
 
 def _share(shares: dict[str, float] | None, *words: str) -> float | None:
