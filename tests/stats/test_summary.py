@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from benchlib.measure import series
-from benchlib.stats import autocorrelation, bimodality, drift
+from benchlib.measure import store
+from benchlib.stats import autocorrelation, drift
 from benchlib.stats import summary as stats_summary
 
 
@@ -77,7 +77,7 @@ def test_real_runs_of_a_card_at_its_power_limit_agree_within_their_intervals(roo
         "resnet18-fp16-b1-3840",
     ):
         (path,) = folder.glob(f"{key}*.parquet")
-        runs = [stats_summary.summary(one.compute_ms) for one in series.load_samples(path)[:3]]
+        runs = [stats_summary.summary(one.compute_ms) for one in store.load_samples(path)[:3]]
         level = float(np.median([one.median for one in runs]))
         for one in runs:
             assert one.ci_low <= level <= one.ci_high
@@ -209,11 +209,11 @@ def test_short_runs_are_not_judged():
 def test_two_groups_are_two_modes():
     rng = np.random.default_rng(9)
     slow = rng.random(2000) < 0.3
-    found = bimodality.two_modes(run(rng, 2000) * np.where(slow, 1.15, 1.0))
+    found = stats_summary.two_modes(run(rng, 2000) * np.where(slow, 1.15, 1.0))
     assert found.lower == pytest.approx(1.0, abs=0.01)
     assert found.upper == pytest.approx(1.15, abs=0.01)
     assert found.upper_share == pytest.approx(0.3, abs=0.03)
-    exact = bimodality.two_modes(np.tile([1.0, 1.0, 2.0], 100))
+    exact = stats_summary.two_modes(np.tile([1.0, 1.0, 2.0], 100))
     assert (round(exact.lower, 2), round(exact.upper, 2)) == (1.0, 2.0)
 
 
@@ -224,7 +224,7 @@ def test_the_steps_of_the_event_clock_are_not_modes(step, centre):
     for spread in (0.0001, 0.0005, 0.001, 0.003):
         for _ in range(5):
             values = centre + spread * rng.standard_normal(3000)
-            assert bimodality.two_modes(np.round(values / step) * step) is None
+            assert stats_summary.two_modes(np.round(values / step) * step) is None
 
 
 @pytest.mark.parametrize("n", [60, 300, 2000])
@@ -242,14 +242,14 @@ def test_one_hump_is_one_mode_whatever_its_shape(n):
         "correlated": np.array([run(rng, n, 0.9) for _ in range(60)]),
     }
     found = {
-        name: sum(bimodality.two_modes(values) is not None for values in runs)
+        name: sum(stats_summary.two_modes(values) is not None for values in runs)
         for name, runs in shapes.items()
     }
     assert found == dict.fromkeys(shapes, 0)
 
 
 def test_a_long_run_has_a_coarser_clock():
-    assert stats_summary.clock_step_ms(np.full(1000, 1.0)) == bimodality.EVENT_STEP_MS
+    assert stats_summary.clock_step_ms(np.full(1000, 1.0)) == stats_summary.EVENT_STEP_MS
     # 60 s of float32 stamps: 0.0039 ms
     assert stats_summary.clock_step_ms(np.full(60000, 1.0)) == pytest.approx(0.0039, abs=1e-4)
 
