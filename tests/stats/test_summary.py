@@ -7,7 +7,7 @@ import pytest
 from scipy import signal
 
 from benchlib.measure import store
-from benchlib.stats import autocorrelation, drift
+from benchlib.stats import drift
 from benchlib.stats import summary as stats_summary
 
 
@@ -64,7 +64,7 @@ def test_the_interval_of_a_cycling_card_is_narrow_and_covers():
     assert sum(low <= truth <= high for low, high in found) / len(runs) >= 0.92
     assert np.median([(high - low) / 2 / truth for low, high in found]) < 0.01
     # Order statistics, by which the ends were found before, reach into the slow part
-    wide = [stats_summary._by_order(v, autocorrelation.effective_count(v)) for v in runs]
+    wide = [stats_summary._by_order(v, stats_summary.effective_count(v)) for v in runs]
     assert np.median([high / truth - 1 for _, high in wide]) > 0.02
 
 
@@ -86,23 +86,23 @@ def test_real_runs_of_a_card_at_its_power_limit_agree_within_their_intervals(roo
 
 def test_slow_swings_of_few_samples_keep_their_order_statistics():
     values = run(np.random.default_rng(1), 60, 0.98)
-    count = autocorrelation.effective_count(values)
+    count = stats_summary.effective_count(values)
     assert count < stats_summary.FEWEST_FOR_ORDER
     assert stats_summary.median_interval(values) == stats_summary._by_order(values, count)
 
 
 def test_correlated_samples_count_for_less():
     rng = np.random.default_rng(1)
-    assert autocorrelation.effective_count(run(rng, 4000)) > 3500
+    assert stats_summary.effective_count(run(rng, 4000)) > 3500
     # AR(1) with 0.9: signs are worth one in 13
-    assert 200 < autocorrelation.effective_count(run(rng, 4000, 0.9)) < 450
-    assert autocorrelation.effective_count(np.ones(500)) == 500
+    assert 200 < stats_summary.effective_count(run(rng, 4000, 0.9)) < 450
+    assert stats_summary.effective_count(np.ones(500)) == 500
 
 
 def test_a_swing_that_neighbours_hardly_show_is_seen_by_the_blocks():
     rng = np.random.default_rng(2)
     counts = [
-        autocorrelation.effective_count(run(rng, 5000) * run(rng, 5000, 0.99, spread=0.007))
+        stats_summary.effective_count(run(rng, 5000) * run(rng, 5000, 0.99, spread=0.007))
         for _ in range(9)
     ]
     # The truth is about 100; neighbours alone say 230
