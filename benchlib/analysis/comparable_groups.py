@@ -202,7 +202,7 @@ def sizes(frame: pd.DataFrame) -> list[str]:
 
 
 def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Part, ...]:
-    """``found`` as parts: the words that set each apart (the INT8 method last), and its rows."""
+    """``found`` as parts: the words that distinguish each (the INT8 method last), and its rows."""
     # Stable: methods of equal size stay in the order of their enum, the calibrated one first.
     split = sorted(found, key=lambda one: (-len(one[1]), one[0][:-1]))
     kinds = [len({words[place] for words, _ in split}) for place in range(_WORDS)]
@@ -258,11 +258,11 @@ def _with_variants(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _kinds(rows: pd.DataFrame) -> list[str]:
-    """The INT8 methods of ``rows``; where one is not told, that is one more if its rows would
-    otherwise be missing or stand for the same cell as another's."""
+    """The INT8 methods of ``rows``, and the unknown one where rows without a method would
+    otherwise be left out or be of the same cell as another's."""
     found = methods(rows)
-    untold = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
-    if found and untold.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
+    unnamed = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
+    if found and unnamed.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
         return [*found, _UNKNOWN]
     return found
 

@@ -17,8 +17,8 @@ from benchlib.trtexec.exports import UNKNOWN, Layer
 
 # Where an engine's time goes, layer by layer, beside where its work is.
 #
-# The times are those of a profiled run, which stops after every layer: they say which layers are
-# dear, not how long the engine takes.
+# The times are those of a profiled run, which stops after every layer: they show which layers take
+# much of it, not how long the engine takes.
 
 
 COSTLY = 10.0
@@ -29,7 +29,7 @@ NOTICED = 0.02
 """Share of the time below which no layer is called out of proportion: a launch costs that much."""
 
 UNPLACED = 0.1
-"""Share of the profiled time under names that no layer has, above which nothing is said."""
+"""Share of the profiled time under names that no layer has, above which there is no breakdown."""
 
 
 class Kind(Word):
@@ -46,7 +46,7 @@ class Kind(Word):
 class LayerTime:
     """One layer: ``share`` of the profiled time and ``work``, its share of the
     multiply-accumulates, both 0 to 1. ``work`` is None where the layers' work is not known.
-    ``precision`` is the type it computes in; None for one that only moves data, or untold."""
+    ``precision`` is the type it computes in; None for one that only moves data, or unknown."""
 
     name: str
     kind: Kind
@@ -141,7 +141,7 @@ def _kind(share: float, work: float | None) -> Kind:
     return Kind.COSTLY if share >= max(NOTICED, COSTLY * work) else Kind.WORK
 
 
-# The roofline: how near a network comes to what the card could do.
+# The roofline: the rate that a network reaches over that of the card.
 #
 # Roofs are measured ones when ``environment.json`` has them, else the data sheet's for the few
 # cards copied here, and none for any other card or a CPU.
@@ -221,7 +221,6 @@ class Point:
     intensity: float
     roof: float | None
     share: float | None
-    memory_bound: bool | None
 
 
 def roofs(measured: MeasuredSet, precision: str) -> Roofs | None:
@@ -271,7 +270,6 @@ def _point(row: pd.Series, above: Roofs | None) -> Point:
         intensity=intensity,
         roof=roof,
         share=None if roof is None else reached / roof,
-        memory_bound=None if above is None else intensity < above.ridge,
     )
 
 

@@ -104,8 +104,8 @@ class Explorer(Shown):
         rows = self.rows
         payload = {
             "axes": _AXES,
-            "columns": rows.columns.tolist(),
-            "rows": [[_plain(cell) for cell in row] for row in rows.itertuples(index=False)],
+            "columns": _COLUMNS,
+            "rows": [[_plain(cell) for cell in row] for row in rows[[*_COLUMNS]].to_numpy()],
             "charts": [chart.to_dict() for chart in self.charts()],
             "precisions": list(map(str, _precisions(rows))),
             "labels": {str(one): style.precision_label(one) for one in _precisions(rows)},
@@ -155,8 +155,8 @@ def _rows(one: MeasuredSet, view: View) -> pd.DataFrame:
         rounded_interval(*(None if pd.isna(one) else float(one) for one in ends))
         for ends in frame[numbers[:3]].itertuples(index=False)
     ]
-    frame["precision"] = frame["variant"]
-    return frame.reindex(columns=list(_COLUMNS)).astype(object)
+    frame["precision"] = frame["variant"].astype(str)
+    return frame.reindex(columns=[*_COLUMNS, "variant"]).astype(object)
 
 
 def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
@@ -209,7 +209,7 @@ def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
 
 def _precisions(rows: pd.DataFrame) -> list[Variant]:
     order = [one.value for one in Precision]
-    return sorted(set(rows["precision"]), key=lambda one: (order.index(one.precision), one.method))
+    return sorted(set(rows["variant"]), key=lambda one: (order.index(one.precision), one.method))
 
 
 def _families(rows: pd.DataFrame) -> list[str]:
@@ -223,8 +223,6 @@ def _or_all(words: Sequence[Any]) -> list[tuple[str, str]]:
 def _plain(cell: Any) -> Any:
     if pd.isna(cell):
         return None
-    if isinstance(cell, Variant):
-        return str(cell)
     return float(f"{cell:.{_SIGNIFICANT}g}") if isinstance(cell, float) else cell
 
 

@@ -33,9 +33,9 @@ _LONGEST_DRAWN = 40
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """``frame`` is a part of :attr:`MeasuredSet.frame` with one row per model, precision and size.
+    """``frame`` is a part of :attr:`MeasuredSet.frame` with one row per model, variant and size.
 
-    Its column ``variant`` tells the rows' precisions apart, and INT8 by its methods.
+    A variant is a precision, and where INT8 was made in several ways also the method.
     ``label`` says in words what the rows share, ``slug`` the same for file names and anchors.
     """
 

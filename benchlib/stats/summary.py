@@ -32,14 +32,14 @@ samples has a relative variance of 4/n_effective in the variance it implies, thu
 degrees; 3 covers the order's choice too (benchmarks/interval_coverage.py)."""
 
 FEWEST_FOR_ORDER = 15.0
-"""Independent samples' worth below which order statistics bound nothing: a few signs may all fall
-on one side, so that the ends run into the slowest single query. A card at its power limit swings
-in cycles of 0.75 to 1 s, of which 3 s are worth 4 to 15 signs, and got ±50 % where three processes
+"""Effective samples below which order statistics bound nothing: a few signs may all fall on one
+side, so that the ends reach the slowest single query. A card at its power limit swings in cycles
+of 0.75 to 1 s, of which 3 s have 4 to 15 effective samples, and got ±50 % where three processes
 agree to 0.2 %. The interval is then that of the block medians, whose size counts too."""
 
 TAIL_CHANCE = 0.025
-"""A percentile is shown when its own 95 % interval ends inside the samples, that is when the
-chance that no sample lies beyond it is at most this."""
+"""A percentile is shown when its own 95 % interval ends inside the samples: when the probability
+that no sample lies beyond it is at most this."""
 
 
 MOST_SIGNIFICANT = 4
@@ -68,11 +68,11 @@ class Summary:
     """One run, times in milliseconds.
 
     ``median`` is the headline; ``ci_low`` and ``ci_high`` bound it with 95 % confidence and are
-    None below six samples. ``n_effective`` is the count of independent samples that ``n``
-    correlated ones are worth. A percentile is None when ``n_effective`` does not bear it. ``cov``
-    is population standard deviation over mean, a fraction. ``enqueue`` is the median host time of
-    one enqueue, None when not known. ``drift`` and ``settling`` are None below 100 samples, and
-    ``modes`` is None when there is one group of times.
+    None below six samples. ``n_effective`` is the effective sample size of the ``n`` correlated
+    samples. A percentile is None when ``n_effective`` is too small for it. ``cov`` is population
+    standard deviation over mean, a fraction. ``enqueue`` is the median host time of one enqueue,
+    None when not known. ``drift`` and ``settling`` are None below 100 samples, and ``modes`` is
+    None when there is one group of times.
     """
 
     n: int
@@ -135,9 +135,9 @@ def summary(compute_ms: ArrayLike, enqueue_ms: ArrayLike | None = None) -> Summa
         mean=mean,
         minimum=float(ordered[0]),
         maximum=float(ordered[-1]),
-        p5=_borne_percentile(ordered, 5, n_effective),
-        p95=_borne_percentile(ordered, 95, n_effective),
-        p99=_borne_percentile(ordered, 99, n_effective),
+        p5=_supported_percentile(ordered, 5, n_effective),
+        p95=_supported_percentile(ordered, 95, n_effective),
+        p99=_supported_percentile(ordered, 99, n_effective),
         cov=float(values.std()) / mean,
         enqueue=enqueue,
         drift=drift.drift(values),
@@ -152,7 +152,7 @@ def percentile(ordered: Array, percent: float) -> float:
     return float(ordered[max(n - 1 - math.trunc((1 - percent / 100) * n), 0)])
 
 
-def bears(percent: float, n_effective: float) -> bool:
+def supports(percent: float, n_effective: float) -> bool:
     """Whether ``n_effective`` independent samples are enough to show this percentile.
 
     72 for the 5th and 95th, 368 for the 99th.
@@ -186,8 +186,8 @@ def _checked(what: str, samples: ArrayLike) -> Array:
     return values
 
 
-def _borne_percentile(ordered: Array, percent: float, n_effective: float) -> float | None:
-    return percentile(ordered, percent) if bears(percent, n_effective) else None
+def _supported_percentile(ordered: Array, percent: float, n_effective: float) -> float | None:
+    return percentile(ordered, percent) if supports(percent, n_effective) else None
 
 
 def median_interval(values: Array, n_effective: float | None = None) -> tuple[float, float] | None:
@@ -227,7 +227,7 @@ def _by_blocks(values: Array, medians: Array) -> tuple[float, float]:
 
 
 def rounded(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """``value`` as plain decimal text, cut to the digits that [``low``, ``high``] bears.
+    """``value`` as plain decimal text, with as many digits as [``low``, ``high``] justifies.
 
     All in one unit. At most four significant digits, at least one; two without an interval;
     empty for None. Raises ValueError for a value that is not finite.
@@ -357,10 +357,10 @@ def _has_valley(ordered: Array, lower: float, upper: float) -> bool:
     return peak - valley > by_chance
 
 
-# How many independent samples a series of correlated samples is worth.
+# The effective sample size of a series of correlated samples.
 #
-# Neighbouring queries share a clock state, a temperature and other load on the machine, so 3000
-# samples may fix the median no better than 300 independent ones would. The count is found on
+# Consecutive queries share a clock state, a temperature and other load on the machine, so 3000
+# samples may determine the median no better than 300 independent ones would. The count is found on
 # ranks (normal scores), so it is the same for any monotone change of the unit, and heavy tails do
 # not disturb it:
 #
@@ -368,11 +368,11 @@ def _has_valley(ordered: Array, lower: float, upper: float) -> bool:
 #    autocorrelation; the arcsine law turns it into that of the above/below-the-median signs, the
 #    only thing the variance of a median depends on;
 # 2. for long series the same is done on the signs' means over blocks, which shows slow swings and
-#    switching between two states that a low-order model of neighbours misses.
+#    switching between two states that a low-order model of the samples misses.
 #
 # The second counts when it is smaller by more than chance. What no estimate can see is a swing
 # longer than the run can show: 200 samples of which a third of the variance has a memory of 100 are
-# taken for 80 and are worth 5, and their interval covers half of the time, not 95 %.
+# taken for 80 and are in fact 5, and their interval covers half of the time, not 95 %.
 
 
 SHORTEST_MODELLED = 16
@@ -390,15 +390,15 @@ BLOCKS = 250
 (benchmarks/interval_coverage.py); with 250 it begins at 1000 samples."""
 
 SHORTEST_BLOCK = 4
-"""Samples per block; with fewer, the blocks repeat what neighbours show already."""
+"""Samples per block; with fewer, the blocks repeat what single samples show already."""
 
 BEYOND_CHANCE = 1.0 + 2.0 * (2.0 / BLOCKS) ** 0.5
-"""Ratio of the two variances from which the slow one is believed: two standard errors of a
+"""Ratio of the two variances from which the slow one counts: two standard errors of a
 variance found from that many blocks. Taking the larger at all times over-covers by a point."""
 
 NEAREST_TO_UNIT_ROOT = 0.02
-"""Smallest 1 - (sum of coefficients), which bounds what neighbours alone can take off the count
-at a factor of about 100; a drifting series would get zero. Drift is reported on its own."""
+"""Smallest 1 - (sum of coefficients): it limits what short correlation can take off the count to a
+factor of about 100; a drifting series would get zero. Drift is reported on its own."""
 
 LARGEST_REFLECTION = 0.995
 """Bound of a partial autocorrelation, for the same reason."""

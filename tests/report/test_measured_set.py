@@ -309,7 +309,7 @@ def test_batches_are_views_and_int8_methods_stand_side_by_side_in_one(
     found = views(load(write(tmp_path / "mine", both)))
     assert [view.slug for view in found] == ["mine-batch-1", "mine-batch-8"]
     for view in found:
-        assert not view.frame.duplicated(["model", "precision", "resolution"]).any()
+        assert not view.frame.duplicated(["model", "variant", "resolution"]).any()
     one, batched = found
     fp32, qdq, made_up = Variant("fp32"), Variant("int8", "qdq"), Variant("int8", "made-up ranges")
     assert one.precisions == [fp32, Variant("fp16"), qdq, made_up]

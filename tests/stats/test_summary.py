@@ -128,11 +128,11 @@ def test_numbers_of_a_plain_run():
 
 def test_a_percentile_stands_only_where_the_count_bears_it():
     rng = np.random.default_rng(4)
-    assert not stats_summary.bears(95, 71)
-    assert stats_summary.bears(95, 72)
-    assert stats_summary.bears(5, 72)
-    assert not stats_summary.bears(99, 367)
-    assert stats_summary.bears(99, 368)
+    assert not stats_summary.supports(95, 71)
+    assert stats_summary.supports(95, 72)
+    assert stats_summary.supports(5, 72)
+    assert not stats_summary.supports(99, 367)
+    assert stats_summary.supports(99, 368)
     few = stats_summary.summary(run(rng, 60))
     assert (few.p5, few.p95, few.p99) == (None, None, None)
     some = stats_summary.summary(run(rng, 200))

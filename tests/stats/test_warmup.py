@@ -71,11 +71,11 @@ def test_the_ceiling_ends_it() -> None:
 def test_a_run_without_rest_is_left_to_the_verdict() -> None:
     for times in (LEVEL * np.linspace(0.9, 1.1, len(LEVEL)), course(0.8)):
         trial = judged(times)
-        assert (trial.ended_by, trial.cold_ms) == (Ending.RESTLESS, None)
+        assert (trial.ended_by, trial.cold_ms) == (Ending.NEVER_STEADY, None)
 
 
 def test_too_few_queries_say_nothing() -> None:
-    assert judged(LEVEL[:50]).ended_by is Ending.UNTOLD
+    assert judged(LEVEL[:50]).ended_by is Ending.UNKNOWN
     assert judged(LEVEL[:50], clocks([1000] * 5 + [1500] * 15)).ended_by is None
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchlib.analysis import comparable_groups, compare, latency_model, significance
 from benchlib.analysis.claims import blog, catalogue, choice, observations
-from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, decided, too_few
 from benchlib.analysis.comparable_groups import Cells, sound
 from benchlib.analysis.compare import Outcome
 from benchlib.analysis.results import MeasuredSet
@@ -40,8 +40,8 @@ TESTS: tuple[Test, ...] = (
 
 
 def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Finding, ...]:
-    """The :func:`findings` of a set, with what its rows' evidence explains, and what shows when it
-    is laid beside others: the same card timed again, or another card."""
+    """The :func:`findings` of a set, with reasons from its rows' evidence, and those of the set
+    :func:`between` it and others: the same card timed again, or another card."""
     shares = [measured.shares(str(key)) for key in measured.frame["key"]]
     evidence = {
         name: [found.get(word, 0.0) if (found := one.get(kind)) else np.nan for one in shares]
@@ -49,7 +49,7 @@ def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Findi
     }
     found = [findings(measured.frame.assign(**evidence))]
     others = [tuple(between(measured, other)) for other in beside]
-    # The headline of a claim is of a set that it can be told beside.
+    # The headline of a claim is of a set beside which the claim has an answer.
     found += sorted(others, key=lambda one: one[0].verdict is Answer.CANT_TELL)
     return _in_order(one for some in found for one in some)
 
@@ -60,8 +60,8 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     Claims stand together in the order of :mod:`benchlib.analysis.claims.catalogue`; the first
     finding of a claim is its headline. INVALID rows and networks rebuilt from guesses are left out,
     SUSPECT rows are in and counted. A set with several engines, batches, shape modes, typings or
-    INT8 methods is tested part by part, and ``subset`` names the part. What comes out the same with
-    every INT8 method (all of FP32 and FP16) is told once, without one. Deterministic.
+    INT8 methods is tested part by part, and ``subset`` names the part. What is the same with every
+    INT8 method (all of FP32 and FP16) is there once, without a method. Deterministic.
     """
     rows = comparable_groups.sound(frame)
     unknown = [name for name in observations.EVIDENCE if name not in rows]
@@ -82,16 +82,16 @@ def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _tested(tests: Sequence[Test], split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
-    # Part by part, so that what one test has reckoned the next can take
+    # Part by part, so that one test finds in the caches what another has computed
     each = [(part, [one for test in tests for one in test(Cells.of(part.frame))]) for part in split]
-    said = [set(map(_said, found)) for _, found in each]
+    sets = [set(map(_values, found)) for _, found in each]
     alike: dict[str, list[int]] = {}
     for place, (part, _) in enumerate(each):
         alike.setdefault(part.surroundings, []).append(place)
     for place, (part, found) in enumerate(each):
         same = alike[part.surroundings]
         for one in found:
-            shared = all(_said(one) in said[other] for other in same)
+            shared = all(_values(one) in sets[other] for other in same)
             if shared and place != same[0]:
                 continue
             label = part.surroundings if shared else part.label
@@ -105,8 +105,8 @@ def _by(method: str, sentence: str) -> str:
     return f"With {method}: {sentence}" if method else sentence
 
 
-def _said(one: Finding) -> object:
-    """What ``one`` says, with an unknown that equals an unknown."""
+def _values(one: Finding) -> object:
+    """The fields of ``one``, in which NaN is None and so equals itself."""
     return tuple(one.as_json().values())
 
 
@@ -128,21 +128,21 @@ def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
 def lines(found: Sequence[Finding]) -> list[str]:
     """``found`` as text: per claim its verdict and sentence, then every subset on a line.
 
-    Single cells and subsets that nothing can be told of are only counted; the JSON holds them all.
+    Single cells, and subsets without an answer, are only counted; the JSON holds them all.
     """
-    said: list[str] = []
+    text: list[str] = []
     for headline in headlines(found):
-        said += headline_lines(headline)
+        text += headline_lines(headline)
         each = [one for one in found if one.claim == headline.claim]
-        told = [one for one in each if one.verdict is not Answer.CANT_TELL]
-        several = [one for one in told if one.n > 1]
-        said += [f"    {_line(one)}" for one in several]
-        if len(several) < len(told):
-            said.append(f"    and {len(told) - len(several)} single cells")
-        if told and len(told) < len(each):
-            said.append(f"    and {len(each) - len(told)} subsets too small to tell")
-        said.append("")
-    return said[:-1]
+        decided_ones = [one for one in each if one.verdict is not Answer.CANT_TELL]
+        several = [one for one in decided_ones if one.n > 1]
+        text += [f"    {_line(one)}" for one in several]
+        if len(several) < len(decided_ones):
+            text.append(f"    and {len(decided_ones) - len(several)} single cells")
+        if decided_ones and len(decided_ones) < len(each):
+            text.append(f"    and {len(each) - len(decided_ones)} subsets too small to tell")
+        text.append("")
+    return text[:-1]
 
 
 def headline_lines(headline: Finding) -> list[str]:
@@ -168,7 +168,7 @@ MOSTLY = 0.9
 
 UNLIKE_FACTOR = 0.10
 """Relative. Where one network gains by this much more than another, it is another network that one
-takes: neighbours in a ranking lie about as far apart."""
+takes: neighbours in a ranking differ by about as much."""
 
 MOVED = 2
 """Places. A network that changes by one has changed with a neighbour, which a tie does too."""
@@ -257,7 +257,7 @@ def _all(one: MeasuredSet, column: str) -> set[str]:
 
 
 def _name(one: MeasuredSet, other: MeasuredSet) -> str:
-    """What tells ``one`` from ``other`` in a sentence: card, else program, else name of the set."""
+    """The name of ``one`` in a sentence: its card, else program, else set, where they differ."""
     for column in ("device", "engine"):
         mine, theirs = _all(one, column), _all(other, column)
         if mine != theirs and len(mine) == 1:
@@ -277,8 +277,8 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
     within = float(np.mean(off <= PRACTICAL))
     counted = f"{test}, geometric mean, n counts cells"
     if low is None or high is None:
-        reason = f"Not to be told from {plural(networks, 'network')} in both; it takes "
-        yield cant_tell(claim, "all", counted, len(cells), f"{reason}{significance.FEWEST}.")
+        takes = significance.FEWEST
+        yield too_few(claim, "all", counted, networks, "in both", takes, len(cells))
     else:
         alike = low > 1 / (1 + PRACTICAL) and high < 1 + PRACTICAL
         answer = Answer.PARTLY if alike else Answer.CANT_TELL
@@ -300,7 +300,7 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
         "root mean square of the relative difference of a cell, n counts cells",
         *(None if one is None else float(np.sqrt(one)) for one in (spread, low, high)),
         len(cells),
-        _below(low, high, PRACTICAL**2),
+        decided(low, high, PRACTICAL**2, below=True),
         f"Builds, cards and states of heat part two times of one cell by "
         f"{percent(float(np.sqrt(spread)))}.",
     )
@@ -330,9 +330,8 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
             *("", "", where),
         )
         if one.rho is None or one.low is None or one.high is None:
-            reason = f"Not to be told from {plural(one.n, 'network')} in both; it takes "
-            reason = f"{reason}{latency_model.FEWEST_NETWORKS}."
-            found.append(cant_tell(claim, where, test, one.n, reason))
+            takes = latency_model.FEWEST_NETWORKS
+            found.append(too_few(claim, where, test, one.n, "in both", takes))
             continue
         found.append(
             Finding(
@@ -348,12 +347,12 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
     else:
         rho, drawn = latency_model.mean_rho(first, second)
         low, high = significance.interval(drawn) or (None, None)
-        told = [one for one in found if one.estimate is not None]
-        worst = min(told, key=lambda one: one.estimate or 0)
+        known = [one for one in found if one.estimate is not None]
+        worst = min(known, key=lambda one: one.estimate or 0)
         yield Finding(
             *(claim, "all", test, rho, low, high, len(first), _order_kept(low, high)),
             f"The orders of the networks on {names[0]} and on {names[1]} go together with a mean ρ "
-            f"of {rho:.2f} over {plural(len(told), 'cell')}; least at {worst.subset}: "
+            f"of {rho:.2f} over {plural(len(known), 'cell')}; least at {worst.subset}: "
             f"{worst.sentence}",
         )
     yield from found
@@ -365,7 +364,7 @@ still have changed places, but none has gone from one end to the other."""
 
 
 UNKEPT = 0.5
-"""ρ below which one card tells less than a quarter of the order on the other (ρ² = 0.25)."""
+"""ρ below which one card explains less than a quarter of the order on the other (ρ² = 0.25)."""
 
 
 def _order_kept(low: float | None, high: float | None) -> Answer:
@@ -413,13 +412,12 @@ def _factor(cells: Sequence[Cell], subset: str, names: tuple[str, str]) -> Findi
     logs = _table(cells) if cells else np.empty((0, 0))
     networks = len(logs)
     if networks < significance.FEWEST:
-        reason = f"Not to be told from {plural(networks, 'network')} in both; it takes "
-        return cant_tell(claim, subset, test, len(cells), f"{reason}{significance.FEWEST}.")
+        takes = significance.FEWEST
+        return too_few(claim, subset, test, networks, "in both", takes, len(cells))
     mean, low, high = (_exp(one) for one in significance.over_networks(logs, significance.mean))
     away = (logs - np.nanmean(logs)) ** 2
-    answer = _below(
-        *significance.over_networks(away, significance.mean)[1:], np.log1p(UNLIKE_FACTOR) ** 2
-    )
+    ends = significance.over_networks(away, significance.mean)[1:]
+    answer = decided(*ends, np.log1p(UNLIKE_FACTOR) ** 2, below=True)
     each = np.nanmean(logs, axis=1)
     models = sorted({one.model for one in cells})
     least, most = int(np.argmin(each)), int(np.argmax(each))
@@ -435,13 +433,6 @@ def _factor(cells: Sequence[Cell], subset: str, names: tuple[str, str]) -> Findi
 def _also(cells: Sequence[Cell]) -> str:
     reasons = dict.fromkeys(reason for one in cells for reason in one.reasons)
     return f" Besides the cards: {'; '.join(reasons)}." if reasons else ""
-
-
-def _below(low: float | None, high: float | None, limit: float) -> Answer:
-    """Whether what ``low`` and ``high`` bound is below ``limit``."""
-    if low is None or high is None:
-        return Answer.CANT_TELL
-    return Answer.SUPPORTED if high < limit else Answer.REFUTED if low > limit else Answer.CANT_TELL
 
 
 def _grouped(cells: Sequence[Cell], name: str) -> dict[str, list[Cell]]:
