@@ -147,8 +147,6 @@ def _kind(share: float, work: float | None) -> Kind:
 # cards copied here, and none for any other card or a CPU.
 
 
-OPERATIONS_PER_MAC = peaks.OPERATIONS_PER_MAC
-
 MEMORY_GB_S: tuple[tuple[re.Pattern[str], float, str], ...] = (
     (re.compile(r"RTX 3090$"), 936.0, "GA102 white paper, appendix A"),
     (re.compile(r"RTX 4090$"), 1008.0, "Ada white paper, appendix A"),
@@ -168,14 +166,7 @@ _FIELDS = {
 }
 """Where environment.json's ``roofs`` has the rate of a precision."""
 
-_BYTES = {
-    Precision.FP32: 4,
-    Precision.TF32: 4,
-    Precision.FP16: 2,
-    Precision.BF16: 2,
-    Precision.INT8: 1,
-    Precision.FP8: 1,
-}
+_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
 """Bytes of one activation or weight."""
 
 
@@ -255,7 +246,7 @@ def points(measured: MeasuredSet) -> tuple[Point, ...]:
 
 def _point(row: pd.Series, above: Roofs | None) -> Point:
     batch = float(row["batch"])
-    operations = OPERATIONS_PER_MAC * row["gmacs"] * batch
+    operations = peaks.OPERATIONS_PER_MAC * row["gmacs"] * batch
     # 10^9 operations in a millisecond are 10^12 in a second
     reached = float(operations / row["latency_ms"])
     intensity = float(operations * 1000 / _megabytes(row, batch))
@@ -275,9 +266,7 @@ def _point(row: pd.Series, above: Roofs | None) -> Point:
 
 def _megabytes(row: pd.Series, batch: float) -> float:
     """10^6 bytes moved by one batch: activations written and read, weights read."""
-    return float(
-        _BYTES[Precision(row["precision"])] * (2 * row["mactivations"] * batch + row["params_m"])
-    )
+    return float(_BYTES[row["precision"]] * (2 * row["mactivations"] * batch + row["params_m"]))
 
 
 def _measured(own: dict[str, Any], precision: str, used: Precision) -> Roofs | None:
@@ -293,15 +282,7 @@ def _data_sheet(device: str, precision: str, used: Precision) -> Roofs | None:
     memory = next((entry for entry in MEMORY_GB_S if entry[0].search(device)), None)
     if peak is None or memory is None:
         return None
-    rates = {
-        Precision.FP32: peak.fp32,
-        Precision.TF32: peak.tf32,
-        Precision.FP16: peak.fp16,
-        Precision.BF16: None,
-        Precision.INT8: peak.int8,
-        Precision.FP8: peak.fp8,
-    }
-    rate = rates[used]
+    rate = getattr(peak, used.value, None)  # no data sheet's BF16 is here
     if rate is None:
         return None
     sources = " and ".join(dict.fromkeys((peak.source, memory[2])))
