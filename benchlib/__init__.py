@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from benchlib.analysis.compare import Comparison
     from benchlib.analysis.results import MeasuredSet
-    from benchlib.dry_run import Plan
+    from benchlib.measure.matrix import Plan
 
 __version__ = "0.1.0"
 
@@ -80,9 +80,9 @@ def plan(preset: str | None = None, *, tensorrt: str | None = None, **parameters
     Raises :class:`~benchlib.errors.InputError` for a preset, parameter or version that does not
     exist, and for a size (WIDTHxHEIGHT in pixels) that a network cannot take.
     """
-    from benchlib import dry_run
+    from benchlib.measure import matrix
 
-    return dry_run.plan(preset, parameters, tensorrt=tensorrt)
+    return matrix.plan(preset, parameters, tensorrt=tensorrt)
 
 
 def run(

@@ -339,11 +339,11 @@ def plan(
 
     Example: benchlib plan --preset blog --tensorrt 10.0 -p models '[resnet18]'
     """
-    from benchlib import dry_run
+    from benchlib.measure import matrix
     from benchlib.trtexec import flags
     from benchlib.trtexec.flags import parse_version
 
-    planned = dry_run.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
+    planned = matrix.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
     if tensorrt is not None and (words := flags.assumed(parse_version(tensorrt))):
         click.echo(f"benchlib: note: {words}", err=True)
     if as_json:
@@ -481,8 +481,9 @@ def bundle(
 
     Example: benchlib bundle --preset edge --tensorrt 10.3 -o jetson
     """
-    from benchlib import config, dry_run
+    from benchlib import config
     from benchlib.measure import bundle as bundles
+    from benchlib.measure import matrix
     from benchlib.trtexec import flags, locate
 
     chosen = config.find_preset(preset or "quick")
@@ -490,7 +491,7 @@ def bundle(
     program = locate.planned(runs[0].engine, tensorrt)
     if words := flags.assumed(program.release):
         click.echo(f"benchlib: note: {words}", err=True)
-    dry_run.every(runs, program)
+    matrix.every(runs, program)
     written = bundles.write(runs, program, out, rounds=rounds or bundles.ROUNDS, split_mb=split_mb)
     if as_json:
         _emit(written.as_json())

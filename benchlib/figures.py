@@ -35,7 +35,8 @@ def fps(measured: MeasuredSet, precision: str | None = None, *, view: int | None
 
     def draw(one: View) -> Drawing | Absent:
         if precision is not None:
-            return speeds.draw_fps(one, _known("precision", precision, one.precisions))
+            known = {str(variant): variant for variant in one.precisions}
+            return speeds.draw_fps(one, known[_known("precision", precision, list(known))])
         if len(one.precisions) == 1:
             return speeds.draw_fps(one, one.precisions[0])
         return speeds.panels(one)

@@ -29,12 +29,12 @@ from nbclient.exceptions import CellTimeoutError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
-from benchlib import config, dry_run
+from benchlib import config
 from benchlib.analysis import results, wording
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
 from benchlib.export import cache
-from benchlib.measure import fleet, record, store
+from benchlib.measure import fleet, matrix, record, store
 from benchlib.report import html
 from benchlib.trtexec import locate
 
@@ -232,7 +232,7 @@ def main_job(
     runs = chosen.runs()
     where = runs[0].fleet
     if where in (None, fleet.LOCAL):  # what other hosts have is known when they are there
-        dry_run.every(runs, locate.find(runs[0].engine))
+        matrix.every(runs, locate.find(runs[0].engine))
     _check_writable(out)
     cache.Cache(cache.root()).check()
     out.mkdir(parents=True, exist_ok=True)

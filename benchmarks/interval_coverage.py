@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from benchlib.stats.autocorrelation import effective_count
-from benchlib.stats.summary import median_interval
+from benchlib.stats.summary import effective_count, median_interval
 
 Array = NDArray[np.float64]
 Source = Callable[[np.random.Generator, int], Array]

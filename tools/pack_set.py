@@ -20,11 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchlib.measure.series import Samples
 
 from benchlib.gpu import telemetry
-from benchlib.measure import series
-from benchlib.measure.series import Samples
-from benchlib.measure.store import Store
+from benchlib.measure.store import (
+    Store,
+    dump_samples,
+    dump_telemetry,
+    load_samples,
+    load_telemetry,
+)
 from benchlib.trtexec import exports
 
 NOTE = (
@@ -50,9 +55,9 @@ def pack(folder: Path) -> list[str]:
                     row = row.model_copy(update={"log": name})
             watched = f"telemetry/{row.key}.parquet"
             if watched in (row.detail.samples or ()):
-                runs = len(series.load_samples(folder / f"samples/{row.key}.parquet"))
-                told = series.load_telemetry(folder / watched, runs)
-                store.save_series(watched, series.dump_telemetry(told))
+                runs = len(load_samples(folder / f"samples/{row.key}.parquet"))
+                told = load_telemetry(folder / watched, runs)
+                store.save_series(watched, dump_telemetry(told))
             store.save_row(row)
         if {path: path.read_bytes() for path in _files(folder)} != before:
             store.add_note(SMALLER)
@@ -99,11 +104,11 @@ def _pack_row(folder: Path, row: dict[str, Any], old: list[str]) -> str | None:
         return f"the median of its samples is {middle:.6g} ms, not {row['latency_ms']:.6g}"
     for run, queries in zip(runs, times, strict=False):
         run["span_s"] = round((queries[-1].end_d2h_ms - queries[0].start_h2d_ms) / 1000, 6)
-    files = {f"samples/{key}.parquet": series.dump_samples(samples)}
+    files = {f"samples/{key}.parquet": dump_samples(samples)}
     watched = [name.replace(".json.gz", ".telemetry.jsonl.gz") for name in raw]
     if any(name in old for name in watched):
         told = [_readings(folder / name) if name in old else () for name in watched]
-        files[f"telemetry/{key}.parquet"] = series.dump_telemetry(told)
+        files[f"telemetry/{key}.parquet"] = dump_telemetry(told)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)

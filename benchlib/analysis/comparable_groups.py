@@ -24,8 +24,20 @@ _SHARED = ["engine", "batch", "idle_ms", "shape_mode", "device"]
 _REST = "rest of "
 _UNKNOWN = "an unknown method"
 _WORDS = len(_SHARED) + 2
-_BY = "/"
-"""Between a precision and the method it was made by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A precision and, where INT8 was made in several ways, the method; else ``method`` is empty.
+
+    Its text is for keys of files and charts, and nothing reads it back.
+    """
+
+    precision: str
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.precision}/{self.method}" if self.method else self.precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,12 +58,12 @@ class Part:
 class Cells:
     """One part as arrays [networks, precisions, sizes], for what is computed over and over.
 
-    The three lists hold what occurs, networks by name. ``rows`` says in which row of ``frame`` a
-    cell stands, -1 where there is none.
+    The three lists hold what occurs, networks by name; a part of :func:`side_by_side` has variants
+    for precisions. ``rows`` says in which row of ``frame`` a cell stands, -1 where there is none.
     """
 
     networks: list[str]
-    precisions: list[str]
+    precisions: list[str] | list[Variant]
     sizes: list[str]
     rows: NDArray[np.intp]
     frame: pd.DataFrame
@@ -63,14 +75,13 @@ class Cells:
         if isinstance(part, Cells):
             return part
         axes, places = [], []
-        for name in _CELL:
-            column = part[name]
+        for column in (part["model"], by_variant(part), part["resolution"]):
             ordered = isinstance(column.dtype, pd.CategoricalDtype)
             values = column.cat.codes.to_numpy() if ordered else column.to_numpy(object).astype(str)
             names, place = np.unique(values, return_inverse=True)
             if ordered:
                 names = column.cat.categories.to_numpy(object)[names]
-            axes.append(list(map(str, names)))
+            axes.append(names.tolist())
             places.append(place)
         rows = np.full([len(names) for names in axes], -1)
         rows[tuple(places)] = np.arange(len(part))
@@ -89,11 +100,16 @@ class Cells:
         known = np.array([None if pd.isna(one) else one for one in column] + [None], dtype=object)
         return known[self.rows]
 
-    def at(self, precision: str | None = None, size: str | None = None) -> Cells:
+    def place(self, precision: str | Variant) -> int:
+        """Where ``precision`` stands on its axis; behind the last where it is not there."""
+        names = [str(one) for one in self.precisions]
+        return names.index(str(precision)) if str(precision) in names else len(names)
+
+    def at(self, precision: str | Variant | None = None, size: str | None = None) -> Cells:
         """The cells at one precision and one size, where given, and the networks that have any."""
         rows, precisions, sizes = self.rows, self.precisions, self.sizes
         if precision is not None:
-            place = precisions.index(precision) if precision in precisions else len(precisions)
+            place = self.place(precision)
             rows, precisions = rows[:, place : place + 1], precisions[place : place + 1]
         if size is not None:
             place = sizes.index(size) if size in sizes else len(sizes)
@@ -130,11 +146,10 @@ def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
 def side_by_side(frame: pd.DataFrame) -> tuple[Part, ...]:
     """As :func:`parts`, but INT8 methods stand beside each other instead of apart.
 
-    Where there are several, each is a precision of its own, ``int8/METHOD``, so that what they
-    share is there once and nothing that goes by precision can mix them.
+    Column ``variant`` holds each row's :class:`Variant`. What the methods share is there once.
     """
     return _labelled(
-        ((*shared, ""), _told_apart(together)) for shared, together in _surroundings(frame)
+        ((*shared, ""), _with_variants(together)) for shared, together in _surroundings(frame)
     )
 
 
@@ -163,9 +178,15 @@ def _among(models: pd.Series, names: frozenset[str]) -> pd.Series:
     return models.astype(str).str.removesuffix("@stride").isin(names)
 
 
-def precisions(frame: pd.DataFrame) -> list[str]:
-    """The precisions that occur in ``frame``, in their order."""
-    return [str(word) for word in _present(frame["precision"])]
+def by_variant(frame: pd.DataFrame) -> pd.Series:
+    """The variants of a part of :func:`side_by_side`; the precisions of any other."""
+    return frame["variant" if "variant" in frame else "precision"]
+
+
+def variants(frame: pd.DataFrame) -> list[Variant]:
+    """The variants that occur in ``frame``, in their order."""
+    found = by_variant(frame).cat.remove_unused_categories().cat.categories
+    return [one if isinstance(one, Variant) else Variant(one) for one in found]
 
 
 def methods(frame: pd.DataFrame) -> list[str]:
@@ -175,28 +196,13 @@ def methods(frame: pd.DataFrame) -> list[str]:
     return sorted(made, key=lambda one: (order.index(one) if one in order else len(order), one))
 
 
-def by_method(precision: str, method: str) -> str:
-    """``int8`` and ``qdq`` as the ``int8/qdq`` of :func:`side_by_side`."""
-    return f"{precision}{_BY}{method}"
-
-
-def base(precision: str) -> tuple[str, str]:
-    """``int8/qdq`` of :func:`side_by_side` as ``int8`` and ``qdq``; no method for any other."""
-    word, _, method = precision.partition(_BY)
-    return word, method
-
-
 def sizes(frame: pd.DataFrame) -> list[str]:
     """The image sizes that occur in ``frame``, ``WIDTHxHEIGHT``, smallest first."""
-    return [str(word) for word in _present(frame["resolution"])]
-
-
-def _present(column: pd.Series) -> list[object]:
-    return list(column.cat.remove_unused_categories().cat.categories)
+    return list(frame["resolution"].cat.remove_unused_categories().cat.categories)
 
 
 def _labelled(found: Iterable[tuple[tuple[str, ...], pd.DataFrame]]) -> tuple[Part, ...]:
-    """``found`` as parts: the words that set each apart (the INT8 method last), and its rows."""
+    """``found`` as parts: the words that distinguish each (the INT8 method last), and its rows."""
     # Stable: methods of equal size stay in the order of their enum, the calibrated one first.
     split = sorted(found, key=lambda one: (-len(one[1]), one[0][:-1]))
     kinds = [len({words[place] for words, _ in split}) for place in range(_WORDS)]
@@ -238,42 +244,41 @@ def _methods(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield f"INT8 by {method}", _once(mine)
 
 
-def _told_apart(rows: pd.DataFrame) -> pd.DataFrame:
-    found = _kinds(rows)
-    if len(found) > 1:
-        int8 = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].notna()
-        words = rows["precision"].astype(object)
-        words[int8] = words[int8] + _BY + rows.loc[int8, "int8_method"].astype(str)
-        order = []
-        for word in rows["precision"].cat.categories:
-            several = word == Precision.INT8.value
-            order += [word, *(by_method(word, one) for one in methods(rows) if several)]
-        rows = rows.assign(precision=pd.Categorical(words, categories=order, ordered=True))
-        rows = rows.sort_values(_CELL, kind="stable")
-    return _once(rows)
+def _with_variants(rows: pd.DataFrame) -> pd.DataFrame:
+    several = len(_kinds(rows)) > 1
+    made = rows["int8_method"].where(several & (rows["precision"] == Precision.INT8.value))
+    order = []
+    for word in rows["precision"].cat.categories:
+        of_int8 = several and word == Precision.INT8.value
+        order += [Variant(word, method) for method in ("", *(methods(rows) if of_int8 else ()))]
+    place = {(one.precision, one.method): at for at, one in enumerate(order)}
+    codes = [place[pair] for pair in zip(rows["precision"], made.fillna(""), strict=True)]
+    rows = rows.assign(variant=pd.Categorical.from_codes(codes, order, ordered=True))
+    return _once(rows.sort_values(["model", "variant", "resolution"], kind="stable"))
 
 
 def _kinds(rows: pd.DataFrame) -> list[str]:
-    """The INT8 methods of ``rows``; where one is not told, that is one more if its rows would
-    otherwise be missing or stand for the same cell as another's."""
+    """The INT8 methods of ``rows``, and the unknown one where rows without a method would
+    otherwise be left out or be of the same cell as another's."""
     found = methods(rows)
-    untold = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
-    if found and untold.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
+    unnamed = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
+    if found and unnamed.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
         return [*found, _UNKNOWN]
     return found
 
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
     """``rows`` as they are; raises :class:`InputError` when two are of one cell."""
-    if rows[_CELL].duplicated().any():
-        twice = rows[rows[_CELL].duplicated(keep=False)]
-        cells = twice[_CELL].astype(object)
+    cells = pd.concat([rows["model"], by_variant(rows), rows["resolution"]], axis=1)
+    if cells.duplicated().any():
+        twice = rows[cells.duplicated(keep=False)]
+        cells = cells.loc[twice.index].astype(object)
         cell = cells.iloc[0]
         same = twice[(cells == cell).all(axis=1)]
         first, second = (name_of(row) for _, row in same.head(2).iterrows())
         raise InputError(
             "results",
-            f"{first} and {second} are both {cell['model']} at {cell['precision']}, "
+            f"{first} and {second} are both {cell['model']} at {cell.iloc[1]}, "
             f"{cell['resolution']}, batch {same['batch'].iloc[0]:.0f}; keep one of them, or give "
             "each a set of its own",
         )

@@ -141,28 +141,21 @@ CASE = ("network", "precision", "batch", "height", "width", "shape_mode")
 
 IF_KNOWN = ("typing", "int8_method", "partition", "model_digest", "idle_ms")
 """What has to be the same as well where both rows have it. ``partition`` is the part of the card
-that the device's name tells, such as a MIG slice, empty for a whole one."""
+that the device's name has, such as a MIG slice, empty for a whole one."""
 
 _NO_DIFFERENCE = frozenset(
     {
-        "date",
-        "parameters",
-        "name",
-        "title",
-        "notes",
-        "source",
-        "packages",
-        "schema_version",
-        "roofs",
+        *("date", "parameters", "name", "title", "notes", "source"),
+        *("packages", "schema_version", "roofs"),
     }
 )
-"""Fields of environment.json that are no surroundings, or are taken apart."""
+"""Fields of environment.json that say nothing of the machine, or are compared one by one."""
 
 _SUFFIXES = ("_first", "_second")
 
 
 class Outcome(Word):
-    """What can be said of the second set's row beside the first's."""
+    """The second set's row compared with the first's."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -238,7 +231,7 @@ class Comparison:
 
     @property
     def slower(self) -> tuple[Row, ...]:
-        """The cases where the second set is slower for certain."""
+        """The cases where the second set is certainly slower."""
         return self.of(Outcome.SLOWER)
 
     def of(self, outcome: Outcome) -> tuple[Row, ...]:
@@ -255,40 +248,36 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """The comparison as text, the slowest cases first."""
-        said = [f"{self.second} against {self.first}: {plural(len(self.rows), 'case')} in both"]
+        lines = [f"{self.second} against {self.first}: {plural(len(self.rows), 'case')} in both"]
         if self.mean_ratio is None:
-            return [*said, "nothing to compare", *self._surroundings()]
+            return [*lines, "nothing to compare", *self._surroundings()]
         bounds = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
         counted = ", ".join(f"{len(self.of(word))} {word.value}" for word in Outcome)
-        said += [
+        lines += [
             f"time ratio, geometric mean: {self.mean_ratio:.3f}{bounds} (below 1: faster)",
             f"{counted} (threshold {100 * self.threshold:g} %)",
         ]
         for row in sorted(self.rows, key=lambda row: -row.ratio):
             ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
-            said.append(
+            lines.append(
                 f"  {row.outcome.value:9} {row.model} {row.made} {row.width}x{row.height} "
                 f"batch {row.batch}: {row.first_ms:.4g} -> {row.second_ms:.4g} ms, "
                 f"{row.ratio:.3f}{ends}"
             )
         for name, count in ((self.first, self.only_first), (self.second, self.only_second)):
             if count:
-                said.append(f"only in {name}: {plural(count, 'row')}")
-        return [*said, *self._surroundings()]
+                lines.append(f"only in {name}: {plural(count, 'row')}")
+        return [*lines, *self._surroundings()]
 
     def _surroundings(self) -> list[str]:
-        unlike = plural(self.unlike, "pair")
-        left_out = (
-            [
-                f"{unlike} left out: typing, INT8 method, part of the card, the content of the "
-                "file or the rest between queries differ"
-            ]
-            if self.unlike
-            else []
-        )
-        return left_out + [
-            f"  {one.field}: {one.first} -> {one.second}" for one in self.differences
-        ]
+        lines = [f"  {one.field}: {one.first} -> {one.second}" for one in self.differences]
+        if self.unlike:
+            lines.insert(
+                0,
+                f"{plural(self.unlike, 'pair')} left out: typing, INT8 method, part of the card, "
+                "the content of the file or the rest between queries differ",
+            )
+        return lines
 
 
 def compare(
@@ -416,7 +405,7 @@ def _row(record: dict[Any, Any], threshold: float) -> Row:
 def _outcome(low: float | None, high: float | None, threshold: float) -> Outcome:
     if low is None or high is None:
         return Outcome.UNDECIDED
-    # 1 / (1 + t), not 1 - t: swapping the sets must swap faster and slower
+    # 1 / (1 + t), not 1 - t: with the sets swapped, faster and slower must be swapped too
     fast, slow = 1 / (1 + threshold), 1 + threshold
     if high < fast:
         return Outcome.FASTER
@@ -432,10 +421,9 @@ def _mean(rows: tuple[Row, ...]) -> tuple[float | None, float | None, float | No
     codes, names = pd.factorize(np.array([row.model for row in rows], dtype=object))
     sums = np.bincount(codes, logs)
     counts = np.bincount(codes)
-    low = high = None
+    ends = None
     if len(names) >= significance.FEWEST:
-        picked = significance.draws(len(names))
-        ends = significance.interval((sums @ picked) / (counts @ picked))
-        if ends is not None:
-            low, high = (float(np.exp(end)) for end in ends)
+        draws = significance.draws(len(names))
+        ends = significance.interval((sums @ draws) / (counts @ draws))
+    low, high = (None, None) if ends is None else map(float, np.exp(ends))
     return float(np.exp(logs.mean())), low, high

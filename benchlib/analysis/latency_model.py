@@ -129,7 +129,7 @@ PREDICTORS = {
     "params_m": "parameters",
     "mactivations": "activations",
 }
-"""Columns that might tell compute time, in words."""
+"""Columns that might predict compute time, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def one(
     n = len(times)
     if n < FEWEST_NETWORKS or times.min() == times.max() or work.min() == work.max():
         return Dependence(predictor, precision, size, None, None, None, n)
-    # The same network drawn twice is a tie for certain, whatever is done with equal times
+    # The same network drawn twice is a tie, however equal times are ranked
     rho, drawn = rank_correlation(times, work)
     if ties == "ordinal":
         rho, _ = rank_correlation(np.argsort(np.argsort(times, kind="stable")), work)
@@ -218,9 +218,9 @@ def mean_rho(left: Array, right: Array) -> tuple[float, Array]:
     """Mean ρ over the columns of both, and the same of every resample of their lines."""
     each = [rank_correlation(*pair) for pair in zip(left.T, right.T, strict=True)]
     drawn = np.array([drawn for _, drawn in each])
-    told = ~np.isnan(drawn)
+    known = ~np.isnan(drawn)
     with np.errstate(invalid="ignore"):
-        means = np.where(told, drawn, 0).sum(axis=0) / told.sum(axis=0)
+        means = np.where(known, drawn, 0).sum(axis=0) / known.sum(axis=0)
     return float(np.mean([rho for rho, _ in each])), means
 
 
@@ -232,7 +232,7 @@ def rank_correlation(left: Array, right: Array) -> tuple[float, Array]:
     known = ~(np.isnan(left) | np.isnan(right))
     orders = []
     for side in (left, right):
-        # All that a rank correlation knows of values is their order, equal ones in one place
+        # A rank correlation depends only on the values' order, equal ones in one place
         order = np.full(len(side), -1, dtype=np.int32)
         by_value = np.flatnonzero(known)[np.argsort(side[known], kind="stable")]
         order[by_value] = np.cumsum(np.diff(side[by_value], prepend=side[by_value[:1]]) != 0)

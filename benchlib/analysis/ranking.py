@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchlib.analysis import comparable_groups, significance
-from benchlib.analysis.comparable_groups import Cells
-from benchlib.analysis.results import codes, known
+from benchlib.analysis.comparable_groups import Cells, Variant
+from benchlib.analysis.results import known
 from benchlib.case import Int8Method, Precision
 from benchlib.errors import InputError
 from benchlib.gpu.telemetry import Limit
@@ -39,7 +39,7 @@ class Fastest:
 
 @dataclass(frozen=True, slots=True)
 class Swaps:
-    """Pairs of networks whose order at ``small`` turns round at ``large``, both times certain.
+    """Pairs of networks whose order at ``large`` is the reverse of that at ``small``, both certain.
 
     ``share`` is those that ``turned`` over those whose order is ``certain`` at both sizes, with an
     interval over networks.
@@ -63,7 +63,7 @@ def fastest(part: pd.DataFrame | Cells, precision: str, size: str) -> Fastest | 
         return None
     times = significance.Times.of(cells, (slice(None), 0, 0))
     order = np.lexsort((np.arange(len(times.ms)), times.ms))
-    tied = ~times.at(order[0]).beats(times)[order]
+    tied = ~times.at(order[0]).faster_than(times)[order]
     behind = order[~tied]
     first = float(times.ms[order[0]])
     return Fastest(
@@ -78,13 +78,13 @@ def fastest(part: pd.DataFrame | Cells, precision: str, size: str) -> Fastest | 
 
 
 MOST_PAIRED = 2000
-"""Networks. Pairs grow with their square; two million tell a share to a tenth of a percent."""
+"""Networks. Pairs grow with their square; two million give a share to a tenth of a percent."""
 
 
 def swaps(part: pd.DataFrame | Cells, precision: str) -> Swaps | None:
     """Order at the smallest against order at the largest size; None with fewer than two sizes.
 
-    Only networks that have both sizes are compared, of very many every so many-th by name.
+    Only networks that have both sizes are compared, at most :data:`MOST_PAIRED`, spread by name.
     """
     cells = Cells.of(part).at(precision)
     if len(cells.sizes) < 2:
@@ -95,7 +95,7 @@ def swaps(part: pd.DataFrame | Cells, precision: str) -> Swaps | None:
     small, large = (_signs(significance.Times.of(cells, (places, 0, size))) for size in (0, -1))
     product = small * large
     certain = np.abs(product)
-    # A pair stands in the matrix twice, and a product is -1 where it turns round
+    # The matrix holds every pair twice, and a product is -1 where the order is reversed
     count, less = (int(some.sum(dtype=float)) // 2 for some in (certain, product))
     turned = (count - less) // 2
     low = high = None
@@ -119,127 +119,61 @@ def swaps(part: pd.DataFrame | Cells, precision: str) -> Swaps | None:
 
 
 def _signs(times: significance.Times) -> NDArray[np.float32]:
-    """-1 where network i beats network j for certain, 1 where j beats i, 0 for a tie."""
+    """-1 where network i is certainly faster than j, 1 where j is than i, 0 for a tie."""
     wins = significance.significantly_faster_pairs(times).astype(np.float32)
     return wins.T - wins
 
 
-# Accuracy against latency: who is beaten by nobody, and whom to take under given terms.
+# Accuracy against latency: the Pareto front, and the fastest network with an accuracy.
 #
-# Dominance is called only when intervals part. Accuracies are the literature's and two metrics
-# are never ranked together.
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """A network that meets the terms; ``tied`` says that nothing parts it from the fastest.
-
-    ``low_ms`` and ``high_ms`` bound ``latency_ms`` and are None when not known, ``accuracy``
-    (percent) likewise. ``codes`` are what is doubted of its row, and noted.
-    """
-
-    model: str
-    latency_ms: float
-    low_ms: float | None
-    high_ms: float | None
-    accuracy: float | None
-    tied: bool
-    codes: tuple[str, ...] = ()
-
-
-def front(frame: pd.DataFrame, task: str) -> tuple[str, ...]:
-    """Networks of ``task`` that no other beats for certain, fastest first.
-
-    ``frame`` holds one row per network, thus one part at one precision and size; networks
-    without an accuracy are left out. Raises :class:`InputError` when a network stands in it
-    twice or the task's accuracies are of several metrics.
-    """
-    rows = frame[(frame["task"] == task) & frame["accuracy"].notna()]
-    rows = rows[rows["latency_ms"].notna()]
-    _check(rows, metrics=1)
-    leading = rows[undominated(rows)].sort_values(["latency_ms", "model"])
-    return tuple(leading["model"])
+# A network dominates another only where their intervals do not overlap. Accuracies are the
+# literature's, and two metrics are never ranked together.
 
 
 def undominated(rows: pd.DataFrame) -> pd.Series:
-    """True for rows that no other beats: is at least as accurate and certainly faster.
+    """True for rows that no other dominates: is at least as accurate and certainly faster.
 
     Two networks of one accuracy and tied times are both kept. One timed without its classifier
-    neither leads nor beats another: its accuracy takes more time than its row says.
+    is never True and dominates none: its accuracy takes more time than its row says.
     """
     accuracy = rows["accuracy"].to_numpy(float)
     whole = ~comparable_groups.without_classifier(rows["model"]).to_numpy(bool)
-    beaten = (
+    dominated = (
         significance.significantly_faster_pairs(rows, threshold=0.0)
         & (accuracy[:, None] >= accuracy)
         & whole[:, None]
     )
-    return pd.Series(whole & ~beaten.any(axis=0), index=rows.index, dtype=bool)
+    return pd.Series(whole & ~dominated.any(axis=0), index=rows.index, dtype=bool)
 
 
 def choose(
-    rows: pd.DataFrame,
-    *,
-    most_ms: float | None = None,
-    least_accuracy: float | None = None,
-    metric: str | None = None,
-) -> tuple[Pick, ...]:
-    """Networks of ``rows`` (one per network) that meet the terms, fastest first.
+    rows: pd.DataFrame, *, least_accuracy: float | None = None, metric: str | None = None
+) -> pd.DataFrame:
+    """The ``rows`` (one per network) that qualify, fastest first; column ``tied`` says that no
+    certain difference separates a row from the first.
 
-    ``most_ms`` bounds the median latency of a batch. ``least_accuracy`` is in percent; with it
-    or with ``metric``, networks without such an accuracy are left out, and those of
-    :func:`passed_over`. Raises :class:`InputError` for an accuracy asked for without a metric
-    where there are several.
+    ``least_accuracy`` is in percent. With it or with ``metric``, networks without such an accuracy
+    are left out, and those whose classifier was not timed. Raises :class:`InputError` for two rows
+    of a network, and for an accuracy without a metric where there are several.
     """
-    _check(rows, metrics=None)
+    twice = rows.loc[rows["model"].duplicated(), "model"]
+    if len(twice):
+        problem = f"{twice.iloc[0]} stands in the rows twice; take one precision and size"
+        raise InputError("results", problem)
     some = rows.dropna(subset=["latency_ms"])
-    some = some[~some["model"].isin(passed_over(some, least_accuracy, metric))]
+    if least_accuracy is not None or metric is not None:
+        some = some[~comparable_groups.without_classifier(some["model"])]
     if metric is not None:
         some = some[some["accuracy_metric"] == metric]
     if least_accuracy is not None:
         some = some[some["accuracy"] >= least_accuracy]
-        _check(some, metrics=1)
-    if most_ms is not None:
-        some = some[some["latency_ms"] <= most_ms]
+        several = sorted(some["accuracy_metric"].dropna().unique())
+        if len(several) > 1:
+            problem = f"{' and '.join(several)} cannot be ranked together; name one"
+            raise InputError("metric", problem)
     some = some.sort_values(["latency_ms", "model"])
-    tied = ~significance.significantly_faster_pairs(some)[0] if len(some) else []
-    return tuple(
-        Pick(
-            model=str(row["model"]),
-            latency_ms=float(row["latency_ms"]),
-            low_ms=known(row["latency_ci_low_ms"]),
-            high_ms=known(row["latency_ci_high_ms"]),
-            accuracy=known(row["accuracy"]),
-            tied=bool(level),
-            codes=tuple(codes(row)),
-        )
-        for (_, row), level in zip(some.iterrows(), tied, strict=True)
-    )
-
-
-def passed_over(
-    rows: pd.DataFrame, least_accuracy: float | None, metric: str | None
-) -> tuple[str, ...]:
-    """Networks of ``rows`` that no accuracy can be asked of: its classifier was not timed.
-
-    None where none is asked for.
-    """
-    if least_accuracy is None and metric is None:
-        return ()
-    return tuple(
-        sorted(rows.loc[comparable_groups.without_classifier(rows["model"]), "model"].unique())
-    )
-
-
-def _check(rows: pd.DataFrame, metrics: int | None) -> None:
-    twice = rows.loc[rows["model"].duplicated(), "model"]
-    if len(twice):
-        raise InputError(
-            "results", f"{twice.iloc[0]} stands in the rows twice; take one precision and size"
-        )
-    several = sorted(rows["accuracy_metric"].dropna().unique())
-    if metrics is not None and len(several) > metrics:
-        raise InputError("metric", f"{' and '.join(several)} cannot be ranked together; name one")
+    tied = ~significance.significantly_faster_pairs(some)[:1].ravel()
+    return some.assign(tied=tied)
 
 
 # The answer: at every size and precision the fastest of a task, and the fastest of those with an
@@ -263,7 +197,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One row that answers a question, and the ``tied`` networks that nothing parts from it.
+    """One row that answers a question; ``tied`` are the networks not certainly slower than it.
 
     ``img_s`` is the measured throughput, where none was recorded that of one batch after the
     other. ``gain`` is against FP32, or against FP16 where FP32 was not measured; None where
@@ -271,7 +205,7 @@ class Choice:
     """
 
     model: str
-    precision: str
+    variant: Variant
     latency_ms: float
     low_ms: float | None
     high_ms: float | None
@@ -293,7 +227,7 @@ class Choice:
 class Answer:
     """The choices at one size and precision, one for each question; None: no network qualifies.
 
-    ``precision`` is plain ``int8`` for all methods together: each choice names its own.
+    INT8 is one precision here, whatever method made it: each choice names its own.
     ``networks`` had a usable row here. ``made_up`` says that INT8 was only made with ranges that
     the builder invents, so that no accuracy can be asked of it.
     """
@@ -322,17 +256,12 @@ def answers(frame: pd.DataFrame) -> tuple[Answer, ...]:
     :func:`comparable_groups.side_by_side`; smallest size first."""
     frame = frame.dropna(subset=["latency_ms"])
     asked = questions(frame)
-    words = list(
-        dict.fromkeys(
-            comparable_groups.base(word)[0] for word in comparable_groups.precisions(frame)
-        )
-    )
-    gains = {word: _gains(frame, word) for word in comparable_groups.precisions(frame)}
-    base = frame["precision"].map(lambda word: comparable_groups.base(str(word))[0]).astype(str)
+    variants = comparable_groups.variants(frame)
+    gains = {one: _gains(frame, one) for one in variants}
     found = []
     for size in comparable_groups.sizes(frame):
-        for word in words:
-            rows = frame[(base == word) & (frame["resolution"] == size)]
+        for word in dict.fromkeys(one.precision for one in variants):
+            rows = frame[(frame["precision"] == word) & (frame["resolution"] == size)]
             made_up = rows["int8_method"] == Int8Method.MADE_UP_RANGES.value
             if not made_up.all():
                 rows = rows[~made_up]
@@ -351,41 +280,41 @@ def _accuracy_of(frame: pd.DataFrame, model: str, otherwise: float) -> float:
     return float(own.iloc[0]) if len(own) else otherwise
 
 
-def _gains(frame: pd.DataFrame, word: str) -> dict[tuple[str, str], significance.Gain]:
-    """The gain of each network and size at ``word``, over FP32 where there is one."""
+def _gains(frame: pd.DataFrame, variant: Variant) -> dict[tuple[str, str], significance.Gain]:
+    """The gain of each network and size at ``variant``, over FP32 where there is one."""
     found = {}
     for base in (Precision.FP16.value, Precision.FP32.value):
-        if base != word and word != Precision.FP32.value:
-            found |= {
-                (one.model, one.resolution): one for one in significance.gains(frame, word, base)
-            }
+        if variant.precision not in (base, Precision.FP32.value):
+            over = significance.gains(frame, variant, base)
+            found |= {(one.model, one.resolution): one for one in over}
     return found
 
 
 def _choice(
     rows: pd.DataFrame,
     asked: Question,
-    gains: Mapping[str, Mapping[tuple[str, str], significance.Gain]],
+    gains: Mapping[Variant, Mapping[tuple[str, str], significance.Gain]],
 ) -> Choice | None:
     mine = rows[rows["task"].isna() if asked.task is None else rows["task"] == asked.task]
     metric = registry.IMAGENET_TOP1 if asked.model else None
     picks = choose(mine, least_accuracy=asked.least_accuracy, metric=metric)
-    if not picks:
+    if picks.empty:
         return None
-    row = mine[mine["model"] == picks[0].model].iloc[0]
+    row = picks.iloc[0]
+    variant = row["variant"] if "variant" in row else Variant(row["precision"])
     img_s = known(row["throughput_img_s"])
     return Choice(
-        model=picks[0].model,
-        precision=str(row["precision"]),
-        latency_ms=picks[0].latency_ms,
-        low_ms=picks[0].low_ms,
-        high_ms=picks[0].high_ms,
+        model=str(row["model"]),
+        variant=variant,
+        latency_ms=float(row["latency_ms"]),
+        low_ms=known(row["latency_ci_low_ms"]),
+        high_ms=known(row["latency_ci_high_ms"]),
         img_s=float(row["fps"]) if img_s is None else img_s,
-        accuracy=picks[0].accuracy,
+        accuracy=known(row["accuracy"]),
         energy_mj=known(row["energy_mj"]),
         verdict=row["verdict"],
         power_limited=row["limited_by"] == Limit.POWER.value,
         sm_clock_mhz=known(row["sm_clock_mhz"]),
-        gain=gains[str(row["precision"])].get((picks[0].model, str(row["resolution"]))),
-        tied=tuple(one.model for one in picks[1:] if one.tied),
+        gain=gains[variant].get((str(row["model"]), str(row["resolution"]))),
+        tied=tuple(picks.loc[picks["tied"], "model"][1:]),
     )

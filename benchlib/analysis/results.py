@@ -66,7 +66,7 @@ class MeasuredSet:
     """One run's rows and surroundings.
 
     ``frame`` has the columns of ``table.csv`` (a missing one is there and empty), where a
-    ``model`` is one network: two files of one name are told apart. Four more are made from
+    ``model`` is one network: two files of one name have two names. Four more are made from
     them: ``resolution`` (``WIDTHxHEIGHT``, ordered by pixels), ``megapixels`` of one image,
     and ``fps`` with ``fps_low`` and ``fps_high``: images per second at the median latency and at
     the ends of its interval. ``precision`` is an ordered categorical. ``published`` says that the
@@ -110,9 +110,9 @@ class MeasuredSet:
     def layers(self, key: str) -> tuple[LayerEvidence, ...]:
         """The engine's layers of row ``key``, each with ``name``, ``type``, ``precision``,
         ``macs`` and ``time_ms`` (None: not known); empty when not kept or not readable."""
-        told = self._detail(key).layers
-        if told is not None or self.folder is None:
-            return told or ()
+        kept = self._detail(key).layers
+        if kept is not None or self.folder is None:
+            return kept or ()
         path = self.folder / layers_file(key)
         try:
             return load_layers(path.read_bytes())
@@ -184,8 +184,8 @@ def _details(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Detail], tupl
 
 def codes(row: Any) -> list[str]:
     """The codes of a row of the frame: of doubt first, then its notes."""
-    told = (row.reasons, row.notes)
-    return [code for cell in told if not pd.isna(cell) for code in str(cell).split(";") if code]
+    cells = (row.reasons, row.notes)
+    return [code for cell in cells if not pd.isna(cell) for code in str(cell).split(";") if code]
 
 
 def known(value: float) -> float | None:
@@ -197,8 +197,8 @@ def load(path: str | Path) -> MeasuredSet:
     """Read the set in folder ``path`` (or with table ``path``).
 
     Raises :class:`InputError` when there is no table, or one that cannot be read, that lacks a
-    column without which nothing can be said, or that has a cell which its column cannot hold. A
-    row's own file that cannot be read is told of, and the rest is taken.
+    required column, or that has a cell which its column cannot hold. A row's own file that cannot
+    be read is logged, and the rest is taken.
     """
     given = Path(path)
     table = given / TABLE if given.is_dir() else given
@@ -241,7 +241,7 @@ def load_sets(paths: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
 
 
 def usable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a latency to draw or to reckon with: status ok and not INVALID."""
+    """The rows with a latency to draw or to compute with: status ok and not INVALID."""
     good = (frame["status"] == Status.OK.value) & frame["latency_ms"].notna()
     return frame[good & (frame["verdict"] != Verdict.INVALID.value)]
 
@@ -262,7 +262,7 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     whole["batch"] = whole["batch"].fillna(1.0)
     # Before there was such a rest, and in publications, queries came back to back
     whole["idle_ms"] = whole["idle_ms"].fillna(0.0)
-    whole["model"] = _told_apart(whole["model"], whole["model_digest"])
+    whole["model"] = _distinct_names(whole["model"], whole["model_digest"])
     order = [precision.value for precision in Precision]
     whole["precision"] = pd.Categorical(whole["precision"], categories=order, ordered=True)
     whole["megapixels"] = whole["height"] * whole["width"] / 1e6
@@ -279,8 +279,8 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
 def _notes_apart(reasons: pd.Series, notes: pd.Series) -> dict[str, pd.Series]:
     """As :func:`benchlib.measure.record.with_notes_apart`, for the cells of a table."""
     split: dict[str, list[str | None]] = {"reasons": [], "notes": []}
-    for told, noted in zip(reasons, notes, strict=True):
-        known = [code for cell in (told, noted) if cell for code in str(cell).split(";")]
+    for cells in zip(reasons, notes, strict=True):
+        known = [code for cell in cells if cell for code in str(cell).split(";")]
         for name, kept in split.items():
             some = [code for code in known if (code in NOTES) is (name == "notes")]
             kept.append(";".join(some) or None)
@@ -290,8 +290,8 @@ def _notes_apart(reasons: pd.Series, notes: pd.Series) -> dict[str, pd.Series]:
 
 
 def files(frame: pd.DataFrame) -> pd.Series:
-    """``onnx:FILE`` for each network that is a user's file, whatever tells it from another of the
-    same name in its set; the model for the others."""
+    """``onnx:FILE`` for each network that is a user's file, without what distinguishes it from
+    another of the same name in its set; the model for the others."""
     pairs = zip(frame["model"], frame["model_digest"], strict=True)
     return pd.Series([_file(*pair) for pair in pairs], index=frame.index, dtype=object)
 
@@ -301,7 +301,7 @@ def _file(model: str | None, digest: str | None) -> str | None:
     return model if name is None else f"{ONNX_PREFIX}{name}"
 
 
-def _told_apart(models: pd.Series, digests: pd.Series) -> pd.Series:
+def _distinct_names(models: pd.Series, digests: pd.Series) -> pd.Series:
     """One name for each network: its shortest that is no other's, else with digits of its content.
 
     A network is a file's name and content. Rows without a digest keep their names.
@@ -328,11 +328,11 @@ def _told_apart(models: pd.Series, digests: pd.Series) -> pd.Series:
 
 def _frame(table: Path) -> pd.DataFrame:
     header, records = _records(table)
-    _refuse_twins(table, header, records)
+    _refuse_duplicates(table, header, records)
     columns = dict(zip(header, zip(*(record for _, record in records), strict=True), strict=False))
-    # Each word once: a column has many alike
+    # Each value once: a column repeats most
     wrong = {
-        name: {cell: said for cell in set(column) if (said := _problem(name, cell)) is not None}
+        name: {cell: why for cell in set(column) if (why := _problem(name, cell)) is not None}
         for name, column in columns.items()
     }
     some = [columns.get(name) or repeat("") for name in _CONTRADICTING]
@@ -350,10 +350,10 @@ def _frame(table: Path) -> pd.DataFrame:
     return complete(raw.mask(raw == ""))
 
 
-def _refuse_twins(
+def _refuse_duplicates(
     table: Path, header: Sequence[str], records: Sequence[tuple[int, list[str]]]
 ) -> None:
-    """Refuse two lines of one key and one case: all but one would be dropped further on."""
+    """Refuse two lines of one case, and two of one key: all but one would be dropped later."""
     if "key" not in header:
         return
     places = [header.index(name) for name in _CASE if name in header]
@@ -411,10 +411,10 @@ def _records(table: Path) -> tuple[Sequence[str], list[tuple[int, list[str]]]]:
     return [name or f"Unnamed: {index}" for index, name in enumerate(header)], records
 
 
-def _unreadable(table: Path, said: str) -> InputError:
+def _unreadable(table: Path, problem: str) -> InputError:
     return InputError(
         "results",
-        f"{table.name} is not a readable CSV ({said}); give a measured set: its "
+        f"{table.name} is not a readable CSV ({problem}); give a measured set: its "
         f"folder, or the {TABLE} in it, in UTF-8 and with commas",
     )
 
@@ -457,9 +457,9 @@ _CONTRADICTING = ("status", "verdict", "latency_ms", "latency_ci_low_ms", "laten
 
 
 def _contradiction(status: str, verdict: str, ms: str, low: str, high: str) -> str | None:
-    """In which column a row denies another of its cells, and how; for cells that are right alone.
+    """In which column a row contradicts another of its cells, and how; each cell is valid alone.
 
-    A row that is ok and has no latency would be in no figure and no finding, without a word.
+    A row that is ok and has no latency would be left out of figures and findings silently.
     """
     if ms == "" and status == Status.OK.value and verdict != Verdict.INVALID.value:
         return "column latency_ms: is empty though the row is ok; fill it in, or take the row out"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchlib.analysis.comparable_groups import Variant, by_variant
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Engine, Precision, Word, partition
 from benchlib.gpu import peaks
@@ -16,8 +17,8 @@ from benchlib.trtexec.exports import UNKNOWN, Layer
 
 # Where an engine's time goes, layer by layer, beside where its work is.
 #
-# The times are those of a profiled run, which stops after every layer: they say which layers are
-# dear, not how long the engine takes.
+# The times are those of a profiled run, which stops after every layer: they show which layers take
+# much of it, not how long the engine takes.
 
 
 COSTLY = 10.0
@@ -28,7 +29,7 @@ NOTICED = 0.02
 """Share of the time below which no layer is called out of proportion: a launch costs that much."""
 
 UNPLACED = 0.1
-"""Share of the profiled time under names that no layer has, above which nothing is said."""
+"""Share of the profiled time under names that no layer has, above which there is no breakdown."""
 
 
 class Kind(Word):
@@ -45,7 +46,7 @@ class Kind(Word):
 class LayerTime:
     """One layer: ``share`` of the profiled time and ``work``, its share of the
     multiply-accumulates, both 0 to 1. ``work`` is None where the layers' work is not known.
-    ``precision`` is the type it computes in; None for one that only moves data, or untold."""
+    ``precision`` is the type it computes in; None for one that only moves data, or unknown."""
 
     name: str
     kind: Kind
@@ -62,7 +63,7 @@ class Breakdown:
     """
 
     model: str
-    precision: str
+    precision: str | Variant
     resolution: str
     stretched: float
     layers: tuple[LayerTime, ...]
@@ -105,7 +106,7 @@ def breakdown(row: Mapping[str, Any], measured: MeasuredSet) -> Breakdown | None
     found = [_layer(one, whole, work) for one in records.values()]
     return Breakdown(
         model=str(row["model"]),
-        precision=str(row["precision"]),
+        precision=row.get("variant", row["precision"]),
         resolution=str(row["resolution"]),
         stretched=whole / float(row["latency_ms"]),
         layers=tuple(sorted(found, key=lambda layer: (-layer.share, layer.name))),
@@ -114,7 +115,8 @@ def breakdown(row: Mapping[str, Any], measured: MeasuredSet) -> Breakdown | None
 
 def breakdowns(rows: pd.DataFrame, measured: MeasuredSet) -> tuple[Breakdown, ...]:
     """The breakdowns of all ``rows`` that have one, by network, size and precision."""
-    ordered = rows.sort_values(["model", "resolution", "precision"]).to_dict("records")
+    by = ["model", "resolution", by_variant(rows).name]
+    ordered = rows.sort_values(by).to_dict("records")
     return tuple(one for row in ordered if (one := breakdown(row, measured)) is not None)
 
 
@@ -139,13 +141,11 @@ def _kind(share: float, work: float | None) -> Kind:
     return Kind.COSTLY if share >= max(NOTICED, COSTLY * work) else Kind.WORK
 
 
-# The roofline: how near a network comes to what the card could do.
+# The roofline: the rate that a network reaches over that of the card.
 #
 # Roofs are measured ones when ``environment.json`` has them, else the data sheet's for the few
 # cards copied here, and none for any other card or a CPU.
 
-
-OPERATIONS_PER_MAC = peaks.OPERATIONS_PER_MAC
 
 MEMORY_GB_S: tuple[tuple[re.Pattern[str], float, str], ...] = (
     (re.compile(r"RTX 3090$"), 936.0, "GA102 white paper, appendix A"),
@@ -166,14 +166,7 @@ _FIELDS = {
 }
 """Where environment.json's ``roofs`` has the rate of a precision."""
 
-_BYTES = {
-    Precision.FP32: 4,
-    Precision.TF32: 4,
-    Precision.FP16: 2,
-    Precision.BF16: 2,
-    Precision.INT8: 1,
-    Precision.FP8: 1,
-}
+_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
 """Bytes of one activation or weight."""
 
 
@@ -212,14 +205,13 @@ class Point:
 
     model: str
     family: str | None
-    precision: str
+    precision: str | Variant
     resolution: str
     batch: int
     tera_ops: float
     intensity: float
     roof: float | None
     share: float | None
-    memory_bound: bool | None
 
 
 def roofs(measured: MeasuredSet, precision: str) -> Roofs | None:
@@ -254,7 +246,7 @@ def points(measured: MeasuredSet) -> tuple[Point, ...]:
 
 def _point(row: pd.Series, above: Roofs | None) -> Point:
     batch = float(row["batch"])
-    operations = OPERATIONS_PER_MAC * row["gmacs"] * batch
+    operations = peaks.OPERATIONS_PER_MAC * row["gmacs"] * batch
     # 10^9 operations in a millisecond are 10^12 in a second
     reached = float(operations / row["latency_ms"])
     intensity = float(operations * 1000 / _megabytes(row, batch))
@@ -262,22 +254,19 @@ def _point(row: pd.Series, above: Roofs | None) -> Point:
     return Point(
         model=str(row["model"]),
         family=None if pd.isna(row["family"]) else str(row["family"]),
-        precision=str(row["precision"]),
+        precision=row.get("variant", row["precision"]),
         resolution=str(row["resolution"]),
         batch=int(batch),
         tera_ops=reached,
         intensity=intensity,
         roof=roof,
         share=None if roof is None else reached / roof,
-        memory_bound=None if above is None else intensity < above.ridge,
     )
 
 
 def _megabytes(row: pd.Series, batch: float) -> float:
     """10^6 bytes moved by one batch: activations written and read, weights read."""
-    return float(
-        _BYTES[Precision(row["precision"])] * (2 * row["mactivations"] * batch + row["params_m"])
-    )
+    return float(_BYTES[row["precision"]] * (2 * row["mactivations"] * batch + row["params_m"]))
 
 
 def _measured(own: dict[str, Any], precision: str, used: Precision) -> Roofs | None:
@@ -293,15 +282,7 @@ def _data_sheet(device: str, precision: str, used: Precision) -> Roofs | None:
     memory = next((entry for entry in MEMORY_GB_S if entry[0].search(device)), None)
     if peak is None or memory is None:
         return None
-    rates = {
-        Precision.FP32: peak.fp32,
-        Precision.TF32: peak.tf32,
-        Precision.FP16: peak.fp16,
-        Precision.BF16: None,
-        Precision.INT8: peak.int8,
-        Precision.FP8: peak.fp8,
-    }
-    rate = rates[used]
+    rate = getattr(peak, used.value, None)  # no data sheet's BF16 is here
     if rate is None:
         return None
     sources = " and ".join(dict.fromkeys((peak.source, memory[2])))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.comparable_groups import Cells, Variant
 
 # How many times as fast a network runs at a lower precision.
 
@@ -21,13 +21,13 @@ class Gain:
     """One cell: ``ratio`` is ms at ``base`` over ms at ``precision``, so above 1 is faster.
 
     ``low`` and ``high`` take both intervals at their worst and are ``ratio`` without intervals.
-    ``slower`` and ``faster`` say that the cell is so, against ``base``, for certain.
+    ``slower`` and ``faster`` say that the cell is certainly so, compared with ``base``.
     """
 
     model: str
     resolution: str
-    precision: str
-    base: str
+    precision: str | Variant
+    base: str | Variant
     ratio: float
     low: float
     high: float
@@ -48,16 +48,17 @@ class Summary:
     networks: int
 
 
-def gains(part: pd.DataFrame | Cells, precision: str, base: str = "fp32") -> tuple[Gain, ...]:
+def gains(
+    part: pd.DataFrame | Cells, precision: str | Variant, base: str | Variant = "fp32"
+) -> tuple[Gain, ...]:
     """One gain per network and size that ``part`` has at both precisions."""
     cells = Cells.of(part)
-    if not {precision, base} <= set(cells.precisions):
+    places = [cells.place(one) for one in (precision, base)]
+    if max(places) == len(cells.precisions):
         return ()
-    fast, slow = (
-        Times.of(cells, (slice(None), cells.precisions.index(one))) for one in (precision, base)
-    )
+    fast, slow = (Times.of(cells, (slice(None), place)) for place in places)
     ratio, low, high = slow.ms / fast.ms, slow.low / fast.high, slow.high / fast.low
-    slower, faster = slow.beats(fast), fast.beats(slow)
+    slower, faster = slow.faster_than(fast), fast.faster_than(slow)
     return tuple(
         Gain(
             *(cells.networks[i], cells.sizes[j], precision, base),
@@ -94,7 +95,7 @@ def spread_out(places: list[tuple[str, str]], values: list[float]) -> Array:
     return wide[[rows[name] for name in sorted(rows)]]
 
 
-# Which of two times is the smaller, when neither is exact.
+# Which of two times is the smaller, given their intervals.
 
 
 PRACTICAL = 0.02
@@ -122,8 +123,8 @@ class Times:
         """The times at ``place``."""
         return Times(self.ms[place], self.low[place], self.high[place])
 
-    def beats(self, other: Times, threshold: float = PRACTICAL) -> NDArray[np.bool_]:
-        """Whether these are faster than ``other`` for certain.
+    def faster_than(self, other: Times, threshold: float = PRACTICAL) -> NDArray[np.bool_]:
+        """Whether these are certainly faster than ``other``.
 
         Their intervals must end before the others' begin, and the medians must differ by more than
         ``threshold``. A time without an interval counts as exact, and the threshold alone decides.
@@ -134,12 +135,12 @@ class Times:
 def significantly_faster_pairs(
     rows: pd.DataFrame | Times, threshold: float = PRACTICAL
 ) -> NDArray[np.bool_]:
-    """:meth:`Times.beats` for all pairs of ``rows``: [i, j] says that i beats j."""
+    """:meth:`Times.faster_than` for all pairs of ``rows``: [i, j] is of i against j."""
     times = rows if isinstance(rows, Times) else Times.of(rows)
-    return times.at((slice(None), None)).beats(times, threshold)
+    return times.at((slice(None), None)).faster_than(times, threshold)
 
 
-# Bootstrap intervals: how far a figure would move with another draw of networks.
+# Bootstrap intervals: how much a figure would change with another sample of networks.
 #
 # The networks are the sample, not the rows: sizes and precisions of one network go together, so
 # they are drawn together. The seed is fixed, so the same table always gives the same interval.
@@ -186,7 +187,7 @@ def interval(values: Array) -> tuple[float, float] | None:
         return None
     last = len(known) - 1
     tail = (1 - CONFIDENCE) / 2 * last
-    # As numpy.quantile reckons, whose checks take longer than the rest of a finding
+    # As numpy.quantile does, whose checks take longer than the rest of a finding
     low, high = np.interp([tail, last - tail], np.arange(len(known)), known)
     return float(low), float(high)
 

@@ -21,7 +21,7 @@ from benchlib.export import cache, calibration, convert, user_file
 from benchlib.export.calibration import Fidelity, Identity, ImageSet
 from benchlib.export.torch_onnx import export, opset
 from benchlib.models import onnx_file, registry
-from benchlib.models.onnx_macs import RUNTIME_ERRORS
+from benchlib.models.macs import RUNTIME_ERRORS
 from benchlib.models.registry import Card
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchlib.errors import InputError, first_line
-from benchlib.models.onnx_macs import RUNTIME_ERRORS
+from benchlib.models.macs import RUNTIME_ERRORS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """torchvision's."""

@@ -41,7 +41,7 @@ from benchlib.export import fp16, qdq, torch_onnx
 from benchlib.export.fp16 import Loss
 from benchlib.export.qdq import Census
 from benchlib.models import onnx_file
-from benchlib.models.onnx_macs import RUNTIME_ERRORS
+from benchlib.models.macs import RUNTIME_ERRORS
 
 _SUFFIXES = (
     *("_scale", "_zero_point", "_quantized", "_ReduceMin", "_ReduceMax"),

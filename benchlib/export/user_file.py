@@ -23,8 +23,8 @@ from benchlib.case import OPSET, GraphForm, Shape
 from benchlib.errors import InputError, first_line
 from benchlib.export import cache, calibration
 from benchlib.models import onnx_file
+from benchlib.models.macs import RUNTIME_ERRORS
 from benchlib.models.onnx_file import ImageInput
-from benchlib.models.onnx_macs import RUNTIME_ERRORS
 
 OLDEST_OPSET = 13
 """The first opset with scales per channel in QuantizeLinear; older files are brought up."""

@@ -2,33 +2,39 @@
 
 PyTorch takes seconds to import and can take the process down with it (memory, native code), so
 one exporter serves the whole run. When it ends over a case, that case fails and the next one starts
-it again.
+it again. :class:`Exporter` is its client. The process, ``python -m benchlib.measure.exporter FD``,
+answers requests over a pipe with graphs and facts. An error that is no refusal ends it. The
+traceback is in its log, as is that of a library's error that became a refusal.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from benchlib.case import Case, Failure, GraphForm, ShapeMode
+from benchlib.case import ONNX_PREFIX, Case, Failure, GraphForm, ShapeMode
 from benchlib.config import Parameters, Shape
 from benchlib.errors import InputError
+from benchlib.export import build
 from benchlib.export.build import Graph
 from benchlib.measure.record import CaseError, export_fault
+from benchlib.models import macs, registry
 from benchlib.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
 from benchlib.trtexec.command import BLOG_MIN
 
 Answer = TypeVar("Answer")
 
-MODULE = "benchlib.measure.exporter_process"
+MODULE = "benchlib.measure.exporter"
 """What the exporter's process runs."""
 
 DYING_S = 10.0
@@ -214,3 +220,86 @@ class Exporter:
         ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
         text = self._log.read_bytes()[begun:].decode(errors="replace")
         return export_fault(case.model, ended, text)
+
+
+# The process.
+
+
+def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str, int] | ExportError:
+    """Do one request."""
+    if isinstance(request, CountRequest):
+        return work(request)
+    case = request.case
+    batch, height, width = request.shape
+    try:
+        if request.form is None:
+            return network(case.model, case.height, case.width)
+        return build.make(
+            case.model,
+            request.form,
+            height=height,
+            width=width,
+            batch=batch,
+            dynamic=request.dynamic,
+            int8_method=case.int8_method,
+            weights=request.weights,
+            seed=request.seed,
+            calibration_dir=request.calibration_dir,
+            half_io=request.half_io and request.form.has_half,
+        )
+    except InputError as error:
+        return ExportError(error.field, error.problem)
+
+
+@lru_cache(maxsize=256)
+def work(count_request: CountRequest) -> dict[str, int]:
+    """Multiply-accumulates of a graph's nodes; none at all rather than a part of them."""
+    try:
+        return macs.macs_by_node(count_request.path, *count_request.shape)
+    except macs.UncountedError:
+        return {}
+
+
+@lru_cache(maxsize=256)
+def network(model: str, height: int, width: int) -> Network:
+    """The facts of ``model`` at one input size; a count that failed is None with a note."""
+    card = registry.card(model)
+    count = macs.of(model, height, width)
+    return Network(
+        family=card.family,
+        task=card.task or None,
+        params_m=None if count.params is None else count.params / 1e6,
+        gmacs=count.gmacs,
+        mactivations=count.mactivations,
+        size_mb=count.size_mb,
+        accuracy=card.accuracy,
+        accuracy_metric=card.accuracy_metric,
+        accuracy_source=card.accuracy_source,
+        note=" ".join(filter(None, (card.note, count.reason))) or None,
+        products=_products(model),
+    )
+
+
+def _products(model: str) -> dict[str, int]:
+    if not model.startswith(ONNX_PREFIX):
+        return {}
+    return macs.products_by_type(Path(model.removeprefix(ONNX_PREFIX)).expanduser())
+
+
+def serve(line: Connection) -> None:
+    """Answer requests until the pipe is closed."""
+    while True:
+        try:
+            request = line.recv()
+        except EOFError:
+            return
+        line.send(answer(request))
+
+
+if __name__ == "__main__":
+    # Requests arrive as classes of the module by its name, which are others than those here.
+    from benchlib.measure import exporter
+
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("benchlib").setLevel(logging.DEBUG)
+    exporter.serve(Connection(int(sys.argv[1])))

@@ -21,13 +21,19 @@ from benchlib.export.calibration import Fidelity
 from benchlib.gpu import nvml, peaks, telemetry
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.gpu.telemetry import EnergySource, Range, TelemetrySample, TelemetrySummary
-from benchlib.measure import engine_cache, series
+from benchlib.measure import engine_cache
 from benchlib.measure.engine_cache import BuiltEngine
 from benchlib.measure.exporter import Network
 from benchlib.measure.matrix import settings
 from benchlib.measure.record import CaseError, Detail, Fault, Row
-from benchlib.measure.series import Samples
-from benchlib.measure.store import Store
+from benchlib.measure.store import (
+    Samples,
+    Store,
+    dump_samples,
+    dump_telemetry,
+    load_samples,
+    load_telemetry,
+)
 from benchlib.models import registry
 from benchlib.stats import quality_checks, replication, summary
 from benchlib.stats.drift import Ending as WarmUpEnding
@@ -160,10 +166,10 @@ class TimingRun:
 def save_runs(store: Store, key: str, runs: Sequence[TimingRun]) -> list[str]:
     """Keep what every query of ``runs`` took and what the GPU did meanwhile, as
     :func:`stored_runs` reads it; the paths within the set."""
-    samples = series.dump_samples([run.samples for run in runs])
+    samples = dump_samples([run.samples for run in runs])
     files = [store.save_series(f"samples/{key}.parquet", samples)]
     if any(run.readings for run in runs):
-        telemetry = series.dump_telemetry([run.readings for run in runs])
+        telemetry = dump_telemetry([run.readings for run in runs])
         files.append(store.save_series(f"telemetry/{key}.parquet", telemetry))
     return files
 
@@ -175,13 +181,13 @@ def stored_runs(folder: Path, row: Row) -> tuple[TimingRun, ...]:
     files. Raises OSError, ValueError, or what missing evidence does.
     """
     kept = row.detail.runs
-    samples = series.load_samples(folder / f"samples/{row.key}.parquet")
+    samples = load_samples(folder / f"samples/{row.key}.parquet")
     if len(samples) < len(kept):
         raise ValueError("its samples have other counts than its runs")
     watched = f"telemetry/{row.key}.parquet"
     told: Sequence[tuple[TelemetrySample, ...]] = [()] * len(samples)
     if watched in row.detail.samples:
-        told = series.load_telemetry(folder / watched, len(samples))
+        told = load_telemetry(folder / watched, len(samples))
     trials = [
         Trial(**{**one, "ended_by": one["ended_by"] and WarmUpEnding(one["ended_by"])})
         for one in (() if row.rounds is None else row.detail.warm_up)

@@ -142,7 +142,7 @@ def _extras(choice: Choice, price: float | None) -> list[Extra]:
 
 
 def _note(choice: Choice) -> str:
-    said = [style.precision_label(choice.precision)]
+    said = [style.precision_label(choice.variant)]
     if choice.low_ms is not None:
         said.append(f"95 % interval {choice.low_ms:.6g} to {choice.high_ms:.6g} ms")
     if choice.accuracy is not None:
@@ -158,7 +158,7 @@ def _note(choice: Choice) -> str:
 
 def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question]) -> str:
     choices = [one for row in found for one in row.choices if one is not None]
-    methods = {method for one in choices if (method := comparable_groups.base(one.precision)[1])}
+    methods = {method for one in choices if (method := one.variant.method)}
     sizes = [made_for(view.frame, name) for name in sorted({one.model for one in choices})]
     native = sorted({wording.size(one) for one in sizes if one})
     without = [f"{_title(one)}: no network measured here" for one in unanswered]

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import MeasuredSet
 from benchlib.case import Precision, Status, Verdict
 from benchlib.errors import InputError
@@ -103,11 +104,11 @@ class Explorer(Shown):
         rows = self.rows
         payload = {
             "axes": _AXES,
-            "columns": rows.columns.tolist(),
-            "rows": [[_plain(cell) for cell in row] for row in rows.itertuples(index=False)],
+            "columns": _COLUMNS,
+            "rows": [[_plain(cell) for cell in row] for row in rows[[*_COLUMNS]].to_numpy()],
             "charts": [chart.to_dict() for chart in self.charts()],
-            "precisions": _precisions(rows),
-            "labels": {word: style.precision_label(word) for word in _precisions(rows)},
+            "precisions": list(map(str, _precisions(rows))),
+            "labels": {str(one): style.precision_label(one) for one in _precisions(rows)},
             "families": _families(rows),
             "colors": {name: style.swatch(name).line for name in _families(rows)},
             "practical": significance.PRACTICAL,
@@ -127,7 +128,7 @@ class Explorer(Shown):
 
 def _rows(one: MeasuredSet, view: View) -> pd.DataFrame:
     """The rows of ``view``; what is not usable keeps its reason and loses its numbers."""
-    frame = view.frame.assign(precision=view.frame["precision"].astype(str))
+    frame = view.frame.copy()
     parted = [
         word
         for word in view.label.removeprefix(title(one)).split(", ")
@@ -154,7 +155,8 @@ def _rows(one: MeasuredSet, view: View) -> pd.DataFrame:
         rounded_interval(*(None if pd.isna(one) else float(one) for one in ends))
         for ends in frame[numbers[:3]].itertuples(index=False)
     ]
-    return frame.reindex(columns=list(_COLUMNS)).astype(object)
+    frame["precision"] = frame["variant"].astype(str)
+    return frame.reindex(columns=[*_COLUMNS, "variant"]).astype(object)
 
 
 def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
@@ -205,13 +207,9 @@ def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
     return alt.layer(bars, dots, names), alt.layer(lines, dots, names)
 
 
-def _precisions(rows: pd.DataFrame) -> list[str]:
+def _precisions(rows: pd.DataFrame) -> list[Variant]:
     order = [one.value for one in Precision]
-
-    def place(word: str) -> tuple[int, str]:
-        return order.index(comparable_groups.base(word)[0]), word
-
-    return sorted(set(rows["precision"]), key=place)
+    return sorted(set(rows["variant"]), key=lambda one: (order.index(one.precision), one.method))
 
 
 def _families(rows: pd.DataFrame) -> list[str]:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from benchlib.analysis import comparable_groups, wording
 from benchlib.analysis import compare as analysis_compare
+from benchlib.analysis import wording
 from benchlib.analysis.claims import observations
 from benchlib.analysis.claims.catalogue import Answer, Finding
 from benchlib.analysis.claims.findings import headlines, of
 from benchlib.analysis.claims.observations import NAMES, Made
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.compare import BesidePublished, Comparison, Outcome, compare
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Int8Method, Verdict
@@ -577,9 +578,7 @@ def _folded(noun: str, table: Table) -> Folded:
 
 
 def _precision(word: str, method: str | None) -> Cell:
-    return Cell(
-        style.precision_label(comparable_groups.by_method(word, method) if method else word)
-    )
+    return Cell(style.precision_label(Variant(word, method or "")))
 
 
 def _word(value: object) -> Cell:

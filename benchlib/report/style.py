@@ -39,7 +39,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox, blended_transform_factory
 from numpy.typing import ArrayLike
 
-from benchlib.analysis import comparable_groups
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.case import Int8Method, Precision, Verdict
 from benchlib.report.parts import Shown
 
@@ -180,20 +180,20 @@ def looks(frame: pd.DataFrame) -> dict[str, Look]:
     return drawn
 
 
-def precision_label(precision: object, between: str = " ") -> str:
-    """``FP16`` for ``fp16``, ``INT8 (qdq)`` for ``int8/qdq``; ``between`` its two words."""
-    word, method = comparable_groups.base(str(precision))
-    return f"{word.upper()}{between}({method})" if method else word.upper()
+def precision_label(one: Variant | str, between: str = " ") -> str:
+    """``FP16``, or ``INT8 (qdq)`` for one of several methods; ``between`` its two words."""
+    if isinstance(one, Variant) and one.method:
+        return f"{one.precision.upper()}{between}({one.method})"
+    return str(one).upper()
 
 
-def precision_looks(precisions: Iterable[str]) -> dict[str, Look]:
+def precision_looks(precisions: Iterable[Variant]) -> dict[Variant, Look]:
     """Colour and mark of each precision, or of INT8 by one of several methods."""
     drawn = {}
-    for precision in precisions:
-        word, method = comparable_groups.base(precision)
-        own = (PRECISION_COLORS[word], PRECISION_MARKERS[word])
-        color, marker = METHOD_LOOKS.get(method, own)
-        drawn[precision] = Look(color, color, marker)
+    for one in precisions:
+        own = (PRECISION_COLORS[one.precision], PRECISION_MARKERS[one.precision])
+        color, marker = METHOD_LOOKS.get(one.method, own)
+        drawn[one] = Look(color, color, marker)
     return drawn
 
 
@@ -263,7 +263,7 @@ def dots(
     rows: pd.DataFrame,
     x: str,
     y: str,
-    looks: dict[str, Look],
+    looks: Mapping[object, Look],
     *,
     by: str = "model",
     points: ArrayLike = 5.5,
@@ -289,13 +289,13 @@ def dots(
         )
 
 
-def _by(names: pd.Series, looks: dict[str, Look]) -> dict[str, object]:
+def _by(names: pd.Series, looks: Mapping[object, Look]) -> dict[str, object]:
     words = names.astype(str)  # a categorical one would need a look for values that no row has
     return {
         "hue": words,
         "style": words,
-        "palette": {name: look.color for name, look in looks.items()},
-        "markers": {name: look.marker for name, look in looks.items()},
+        "palette": {str(name): look.color for name, look in looks.items()},
+        "markers": {str(name): look.marker for name, look in looks.items()},
         "legend": False,
     }
 
@@ -312,7 +312,7 @@ def family_keys(looks: dict[str, Look], models: Iterable[str]) -> list[Line2D]:
     return [key(family, swatch(family).line) for family in families]
 
 
-def precision_keys(precisions: Iterable[str]) -> list[Line2D]:
+def precision_keys(precisions: Iterable[Variant]) -> list[Line2D]:
     """A mark for each of ``precisions``."""
     drawn = precision_looks(precisions).items()
     return [key(precision_label(word), look.color, look.marker) for word, look in drawn]

@@ -7,13 +7,14 @@ itself, with INT8 methods beside each other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from benchlib.analysis import comparable_groups, wording
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.analysis.wording import slug
 from benchlib.case import Engine, Status, Verdict
@@ -32,9 +33,9 @@ _LONGEST_DRAWN = 40
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """``frame`` is a part of :attr:`MeasuredSet.frame` with one row per model, precision and size.
+    """``frame`` is a part of :attr:`MeasuredSet.frame` with one row per model, variant and size.
 
-    Where INT8 was made in several ways, each is a precision of its own, such as ``int8/qdq``.
+    A variant is a precision, and where INT8 was made in several ways also the method.
     ``label`` says in words what the rows share, ``slug`` the same for file names and anchors.
     """
 
@@ -50,9 +51,9 @@ class View:
         return usable(self.frame)
 
     @property
-    def precisions(self) -> list[str]:
-        """The precisions with a usable row, in order."""
-        return comparable_groups.precisions(self.usable)
+    def precisions(self) -> list[Variant]:
+        """The precisions with a usable row, in order, and INT8 once for each of several methods."""
+        return comparable_groups.variants(self.usable)
 
     @property
     def sizes(self) -> list[str]:
@@ -64,19 +65,14 @@ class View:
         """Images per query."""
         return int(self.frame["batch"].iloc[0]) if len(self.frame) else 1
 
-    def at(self, precision: str | None = None, size: str | None = None) -> pd.DataFrame:
+    def at(self, precision: Variant | None = None, size: str | None = None) -> pd.DataFrame:
         """Usable rows at one precision, one size, or both."""
         rows = self.usable
         if precision is not None:
-            rows = rows[rows["precision"] == precision]
+            rows = rows[rows["variant"] == precision]
         if size is not None:
             rows = rows[rows["resolution"] == size]
         return rows
-
-    def at_plain(self, precision: str) -> MeasuredSet:
-        """The usable rows at one precision as a set where ``int8/qdq`` is plain ``int8`` again."""
-        rows = self.at(precision).assign(precision=comparable_groups.base(precision)[0])
-        return MeasuredSet(self.label, rows, self.environment, self.published)
 
     def drawable(self) -> View:
         """This view with names that the figures' fonts can draw and that fit beside the axes."""
@@ -94,12 +90,12 @@ class View:
         """How to draw each network; the same in every figure of this view."""
         return style.looks(self.frame)
 
-    def remarks(self, precision: str | None = None, *, hollow: bool = False) -> str:
+    def remarks(self, precision: Variant | None = None, *, hollow: bool = False) -> str:
         """What a reader of a figure has to know of the rows behind it, as sentences.
 
         ``hollow`` says that the figure draws SUSPECT rows hollow.
         """
-        rows = self.frame if precision is None else self.frame[self.frame["precision"] == precision]
+        rows = self.frame if precision is None else self.frame[self.frame["variant"] == precision]
         said = []
         if self.usable["latency_ci_low_ms"].notna().any():
             said.append("Bars are the 95 % interval of the median.")
@@ -163,6 +159,12 @@ def per_view(
 def one_or_list(some: Sequence[_Made]) -> _Made | list[_Made]:
     """The only one of ``some`` by itself, several as a list."""
     return some[0] if len(some) == 1 else list(some)
+
+
+def table_of(some: Iterable[_Made], kind: type[_Made]) -> pd.DataFrame:
+    """A row for each of ``some``, which are dataclasses ``kind``, and a column for each field."""
+    names = [field.name for field in fields(kind)]
+    return pd.DataFrame([[getattr(one, name) for name in names] for one in some], columns=names)
 
 
 def on_cpu(measured: MeasuredSet | View) -> bool:

@@ -1,8 +1,8 @@
-"""Whether a run stood still: drift, where its moving median settles, how long to warm up.
+"""Whether a run was steady: drift, where its moving median settles, how long to warm up.
 
 The programs warm up for the milliseconds of ``--warmUp`` and export only what comes after, so
 whether that was enough is seen in what they counted. The rule: a timing process whose counted
-part began cold and then came to rest is set aside, its series kept, and timed again with a
+part began cold and then became steady is set aside, its series kept, and timed again with a
 warm-up longer by what was cold and at least doubled, until one is warm from its first counted
 query or :data:`CEILING_MS` is reached. The processes after it begin with the length found. A run
 that never becomes steady is not warmed up longer: the verdict deals with it.
@@ -52,8 +52,8 @@ SETTLED_BY = 0.5
 """Fraction of the run. The median is of the whole run; a start that lasts longer than half of
 it is the run."""
 
-SHORTEST_REST = 4
-"""Blocks through which a line is drawn; through fewer, one block decides it."""
+FEWEST_STEADY = 4
+"""Blocks through which a line is fitted; of fewer, one block determines its slope."""
 
 MEDIAN_ERROR = 1.2533
 """Standard error of a median over that of a mean, normal samples: sqrt(pi / 2)."""
@@ -77,7 +77,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """Where the moving median came to rest.
+    """Where the moving median became steady.
 
     ``steady_from`` is the fraction of the run after which every block median stays within the
     band around the median of the second half: 0.0 is steady from the start, 1.0 never.
@@ -96,7 +96,7 @@ class Settling:
 
     @property
     def starts_apart(self) -> bool:
-        """Whether a start that is unlike the rest ended in a rest: a warm-up that was too short."""
+        """Whether only the start was unlike the rest: a warm-up that was too short."""
         return (
             0 < self.steady_from <= SETTLED_BY
             and abs(self.start_excess) > STEADY_BAND
@@ -146,7 +146,7 @@ def settling(values: Array) -> Settling | None:
         steady_from=first_steady / BLOCKS,
         start_excess=float(medians[0]) / settled - 1.0,
         outside=float(beyond[BLOCKS // 2 :].mean()),
-        rest_change=_rise(rest) / settled if len(rest) >= SHORTEST_REST else None,
+        rest_change=_rise(rest) / settled if len(rest) >= FEWEST_STEADY else None,
         shift=float(np.median(values[len(values) // 2 :]) / np.median(values[: len(values) // 2]))
         - 1.0,
     )
@@ -172,7 +172,7 @@ CLOCK_BAND = STEADY_BAND
 the clock one to one."""
 
 FEWEST_READINGS = 8
-"""Readings in the counted part below which its halves say nothing of the clock."""
+"""Telemetry samples in the counted part, of which each half needs some for its median clock."""
 
 
 POWER_BAND = STEADY_BAND
@@ -195,8 +195,8 @@ class Ending(Word):
 
     STEADY = "steady"
     CEILING = "ceiling"
-    RESTLESS = "restless"
-    UNTOLD = "untold"
+    NEVER_STEADY = "restless"
+    UNKNOWN = "untold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +204,8 @@ class Trial:
     """One timing process and how warm it began.
 
     ``warm_up_ms`` is what it was given. ``cold_ms`` are the milliseconds of its counted part
-    before times and clock were steady: 0.0 when they were from the start, None when that cannot
-    be told. ``ended_by`` is None when the process was set aside and timed again;
+    before times and clock were steady: 0.0 when they were from the start, None when that is not
+    known. ``ended_by`` is None when the process was set aside and timed again;
     ``power_limited`` says that the card was at its power limit, and ``too_short`` that it was timed
     for less than that needs.
     """
@@ -271,7 +271,7 @@ def judge_warm_up(
             return trial
         return replace(trial, ended_by=Ending.CEILING if cold_ms > 0 else Ending.STEADY)
     if settled is None and clock_ms is None:
-        return Trial(*which, warm_up_ms, None, Ending.UNTOLD)
+        return Trial(*which, warm_up_ms, None, Ending.UNKNOWN)
     times_ms = 0.0
     if settled is not None and settled.starts_apart:
         times_ms = settled.steady_from * span_s * 1000
@@ -279,7 +279,7 @@ def judge_warm_up(
     if cold_ms > 0:
         ended_by = Ending.CEILING if warm_up_ms >= CEILING_MS else None
     elif settled is not None and settled.steady_from > 0:
-        return Trial(*which, warm_up_ms, None, Ending.RESTLESS)
+        return Trial(*which, warm_up_ms, None, Ending.NEVER_STEADY)
     else:
         ended_by = Ending.STEADY
     return Trial(*which, warm_up_ms, cold_ms, ended_by)
@@ -308,15 +308,15 @@ def _rise_ms(
     """Milliseconds of ``window`` until ``value`` was up: within ``band`` (a fraction) below the
     median of its second half.
 
-    0.0 when it was up from the start or was lower again in the second half (what has no rest is no
-    warm-up), None when there are too few readings.
+    0.0 when it was up from the start or was lower again in the second half (what never settles is
+    no warm-up), None when there are too few samples.
     """
-    told = [(one.time_s, number) for one in window if (number := value(one)) is not None]
-    if len(told) < FEWEST_READINGS:
+    values = [(one.time_s, number) for one in window if (number := value(one)) is not None]
+    if len(values) < FEWEST_READINGS:
         return None
-    half = len(told) // 2
-    up = (1 - band) * median(number for _, number in told[half:])
-    low = [index for index, (_, number) in enumerate(told) if number < up]
+    half = len(values) // 2
+    up = (1 - band) * median(number for _, number in values[half:])
+    low = [index for index, (_, number) in enumerate(values) if number < up]
     if not low or low[-1] >= half:
         return 0.0
-    return (told[low[-1] + 1][0] - told[0][0]) * 1000
+    return (values[low[-1] + 1][0] - values[0][0]) * 1000

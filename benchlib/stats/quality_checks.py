@@ -1,4 +1,4 @@
-"""How far a row can be believed: VALID, SUSPECT or INVALID, with codes and remedies.
+"""How reliable a row is: VALID, SUSPECT or INVALID, with codes and remedies.
 
 There is one rule per reason: a function of what was observed that gives a sentence, which names a
 remedy, or None. A rule whose measurement is missing (no telemetry, no layer information) gives
@@ -54,15 +54,15 @@ RULES_VERSION = 3
 """Version of the rules below and of the intervals they go by: raised when either would judge a
 stored series otherwise. 2: doubt comes from the interval and not from the spread of single
 queries, and a card at its power limit is a state and no fault. 3: power and energy are of the
-settled part of a run, peak memory is told, and notes stand apart from reasons."""
+settled part of a run, peak memory is recorded, and notes are separate from reasons."""
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
-"""Reasons that leave no number to believe."""
+"""Reasons that make the number unusable."""
 
 NOTES = frozenset({Reason.SKIPPED_TACTICS, Reason.UNWATCHED, Reason.POWER_LIMITED, Reason.SPREAD})
-"""Codes that mark a row and take nothing from it, kept apart as its notes: the time is right for
-the engine built, what nobody saw is not held against it, a card at its power limit is how it runs
-that network, and a wide spread of single queries leaves a tight median tight."""
+"""Codes that mark a row and do not make it SUSPECT, kept as its notes: the time is right for the
+engine built, missing telemetry is no fault, a card at its power limit is how it runs that network,
+and a wide spread of single queries does not widen the median's interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +117,13 @@ class Observed:
 
     @property
     def limited_by(self) -> Limit | None:
-        """What held the card back in any of the processes; None when nobody saw."""
-        told = [one.throttle for one in self.telemetry if one.throttle is not None]
-        return limited_by(word for words in told for word in words) if told else None
+        """What limited the clock in any of the processes; None where that is not known."""
+        known = [one.throttle for one in self.telemetry if one.throttle is not None]
+        return limited_by(word for words in known for word in words) if known else None
 
     @property
     def imprecise(self) -> bool:
-        """Whether the interval is too wide to go by; False when there is none."""
+        """Whether the interval is too wide; False when there is none."""
         limit = CPU_IMPRECISE if self.on_cpu else GPU_IMPRECISE
         return self.half_width is not None and self.half_width > limit
 
@@ -160,7 +160,7 @@ FEWEST_READINGS = 3
 
 GPU_IMPRECISE = 0.05
 """Half of the 95 % interval over the median on a GPU. Two networks that differ by a tenth, the
-least that the blog's table lets one choose by, can then still be told apart."""
+least that the blog's table lets one choose by, can then still be distinguished."""
 
 CPU_IMPRECISE = 0.10
 """The same on a CPU, whose machine has other work: pyperf's limit for a shared, interrupted
@@ -177,8 +177,8 @@ CPU_SHIFT = 0.10
 which is half of what its interval may be wide."""
 
 TAIL = 0.10
-"""95th percentile over the median, minus one, from which it is told: a tenth, above which the one
-is no figure for the other. The median's interval says how well the median is known."""
+"""95th percentile over the median, minus one, from which the spread is noted: a tenth, above which
+the median is no estimate of the percentile."""
 
 SHARE_OF_RUNS = 1 / 3
 """Share of a row's runs that must be unsteady, cold or in two groups. What happens in fewer, as a
@@ -186,14 +186,14 @@ slow phase of the machine does, moves their medians against the others', which t
 the rounds holds; of one to three runs each counts."""
 
 FEWEST_FOR_TREND = 6
-"""Runs in which a trend can be told from chance: with five, even the strictest order has p = 0.017
-(Kendall)."""
+"""Runs in which a trend can be distinguished from chance: with five, even the strictest order has
+p = 0.017 (Kendall)."""
 
 DRIFT_CHANCE = 0.01
 """Kendall's p below which a trend is no accident: one false alarm in a hundred level rows."""
 
 FEWEST_EFFECTIVE = 30.0
-"""Independent samples' worth. Below it the 95 % interval spans the middle two fifths of all
+"""Effective samples. Below it the 95 % interval spans the middle two fifths of all
 samples, and its end points move with single queries; that matters where it is too wide."""
 
 ENQUEUE_SHARE = 0.8
@@ -334,7 +334,7 @@ def _starts_apart(run: Summary) -> bool:
 
 
 def _usual(seen: Observed, found: Sequence[object]) -> bool:
-    """Whether so many of the runs have what was ``found`` that it is the case's own."""
+    """Whether enough of the runs have what was ``found`` to make it a property of the case."""
     return len(found) >= max(1, SHARE_OF_RUNS * len(seen.runs))
 
 
@@ -545,33 +545,8 @@ def _unwatched(seen: Observed) -> str | None:
 
 Rule = Callable[[Observed], str | None]
 
-RULES: dict[Reason, Rule] = {
-    Reason.NO_SAMPLES: _no_samples,
-    Reason.NUMERICS: _numerics,
-    Reason.FAR_FROM_FP32: _far_from_fp32,
-    Reason.IMPOSSIBLE: _impossible,
-    Reason.CLOCK_MOVED: _clock_moved,
-    Reason.THROTTLED: _throttled,
-    Reason.FOREIGN_PROCESS: _foreign_process,
-    Reason.IMPRECISE: _imprecise,
-    Reason.DRIFT: _drift,
-    Reason.WARMING_UP: _warming_up,
-    Reason.NOT_STEADY: _not_steady,
-    Reason.TWO_MODES: _two_modes,
-    Reason.FEW_SAMPLES: _few_samples,
-    Reason.ENQUEUE_BOUND: _enqueue_bound,
-    Reason.SHORT_KERNEL: _short_kernel,
-    Reason.CUDA_GRAPH: _cuda_graph,
-    Reason.TRANSFERS: _transfers,
-    Reason.PRECISION: _precision,
-    Reason.MADE_UP_RANGES: _made_up_ranges,
-    Reason.CONFIDENTIAL_COMPUTING: _confidential_computing,
-    Reason.SKIPPED_TACTICS: _skipped_tactics,
-    Reason.UNWATCHED: _unwatched,
-    Reason.POWER_LIMITED: _power_limited,
-    Reason.SPREAD: _spread,
-}
-"""One rule per reason."""
+RULES: dict[Reason, Rule] = {reason: globals()[f"_{reason.value}"] for reason in Reason}
+"""One rule per reason: the function above that has its name."""
 
 
 @dataclass(frozen=True, slots=True)

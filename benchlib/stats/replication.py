@@ -1,8 +1,8 @@
-"""Three spreads told apart: within a run, between processes, between builds.
+"""Three components of variance: within a run, between processes, between builds.
 
 Queries of one run share a process, with its memory layout and clock history; processes of one
 build share an engine, with the kernels that its builder happened to choose. Samples of one run
-know nothing of the latter two, however many they are. So the headline's interval is made at the
+show neither, however many they are. So the headline's interval is made at the
 highest level that was repeated, of that level's values, into which the lower levels' noise enters
 by itself: up to five values, which no order bounds, their mean with Student's t over their spread;
 from six on their median between order statistics, which a machine's slow phases do not move. It is
@@ -34,12 +34,12 @@ Such an interval ends rather when it is narrow by chance: made at 95 %, it holds
 95 times of 100, at 97 % 93 to 97 times (benchmarks/coverage.py)."""
 
 GPU_TARGET = 0.005
-"""Half-width over latency at which a case is sure on a GPU. Processes of one engine differ by 0.05
-to 0.3 % there (H100, eight series of five), which three to ten rounds can tell; the difference
-between two builds or cards is larger."""
+"""Half-width over latency at which a case needs no more rounds on a GPU. Processes of one engine
+differ by 0.05 to 0.3 % there (H100, eight series of five), which three to ten rounds resolve; the
+difference between two builds or cards is larger."""
 
 CPU_TARGET = 0.03
-"""The same on a CPU, where other work moves a process by per cents."""
+"""The same on a CPU, where other load changes a process's times by several percent."""
 
 
 class Ending(Word):
@@ -52,7 +52,7 @@ class Ending(Word):
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """The rule by which a case leaves the rounds; ``target`` is half-width over latency."""
+    """The rule that ends the rounds of a case; ``target`` is half-width over latency."""
 
     target: float
     min_rounds: int
@@ -209,7 +209,7 @@ def _interval(
     else:
         centre = float(np.median(points))
         low, high = _by_order(np.sort(points), confidence)
-    # A few runs may agree by luck; the samples' own noise is then still there
+    # A few runs may agree by chance; the interval still has to cover the samples' own noise
     least = _TWO_SIDED_Z * ((noise or 0.0) / processes) ** 0.5
     low, high = min(low, centre - least), max(high, centre + least)
     return math.exp(centre), math.exp(low), math.exp(high)

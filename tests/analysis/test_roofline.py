@@ -20,7 +20,6 @@ def test_reached_intensity_and_share_by_hand(measured, row):
     assert (point.tera_ops, point.intensity) == (10.0, 100.0)
     assert point.roof == 35.6  # beyond the ridge of 38 operations per byte
     assert point.share == pytest.approx(10 / 35.6)
-    assert point.memory_bound is False
 
 
 def test_memory_is_the_roof_below_the_ridge(measured, row):
@@ -28,7 +27,6 @@ def test_memory_is_the_roof_below_the_ridge(measured, row):
     (point,) = roofline.points(one)
     assert point.intensity == 5.0
     assert point.roof == pytest.approx(936 * 5 / 1000)
-    assert point.memory_bound is True
 
 
 def test_a_batch_reads_its_weights_once(measured, row):
@@ -75,7 +73,7 @@ def test_no_roof_is_made_up(measured, row, other):
     one = measured([_row(row, **other)])
     assert roofline.roofs(one, "fp32") is None
     (point,) = roofline.points(one)
-    assert (point.roof, point.share, point.memory_bound) == (None, None, None)
+    assert (point.roof, point.share) == (None, None)
     assert point.tera_ops == 10.0
 
 

@@ -17,7 +17,7 @@ import pytest
 from benchlib.errors import InputError
 from benchlib.gpu import nvml, telemetry
 from benchlib.gpu.telemetry import Range, TelemetrySample, TelemetrySummary
-from benchlib.measure.series import load_telemetry
+from benchlib.measure.store import load_telemetry
 
 SCRIPTED = "scripted_nvml"
 HERE = Path(__file__).parents[1]

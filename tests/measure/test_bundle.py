@@ -25,7 +25,7 @@ from benchlib.case import Failure, Precision, Status
 from benchlib.cli import main
 from benchlib.errors import InputError, MachineError
 from benchlib.measure import bundle as bundles
-from benchlib.measure import series
+from benchlib.measure import store
 from benchlib.measure.bundle import Written
 from benchlib.measure.collect import collect, nvidia_smi, tegrastats
 from benchlib.measure.exporter import Network
@@ -194,7 +194,7 @@ def test_a_bundle_comes_back_as_a_measured_set(
             *((0, number) for number in range(ROUNDS)),
             *((1, number) for number in range(ROUNDS)),
         ]
-        assert len(series.load_samples(tmp_path / f"set/samples/{row.key}.parquet")) == 2 * ROUNDS
+        assert len(store.load_samples(tmp_path / f"set/samples/{row.key}.parquet")) == 2 * ROUNDS
         assert row.detail.layers[0]["name"] == "Conv_0"
         first, *_, last = row.detail.commands
         assert first[0] == "trtexec" and "--stronglyTyped" in first

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from benchlib.case import Status
-from benchlib.measure import record, series
+from benchlib.measure import record, store
 from benchlib.measure.record import COLUMNS, Row
 from benchlib.stats.replication import Ending
 
@@ -133,7 +133,7 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
             if row.key in had:
                 runs = had[row.key].detail.runs
                 assert row.detail.runs[: len(runs)] == runs
-            assert len(series.load_samples(folder / f"samples/{row.key}.parquet")) >= row.rounds
+            assert len(store.load_samples(folder / f"samples/{row.key}.parquet")) >= row.rounds
             had[row.key] = row
         if (folder / "table.csv").exists():
             keys = [record["key"] for record in table(folder)]

@@ -16,7 +16,7 @@ from placeholders import Placeholders
 
 from benchlib import config
 from benchlib.case import Case, Engine, Failure, Status, Verdict
-from benchlib.measure import matrix, record, runner, series
+from benchlib.measure import matrix, record, runner, store
 from benchlib.measure.case_runner import CaseRunner
 from benchlib.measure.engine_cache import EngineCache
 from benchlib.measure.environment import Redactor
@@ -275,10 +275,10 @@ def test_samples_written_before_the_row_are_no_part_of_it(fake_run: Run, tmp_pat
     """A kill between the two leaves one run more in the samples than in the row."""
     (row,) = fake_run(progress=AtRound(3, press_ctrl_c), **THREE).rows
     path = tmp_path / "set" / "samples" / f"{row.key}.parquet"
-    kept = series.load_samples(path)
-    path.write_bytes(series.dump_samples([*kept, kept[0]]))
+    kept = store.load_samples(path)
+    path.write_bytes(store.dump_samples([*kept, kept[0]]))
     (done,) = fake_run(**THREE).rows
-    assert len(series.load_samples(path)) == len(done.detail.runs) == 3
+    assert len(store.load_samples(path)) == len(done.detail.runs) == 3
     # And samples that are lost are measured again
     path.unlink()
     (more,) = fake_run(min_rounds=4, max_rounds=4).rows

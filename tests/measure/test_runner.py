@@ -19,7 +19,7 @@ import pytest
 from benchlib.case import Engine, Failure, Status, Verdict
 from benchlib.config import read_parameters
 from benchlib.errors import InputError
-from benchlib.measure import environment, matrix, runner, series, store
+from benchlib.measure import environment, matrix, runner, store
 from benchlib.measure.record import COLUMNS
 from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
@@ -47,7 +47,7 @@ def test_every_case_gets_a_row_and_its_files(fake_run: Run, tmp_path: Path) -> N
         assert row.latency_ci_low_ms < row.latency_ms < row.latency_ci_high_ms
         assert row.throughput_img_s == pytest.approx(500, rel=0.01)
         assert (row.family, row.build_s, row.engine_layers) != (None, None, None)
-        (samples,) = series.load_samples(folder / f"samples/{row.key}.parquet")
+        (samples,) = store.load_samples(folder / f"samples/{row.key}.parquet")
         assert len(samples.compute_ms) == row.n_samples
         assert np.median(samples.compute_ms) == pytest.approx(row.latency_ms, rel=1e-6)
         assert "PASSED" in (folder / row.log).read_text()
@@ -181,14 +181,14 @@ def test_builds_and_processes_are_replicated_and_told_apart(fake_run: Run, tmp_p
     assert (replication["builds"], replication["processes"]) == (2, 6)
     assert row.n_samples == sum(run["n"] for run in row.detail.runs)
     (name,) = row.detail.samples
-    kept = series.load_samples(tmp_path / "set" / name)
+    kept = store.load_samples(tmp_path / "set" / name)
     assert [len(one.compute_ms) for one in kept] == [run["n"] for run in row.detail.runs]
 
 
 def test_raw_times_are_kept_where_they_are_asked_for(fake_run: Run, tmp_path: Path) -> None:
     (row,) = fake_run(min_rounds=2, max_rounds=2, keep_raw=True).rows
     samples, *raw = row.detail.samples
-    kept = series.load_samples(tmp_path / "set" / samples)
+    kept = store.load_samples(tmp_path / "set" / samples)
     for name, one in zip(raw, kept, strict=True):
         queries = exports.read_times(tmp_path / "set" / name)
         assert [query.compute_ms for query in queries] == pytest.approx(one.compute_ms, rel=1e-6)

@@ -8,7 +8,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from benchlib.models import onnx_macs
+from benchlib.models import macs
 
 HEAD = '<ir_version: 10, opset_import: ["": 21, "own": 1, "com.microsoft": 1]>'
 
@@ -91,7 +91,7 @@ HEAD = '<ir_version: 10, opset_import: ["": 21, "own": 1, "com.microsoft": 1]>'
 def test_the_type_of_a_product(tmp_path: Path, body: str, expected: str) -> None:
     path = tmp_path / "one.onnx"
     onnx.save(onnx.parser.parse_model(f"{HEAD} g {body}"), path)
-    assert onnx_macs.products_by_type(path) == {expected: 1}
+    assert macs.products_by_type(path) == {expected: 1}
 
 
 def test_functions_are_looked_into(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_functions_are_looked_into(tmp_path: Path) -> None:
         <opset_import: ["": 21], domain: "own">
         product (a, b) => (c) {{ c = MatMul (a, b) }}"""
     onnx.save(onnx.parser.parse_model(text), path)
-    assert onnx_macs.products_by_type(path) == {"fp16": 1}
+    assert macs.products_by_type(path) == {"fp16": 1}
 
 
 def test_several_are_counted_and_nothing_else(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_several_are_counted_and_nothing_else(tmp_path: Path) -> None:
         {{ a = MatMul (x, w) b = MatMul (a, w) r = Relu (b) h = Cast <to = 10> (r)
            y = MatMul (h, v) }}"""
     onnx.save(onnx.parser.parse_model(text), path)
-    assert onnx_macs.products_by_type(path) == {"fp32": 2, "fp16": 1}
+    assert macs.products_by_type(path) == {"fp32": 2, "fp16": 1}
 
 
 def test_a_file_that_cannot_be_read_gives_none(tmp_path: Path) -> None:
     path = tmp_path / "torn.onnx"
     path.write_bytes(b"\x08\x08torn")
-    assert onnx_macs.products_by_type(path) == {}
-    assert onnx_macs.products_by_type(tmp_path / "missing.onnx") == {}
+    assert macs.products_by_type(path) == {}
+    assert macs.products_by_type(tmp_path / "missing.onnx") == {}

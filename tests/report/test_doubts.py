@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import load
 from benchlib.errors import InputError
 from benchlib.report import parts, sections
@@ -62,7 +63,7 @@ def test_a_cpu_set_answers_for_its_cpu_only(
 def test_the_table_says_how_its_digits_are_cut(invented_view: View) -> None:
     table = latency.build(invented_view)
     assert "Digits are cut" in table.caption
-    row = invented_view.at("fp16", "640x480").set_index("model").loc["resnet50"]
+    row = invented_view.at(Variant("fp16"), "640x480").set_index("model").loc["resnet50"]
     full = f"median {row.latency_ms:.6g} ms, 95 % interval {row.latency_ci_low_ms:.6g} to"
     at = table.rows.index("resnet50")
     assert any(full in column.cells[at].note for column in table.columns)

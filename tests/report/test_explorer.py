@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from benchlib.analysis import ranking
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import MeasuredSet, load
 from benchlib.errors import InputError
 from benchlib.report.explorer import Explorer
@@ -181,15 +182,15 @@ def test_the_fastest_is_the_rankings(page: Page, invented_view: View, least: flo
     page.get_by_label("Task").select_option("classification")
     if least is not None:
         page.get_by_role("spinbutton", name="At least").fill(str(least))
-    rows = invented_view.at("fp16", "1920x1056")
+    rows = invented_view.at(Variant("fp16"), "1920x1056")
     rows = rows[rows["task"] == "classification"]
     picks = ranking.choose(rows, least_accuracy=least)
-    first, *tied = [one.model for one in picks if one.tied]
+    first, *tied = picks.loc[picks["tied"], "model"]
     expect(page.locator(".answer")).to_contain_text(f"Fastest: {first} in FP16, ")
     said = page.locator(".answer").inner_text()
     assert all(f"{name} in FP16" in said for name in tied)
     assert ("tied with" in said) == bool(tied)
-    dollars = PRICE / 3600 * 1e6 / (1000 / picks[0].latency_ms)
+    dollars = PRICE / 3600 * 1e6 / (1000 / picks["latency_ms"].iloc[0])
     assert f"${dollars:#.3g} per million images" in said
 
 

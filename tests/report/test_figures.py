@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchlib.analysis import ranking
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.report import style
 from benchlib.report.figures import accuracy, fps, scatter, tiles
 from benchlib.report.style import Absent, Drawing
@@ -22,7 +23,7 @@ from benchlib.report.view import View
 ViewOf = Callable[[pd.DataFrame], View]
 
 DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
-    "fps": lambda view: fps.draw_fps(view, "fp16"),
+    "fps": lambda view: fps.draw_fps(view, Variant("fp16")),
     "fps panels": fps.panels,
     "heat map": tiles.draw_fps,
     "imagenet": lambda view: accuracy.draw(view, "ImageNet top-1"),
@@ -84,7 +85,7 @@ def test_figures_leave_no_state_behind(invented_view: View) -> None:
 
 
 def test_fps_states_the_fastest_and_the_slowest(published_view: View) -> None:
-    drawing = fps.draw_fps(published_view, "fp16")
+    drawing = fps.draw_fps(published_view, Variant("fp16"))
     assert isinstance(drawing, Drawing)
     assert "At 3840×2144 and FP16 fast_scnn_blog is fastest with 336 FPS" in drawing.alt
     assert "vgg16_bn slowest with 20.3; 14 of 16 reach 30 FPS" in drawing.alt
@@ -94,10 +95,10 @@ def test_fps_states_the_fastest_and_the_slowest(published_view: View) -> None:
 def test_draw_fpss_every_network_and_its_interval(invented_view: View) -> None:
     axes = draw("fps", invented_view).figure.axes[0]
     names = {text.get_text().split("  ")[0] for text in axes.texts}
-    assert set(invented_view.at("fp16")["model"]) <= names
+    assert set(invented_view.at(Variant("fp16"))["model"]) <= names
     bars = [one for one in axes.collections if isinstance(one, LineCollection)]
     segments = [one for bar in bars for one in bar.get_segments()]
-    rows = invented_view.at("fp16")
+    rows = invented_view.at(Variant("fp16"))
     assert len(segments) == len(rows)
     bounds = sorted(round(float(end[1]), 6) for one in segments for end in one)
     assert bounds == sorted(round(v, 6) for v in [*rows["fps_low"], *rows["fps_high"]])
@@ -105,12 +106,12 @@ def test_draw_fpss_every_network_and_its_interval(invented_view: View) -> None:
 
 def test_suspect_rows_are_hollow_and_said_to_be(invented_view: View) -> None:
     drawing = draw("fps", invented_view)
-    rows = invented_view.at("fp16")
+    rows = invented_view.at(Variant("fp16"))
     suspect = rows[rows["verdict"] == "SUSPECT"]
     assert len(suspect) == 1
     assert hollow(drawing.figure) == [(suspect["megapixels"].item(), suspect["fps"].item())]
     assert "Hollow marks are SUSPECT rows" in drawing.caption
-    assert "Hollow" not in fps.draw_fps(invented_view, "fp32").caption
+    assert "Hollow" not in fps.draw_fps(invented_view, Variant("fp32")).caption
 
 
 def test_hollow_marks_are_spoken_of_only_where_they_are_drawn(invented_view: View) -> None:
@@ -127,7 +128,7 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
     long = rows["model"].replace({"resnet18": "onnx:WWWWMMMM_of_one_size.onnx"})
     rows = rows.assign(model=long)
     view = view_of(rows[(rows["model"] != long.iloc[0]) | (rows["width"] == 640)])
-    drawing = fps.panels(view) if small else fps.draw_fps(view, "fp16")
+    drawing = fps.panels(view) if small else fps.draw_fps(view, Variant("fp16"))
     assert isinstance(drawing, Drawing)
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     texts = [text for axes in drawing.figure.axes for text in axes.texts]
@@ -139,7 +140,7 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
 
 def test_a_single_point_is_said_and_not_drawn(rows: pd.DataFrame, view_of: ViewOf) -> None:
     alone = view_of(rows[(rows["model"] == "resnet18") & (rows["width"] == 640)])
-    absent = fps.draw_fps(alone, "fp16")
+    absent = fps.draw_fps(alone, Variant("fp16"))
     assert isinstance(absent, Absent)
     assert "At 640×480 and FP16 resnet18 runs at" in absent.reason
     front = accuracy.draw(alone, "ImageNet top-1")
@@ -163,7 +164,9 @@ def test_methods_of_int8_are_told_apart_in_every_figure(
         index=["model", "resolution"], columns="precision", values="ratio"
     )
     both = gains.dropna()
-    assert (both["int8/qdq"] / both["int8/made-up ranges"]).to_numpy() == pytest.approx(2.0)
+    assert (
+        both[Variant("int8", "qdq")] / both[Variant("int8", "made-up ranges")]
+    ).to_numpy() == pytest.approx(2.0)
 
 
 def test_what_was_not_measured_has_no_panel_and_a_short_word(
@@ -224,14 +227,14 @@ def test_lines_have_the_colour_mark_and_dashes_of_their_network(invented_view: V
         if len(line.get_xdata()) > 2
     }
     looks = invented_view.looks()
-    wanted = [looks[model] for model in set(invented_view.at("fp16")["model"])]
+    wanted = [looks[model] for model in set(invented_view.at(Variant("fp16"))["model"])]
     assert len({look.dash for look in wanted}) > 1
     assert drawn == {(one.color, one.marker, bool(one.dash)) for one in wanted}
 
 
 def test_speed_ups_are_ratios_of_the_same_network_and_size(published_view: View) -> None:
     gains = fps.ratios(published_view)
-    int8 = gains[gains["precision"] == "int8"]["ratio"]
+    int8 = gains[gains["precision"] == Variant("int8")]["ratio"]
     assert (round(int8.min(), 2), round(int8.max(), 2)) == (1.01, 7.19)
     assert "INT8 is 1.01× to 7.19× as fast as FP32, median" in fps.draw_speedup(published_view).alt
 
@@ -259,7 +262,7 @@ def test_the_front_is_bold_and_named(invented_view: View) -> None:
     drawing = draw("imagenet", invented_view)
     texts = drawing.figure.axes[0].texts
     bold = {text.get_text() for text in texts if text.get_weight() == "bold"}
-    rows = invented_view.at("fp32", "640x480")
+    rows = invented_view.at(Variant("fp32"), "640x480")
     rows = rows[rows["accuracy_metric"] == "ImageNet top-1"]
     assert bold == set(rows.loc[ranking.undominated(rows), "model"])
     assert all(name in drawing.alt.split("FP16:")[0] for name in bold)
@@ -268,7 +271,7 @@ def test_the_front_is_bold_and_named(invented_view: View) -> None:
 def test_a_network_timed_without_its_classifier_is_hollow(invented_view: View) -> None:
     drawing = draw("imagenet", invented_view)
     assert "Hollow and not on the front: vgg11_bn, timed without the classifier" in drawing.caption
-    rows = invented_view.at("fp32", "640x480").set_index("model")
+    rows = invented_view.at(Variant("fp32"), "640x480").set_index("model")
     cut = rows.loc["vgg11_bn"]
     assert hollow(drawing.figure.axes[0]) == [(cut["latency_ms"], cut["accuracy"])]
     assert "vgg11_bn" not in drawing.alt

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from papermill.parameterize import parameterize_path
 
 from benchlib import pipeline
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.errors import InputError
 from benchlib.report import style
 from benchlib.report.document import load_sets
@@ -37,7 +38,7 @@ def view(rows: pd.DataFrame, view_of: Callable[[pd.DataFrame], View]) -> View:
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda v: fps.draw_fps(v, "fp16"), tiles.draw_fps, fps.draw_speedup]
+    "draw", [lambda v: fps.draw_fps(v, Variant("fp16")), tiles.draw_fps, fps.draw_speedup]
 )
 def test_figures_draw_them_as_they_are_and_apart(view: View, draw) -> None:
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import MeasuredSet, load
 from benchlib.report import methods, sections
 from benchlib.report.document import Document
@@ -32,7 +33,7 @@ def cell(table: Table, model: str, group: str, title: str) -> Cell:
 def test_best_and_worst_of_a_column_are_marked(table: Table, invented_view: View) -> None:
     column = next(one for one in table.columns if (one.group, one.title) == ("640×480", "FP16"))
     by_mark = {one.mark: row for row, one in zip(table.rows, column.cells, strict=True)}
-    rows = invented_view.at("fp16", "640x480").set_index("model")["latency_ms"]
+    rows = invented_view.at(Variant("fp16"), "640x480").set_index("model")["latency_ms"]
     assert by_mark[Mark.BEST] == rows.idxmin()
     assert by_mark[Mark.WORST] == rows.idxmax()
 
@@ -166,7 +167,7 @@ def test_csv_holds_the_full_numbers(table: Table, invented_view: View) -> None:
     lines = list(csv.reader(io.StringIO(grid.comma_separated(table))))
     assert len(lines) == 1 + len(table.rows)
     at = lines[0].index("640×480 FP32")
-    rows = invented_view.at("fp32", "640x480").set_index("model")["latency_ms"]
+    rows = invented_view.at(Variant("fp32"), "640x480").set_index("model")["latency_ms"]
     for line in lines[1:]:
         assert float(line[at]) == pytest.approx(rows[line[0]])
 

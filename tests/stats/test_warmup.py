@@ -12,7 +12,7 @@ import pytest
 
 from benchlib.case import Verdict
 from benchlib.gpu.telemetry import TelemetrySample
-from benchlib.measure import series
+from benchlib.measure import store
 from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
 from benchlib.stats.drift import CEILING_MS, LIMITED_CEILING_MS, Ending, Trial
@@ -71,11 +71,11 @@ def test_the_ceiling_ends_it() -> None:
 def test_a_run_without_rest_is_left_to_the_verdict() -> None:
     for times in (LEVEL * np.linspace(0.9, 1.1, len(LEVEL)), course(0.8)):
         trial = judged(times)
-        assert (trial.ended_by, trial.cold_ms) == (Ending.RESTLESS, None)
+        assert (trial.ended_by, trial.cold_ms) == (Ending.NEVER_STEADY, None)
 
 
 def test_too_few_queries_say_nothing() -> None:
-    assert judged(LEVEL[:50]).ended_by is Ending.UNTOLD
+    assert judged(LEVEL[:50]).ended_by is Ending.UNKNOWN
     assert judged(LEVEL[:50], clocks([1000] * 5 + [1500] * 15)).ended_by is None
 
 
@@ -167,7 +167,7 @@ def test_a_cold_process_is_set_aside_kept_and_timed_again(
     assert [one.get("set_aside", False) for one in row.detail.runs] == [True, False, False]
     assert (row.rounds, row.ended_by) == (2, "sure")
     assert row.latency_mean_ms == pytest.approx(2.0, rel=0.005)
-    cold, *counted = series.load_samples(tmp_path / "set" / f"samples/{row.key}.parquet")
+    cold, *counted = store.load_samples(tmp_path / "set" / f"samples/{row.key}.parquet")
     assert len(counted) == 2
     assert max(cold.compute_ms) > 2.3
 

@@ -15,7 +15,7 @@ import pytest
 
 from benchlib.analysis.results import load
 from benchlib.gpu.telemetry import TelemetrySample, dump_samples
-from benchlib.measure import record, series
+from benchlib.measure import record, store
 from benchlib.measure.store import read_log
 from benchlib.trtexec import exports
 from benchlib.trtexec.exports import Query
@@ -72,9 +72,9 @@ def test_series_are_packed_and_numbers_stay(pack_set: ModuleType, old_set: Path)
     assert row["latency_ms"] == 2.0
     assert row["detail"]["runs"] == [{"n": 5, "span_s": 0.01}, {"n": 7, "span_s": 0.014}]
     assert row["detail"]["samples"] == ["samples/k.parquet", "telemetry/k.parquet"]
-    kept = series.load_samples(old_set / "samples" / "k.parquet")
+    kept = store.load_samples(old_set / "samples" / "k.parquet")
     assert [len(one.compute_ms) for one in kept] == [5, 7, 3]
-    first, second, aside = series.load_telemetry(old_set / "telemetry" / "k.parquet", 3)
+    first, second, aside = store.load_telemetry(old_set / "telemetry" / "k.parquet", 3)
     assert (first, aside) == ((), ())
     assert asdict(second[0])["power_w"] == 391.5
     assert not list((old_set / "samples").glob("*.gz"))
@@ -101,7 +101,7 @@ def test_a_set_of_whole_files_is_made_smaller_and_says_the_same(
     row = json.loads(path.read_text())
     layers = record.load_layers((source / record.layers_file(path.stem)).read_bytes())
     log = read_log(source / row["log"])
-    watched = series.load_telemetry(source / f"telemetry/{path.stem}.parquet", 1)
+    watched = store.load_telemetry(source / f"telemetry/{path.stem}.parquet", 1)
     for name in ("rows", "logs", "samples", "telemetry"):
         (folder / name).mkdir(parents=True)
     for name in (f"samples/{path.stem}.parquet", f"telemetry/{path.stem}.parquet"):
@@ -117,7 +117,7 @@ def test_a_set_of_whole_files_is_made_smaller_and_says_the_same(
     assert packed == bare
     assert packed.log.endswith(".log.xz") and read_log(folder / packed.log) == log
     assert load(folder).layers(path.stem) == layers
-    assert series.load_telemetry(folder / f"telemetry/{path.stem}.parquet", 1) == watched
+    assert store.load_telemetry(folder / f"telemetry/{path.stem}.parquet", 1) == watched
     kept = {one: one.read_bytes() for one in folder.glob("*/*")}
     assert pack_set.pack(folder) == []
     assert {one: one.read_bytes() for one in folder.glob("*/*")} == kept
@@ -131,9 +131,9 @@ def test_the_samples_of_a_committed_set_are_those_of_its_rows(name: str) -> None
         row = json.loads(path.read_text())
         samples, telemetry = row["detail"]["samples"]
         runs = row["detail"]["runs"]
-        kept = series.load_samples(folder / samples)
+        kept = store.load_samples(folder / samples)
         assert [len(one.compute_ms) for one in kept[: len(runs)]] == [run["n"] for run in runs]
         stored = [one["median"] for one in row["detail"]["statistics"]]
         medians = [float(np.median(one.compute_ms)) for one in kept[: len(runs)]]
         assert medians == pytest.approx(stored, rel=1e-6)
-        assert all(series.load_telemetry(folder / telemetry, len(kept)))
+        assert all(store.load_telemetry(folder / telemetry, len(kept)))

@@ -10,7 +10,7 @@ import pytest
 
 from benchlib.case import Failure, GraphForm, Int8Method, Precision
 from benchlib.export import build
-from benchlib.models import onnx_macs
+from benchlib.models.macs import macs_by_node
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import Phase
 from benchlib.trtexec.exit_check import judge_phase
@@ -54,7 +54,7 @@ def test_every_convolution_of_the_fp16_engine_is_fp16():
 
 def test_a_real_engine_does_all_the_networks_work_in_its_layers(tmp_path):
     graph = build.make("resnet18", GraphForm.FP32, height=480, width=640, cache_dir=tmp_path)
-    work = onnx_macs.macs_by_node(graph.path, 1, 480, 640)
+    work = macs_by_node(graph.path, 1, 480, 640)
     read = exports.read(REAL / "layers.json")
     macs = exports.macs(read, work)
     # As many as torchvision publishes for this network, none lost in fusing, none counted twice.
@@ -72,7 +72,7 @@ def test_a_real_int8_engine_owns_up_to_what_was_left_out_of_int8(tmp_path):
         int8_method=Int8Method.QDQ_NO_DEPTHWISE,
         cache_dir=tmp_path,
     )
-    work = onnx_macs.macs_by_node(graph.path, 1, 480, 640)
+    work = macs_by_node(graph.path, 1, 480, 640)
     read = exports.read(DATA / "real-8.6.0-h100" / "layers.json")
     macs = exports.macs(read, work)
     assert sum(count or 0 for count in macs) == sum(work.values())

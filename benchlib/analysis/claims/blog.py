@@ -8,7 +8,7 @@ import numpy as np
 
 from benchlib.analysis import latency_model, ranking, significance
 from benchlib.analysis.claims import catalogue
-from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, too_few
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.latency_model import Dependence
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
@@ -43,10 +43,9 @@ def _work_cell(cell: Dependence, against: str = "", subset: str = "", note: str 
     test = f"Spearman's ρ of ms against {against}"
     subset = subset or f"{word(cell.precision)} {size(cell.resolution)}"
     if cell.rho is None or cell.low is None or cell.high is None:
-        reason = f"Not to be told from {plural(cell.n, 'network')} with a figure"
-        return cant_tell(catalogue.WORK, subset, test, cell.n, f"{reason}; it takes {_FEWEST}.")
+        return too_few(catalogue.WORK, subset, test, cell.n, "with a figure", _FEWEST)
     answer = _answer_of_rho(cell.low, cell.high)
-    said = {
+    text = {
         Answer.REFUTED: f"Time rises with {against}"
         if cell.rho > 0
         else f"Time falls with {against}",
@@ -56,15 +55,14 @@ def _work_cell(cell: Dependence, against: str = "", subset: str = "", note: str 
     }[answer]
     return Finding(
         *(catalogue.WORK, subset, test, cell.rho, cell.low, cell.high, cell.n, answer),
-        f"{said} (ρ = {cell.rho:.2f}).{note}",
+        f"{text} (ρ = {cell.rho:.2f}).{note}",
     )
 
 
 def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
     against = latency_model.PREDICTORS[mean.predictor]
     test = f"Spearman's ρ of ms against {against}, mean over precisions and sizes"
-    told = [_work_cell(cell) for cell in cells]
-    tested = [one for one in told if one.estimate is not None]
+    tested = [one for one in map(_work_cell, cells) if one.estimate is not None]
     if mean.rho is None or mean.low is None or mean.high is None:
         reason = f"Not to be told: {plural(mean.n, 'network')} with a figure in one cell"
         return cant_tell(catalogue.WORK, ALL, test, mean.n, f"{reason}; it takes {_FEWEST}.")
@@ -96,11 +94,11 @@ def _printed(cells: Cells) -> Iterator[Finding]:
     times = cells["latency_ms"][known]
     for i, precision in enumerate(cells.precisions):
         for j, name in enumerate(cells.sizes):
-            told = (times[:, i, j], printed[known], "printed", precision, name)
-            if np.isnan(told[0]).all():
+            given = (times[:, i, j], printed[known], "printed", precision, name)
+            if np.isnan(given[0]).all():
                 continue
-            cell = latency_model.one(*told, ties="ordinal")
-            mean = latency_model.one(*told)
+            cell = latency_model.one(*given, ties="ordinal")
+            mean = latency_model.one(*given)
             note = ""
             if cell.rho is not None and mean.rho is not None and abs(cell.rho - mean.rho) > 5e-4:
                 note = f" Equal times are ranked by name; with mean ranks ρ = {mean.rho:.2f}."
@@ -114,7 +112,7 @@ def _printed(cells: Cells) -> Iterator[Finding]:
 
 
 FEWEST_TO_PICK = 3
-"""Networks. With fewer there is hardly a choice to make."""
+"""Networks. Of fewer there is no choice."""
 
 PREDICTABLE = 0.10
 """Relative error within which a time counts as predicted: less than the gap between networks."""
@@ -127,7 +125,7 @@ MOSTLY = 0.9
 
 
 def order_of_networks(cells: Cells) -> Iterator[Finding]:
-    """Who is fastest on the smallest and on the largest image, and which pairs turn round."""
+    """The fastest on the smallest and on the largest image, and which pairs change order."""
     found = [
         _order(cells, swap)
         for precision in cells.precisions
@@ -137,14 +135,14 @@ def order_of_networks(cells: Cells) -> Iterator[Finding]:
     answers = {one.verdict for one in found} - {Answer.CANT_TELL}
     if not answers:
         reason = f"fewer than two sizes, or fewer than {FEWEST_TO_PICK} networks at both"
-        said = found[0].sentence if found else f"Not to be told: {reason}."
-        yield cant_tell(catalogue.ORDER, ALL, test, 0, said)
+        text = found[0].sentence if found else f"Not to be told: {reason}."
+        yield cant_tell(catalogue.ORDER, ALL, test, 0, text)
         return
-    told = [one for one in found if one.verdict is not Answer.CANT_TELL]
+    decided = [one for one in found if one.verdict is not Answer.CANT_TELL]
     # "Need not be" is true when it happens once
     best = next(a for a in (Answer.SUPPORTED, Answer.PARTLY, Answer.REFUTED) if a in answers)
-    leading = next(one for one in told if one.verdict is best)
-    said = {
+    leading = next(one for one in decided if one.verdict is best)
+    text = {
         Answer.SUPPORTED: "It happens here.",
         Answer.PARTLY: "The fastest network stays the fastest or tied in every precision; only "
         "networks behind it change places.",
@@ -156,7 +154,7 @@ def order_of_networks(cells: Cells) -> Iterator[Finding]:
         f"{test} ({leading.subset})",
         *(leading.estimate, leading.ci_low, leading.ci_high, leading.n),
         best,
-        f"{said} {leading.sentence}",
+        f"{text} {leading.sentence}",
     )
     yield from found
 
@@ -169,20 +167,20 @@ def picks(cells: Cells) -> Iterator[Finding]:
         if precision in cells.precisions
     ]
     test = "time of the recommended network over that of the fastest, mean over sizes"
-    told = [one for one in found if one.verdict is not Answer.CANT_TELL]
-    if not told:
+    decided = [one for one in found if one.verdict is not Answer.CANT_TELL]
+    if not decided:
         reason = "the recommended networks were not measured beside enough others"
         yield cant_tell(catalogue.PICK, ALL, test, 0, f"Not to be told: {reason}.")
         return
-    answers = {one.verdict for one in told}
-    worst = max(told, key=lambda one: one.estimate or 0)
+    answers = {one.verdict for one in decided}
+    worst = max(decided, key=lambda one: one.estimate or 0)
     yield Finding(
         catalogue.PICK,
         ALL,
         f"{test} (worst precision)",
-        *(worst.estimate, worst.ci_low, worst.ci_high, sum(one.n for one in told)),
+        *(worst.estimate, worst.ci_low, worst.ci_high, sum(one.n for one in decided)),
         answers.pop() if len(answers) == 1 else Answer.PARTLY,
-        " ".join(one.sentence for one in told),
+        " ".join(one.sentence for one in decided),
     )
     yield from found
 
@@ -219,8 +217,8 @@ def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
     changed = not set(small.models) & set(large.models)
     if changed:
         answer = Answer.SUPPORTED
-        said = f"{listed(small.models)} at {size(swap.small)}, {listed(large.models)} at "
-        said += f"{size(swap.large)}"
+        text = f"{listed(small.models)} at {size(swap.small)}, {listed(large.models)} at "
+        text += f"{size(swap.large)}"
     else:
         pairs = swap.networks * (swap.networks - 1) // 2
         if not swap.turned and swap.certain < MOST_PAIRS * pairs:
@@ -232,10 +230,10 @@ def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
             )
         answer = Answer.PARTLY if swap.turned else Answer.REFUTED
         stays = [name for name in small.models if name in large.models]
-        said = f"{listed(stays)} at both sizes"
+        text = f"{listed(stays)} at both sizes"
     return Finding(
         *(catalogue.ORDER, subset, test, swap.share, swap.low, swap.high, swap.networks, answer),
-        f"{word(swap.precision)}: fastest is {said}; {swap.turned} of "
+        f"{word(swap.precision)}: fastest is {text}; {swap.turned} of "
         f"{plural(swap.certain, 'pair')} change order.",
     )
 
@@ -250,7 +248,7 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
         missing = [group[0] for group, name in zip(groups, names, strict=True) if name is None]
         why = f", without {listed(missing)}" if missing else ""
         return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")
-    told, ratios, wins = [], [], {}
+    texts, ratios, wins = [], [], {}
     spans = significance.Times.of(cells, (slice(None), 0))
     first = spans.at((np.nanargmin(spans.ms, axis=0), np.arange(len(cells.sizes))))
     for name in map(str, names):
@@ -263,8 +261,8 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
             np.where(itself, 1, mine.high / first.low),
         )
         ratios.append([float(np.exp(np.mean(np.log(one[known])))) for one in (behind, *ends)])
-        wins[name] = int((known & ~first.beats(mine)).sum())
-        told.append(
+        wins[name] = int((known & ~first.faster_than(mine)).sum())
+        texts.append(
             f"{name} is fastest or tied at {wins[name]} of {plural(int(known.sum()), 'size')}"
             + (
                 ""
@@ -282,7 +280,7 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
         low = high = None
     return Finding(
         *(catalogue.PICK, label, test, worst, low, high, sizes, answer),
-        f"{label}: {'; '.join(told)}.",
+        f"{label}: {'; '.join(texts)}.",
     )
 
 
@@ -291,11 +289,8 @@ def _gain(claim: str, precision: str, subset: str, found: tuple[significance.Gai
     whole = significance.summary(found)
     if whole is None or whole.networks < significance.FEWEST:
         count = 0 if whole is None else whole.networks
-        reason = (
-            f"Not to be told from {plural(count, 'network')} at FP32 and {word(precision)}; it "
-            f"takes {significance.FEWEST}."
-        )
-        return cant_tell(claim, subset, test, count, reason)
+        what = f"at FP32 and {word(precision)}"
+        return too_few(claim, subset, test, count, what, significance.FEWEST)
     inside = [
         sum(one.high >= reading.low and one.low <= reading.high for one in found)
         for reading in catalogue.READINGS[claim]

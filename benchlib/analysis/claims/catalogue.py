@@ -1,4 +1,4 @@
-"""What the blog claims and what we ask besides; and what a finding on it is."""
+"""The claims: the blog's and ours; and the finding, which is the result of one test of a claim."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from benchlib.analysis.wording import plural
 from benchlib.case import Word
 
-# What the blog claims, in our words, with the figures it printed; and what we ask besides.
+# The blog's claims, in our words, with the figures it printed; and ours.
 #
 # The blog is the backbone benchmark of 4 May 2024 on an RTX 3090 with TensorRT 10.0.1,
 # https://willbrennan.github.io/blog/2024/05/04/backbone-benchmark.html.
@@ -22,7 +23,7 @@ INT8 = "INT8 is 200 to 700 % faster than FP32."
 CURVE = "Speed is not linear in image size, so compute time is hard to predict unmeasured."
 
 BLOG = (WORK, ORDER, PICK, FP16, INT8, CURVE)
-"""The blog's five findings and, last, what it says of its curves."""
+"""The blog's five findings and, last, its statement on its curves."""
 
 INT8_FP16 = "INT8 is never slower than FP16."
 CALIBRATED = "Calibrated INT8 is no slower than INT8 with made-up ranges."
@@ -42,7 +43,7 @@ OURS = (
     *(FASTEST, INT8_FP16, CALIBRATED, DEPTHWISE, POWER, ENERGY, FIXED, RATE, ACTIVATIONS),
     *(SAME_TIME, SAME_ORDER, SAME_FACTOR, DOUBT),
 )
-"""What the blog did not ask of its data."""
+"""Claims that the blog did not make."""
 
 GFLOPS_224 = {
     "efficientnet_b0": 0.39,
@@ -67,7 +68,7 @@ PICKS = {
     "fp16": (("resnet18",), ("fast_scnn_blog", "fast_scnn")),
     "int8": (("resnet18",), ("fast_scnn_blog", "fast_scnn")),
 }
-"""The blog's picks per precision; each is the names it may have in a set, the blog's own first."""
+"""The blog's choices per precision; each is the names it may have in a set, the blog's first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ READINGS = {
 sense, "200~700 %" has two."""
 
 
-# A finding: a claim, how it was tested, and what came of it.
+# A finding: a claim, how it was tested, and the result.
 
 
 ALL = "all"
@@ -98,7 +99,7 @@ ALL = "all"
 
 
 class Answer(Word):
-    """What a test says of a claim. ``CANT_TELL`` is an answer: the data do not bear another."""
+    """The result of a test of a claim; ``CANT_TELL`` where the data support no other."""
 
     SUPPORTED = "supported"
     PARTLY = "partly"
@@ -132,6 +133,29 @@ class Finding:
             value = values[name]
             values[name] = None if value is None or not math.isfinite(value) else float(value)
         return {**values, "verdict": self.verdict.value}
+
+
+def decided(low: float | None, high: float | None, limit: float, *, below: bool = False) -> Answer:
+    """Whether what ``low`` and ``high`` bound lies above ``limit``, or with ``below`` under it."""
+    if low is not None and low > limit:
+        return Answer.REFUTED if below else Answer.SUPPORTED
+    if high is not None and high < limit:
+        return Answer.SUPPORTED if below else Answer.REFUTED
+    return Answer.CANT_TELL
+
+
+def too_few(
+    claim: str,
+    subset: str,
+    test: str,
+    networks: int,
+    what: str,
+    takes: int | str,
+    n: int | None = None,
+) -> Finding:
+    """The finding of a test of fewer ``networks`` than it ``takes``; ``n`` where cells count."""
+    reason = f"Not to be told from {plural(networks, 'network')} {what}; it takes {takes}."
+    return cant_tell(claim, subset, test, networks if n is None else n, reason)
 
 
 def cant_tell(claim: str, subset: str, test: str, n: int, reason: str) -> Finding:

@@ -4,6 +4,7 @@ what energy an image takes."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from benchlib.analysis import latency_model, ranking, significance
 from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.blog import FEWEST_TO_PICK
-from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, decided, too_few
 from benchlib.analysis.claims.observations import HALF
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.significance import Array, Times
@@ -59,7 +60,7 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
         return []
     first = spans.at(_fastest_places(np.where(known, spans.ms, np.inf)))
     exact = np.isnan(cells["latency_ci_low_ms"]).all()
-    tied = ~first.beats(spans) & ~np.isnan(spans.ms) & known
+    tied = ~first.faster_than(spans) & ~np.isnan(spans.ms) & known
     # The one to take everywhere is there in the most cells, then costs the least.
     behind = np.where(known, spans.ms / first.ms, np.nan)
     costs = _geometric(behind)
@@ -104,13 +105,13 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
         else f"always {name} would take {times(float(costs[leader]))} as long in the geometric "
         f"mean and {times(cost)} at most"
     )
-    said = f"{task.capitalize()}: {_listed_winners(winners)}; {everywhere}."
+    text = f"{task.capitalize()}: {_listed_winners(winners)}; {everywhere}."
     headline = Finding(
         *(catalogue.FASTEST, f"{task}, all"),
         _COST,
         *(float(costs[leader]), *((None, None) if exact else ends), count),
         Answer.SUPPORTED if wins == count else answer,
-        said,
+        text,
     )
     return [headline, *found]
 
@@ -133,13 +134,13 @@ def _geometric(ratios: Array) -> Array:
 
 def _listed_winners(winners: Sequence[tuple[str, str, str]]) -> str:
     """``FP16 a at 640×480, b from 1024×768 to 3840×2144``, precision by precision."""
-    told = []
+    texts = []
     for precision, cells in groupby(winners, key=lambda one: one[0]):
         runs = [
             (names, [size(one[1]) for one in run])
             for names, run in groupby(cells, key=lambda one: one[2])
         ]
-        told.append(
+        texts.append(
             f"{precision} "
             + ", ".join(
                 f"{names} "
@@ -147,7 +148,7 @@ def _listed_winners(winners: Sequence[tuple[str, str, str]]) -> str:
                 for names, some in runs
             )
         )
-    return "; ".join(told)
+    return "; ".join(texts)
 
 
 # The card's power limit.
@@ -170,9 +171,8 @@ def _power_limit(cells: Cells, subset: str) -> Finding:
     count, n = int(limited.sum()), int(known.sum())
     networks = int(known.any(axis=(1, 2)).sum())
     if not n or (networks < significance.FEWEST and not count):
-        reason = f"Not to be told from {plural(networks, 'network')} whose limit is known"
-        reason = f"{reason}; it takes {significance.FEWEST}."
-        return cant_tell(catalogue.POWER, subset, test, networks, reason)
+        what = "whose limit is known"
+        return too_few(catalogue.POWER, subset, test, networks, what, significance.FEWEST)
     shares = np.where(known, limited, np.nan).astype(float).reshape(len(words), -1)
     shares = shares[known.any(axis=(1, 2))]
     answer = Answer.PARTLY if count else Answer.SUPPORTED
@@ -193,7 +193,7 @@ def _power_limit(cells: Cells, subset: str) -> Finding:
 def _limited(cells: Cells, precision: str) -> str:
     """``FP16 a from 1024×768 up, b at every size measured``."""
     words = cells.words("limited_by")[:, 0]
-    told = []
+    texts = []
     for name, mine in zip(cells.networks, words, strict=True):
         sizes = [
             (size(one), limit == Limit.POWER.value)
@@ -204,12 +204,12 @@ def _limited(cells: Cells, precision: str) -> str:
         if not at_it:
             continue
         if len(at_it) == len(sizes) > 1:
-            told.append(f"{name} at every size measured")
+            texts.append(f"{name} at every size measured")
         elif len(at_it) > 1 and [one for one, _ in sizes[-len(at_it) :]] == at_it:
-            told.append(f"{name} from {at_it[0]} up")
+            texts.append(f"{name} from {at_it[0]} up")
         else:
-            told.append(f"{name} at {listed(at_it)}")
-    return f"{word(precision)} {listed(told, most=len(told))}".strip() if told else ""
+            texts.append(f"{name} at {listed(at_it)}")
+    return f"{word(precision)} {listed(texts, most=len(texts))}".strip() if texts else ""
 
 
 # Energy per image.
@@ -239,28 +239,24 @@ def energy(cells: Cells) -> Iterator[Finding]:
 
 def _ranked(cell: latency_model.Dependence, subset: str, test: str, note: str) -> Finding:
     if cell.rho is None or cell.low is None or cell.high is None:
-        reason = f"Not to be told from {plural(cell.n, 'network')} with an energy; it takes "
-        reason = f"{reason}{latency_model.FEWEST_NETWORKS}.{note}"
-        return cant_tell(catalogue.ENERGY, subset, test, cell.n, reason)
-    answer = Answer.CANT_TELL
-    if cell.low > 0:
-        answer = Answer.SUPPORTED
-    elif cell.high < 0:
-        answer = Answer.REFUTED
+        takes = latency_model.FEWEST_NETWORKS
+        one = too_few(catalogue.ENERGY, subset, test, cell.n, "with an energy", takes)
+        return replace(one, sentence=f"{one.sentence}{note}")
     return Finding(
-        *(catalogue.ENERGY, subset, test, cell.rho, cell.low, cell.high, cell.n, answer),
+        *(catalogue.ENERGY, subset, test, cell.rho, cell.low, cell.high, cell.n),
+        decided(cell.low, cell.high, 0),
         f"Energy and time rank the networks alike with ρ = {cell.rho:.2f}.{note}",
     )
 
 
 def _joules(cells: Cells) -> str:
-    """The fastest and the thriftiest network of one precision and size, in ms and mJ."""
+    """The fastest and the network with the least energy of one precision and size, in ms and mJ."""
     joules, ms = (cells[name][:, 0, 0] for name in ("energy_mj", "latency_ms"))
     ms = np.where(np.isnan(joules), np.nan, ms)
     fast, least = int(np.nanargmin(ms)), int(np.nanargmin(joules))
     name = cells.networks[fast]
-    said = f" {name} is the fastest with {short(ms[fast])} ms and takes {short(joules[fast])} mJ"
+    text = f" {name} is the fastest with {short(ms[fast])} ms and takes {short(joules[fast])} mJ"
     if joules[least] >= joules[fast] * (1 - ENERGY_ERROR):
-        return f"{said}, the least or within {percent(ENERGY_ERROR)} of it."
+        return f"{text}, the least or within {percent(ENERGY_ERROR)} of it."
     other = cells.networks[least]
-    return f"{said}; {other} takes {short(joules[least])} mJ in {short(ms[least])} ms."
+    return f"{text}; {other} takes {short(joules[least])} mJ in {short(ms[least])} ms."

@@ -1,18 +1,22 @@
-"""The findings of a measured set: the blog's claims tested, and what it did not ask."""
+"""The findings of a measured set: the blog's claims tested, what it did not ask, and what shows
+beside another set, of the same card timed again or of another card."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
 
-from benchlib.analysis import comparable_groups
-from benchlib.analysis.claims import between_sets, blog, catalogue, choice, observations
-from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
-from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis import comparable_groups, compare, latency_model, significance
+from benchlib.analysis.claims import blog, catalogue, choice, observations
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, decided, too_few
+from benchlib.analysis.comparable_groups import Cells, sound
+from benchlib.analysis.compare import Outcome
 from benchlib.analysis.results import MeasuredSet
+from benchlib.analysis.significance import PRACTICAL, Array
+from benchlib.analysis.wording import listed, percent, plural, short, size, word
 from benchlib.case import Precision
 
 Test = Callable[[Cells], Iterator[Finding]]
@@ -36,16 +40,16 @@ TESTS: tuple[Test, ...] = (
 
 
 def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Finding, ...]:
-    """The :func:`findings` of a set, with what its rows' evidence explains, and what shows when it
-    is laid beside others: the same card timed again, or another card."""
+    """The :func:`findings` of a set, with reasons from its rows' evidence, and those of the set
+    :func:`between` it and others: the same card timed again, or another card."""
     shares = [measured.shares(str(key)) for key in measured.frame["key"]]
     evidence = {
         name: [found.get(word, 0.0) if (found := one.get(kind)) else np.nan for one in shares]
         for name, (kind, word) in observations.EVIDENCE.items()
     }
     found = [findings(measured.frame.assign(**evidence))]
-    others = [tuple(between_sets.findings(measured, other)) for other in beside]
-    # The headline of a claim is of a set that it can be told beside.
+    others = [tuple(between(measured, other)) for other in beside]
+    # The headline of a claim is of a set beside which the claim has an answer.
     found += sorted(others, key=lambda one: one[0].verdict is Answer.CANT_TELL)
     return _in_order(one for some in found for one in some)
 
@@ -56,8 +60,8 @@ def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
     Claims stand together in the order of :mod:`benchlib.analysis.claims.catalogue`; the first
     finding of a claim is its headline. INVALID rows and networks rebuilt from guesses are left out,
     SUSPECT rows are in and counted. A set with several engines, batches, shape modes, typings or
-    INT8 methods is tested part by part, and ``subset`` names the part. What comes out the same with
-    every INT8 method (all of FP32 and FP16) is told once, without one. Deterministic.
+    INT8 methods is tested part by part, and ``subset`` names the part. What is the same with every
+    INT8 method (all of FP32 and FP16) is there once, without a method. Deterministic.
     """
     rows = comparable_groups.sound(frame)
     unknown = [name for name in observations.EVIDENCE if name not in rows]
@@ -78,16 +82,16 @@ def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _tested(tests: Sequence[Test], split: Sequence[comparable_groups.Part]) -> Iterator[Finding]:
-    # Part by part, so that what one test has reckoned the next can take
+    # Part by part, so that one test finds in the caches what another has computed
     each = [(part, [one for test in tests for one in test(Cells.of(part.frame))]) for part in split]
-    said = [set(map(_said, found)) for _, found in each]
+    sets = [set(map(_values, found)) for _, found in each]
     alike: dict[str, list[int]] = {}
     for place, (part, _) in enumerate(each):
         alike.setdefault(part.surroundings, []).append(place)
     for place, (part, found) in enumerate(each):
         same = alike[part.surroundings]
         for one in found:
-            shared = all(_said(one) in said[other] for other in same)
+            shared = all(_values(one) in sets[other] for other in same)
             if shared and place != same[0]:
                 continue
             label = part.surroundings if shared else part.label
@@ -101,8 +105,8 @@ def _by(method: str, sentence: str) -> str:
     return f"With {method}: {sentence}" if method else sentence
 
 
-def _said(one: Finding) -> object:
-    """What ``one`` says, with an unknown that equals an unknown."""
+def _values(one: Finding) -> object:
+    """The fields of ``one``, in which NaN is None and so equals itself."""
     return tuple(one.as_json().values())
 
 
@@ -124,21 +128,21 @@ def headlines(found: Sequence[Finding]) -> tuple[Finding, ...]:
 def lines(found: Sequence[Finding]) -> list[str]:
     """``found`` as text: per claim its verdict and sentence, then every subset on a line.
 
-    Single cells and subsets that nothing can be told of are only counted; the JSON holds them all.
+    Single cells, and subsets without an answer, are only counted; the JSON holds them all.
     """
-    said: list[str] = []
+    text: list[str] = []
     for headline in headlines(found):
-        said += headline_lines(headline)
+        text += headline_lines(headline)
         each = [one for one in found if one.claim == headline.claim]
-        told = [one for one in each if one.verdict is not Answer.CANT_TELL]
-        several = [one for one in told if one.n > 1]
-        said += [f"    {_line(one)}" for one in several]
-        if len(several) < len(told):
-            said.append(f"    and {len(told) - len(several)} single cells")
-        if told and len(told) < len(each):
-            said.append(f"    and {len(each) - len(told)} subsets too small to tell")
-        said.append("")
-    return said[:-1]
+        decided_ones = [one for one in each if one.verdict is not Answer.CANT_TELL]
+        several = [one for one in decided_ones if one.n > 1]
+        text += [f"    {_line(one)}" for one in several]
+        if len(several) < len(decided_ones):
+            text.append(f"    and {len(decided_ones) - len(several)} single cells")
+        if decided_ones and len(decided_ones) < len(each):
+            text.append(f"    and {len(each) - len(decided_ones)} subsets too small to tell")
+        text.append("")
+    return text[:-1]
 
 
 def headline_lines(headline: Finding) -> list[str]:
@@ -154,3 +158,301 @@ def _line(one: Finding) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+
+
+# A set beside another.
+
+
+MOSTLY = 0.9
+"""Share of cells that have to be alike for an answer about all."""
+
+UNLIKE_FACTOR = 0.10
+"""Relative. Where one network gains by this much more than another, it is another network that one
+takes: neighbours in a ranking differ by about as much."""
+
+MOVED = 2
+"""Places. A network that changes by one has changed with a neighbour, which a tie does too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One case in both sets: ms of a batch, and the first's over the second's with its ends.
+
+    ``where`` is its precision and size, and its batch and INT8 method where there are several;
+    ``reasons`` are known differences besides the card.
+    """
+
+    model: str
+    made: str
+    where: str
+    first_ms: float
+    second_ms: float
+    ratio: float
+    low: float | None
+    high: float | None
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+
+
+def between(measured: MeasuredSet, other: MeasuredSet) -> Iterator[Finding]:
+    """``measured`` beside ``other``: the same times, where their cards are of one kind; else the
+    same order and the same factor."""
+    cells = _cells(measured, other)
+    names = (_name(measured, other), _name(other, measured))
+    beside = f"{names[0]} beside {names[1]}"
+    tests: tuple[Callable[..., Iterator[Finding]], ...] = (_same_order, _same_factor)
+    if _all(measured, "device") == _all(other, "device"):
+        tests = (_same_time,)
+    for test in tests:
+        for one in test(cells, names):
+            yield replace(one, subset=f"{beside}: {one.subset}")
+
+
+def _cells(measured: MeasuredSet, other: MeasuredSet) -> list[Cell]:
+    """The cells that both have, by the rules of :mod:`benchlib.analysis.compare`."""
+    if measured.published and not other.published:
+        return [
+            replace(one, first_ms=one.second_ms, second_ms=one.first_ms, ratio=1 / one.ratio)
+            for one in _cells(other, measured)
+        ]
+    first, second = (replace(one, frame=sound(one.frame)) for one in (measured, other))
+    found = []
+    if other.published:
+        first = replace(first, frame=_most(first.frame))
+        for one in compare.beside_published(first, second):
+            width, height = map(int, one.resolution.split("x"))
+            place = (one.precision, one.int8_method or "", one.batch, width * height)
+            ends = (one.ours_ms, one.published_ms, one.ratio, None, None, Outcome.UNDECIDED)
+            ends = (*ends, tuple(why for why in one.reasons if "another GPU" not in why))
+            found.append((place, one.model, one.resolution, ends))
+    else:
+        for one in compare.compare(second, first).rows:
+            place = (one.precision, one.int8_method or "", one.batch, one.width * one.height)
+            ends = (one.second_ms, one.first_ms, one.ratio, one.low, one.high, one.outcome)
+            found.append((place, one.model, f"{one.width}x{one.height}", ends))
+    precisions = [one.value for one in Precision]
+    found.sort(key=lambda one: (precisions.index(one[0][0]), *one[0][1:], one[1]))
+    methods, batches = ({place[index] for place, *_ in found} for index in (1, 2))
+    cells = []
+    for (precision, method, batch, _), model, resolution, ends in found:
+        # Beside FP32, which has none, two methods are three words
+        by = f" by {method}" if method and len(methods - {""}) > 1 else ""
+        made = f"{word(precision)}{by}" + (f" batch {batch}" if len(batches) > 1 else "")
+        cells.append(Cell(model, made, f"{made} {size(resolution)}", *ends))
+    return cells
+
+
+def _most(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the engine, batch, shapes, typing and INT8 method that most have: one a cell."""
+    for names in (["engine", "batch", "shape_mode", "typing"], ["precision", "int8_method"]):
+        kinds = frame.groupby(names, dropna=False, observed=True).ngroup()
+        of_int8 = frame["int8_method"].notna() | (names[0] == "engine")
+        if of_int8.any():
+            frame = frame[(kinds == kinds[of_int8].mode().iloc[0]) | ~of_int8]
+    return frame
+
+
+def _all(one: MeasuredSet, column: str) -> set[str]:
+    return set(one.frame[column].dropna())
+
+
+def _name(one: MeasuredSet, other: MeasuredSet) -> str:
+    """The name of ``one`` in a sentence: its card, else program, else set, where they differ."""
+    for column in ("device", "engine"):
+        mine, theirs = _all(one, column), _all(other, column)
+        if mine != theirs and len(mine) == 1:
+            return mine.pop().removeprefix("NVIDIA ").removeprefix("GeForce ")
+    return one.name
+
+
+def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
+    test, claim = "ms over the other's ms", catalogue.SAME_TIME
+    if not cells:
+        yield cant_tell(claim, "all", test, 0, "Not to be told: no cell is in both.")
+        return
+    logs = _table(cells)
+    networks = len(logs)
+    mean, low, high = (_exp(one) for one in significance.over_networks(logs, significance.mean))
+    off = np.array([max(one.ratio, 1 / one.ratio) - 1 for one in cells])
+    within = float(np.mean(off <= PRACTICAL))
+    counted = f"{test}, geometric mean, n counts cells"
+    if low is None or high is None:
+        takes = significance.FEWEST
+        yield too_few(claim, "all", counted, networks, "in both", takes, len(cells))
+    else:
+        alike = low > 1 / (1 + PRACTICAL) and high < 1 + PRACTICAL
+        answer = Answer.PARTLY if alike else Answer.CANT_TELL
+        if alike and within >= MOSTLY:
+            answer = Answer.SUPPORTED
+        elif low > 1 + PRACTICAL or high < 1 / (1 + PRACTICAL):
+            answer = Answer.REFUTED
+        worst = cells[int(np.argmax(off))]
+        yield Finding(
+            *(claim, "all", counted, mean, low, high, len(cells), answer),
+            f"In {plural(len(cells), 'cell')} of {plural(networks, 'network')} {names[0]} takes "
+            f"{mean:.3f} times as long as {names[1]}, other engines and other cards of the kind "
+            f"included; single cells differ by {percent(float(np.median(off)))} in the median and "
+            f"by {percent(float(off.max()))} at most ({_named(worst)}).",
+        )
+    spread, low, high = significance.over_networks(logs**2, significance.mean)
+    yield Finding(
+        *(claim, "spread"),
+        "root mean square of the relative difference of a cell, n counts cells",
+        *(None if one is None else float(np.sqrt(one)) for one in (spread, low, high)),
+        len(cells),
+        decided(low, high, PRACTICAL**2, below=True),
+        f"Builds, cards and states of heat part two times of one cell by "
+        f"{percent(float(np.sqrt(spread)))}.",
+    )
+    answers = {
+        Outcome.SAME: Answer.SUPPORTED,
+        Outcome.FASTER: Answer.REFUTED,
+        Outcome.SLOWER: Answer.REFUTED,
+        Outcome.UNDECIDED: Answer.CANT_TELL,
+    }
+    for one in cells:
+        yield Finding(
+            *(claim, _named(one), test, one.ratio, one.low, one.high, 1),
+            answers[one.outcome],
+            f"{short(one.first_ms)} ms and {short(one.second_ms)} ms.",
+        )
+
+
+def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
+    test, claim = "Spearman's ρ of ms against the other card's ms", catalogue.SAME_ORDER
+    first, second = (_table(cells, name) for name in ("first_ms", "second_ms"))
+    first, second = latency_model.enough(first, second, ~np.isnan(first))
+    found = []
+    for where, some in _grouped(cells, "where").items():
+        one = latency_model.one(
+            np.array([cell.first_ms for cell in some]),
+            np.array([cell.second_ms for cell in some]),
+            *("", "", where),
+        )
+        if one.rho is None or one.low is None or one.high is None:
+            takes = latency_model.FEWEST_NETWORKS
+            found.append(too_few(claim, where, test, one.n, "in both", takes))
+            continue
+        found.append(
+            Finding(
+                *(claim, where, test, one.rho, one.low, one.high, one.n),
+                _order_kept(one.low, one.high),
+                f"ρ = {one.rho:.2f}; {_movers(some)}.",
+            )
+        )
+    test = f"{test}, mean over precisions and sizes"
+    if not len(first):
+        reason = f"Not to be told: no cell has {latency_model.FEWEST_NETWORKS} networks in both."
+        yield cant_tell(claim, "all", test, 0, reason)
+    else:
+        rho, drawn = latency_model.mean_rho(first, second)
+        low, high = significance.interval(drawn) or (None, None)
+        known = [one for one in found if one.estimate is not None]
+        worst = min(known, key=lambda one: one.estimate or 0)
+        yield Finding(
+            *(claim, "all", test, rho, low, high, len(first), _order_kept(low, high)),
+            f"The orders of the networks on {names[0]} and on {names[1]} go together with a mean ρ "
+            f"of {rho:.2f} over {plural(len(known), 'cell')}; least at {worst.subset}: "
+            f"{worst.sentence}",
+        )
+    yield from found
+
+
+KEPT = 0.9
+"""ρ from which on the order counts as kept: of sixteen networks two neighbours in three may then
+still have changed places, but none has gone from one end to the other."""
+
+
+UNKEPT = 0.5
+"""ρ below which one card explains less than a quarter of the order on the other (ρ² = 0.25)."""
+
+
+def _order_kept(low: float | None, high: float | None) -> Answer:
+    if low is None or high is None:
+        return Answer.CANT_TELL
+    if low > KEPT or high < UNKEPT:
+        return Answer.SUPPORTED if low > KEPT else Answer.REFUTED
+    return Answer.PARTLY if low > 0 else Answer.CANT_TELL
+
+
+def _movers(cells: Sequence[Cell]) -> str:
+    """Which networks stand at least :data:`MOVED` places elsewhere, furthest first."""
+    here, there = (
+        pd.Series([getattr(one, name) for one in cells]).rank().to_numpy()
+        for name in ("first_ms", "second_ms")
+    )
+    order = np.argsort(-np.abs(here - there), kind="stable")
+    moved = [
+        f"{cells[place].model} is at place {here[place]:.0f} instead of {there[place]:.0f}"
+        for place in order
+        if abs(here[place] - there[place]) >= MOVED
+    ]
+    return listed(moved, most=4) if moved else f"no network moves by {MOVED} places or more"
+
+
+def _same_factor(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
+    yield _factor(cells, "all", names)
+    for name in ("made", "where"):
+        for subset, some in _grouped(cells, name).items():
+            yield _factor(some, subset, names)
+    mean = np.exp(np.mean([np.log(one.ratio) for one in cells])) if cells else 1.0
+    for one in cells:
+        off = max(one.ratio / mean, mean / one.ratio) - 1
+        yield Finding(
+            *(catalogue.SAME_FACTOR, _named(one)),
+            *("ms over the other card's ms", one.ratio, one.low, one.high, 1),
+            Answer.SUPPORTED if off <= UNLIKE_FACTOR else Answer.REFUTED,
+            f"{short(one.first_ms)} ms and {short(one.second_ms)} ms.",
+        )
+
+
+def _factor(cells: Sequence[Cell], subset: str, names: tuple[str, str]) -> Finding:
+    test = "ms over the other card's ms, geometric mean, n counts cells"
+    claim = catalogue.SAME_FACTOR
+    logs = _table(cells) if cells else np.empty((0, 0))
+    networks = len(logs)
+    if networks < significance.FEWEST:
+        takes = significance.FEWEST
+        return too_few(claim, subset, test, networks, "in both", takes, len(cells))
+    mean, low, high = (_exp(one) for one in significance.over_networks(logs, significance.mean))
+    away = (logs - np.nanmean(logs)) ** 2
+    ends = significance.over_networks(away, significance.mean)[1:]
+    answer = decided(*ends, np.log1p(UNLIKE_FACTOR) ** 2, below=True)
+    each = np.nanmean(logs, axis=1)
+    models = sorted({one.model for one in cells})
+    least, most = int(np.argmin(each)), int(np.argmax(each))
+    return Finding(
+        *(claim, subset, test, mean, low, high, len(cells), answer),
+        f"{names[0]} takes {short(mean)} times as long as {names[1]} over "
+        f"{plural(len(cells), 'cell')} of {plural(networks, 'network')}, from "
+        f"{short(_exp(each[least]))} ({models[least]}) to {short(_exp(each[most]))} "
+        f"({models[most]}).{_also(cells) if subset == 'all' else ''}",
+    )
+
+
+def _also(cells: Sequence[Cell]) -> str:
+    reasons = dict.fromkeys(reason for one in cells for reason in one.reasons)
+    return f" Besides the cards: {'; '.join(reasons)}." if reasons else ""
+
+
+def _grouped(cells: Sequence[Cell], name: str) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for one in cells:
+        groups.setdefault(getattr(one, name), []).append(one)
+    return groups
+
+
+def _table(cells: Sequence[Cell], name: str = "") -> Array:
+    """Field ``name``, by default the logarithm of the ratio, as [networks, cells]."""
+    if not cells:
+        return np.empty((0, 0))
+    values = [getattr(one, name) if name else float(np.log(one.ratio)) for one in cells]
+    return significance.spread_out([(one.model, one.where) for one in cells], values)
+
+
+def _exp(value: float | None) -> float | None:
+    return None if value is None else float(np.exp(value))
+
+
+def _named(one: Cell) -> str:
+    return f"{one.where} {one.model}"

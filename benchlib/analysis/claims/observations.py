@@ -10,8 +10,8 @@ import numpy as np
 
 from benchlib.analysis import comparable_groups, latency_model, significance
 from benchlib.analysis.claims import catalogue
-from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell
-from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, decided, too_few
+from benchlib.analysis.comparable_groups import Cells, Variant
 from benchlib.analysis.results import MeasuredSet, known
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
@@ -47,10 +47,8 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     slower = [one for one in found if one.slower]
     # "Never" falls with one cell; that it holds takes many networks.
     if networks < significance.FEWEST and not slower:
-        reason = f"Not to be told from {plural(networks, 'network')} at both precisions"
-        yield cant_tell(
-            catalogue.INT8_FP16, ALL, test, networks, f"{reason}; it takes {significance.FEWEST}."
-        )
+        what, takes = "at both precisions", significance.FEWEST
+        yield too_few(catalogue.INT8_FP16, ALL, test, networks, what, takes)
         return
     table = significance.table(found, [float(one.slower) for one in found])
     share, low, high = significance.over_networks(table, significance.mean)
@@ -70,11 +68,11 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
         + (f": {names}." if slower else "."),
     )
-    for one, (_, told) in zip(slower, why, strict=True):
+    for one, (_, reason) in zip(slower, why, strict=True):
         yield Finding(
             *(catalogue.INT8_FP16, f"{one.model} {size(one.resolution)}", "INT8 ms over FP16 ms"),
             *(1 / one.ratio, 1 / one.high, 1 / one.low, 1, Answer.REFUTED),
-            f"INT8 takes {times(1 / one.ratio)} as long; {told}.",
+            f"INT8 takes {times(1 / one.ratio)} as long; {reason}.",
         )
 
 
@@ -89,14 +87,14 @@ def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
         }
         for precision in (gain.precision, gain.base)
     )
-    brief, told = "", []
+    brief, parts = "", []
     moving, before = (one["moving_share"] * one["latency_ms"] for one in (int8, fp16))
     if np.isfinite([moving, before]).all():
         rest = int8["latency_ms"] - moving - (fp16["latency_ms"] - before)
         # Rounded, and 0.0 added: a zero is then never "-0.000"
         more, rest = (round(one, 3) + 0.0 for one in (moving - before, rest))
         brief = f"moving data {more:+.3f} ms, computing {rest:+.3f} ms"
-        told.append(
+        parts.append(
             f"{brief}: moving and converting is {percent(int8['moving_share'])} of a profiled "
             f"run, at FP16 {percent(fp16['moving_share'])}"
         )
@@ -107,9 +105,9 @@ def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
             if int8[f"{kind}_layers"]
         ]
         of_int8 = f"{percent(int8['int8_layers'])} of its layers run in INT8"
-        told.append(", ".join([of_int8, *left]))
+        parts.append(", ".join([of_int8, *left]))
     unknown = "why is not known, the set keeps neither layers nor a profile"
-    return brief, "; ".join(told) or unknown
+    return brief, "; ".join(parts) or unknown
 
 
 def fixed_cost(cells: Cells) -> Iterator[Finding]:
@@ -194,7 +192,7 @@ def machine_sentence(results: MeasuredSet) -> str:
         return ""
     on_cpu = set(rows["engine"]) == {Engine.ONNXRUNTIME_CPU.value}
     codes = [set(str(cell or "").split(";")) for cell in rows["reasons"]]
-    disturbed = sum(not told.isdisjoint(MACHINE) for told in codes)
+    disturbed = sum(not one.isdisjoint(MACHINE) for one in codes)
     clean = 1 - disturbed / len(rows)
     reach = (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / 2 / rows["latency_ms"]
     width = known(reach.median())
@@ -205,24 +203,24 @@ def machine_sentence(results: MeasuredSet) -> str:
     else:
         word = "good" if clean >= GOOD_SHARE and tight else "middling"
     valid = int((rows["verdict"] == Verdict.VALID.value).sum())
-    said = [f"{valid} of {plural(len(rows), 'row')} {'is' if valid == 1 else 'are'} VALID"]
+    parts = [f"{valid} of {plural(len(rows), 'row')} {'is' if valid == 1 else 'are'} VALID"]
     be = "is" if disturbed < 2 else "are"
-    said.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
+    parts.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
     if width is not None:
-        said.append(f"half of the medians are known to ±{percent(width)} or better")
-    moved = sum(not told.isdisjoint(MOVED) for told in codes)
-    said.append(f"the times of {moved or 'none'} moved while they were taken")
+        parts.append(f"half of the medians are known to ±{percent(width)} or better")
+    moved = sum(not one.isdisjoint(MOVED) for one in codes)
+    parts.append(f"the times of {moved or 'none'} moved while they were taken")
     if not on_cpu:
         watched = ~rows["notes"].fillna("").str.contains(Reason.UNWATCHED.value)
-        foreign = sum(Reason.FOREIGN_PROCESS.value in told for told in codes)
+        foreign = sum(Reason.FOREIGN_PROCESS.value in one for one in codes)
         seen = f"another process was on the card in {foreign}" if foreign else ""
         if watched.any():
-            said.append(seen or "no other process was seen on the card")
-        throttled = sum(Reason.THROTTLED.value in told for told in codes)
-        said += [f"the card was throttled in {throttled}"] * bool(throttled)
+            parts.append(seen or "no other process was seen on the card")
+        throttled = sum(Reason.THROTTLED.value in one for one in codes)
+        parts += [f"the card was throttled in {throttled}"] * bool(throttled)
         limited = int((rows["limited_by"] == Limit.POWER.value).sum())
-        said += [f"it ran at its power limit in {limited}"] * bool(limited)
-    return f"As an instrument the machine was {word}: {listed(said, most=len(said))}."
+        parts += [f"it ran at its power limit in {limited}"] * bool(limited)
+    return f"As an instrument the machine was {word}: {listed(parts, most=len(parts))}."
 
 
 def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
@@ -236,9 +234,8 @@ def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
         return cant_tell(catalogue.FIXED, subset, test, networks, reason)
     shares = latency_model.by_network(fits, lambda one: one.fixed_share(min(one.megapixels)))
     median, low, high = significance.over_networks(shares, significance.median)
-    answer = Answer.PARTLY
-    if low is not None and high is not None and (low > HALF or high < HALF):
-        answer = Answer.SUPPORTED if low > HALF else Answer.REFUTED
+    answer = decided(low, high, HALF)
+    answer = Answer.PARTLY if answer is Answer.CANT_TELL else answer
     most = max(fits, key=lambda one: one.fixed_share(min(one.megapixels)))
     least = min(fits, key=lambda one: one.fixed_share(min(one.megapixels)))
     return Finding(
@@ -258,9 +255,9 @@ def _rate(cells: Cells, precision: str) -> Finding:
         [cells[column][:, 0, 0] for column in ("gmacs", "batch", "latency_ms")],
         cells.words("family")[:, 0, 0],
     )
-    told = ~np.isnan(gmacs) & (families != None)  # noqa: E711 (one by one)
-    names, codes = np.unique(families[told].astype(str), return_inverse=True)
-    rates = (gmacs * batch / (ms / 1000))[told]
+    both = ~np.isnan(gmacs) & (families != None)  # noqa: E711 (one by one)
+    names, codes = np.unique(families[both].astype(str), return_inverse=True)
+    rates = (gmacs * batch / (ms / 1000))[both]
     if len(rates) < significance.FEWEST or len(names) < FEWEST_FAMILIES:
         kinds = "one family" if len(names) == 1 else f"{len(names)} families"
         counted = f"{plural(len(rates), 'network')} of {kinds}"
@@ -273,12 +270,7 @@ def _rate(cells: Cells, precision: str) -> Finding:
     medians = [float(np.median(rates[one])) for one in groups]
     best, worst = int(np.argmax(medians)), int(np.argmin(medians))
     spread = medians[best] / medians[worst]
-    answer = Answer.CANT_TELL
-    if low is not None and high is not None:
-        if low > ALIKE:
-            answer = Answer.REFUTED
-        elif high < ALIKE:
-            answer = Answer.SUPPORTED
+    answer = decided(low, high, ALIKE, below=True)
     wide = "" if answer is not Answer.CANT_TELL else "; too few networks to tell it from chance"
     return Finding(
         *(catalogue.RATE, subset, test, spread, low, high, len(rates), answer),
@@ -305,11 +297,9 @@ def _activations(cells: Cells, subset: str) -> Finding:
         reason = "Not to be told: one of the counts is the same for every network."
         return cant_tell(catalogue.ACTIVATIONS, subset, test, n, reason)
     low, high = significance.interval(drawn_written - drawn_gmacs) or (None, None)
-    answer = Answer.CANT_TELL
-    if low is not None and high is not None and (low > 0 or high < 0):
-        answer = Answer.SUPPORTED if low > 0 else Answer.REFUTED
     return Finding(
-        *(catalogue.ACTIVATIONS, subset, test, of_written - of_gmacs, low, high, n, answer),
+        *(catalogue.ACTIVATIONS, subset, test, of_written - of_gmacs, low, high, n),
+        decided(low, high, 0),
         f"Mean ρ is {of_written:.2f} against activations and {of_gmacs:.2f} against "
         "multiply-accumulates.",
     )
@@ -320,7 +310,7 @@ def _activations(cells: Cells, subset: str) -> Finding:
 
 FEWEST = 2
 """Networks. The claims are that nothing is slower, so every cell that is counts by itself; of
-one network alone nothing general is said."""
+one network alone nothing general follows."""
 
 NAMES = {
     Int8Method.QDQ: "calibrated Q/DQ",
@@ -417,8 +407,7 @@ def _never_slower(
     test = f"median of {NAMES[method]} ms over {NAMES[base]} ms, n counts cells"
     networks = len({one.model for one in found})
     if networks < FEWEST:
-        reason = f"Not to be told from {plural(networks, 'network')} made both ways"
-        return cant_tell(claim, ALL, test, networks, f"{reason}; it takes {FEWEST}.")
+        return too_few(claim, ALL, test, networks, "made both ways", FEWEST)
     slower = [one for one in found if one.slower]
     answer = Answer.PARTLY if slower else Answer.SUPPORTED
     if len(slower) > HALF * len(found):
@@ -443,10 +432,10 @@ def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
     }
     nodes = _nodes(cells, Int8Method.QDQ)
     frame = cells.frame
-    rows = frame[frame["precision"].isin(words)]
-    for row in rows.sort_values(["model", "resolution", "precision"]).to_dict("records"):
+    rows = frame[frame["variant"].isin(words)]
+    for row in rows.sort_values(["model", "resolution", "variant"]).to_dict("records"):
         where = (str(row["model"]), str(row["resolution"]))
-        method = Int8Method(comparable_groups.base(str(row["precision"]))[1])
+        method = Int8Method(row["variant"].method)
         shares = measured.shares(str(row["key"]))
         spared = method is Int8Method.QDQ_NO_DEPTHWISE
         yield Made(
@@ -456,7 +445,7 @@ def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
             latency_ms=float(row["latency_ms"]),
             low_ms=known(row["latency_ci_low_ms"]),
             high_ms=known(row["latency_ci_high_ms"]),
-            gain=gains.get((*where, str(row["precision"]))),
+            gain=gains.get((*where, row["variant"])),
             int8=_share(shares.get("layers"), "int8", "uint8"),
             fp16=_share(shares.get("layers"), "fp16", "bf16"),
             fp32=_share(shares.get("layers"), "fp32"),
@@ -488,20 +477,20 @@ def _nodes(cells: Cells, method: Int8Method) -> dict[tuple[str, str], float]:
     """Nodes of the graph by network and size: fewer pairs of Q/DQ are fewer nodes."""
     if _word(method) not in cells.precisions:
         return {}
-    nodes = cells["graph_layers"][:, cells.precisions.index(_word(method))]
+    nodes = cells["graph_layers"][:, cells.place(_word(method))]
     return {
         (cells.networks[i], cells.sizes[j]): float(nodes[i, j])
         for i, j in np.argwhere(~np.isnan(nodes))
     }
 
 
-def _words(cells: Cells) -> list[str]:
-    """The precisions of ``cells`` that are INT8 by a method, in order."""
-    return [word for word in cells.precisions if comparable_groups.base(word)[1]]
+def _words(cells: Cells) -> list[Variant]:
+    """The variants of ``cells`` that are INT8 by a method, in order."""
+    return [one for one in cells.precisions if isinstance(one, Variant) and one.method]
 
 
-def _word(method: Int8Method) -> str:
-    return comparable_groups.by_method(Precision.INT8.value, method.value)
+def _word(method: Int8Method) -> Variant:
+    return Variant(Precision.INT8.value, method.value)
 
 
 def _share(shares: dict[str, float] | None, *words: str) -> float | None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchlib.analysis import comparable_groups, ranking, wording
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables.lineup import Record
@@ -204,13 +205,13 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
     size = size or size_for(view, metric)
     known = known[known["resolution"] == size]
     counts = known.loc[
-        ~comparable_groups.without_classifier(known["model"]), "precision"
+        ~comparable_groups.without_classifier(known["model"]), "variant"
     ].value_counts()
     precisions = [word for word in view.precisions if counts.get(word, 0) >= _FEWEST]
     if not precisions:
         few = f"fewer than {_FEWEST} networks with {metric} at {wording.size(size)}"
         return Absent(name, f"{few} at any precision: there is no front.")
-    known = known[known["precision"].isin(precisions)]
+    known = known[known["variant"].isin(precisions)]
     columns = min(2, len(precisions))
     lines = math.ceil(len(precisions) / columns)
     looks = view.looks()
@@ -218,7 +219,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         figure = Figure(figsize=(_PANEL[0] * columns + 0.4, _PANEL[1] * lines))
         grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
         for axes, precision in zip(grid, precisions, strict=False):
-            _panel(axes, known[known["precision"] == precision], looks)
+            _panel(axes, known[known["variant"] == precision], looks)
             axes.set_title(f"{style.precision_label(precision)}, {wording.size(size)}")
             axes.set_xlabel("Latency, ms per batch (log); left is faster")
             axes.set_ylabel(f"{metric}, %")
@@ -233,9 +234,9 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
             top = 1 - 0.5 / (_PANEL[1] * lines)
         figure.tight_layout(rect=(0, 0, 1, top), w_pad=2.0, h_pad=2.0)
         for axes, precision in zip(grid, precisions, strict=False):
-            _names(axes, known[known["precision"] == precision])
+            _names(axes, known[known["variant"] == precision])
     finding = " ".join(
-        _finding(known[known["precision"] == precision], precision) for precision in precisions
+        _finding(known[known["variant"] == precision], precision) for precision in precisions
     )
     alt = (
         f"Scatter of {metric} against latency at {wording.size(size)}, one panel per "
@@ -261,7 +262,7 @@ def _hollow(rows: pd.DataFrame) -> str:
     )
 
 
-def _finding(rows: pd.DataFrame, precision: str) -> str:
+def _finding(rows: pd.DataFrame, precision: Variant) -> str:
     front = rows[ranking.undominated(rows)].sort_values("latency_ms")
     names = wording.listed(list(front["model"]), most=12)
     return f"{style.precision_label(precision)}: {names} on the front."

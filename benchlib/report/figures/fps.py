@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict, fields
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchlib.analysis import comparable_groups, wording
+from benchlib.analysis import wording
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.significance import gains as gains_over
 from benchlib.case import Precision, Verdict
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
-from benchlib.report.view import View, slug
+from benchlib.report.view import View, slug, table_of
 
 
 def ratios(view: View) -> pd.DataFrame:
     """Every :class:`benchlib.analysis.significance.Gain` over FP32 of ``view`` as a row."""
-    rows = [
-        asdict(gain)
-        for precision in view.precisions
-        if precision != Precision.FP32.value
-        for gain in gains_over(view.usable, precision)
+    found = [
+        gain
+        for one in view.precisions
+        if one.precision != Precision.FP32.value
+        for gain in gains_over(view.usable, one)
     ]
-    return pd.DataFrame(rows, columns=[field.name for field in fields(Gain)])
+    return table_of(found, Gain)
 
 
 def draw_speedup(view: View) -> Drawing | Absent:
@@ -67,7 +67,7 @@ def draw_speedup(view: View) -> Drawing | Absent:
     return Drawing(figure, name, alt, caption)
 
 
-def _sentence(gains: pd.DataFrame, precision: str) -> str:
+def _sentence(gains: pd.DataFrame, precision: Variant) -> str:
     part = gains.loc[gains["precision"] == precision, "ratio"]
     slower = int((part < 1).sum())
     tail = f"; slower than FP32 in {slower} of {len(part)} cells" if slower else ""
@@ -77,7 +77,7 @@ def _sentence(gains: pd.DataFrame, precision: str) -> str:
     )
 
 
-def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
+def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[Variant]) -> None:
     axes.axvline(1, color="#444444", linewidth=1)
     place = {model: index for index, model in enumerate(models)}
     for model, dots in gains.groupby("model"):
@@ -116,7 +116,7 @@ def _two_digits(ratio: float) -> str:
     return f"{ratio:.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
 
 
-def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[str]) -> None:
+def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[Variant]) -> None:
     """Say in words which dots a network lacks, right of those it has."""
     for height, model in enumerate(models):
         dots = gains[gains["model"] == model]
@@ -133,15 +133,14 @@ def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: lis
             )
 
 
-def _without(absent: list[str], precisions: list[str]) -> str:
+def _without(absent: list[Variant], precisions: list[Variant]) -> str:
     """``no INT8`` rather than every method of it, where all of them are absent."""
     if absent == precisions:
         return "not measured"
     words = []
     for word in absent:
-        base, _ = comparable_groups.base(word)
-        family = [one for one in precisions if comparable_groups.base(one)[0] == base]
-        words.append(base if set(family) <= set(absent) else word)
+        family = {one for one in precisions if one.precision == word.precision}
+        words.append(Variant(word.precision) if family <= set(absent) else word)
     return f"no {', '.join(map(style.precision_label, dict.fromkeys(words)))}"
 
 
@@ -152,9 +151,9 @@ _SMALL_POINTS = 7.0
 _PANEL_INCHES = 2.3
 
 
-def draw_fps(view: View, precision: str) -> Drawing | Absent:
+def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
     """FPS against megapixels at ``precision``, both axes logarithmic, one line per network."""
-    name = f"fps-{slug(precision)}-{view.slug}"
+    name = f"fps-{slug(str(precision))}-{view.slug}"
     rows = view.at(precision)
     if rows.empty:
         return Absent(name, f"no usable row at {style.precision_label(precision)}.")
@@ -219,7 +218,7 @@ def panels(view: View) -> Drawing | Absent:
     return Drawing(figure, name, alt, caption)
 
 
-def finding(view: View, precision: str) -> str:
+def finding(view: View, precision: Variant) -> str:
     """The finding of the lines, in a sentence or two."""
     rows = view.at(precision)
     size = str(rows["resolution"].max())
@@ -236,7 +235,7 @@ def finding(view: View, precision: str) -> str:
     )
 
 
-def _texts(view: View, precision: str) -> dict[str, str]:
+def _texts(view: View, precision: Variant) -> dict[str, str]:
     """What stands at the end of each network's line: its name and the FPS of its last size."""
     texts = {}
     for model, points in view.at(precision).sort_values("megapixels").groupby("model"):
@@ -256,7 +255,7 @@ def _limits(rows: pd.DataFrame) -> tuple[float, float]:
 
 
 def _lines(
-    axes: Axes, view: View, precision: str, limits: tuple[float, float], small: bool = False
+    axes: Axes, view: View, precision: Variant, limits: tuple[float, float], small: bool = False
 ) -> None:
     rows = view.at(precision)
     looks = view.looks()

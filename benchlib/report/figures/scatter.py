@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchlib.analysis import comparable_groups, latency_model, roofline, wording
+from benchlib.analysis import latency_model, roofline, wording
+from benchlib.analysis.comparable_groups import Variant
+from benchlib.analysis.results import MeasuredSet
 from benchlib.analysis.roofline import Point, Roofs
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
-from benchlib.report.view import View
+from benchlib.report.view import View, table_of
 
 
 def draw_work(view: View) -> Drawing | Absent:
@@ -23,7 +24,7 @@ def draw_work(view: View) -> Drawing | Absent:
     rows = view.usable.dropna(subset=["gmacs"])
     if rows.empty:
         return Absent(name, "no usable row with a count of multiply-accumulates.")
-    precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
+    precisions = [word for word in view.precisions if (rows["variant"] == word).any()]
     sizes = [size for size in view.sizes if (rows["resolution"] == size).any()]
     looks = view.looks()
     dependences = {
@@ -35,14 +36,14 @@ def draw_work(view: View) -> Drawing | Absent:
         grid = figure.subplots(len(precisions), len(sizes), squeeze=False, sharey="row")
         for line, precision in zip(grid, precisions, strict=True):
             for axes, size in zip(line, sizes, strict=True):
-                part = rows[(rows["precision"] == precision) & (rows["resolution"] == size)]
+                part = rows[(rows["variant"] == precision) & (rows["resolution"] == size)]
                 if part.empty:
                     axes.set_visible(False)
                     continue
                 _against_work(axes, part, looks)
                 rho = _rho(dependences.get((precision, size)))
                 # A title with a method's name in it is too long for one line.
-                between = "\n" if comparable_groups.base(precision)[1] else " "
+                between = "\n" if precision.method else " "
                 label = style.precision_label(precision)
                 axes.set_title(f"{label}{between}{wording.size(size)}{rho}")
                 axes.title.set_fontsize(9)
@@ -79,7 +80,7 @@ def _rho(one: latency_model.Dependence | None) -> str:
     return "" if one is None or one.rho is None else f"  ρ = {one.rho:.2f}"
 
 
-def _correlations(precision: str, dependences: list[latency_model.Dependence]) -> str:
+def _correlations(precision: Variant, dependences: list[latency_model.Dependence]) -> str:
     values = [
         f"{one.rho:.2f}" + (f" ({one.low:.2f} to {one.high:.2f})" if one.low is not None else "")
         for one in dependences
@@ -104,7 +105,7 @@ def _against_work(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) 
 def draw_latency_model(view: View) -> Drawing | Absent:
     """Two panels with a row per network: the fixed cost, and the cost per megapixel."""
     name = f"latency-model-{view.slug}"
-    lines = pd.DataFrame([asdict(one) for one in latency_model.fit(view.usable)])
+    lines = table_of(latency_model.fit(view.usable), latency_model.Fit)
     if lines.empty:
         return Absent(name, "no network has three sizes, so no line can be tested.")
     slopes = lines.groupby("model")["ms_per_megapixel"].min()
@@ -143,7 +144,7 @@ def draw_latency_model(view: View) -> Drawing | Absent:
     return Drawing(figure, name, alt, caption)
 
 
-def _costs(lines: pd.DataFrame, precision: str) -> str:
+def _costs(lines: pd.DataFrame, precision: Variant) -> str:
     worst = lines.loc[lines["largest_error"].idxmax()]
     return (
         f"{style.precision_label(precision)}: fixed cost {wording.short(lines['fixed_ms'].min())} "
@@ -160,14 +161,12 @@ _MOST_ACROSS = 3
 def draw_roofline(view: View) -> Drawing | Absent:
     """A panel per precision: rate reached against operations per byte, under the roof if known."""
     name = f"roofline-{view.slug}"
-    points = _points(view)
+    measured = MeasuredSet(view.label, view.usable, view.environment, view.published)
+    points = roofline.points(measured)
     if not points:
         return Absent(name, "no row has counts of work, activations and weights.")
     precisions = [word for word in view.precisions if any(p.precision == word for p in points)]
-    roofs = {
-        word: roofline.roofs(view.at_plain(word), comparable_groups.base(word)[0])
-        for word in precisions
-    }
+    roofs = {one: roofline.roofs(measured, one.precision) for one in precisions}
     looks = view.looks()
     sizes = [size for size in view.sizes if any(p.resolution == size for p in points)]
     with style.style():
@@ -212,15 +211,6 @@ def draw_roofline(view: View) -> Drawing | Absent:
     return Drawing(figure, name, alt, caption)
 
 
-def _points(view: View) -> tuple[Point, ...]:
-    """All points, each under the precision of the view, which may name an INT8 method."""
-    return tuple(
-        replace(point, precision=word)
-        for word in view.precisions
-        for point in roofline.points(view.at_plain(word))
-    )
-
-
 def _under_roof(
     axes: Axes,
     points: list[Point],
@@ -229,7 +219,7 @@ def _under_roof(
     sizes: list[str],
 ) -> None:
     axes.set(xscale="log", yscale="log")
-    rows = pd.DataFrame(map(asdict, points))
+    rows = table_of(points, Point)
     marks = [_mark_points(sizes.index(size)) for size in rows["resolution"]]
     style.dots(axes, rows, "intensity", "tera_ops", looks, points=marks)
     if roof is not None:
@@ -248,7 +238,7 @@ def _source(roof: Roofs) -> str:
     return f"{kind} ({roof.how})." if roof.measured else f"{kind} {roof.how}."
 
 
-def _reached(points: tuple[Point, ...], precision: str, roof: Roofs | None) -> str:
+def _reached(points: tuple[Point, ...], precision: Variant, roof: Roofs | None) -> str:
     mine = [point for point in points if point.precision == precision]
     best = max(mine, key=lambda point: point.tera_ops)
     sentence = (
@@ -286,13 +276,14 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
     if rows.empty:
         return Absent(name, f"no usable row has both {x} and {y}.")
     looks = view.looks()
-    precisions = [word for word in view.precisions if (rows["precision"] == word).any()]
+    precisions = [word for word in view.precisions if (rows["variant"] == word).any()]
     with style.style():
         figure = Figure(figsize=(9.5, 5.6))
         axes = figure.subplots()
         figure.subplots_adjust(left=0.09, right=0.73, bottom=0.12, top=0.95)
-        marks = {word: look.marker for word, look in style.precision_looks(precisions).items()}
-        by_precision = {"style": rows["precision"].astype(str), "markers": marks}
+        marks = {one: look.marker for one, look in style.precision_looks(precisions).items()}
+        by_precision = {"style": rows["variant"].astype(str)}
+        by_precision["markers"] = {str(one): mark for one, mark in marks.items()}
         style.dots(axes, rows, x, y, looks, points=6.5, **by_precision)
         for column, scale, axis in (
             (x, axes.set_xscale, axes.xaxis),
@@ -304,7 +295,7 @@ def draw(view: View, x: str, y: str) -> Drawing | Absent:
         axes.set(xlabel=AXES[x], ylabel=AXES[y])
         handles = style.family_keys(looks, rows["model"])
         handles += [
-            style.key(style.precision_label(word), "#777777", mark) for word, mark in marks.items()
+            style.key(style.precision_label(one), "#777777", mark) for one, mark in marks.items()
         ]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
     summary = f"{len(rows)} rows of {rows['model'].nunique()} networks."

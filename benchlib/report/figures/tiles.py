@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from seaborn.utils import relative_luminance
 
-from benchlib.analysis import comparable_groups, wording
+from benchlib.analysis import wording
 from benchlib.case import Status, Verdict
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
@@ -31,7 +31,7 @@ def draw_tiles(
 ) -> Figure:
     """Colour each cell by its value (logarithmic; white where NaN) and write its word.
 
-    Both frames have networks as index and ``(resolution, precision)`` as columns. ``colors`` names
+    Both frames have networks as index and ``(resolution, variant)`` as columns. ``colors`` names
     a matplotlib colour map, ``scale`` labels its bar, which spans ``limits`` or what there is. Call
     inside :func:`style.style`.
     """
@@ -39,7 +39,7 @@ def draw_tiles(
     counts = counts[counts > 0]
     # A size with one column under it needs that column to be as wide as its own name, a method
     # of INT8 that stands in a heading as wide as that.
-    methods = any(comparable_groups.base(str(word))[1] for _, word in values.columns)
+    methods = any(one.method for _, one in values.columns)
     each = 0.98 if methods or max(counts) == 1 else 0.72
     width, height = max(5.5, each * len(values.columns) + 2.9), 0.32 * len(values) + 1.15
     figure = Figure(figsize=(width, height))
@@ -92,7 +92,7 @@ def draw_fps(view: View) -> Drawing | Absent:
     rows = view.usable
     if rows.empty:
         return Absent(name, "no usable row.")
-    speeds = rows.pivot(index="model", columns=["resolution", "precision"], values="fps")
+    speeds = rows.pivot(index="model", columns=["resolution", "variant"], values="fps")
     speeds = speeds.sort_index(axis=1)
     ranked = list(speeds.rank(ascending=False).mean(axis=1).sort_values().index)
     # Networks that never ran stay in, as rows of dashes: a gap is a result too.
@@ -119,7 +119,7 @@ def draw_fps(view: View) -> Drawing | Absent:
 
 def _cell(row: pd.Series) -> str:
     size = wording.size(row["resolution"])
-    return f"{row['model']}, {size}, {style.precision_label(row['precision'])}"
+    return f"{row['model']}, {size}, {style.precision_label(row['variant'])}"
 
 
 _FLOOR_PERCENT = 0.01
@@ -138,7 +138,7 @@ def draw_spread(view: View) -> Drawing | Absent:
     rows = rows.assign(percent=half.clip(lower=_FLOOR_PERCENT))
     if rows["percent"].notna().sum() == 0 and rows["verdict"].isna().all():
         return Absent(name, "neither an interval nor a verdict is known.")
-    keys = {"index": "model", "columns": ["resolution", "precision"]}
+    keys = {"index": "model", "columns": ["resolution", "variant"]}
     words = rows.assign(word=[_word(row) for row in rows.itertuples(index=False)])
     percents = rows.pivot(**keys, values="percent").sort_index(axis=1)
     texts = words.pivot(**keys, values="word").sort_index(axis=1).reindex_like(percents)
@@ -185,7 +185,7 @@ def _finding(rows: pd.DataFrame) -> str:
         parts.append(
             f"Half of the cells are within ±{known.median():.2f} % of their median; the least sure "
             f"is {worst['model']} at {wording.size(worst['resolution'])}, "
-            f"{style.precision_label(worst['precision'])}, with ±{worst['percent']:.1f} %."
+            f"{style.precision_label(worst['variant'])}, with ±{worst['percent']:.1f} %."
         )
     counts = rows["verdict"].value_counts()
     if len(counts):

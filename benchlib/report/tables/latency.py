@@ -40,19 +40,19 @@ def build_precision(view: View, measured: MeasuredSet) -> Table | None:
     ``measured`` is the set of the view, whose rows hold the shares of work and time.
     """
     rows = view.usable.dropna(subset=["low_precision_share"])
-    rows = rows[[comparable_groups.base(str(word))[0] in _LOW for word in rows["precision"]]]
+    rows = rows[rows["precision"].isin(_LOW)]
     if rows.empty:
         return None
     got = pd.DataFrame([_got(row, measured) for row in rows.to_dict("records")], index=rows.index)
-    shares = got.groupby([rows["model"], rows["precision"]], observed=True).min()
+    shares = got.groupby([rows["model"], rows["variant"]], observed=True).min()
     models = sorted(set(rows["model"]))
     known = [kind for kind in _TITLES if shares[kind].notna().any()]
     columns = []
-    for precision in [word for word in view.precisions if word in set(rows["precision"])]:
+    for precision in [one for one in view.precisions if one in set(rows["variant"])]:
         for kind in [kind for kind in known if shares.xs(precision, level=1)[kind].notna().any()]:
             cells = tuple(share(shares[kind].get((model, precision))) for model in models)
             columns.append(Column(style.precision_label(precision), _TITLES[kind], cells))
-    if not any(comparable_groups.base(word)[1] for word in view.precisions):
+    if not any(one.method for one in view.precisions):
         columns.append(_methods(rows, models))
     return Table(
         name=f"precision-{view.slug}",
@@ -74,7 +74,7 @@ def _precision_words(kinds: list[str]) -> list[str]:
 
 
 def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | None]:
-    precision = Precision(comparable_groups.base(str(row["precision"]))[0])
+    precision = Precision(row["precision"])
     known = measured.shares(str(row["key"]))
     found = {kind: exports.low(known.get(kind), precision) for kind in ("macs", "time")}
     return {"layers": row["low_precision_share"], **found}
@@ -230,10 +230,9 @@ def build(view: View) -> Table:
     footnotes = _Footnotes()
     columns = _facts(frame, models)
     sizes = frame["resolution"].cat.remove_unused_categories().cat.categories
-    precisions = frame["precision"].cat.remove_unused_categories().cat.categories
+    precisions = comparable_groups.variants(frame)
     by_cell = {
-        (row.model, str(row.resolution), str(row.precision)): row
-        for row in frame.itertuples(index=False)
+        (row.model, str(row.resolution), row.variant): row for row in frame.itertuples(index=False)
     }
     for size in sizes:
         for precision in precisions:
@@ -261,12 +260,11 @@ def build_energy(view: View) -> Table | None:
         return None
     models = _by_family(known)
     by_cell = {
-        (row.model, str(row.resolution), str(row.precision)): row
-        for row in known.itertuples(index=False)
+        (row.model, str(row.resolution), row.variant): row for row in known.itertuples(index=False)
     }
     columns = []
     for size in comparable_groups.sizes(known):
-        for precision in comparable_groups.precisions(known[known["resolution"] == size]):
+        for precision in comparable_groups.variants(known[known["resolution"] == size]):
             cells = tuple(_energy(by_cell.get((model, size, precision))) for model in models)
             title = style.precision_label(precision)
             columns.append(Column(wording.size(size), title, _marked(cells, low_is_best=True)))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchlib.analysis import wording
 from benchlib.errors import InputError
-from benchlib.models import macs, registry
+from benchlib.models import registry
 from benchlib.report.style import Absent
 from benchlib.report.tables.grid import Cell, Column, Table
 
@@ -70,6 +70,8 @@ class Record:
 def read(name: str, height: int, width: int) -> Record:
     """What is known of network ``name``; raises InputError for an unknown one."""
     card = registry.card(name)
+    from benchlib.models import macs  # brings ONNX Runtime, which no page needs
+
     cost = macs.of(name, height, width)
     return Record(
         name=card.name,
