@@ -38,7 +38,7 @@ from benchlib.stats.summary import Summary
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program, tf32
 from benchlib.trtexec.exit_check import Log
-from benchlib.trtexec.exports import Layer, Profile, Query
+from benchlib.trtexec.exports import Layer, Query
 
 # All that measuring one case brings to light, gathered as it comes, good end or bad.
 
@@ -211,7 +211,7 @@ class Measurement:
     engines: list[BuiltEngine] = field(default_factory=list)
     all_runs: list[TimingRun] = field(default_factory=list)
     layers: tuple[Layer, ...] = ()
-    profile: Profile | None = None
+    profile: Mapping[str, float] = field(default_factory=dict)
     memory_freed: bool | None = None
     oddities: list[str] = field(default_factory=list)
     host: str | None = None
@@ -351,7 +351,7 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
         layers,
         macs,
         sum(measurement.work.values()),
-        {} if measurement.profile is None else measurement.profile.times(),
+        measurement.profile,
         measurement.network.products,
     )
 

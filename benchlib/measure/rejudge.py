@@ -6,7 +6,7 @@ with FP32, the layers' shares, the clock's lock) is taken from the row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,21 @@ class Outcome:
             "rows": [asdict(one) for one in self.rows],
             "left": dict(self.left),
         }
+
+    def lines(self) -> Iterator[str]:
+        """What changed of each row, and how many were judged, for a person."""
+        for one in self.rows:
+            before = " ".join([str(one.before), ";".join([*one.old_reasons, *one.old_notes])])
+            after = " ".join([str(one.after), ";".join([*one.reasons, *one.notes])])
+            if before != after:
+                yield f"{one.key}: {before.strip()} -> {after.strip()}"
+        for key, why in self.left.items():
+            yield f"{key}: kept as it is, {why}"
+        changed = sum(one.changed for one in self.rows)
+        yield (
+            f"{len(self.rows)} rows judged by version {RULES_VERSION} of the rules, "
+            f"{changed} rewritten"
+        )
 
 
 def rejudge(folder: Path) -> Outcome:

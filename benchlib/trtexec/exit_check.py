@@ -14,19 +14,15 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchlib import process
 from benchlib.case import Failure
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Command, Phase
-from benchlib.trtexec.exports import (
-    BadFileError,
-    Profile,
-    Query,
-)
+from benchlib.trtexec.exports import BadFileError, Query
 from benchlib.trtexec.flags import Version, version_from_banner
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|inf|nan)"
@@ -154,7 +150,7 @@ class PhaseOutcome:
     failure: Failure | None
     message: str = ""
     queries: tuple[Query, ...] = ()
-    profile: Profile | None = None
+    profile: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -211,10 +207,10 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     """
     if status != 0 and not log.passed:
         return PhaseOutcome(_failure(phase, log), _reason(status, log))
-    queries, profile = (), None
+    queries, profile = (), {}
     try:
         if phase is Phase.BUILD:
-            exports.read_engine_header(product)
+            exports.check_engine(product)
         elif phase is Phase.PROFILE:
             profile = exports.read_profile(product)
         else:

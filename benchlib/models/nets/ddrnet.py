@@ -79,10 +79,13 @@ class GlobalAverage(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
+WINDOWS = ((5, 2), (9, 4), (17, 8))
+"""Side and stride of DAPPM's three windows."""
+
+
 def square_pools() -> list[nn.Module]:
-    """DAPPM's windows: 5, 9 and 17 with strides 2, 4 and 8, then the whole map."""
-    windows = ((5, 2), (9, 4), (17, 8))
-    return [*(nn.AvgPool2d(k, s, k // 2) for k, s in windows), GlobalAverage()]
+    """DAPPM's windows, then the whole map."""
+    return [*(nn.AvgPool2d(k, s, k // 2) for k, s in WINDOWS), GlobalAverage()]
 
 
 class AggregationPyramid(nn.Module):

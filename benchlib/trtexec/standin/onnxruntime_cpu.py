@@ -9,7 +9,6 @@ input values).
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -38,10 +37,9 @@ from benchlib.trtexec.standin.program import (
     Program,
     StandinError,
     Trace,
-    arguments,
     dims_text,
-    impossible,
     input_files,
+    no_collection,
     path_of,
     queries,
     report,
@@ -312,16 +310,10 @@ def _time(log: Log, model: Model, measuring: Measuring, files: Exports) -> None:
 def _trace(model: Model, measuring: Measuring) -> Trace:
     """Run the queries and stamp them; a synchronous call has no enqueue time of its own."""
     run, feeds, clock = model.session.run, model.feeds, time.perf_counter_ns
-    bound = LoopBound(
-        iterations=measuring.iterations,
-        duration_s=measuring.duration_s,
-        warm_up_ms=measuring.warm_up_ms,
-    )
+    bound = LoopBound(measuring)
     starts: list[int] = []
     ends: list[int] = []
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with no_collection():
         zero = clock()
         while bound.more():
             start = clock()
@@ -330,11 +322,7 @@ def _trace(model: Model, measuring: Measuring) -> Trace:
             starts.append(start - zero)
             ends.append(end - zero)
             bound.passed((start - zero) / 1e6)
-            if measuring.idle_ms and not bound.warming_up:
-                time.sleep(measuring.idle_ms / 1000)
-    finally:
-        if collecting:
-            gc.enable()
+            bound.rest()
     start_ms, end_ms = (np.array(stamps, dtype=np.float64) / 1e6 for stamps in (starts, ends))
     return Trace.without_transfers(start_ms, start_ms, start_ms, end_ms, end_ms - start_ms)
 
@@ -386,19 +374,17 @@ def _profile(
 
 def program() -> Program:
     """This stand-in, speaking for the installed ONNX Runtime."""
-    known = table()
     return Program(
         tool="benchlib.onnxruntime_cpu",
         version=parse_version(onnxruntime.__version__),
-        table=known,
+        table=table(),
         work=measure,
         about=__doc__ or "",
-        impossible=impossible(
-            known, SERVED | MEANINGS.keys(), {}, "ONNX Runtime has no such thing"
-        ),
+        served=SERVED,
         meanings=MEANINGS,
+        otherwise="ONNX Runtime has no such thing",
     )
 
 
 if __name__ == "__main__":
-    sys.exit(program().run(arguments(), Log()))
+    sys.exit(program().run(sys.argv[1:], Log()))

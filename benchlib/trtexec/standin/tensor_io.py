@@ -167,18 +167,19 @@ class LayerTimes:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file by rename; raise :class:`StandinError` when that cannot be done."""
-    _write(path, text.encode("utf-8"))
+    """As :func:`write`."""
+    write(path, text.encode("utf-8"))
 
 
 def write_array(path: Path, values: npt.NDArray[np.generic]) -> None:
-    """Write values as ``.npy``, by rename; raise :class:`StandinError` when that cannot be done."""
+    """Write values as ``.npy``, as :func:`write` does."""
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
-    _write(path, content.getvalue())
+    write(path, content.getvalue())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all; raise :class:`StandinError` when that cannot be done."""
     try:
         process.write_whole(path, content)
     except OSError as error:
@@ -240,22 +241,16 @@ def log_output(log: Log, tensors: Tensors) -> None:
         log.info(" ".join(map(_value, tensor.ravel().tolist())))
 
 
-def write_raw(folder: Path, kind: str, tensors: Tensors) -> tuple[Path, ...]:
+def write_raw(folder: Path, kind: str, tensors: Tensors) -> None:
     """``--dumpRawBindingsToFile``: each tensor's bytes at full precision in a file of its own.
 
     The file is ``KIND_NAME.DIMENSIONS.TYPE.raw`` in ``folder``, with what is unsafe in a file
     name replaced by underscores.
     """
-    paths = []
     for name, tensor in tensors.items():
         dimensions = _dimensions(tensor).replace("x", ".")
         path = folder / f"{kind}_{_UNSAFE.sub('_', name)}.{dimensions}.{tensor.dtype}.raw"
-        try:
-            path.write_bytes(np.ascontiguousarray(tensor).tobytes())
-        except OSError as error:
-            raise StandinError(f"Cannot write {path}: {error.strerror}") from error
-        paths.append(path)
-    return tuple(paths)
+        write(path, np.ascontiguousarray(tensor).tobytes())
 
 
 def _dimensions(tensor: npt.NDArray[np.generic]) -> str:

@@ -8,7 +8,6 @@ computing. Start event, launch and end event follow one another with nothing bet
 from __future__ import annotations
 
 import ctypes
-import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from benchlib.trtexec.standin.program import (
     StandinError,
     Trace,
     dims_text,
+    no_collection,
 )
 from benchlib.trtexec.standin.tensorrt_build import NUMPY_TYPES, Library, dims
 
@@ -367,50 +367,27 @@ def measure(bound: Bound, measuring: Measuring, log: Log) -> Trace:
     if measuring.cuda_graph:
         launch = captured(bound, compute, log) or launch
     depth = 2 if measuring.overlap else 1
+    slot = partial(Slot, compute, launch, clock, spin=spin)
     if measuring.transfers:
-        slots = tuple(
-            TransferSlot(
-                compute,
-                launch,
-                clock,
-                spin=spin,
-                streams=(incoming, outgoing),
-                tensors=bound.tensors,
-            )
-            for _ in range(depth)
-        )
-    else:
-        slots = tuple(Slot(compute, launch, clock, spin=spin) for _ in range(depth))
-    stamps = run(slots, measuring)
-    return stamps.trace(clock.host_ns)
+        copying = {"streams": (incoming, outgoing), "tensors": bound.tensors}
+        slot = partial(TransferSlot, compute, launch, clock, spin=spin, **copying)
+    return run(tuple(slot() for _ in range(depth)), measuring).trace(clock.host_ns)
 
 
 def run(slots: tuple[Slot, ...], measuring: Measuring) -> Stamps:
     """Put and collect in turn until enough has been measured; leaves no query in flight."""
-    bound = LoopBound(
-        iterations=measuring.iterations,
-        duration_s=measuring.duration_s,
-        warm_up_ms=measuring.warm_up_ms,
-    )
-    stamps = Stamps()
-    current = 0
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    bound, stamps, current = LoopBound(measuring), Stamps(), 0
+    with no_collection():
         while bound.more():
             slots[current].put()
             current = (current + 1) % len(slots)
             older = slots[current]
             bound.passed(older.collect(stamps) if older.busy else None)
-            if measuring.idle_ms and not bound.warming_up:
-                time.sleep(measuring.idle_ms / 1000)
+            bound.rest()
         for offset in range(len(slots)):
             older = slots[(current + offset) % len(slots)]
             if older.busy:
                 older.collect(stamps)
-    finally:
-        if collecting:
-            gc.enable()
     return stamps
 
 

@@ -30,8 +30,6 @@ from benchlib.trtexec.standin.program import (
     Measuring,
     Program,
     StandinError,
-    arguments,
-    impossible,
     input_files,
     path_of,
     queries,
@@ -169,7 +167,7 @@ class Standin:
         self.library.register_plugins(logger)
         plan = self._plan(logger, options, source, log)
         if saved is not None:
-            tensorrt_build.save(plan, saved)
+            tensor_io.write(saved, plan)
         wants_layers = files.layers is not None or files.dump_layers
         if building_only and not wants_layers:
             log.info("Skipped inference phase since --skipInference is added.")
@@ -282,10 +280,10 @@ def program(library: Library) -> Program:
         table=table,
         work=Standin(library).work,
         about=__doc__ or "",
-        impossible=impossible(
-            table, SERVED | MEANINGS.keys(), IMPOSSIBLE, "only NVIDIA's own trtexec can do it"
-        ),
+        served=SERVED,
         meanings=MEANINGS,
+        otherwise="only NVIDIA's own trtexec can do it",
+        reasons=IMPOSSIBLE,
     )
 
 
@@ -307,4 +305,4 @@ def main(argv: Sequence[str], log: Log) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(arguments(), Log()))
+    sys.exit(main(sys.argv[1:], Log()))
