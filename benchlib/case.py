@@ -294,7 +294,7 @@ class Case:
         """
         fields = self.as_json()
         if self.model_digest is not None:
-            fields["model"] = f"{ONNX_PREFIX}{file_name(self.model)}"
+            fields["model"] = without_folders(self.model)
         return fields
 
     def as_json(self) -> dict[str, Any]:
@@ -316,6 +316,12 @@ def file_name(model: str, digest: str | None = None) -> str | None:
     if not model.startswith(ONNX_PREFIX):
         return None
     return PurePath(without_digest(model, digest).removeprefix(ONNX_PREFIX)).name
+
+
+def without_folders(model: str) -> str:
+    """A user's own file by its name alone; any other network as it is called."""
+    name = file_name(model)
+    return model if name is None else f"{ONNX_PREFIX}{name}"
 
 
 def with_digest(model: str, digest: str) -> str:

@@ -70,10 +70,7 @@ class Plan(tuple[Step, ...]):
 
 
 def plan(
-    preset_name: str | None,
-    overrides: Mapping[str, Any],
-    *,
-    tensorrt: str | None = None,
+    preset_name: str | None, overrides: Mapping[str, Any], *, tensorrt: str | None = None
 ) -> Plan:
     """The steps of a preset with ``overrides``, for the machine at hand or for ``tensorrt``.
 

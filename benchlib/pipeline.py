@@ -114,7 +114,23 @@ def execute(
     problem = ""
     with tempfile.TemporaryDirectory(prefix="benchlib-kernel-") as own:
         try:
-            _papermill(source, output, parameters, Path(own), before_cell)
+            config = Config(_QUIET)
+            config.KernelManager.connection_file = str(Path(own, "kernel.json"))
+            papermill.execute_notebook(
+                _literal(source),
+                _literal(output),
+                dict(parameters),
+                kernel_name=KERNEL,
+                kernel_manager_class=OwnKernel,
+                # The caller's folder, so that a relative path means what it means in the shell.
+                cwd=str(Path.cwd()),
+                progress_bar=False,
+                # The kernel's own lines, one per case with the time left, as they come.
+                stderr_file=sys.stderr,
+                execution_timeout=_NO_LIMIT,
+                on_cell_execute=before_cell,
+                config=config,
+            )
         except PapermillExecutionError as error:
             is_plain = error.ename in ("InputError", "InterruptedError")
             problem = error.evalue if is_plain else f"{error.ename}: {error.evalue}".rstrip(": ")
@@ -125,32 +141,6 @@ def execute(
             # jupyter_client and nbclient raise a RuntimeError for a kernel that ended.
             problem = f"{type(error).__name__}: {error}".strip()
     return Execution(output, record.one_line(problem))
-
-
-def _papermill(
-    source: Path,
-    output: Path,
-    parameters: Mapping[str, Any],
-    own: Path,
-    before_cell: Callable[..., None] | None,
-) -> None:
-    config = Config(_QUIET)
-    config.KernelManager.connection_file = str(own / "kernel.json")
-    papermill.execute_notebook(
-        _literal(source),
-        _literal(output),
-        dict(parameters),
-        kernel_name=KERNEL,
-        kernel_manager_class=OwnKernel,
-        # The caller's folder, so that a relative path means what it means in the shell.
-        cwd=str(Path.cwd()),
-        progress_bar=False,
-        # The kernel's own lines, one per case with the time left, as they come.
-        stderr_file=sys.stderr,
-        execution_timeout=_NO_LIMIT,
-        on_cell_execute=before_cell,
-        config=config,
-    )
 
 
 def _literal(path: Path) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,20 +52,11 @@ Timed = Callable[[], float]
 """Does something once and gives the seconds it took."""
 
 
-class Device(Protocol):
-    """Where the roofs are measured. Rates come by the names that environment.json has."""
+def measure(device: CudaDevice | CpuDevice, say: Callable[[str], None]) -> dict[str, Any]:
+    """Rates in 10^12 operations per second, the copy in 10^9 bytes per second, and ``how``.
 
-    sizes: tuple[int, ...]
-
-    def products(self) -> dict[str, Callable[[int], Timed]]: ...
-
-    def copy(self) -> tuple[Timed, int]: ...
-
-    def how(self) -> str: ...
-
-
-def measure(device: Device, say: Callable[[str], None]) -> dict[str, Any]:
-    """Rates in 10^12 operations per second, the copy in 10^9 bytes per second, and ``how``."""
+    By the names that environment.json has.
+    """
     rates_by_name: dict[str, Any] = {}
     for name, product in device.products().items():
         rates = list(_rates(device.sizes, product, name, say))
@@ -92,10 +83,7 @@ def seconds(once: Timed) -> float:
 
 
 def _rates(
-    sizes: Iterable[int],
-    product: Callable[[int], Timed],
-    name: str,
-    say: Callable[[str], None],
+    sizes: Iterable[int], product: Callable[[int], Timed], name: str, say: Callable[[str], None]
 ) -> Iterable[float]:
     for size in sizes:
         try:

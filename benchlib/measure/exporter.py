@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from benchlib.case import Case, Failure, GraphForm, ShapeMode
 from benchlib.config import Parameters, Shape
@@ -94,30 +94,11 @@ class CountRequest:
     shape: Shape
 
 
-@dataclass(frozen=True, slots=True)
-class ExportError:
-    """The exporter's answer to what cannot be made from this input."""
-
-    field: str
-    problem: str
-
-
-class ExporterClient(Protocol):
-    """Gives a case its network's facts and its graph, and the work in the graph's nodes."""
-
-    def describe(self, case: Case) -> Network: ...
-
-    def graph(self, case: Case, form: GraphForm) -> Graph: ...
-
-    def work(self, case: Case, graph: Graph) -> dict[str, int]: ...
-
-    def close(self) -> None: ...
-
-
 class Exporter:
-    """A :class:`ExporterClient` in a process of its own, started when it is first needed.
+    """Gives a case its network's facts, its graph and the work in the graph's nodes.
 
-    ``log`` collects what the exporter says; ``time_limit_s`` bounds one answer.
+    From a process of its own, started when it is first needed. ``log`` collects what that says;
+    ``time_limit_s`` bounds one answer.
     """
 
     def __init__(self, parameters: Parameters, log: Path, time_limit_s: float) -> None:
@@ -181,8 +162,8 @@ class Exporter:
                 Failure.TIMEOUT,
                 f"export: no answer after {self._time_limit_s:.0f} s; raise time_limit_build_s",
             )
-        if isinstance(answer, ExportError):
-            raise InputError(answer.field, answer.problem)
+        if isinstance(answer, InputError):
+            raise answer
         return answer
 
     def _start(self) -> Connection:
@@ -205,12 +186,9 @@ class Exporter:
     def _died(self, case: Case, begun: int) -> CaseError:
         """The error for an exporter that died over ``case``; of its log, all from ``begun`` on."""
         process = self._process
-        if process is not None:
-            # It hung up and is dying; its traceback and status are still to come.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(DYING_S)
+        # It hung up and is dying; its traceback and status are still to come.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(DYING_S)
         self.close()
-        code = process.returncode if process is not None else 1
-        ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
         text = self._log.read_bytes()[begun:].decode(errors="replace")
-        return export_fault(case.model, ended, text)
+        return export_fault(case.model, Ended(process.returncode), text)

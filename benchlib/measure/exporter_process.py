@@ -17,12 +17,12 @@ from benchlib import case
 from benchlib.errors import InputError
 from benchlib.export import build
 from benchlib.export.build import Graph
-from benchlib.measure.exporter import CountRequest, ExportError, ExportRequest, Network
+from benchlib.measure.exporter import CountRequest, ExportRequest, Network
 from benchlib.models import macs, onnx_macs, registry
 from benchlib.models.onnx_macs import UncountedError
 
 
-def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str, int] | ExportError:
+def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str, int] | InputError:
     """Do one request."""
     if isinstance(request, CountRequest):
         return work(request)
@@ -45,7 +45,7 @@ def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str,
             half_io=request.half_io and request.form.has_half,
         )
     except InputError as error:
-        return ExportError(error.field, error.problem)
+        return error
 
 
 @lru_cache(maxsize=256)
@@ -62,16 +62,15 @@ def network(model: str, height: int, width: int) -> Network:
     """The facts of ``model`` at one input size; a count that failed is None with a note."""
     card = registry.card(model)
     count = macs.of(model, height, width)
+    counts, published = ("gmacs", "mactivations", "size_mb"), card.published()
     return Network(
         family=card.family,
         task=card.task or None,
         params_m=None if count.params is None else count.params / 1e6,
-        gmacs=count.gmacs,
-        mactivations=count.mactivations,
-        size_mb=count.size_mb,
-        accuracy=card.accuracy,
-        accuracy_metric=card.accuracy_metric,
-        accuracy_source=card.accuracy_source,
+        **{name: getattr(count, name) for name in counts},
+        accuracy=published.value,
+        accuracy_metric=published.metric,
+        accuracy_source=published.source,
         note=" ".join(filter(None, (card.note, count.reason))) or None,
         products=_products(model),
     )

@@ -31,10 +31,9 @@ from benchlib.errors import InputError, MachineError, first_line
 from benchlib.export import cache
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml, peaks
-from benchlib.measure import engine_cache, environment, record
+from benchlib.measure import environment, record
 from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
-from benchlib.measure.engine_cache import EngineCache
-from benchlib.measure.environment import Redactor
+from benchlib.measure.engine_cache import KeptFolders
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement
 from benchlib.measure.record import Fault
@@ -172,11 +171,7 @@ class Fleet:
     """
 
     def __init__(
-        self,
-        client: Client,
-        parameters: Parameters,
-        nvml_module: str,
-        say: Callable[[str], None],
+        self, client: Client, parameters: Parameters, nvml_module: str, say: Callable[[str], None]
     ) -> None:
         self._client = client
         self._parameters = parameters
@@ -448,24 +443,25 @@ def _case_runner(parameters: Parameters, nvml_module: str) -> CaseRunner:
 
     program = locate.find(parameters.engine)
     gpu = None if program.on_cpu else nvml.describe_gpu(nvml_module)
-    work = _work()
-    return CaseRunner(
-        parameters=parameters,
-        program=program,
-        exporter=None,  # the client has it
-        engine_cache=EngineCache(cache.root() / "plans", engine_cache.limit_bytes()),
-        redactor=Redactor.of(work),
-        work=work,
-        device=environment.device_name(program, gpu, parameters.extra_flags),
-        nvml_module=None if gpu is None else nvml_module,
-        host=socket.gethostname(),
-    )
+    host = socket.gethostname()
+    return CaseRunner.here(parameters, program, None, _work(), gpu, nvml_module, host=host)
+
+
+@lru_cache(maxsize=1)
+def _sent() -> KeptFolders:
+    """The graphs that were sent to this host, by their content."""
+    return KeptFolders.usual("sent", "used")
 
 
 def _kept(files: Mapping[str, bytes], graph: Graph) -> Path:
     """The graph's file in this host's cache, and its weights beside it, from ``files`` if new."""
-    folder = cache.root() / "sent" / graph.sha256
+    sent = _sent()
+    sent.hold(graph.sha256)
+    folder = sent.folder / graph.sha256
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / sent.mark).touch()
+    if files:
+        sent.prune()
     for name, content in files.items():
         if not (folder / name).is_file():
             process.write_whole(folder / name, content)

@@ -96,12 +96,12 @@ def of_network(network: nn.Module, height: int, width: int) -> Complexity:
 
     params = _parameters(network)
     try:
-        counts = torch_network.count_network(network, height, width)
+        macs, written = torch_network.count_network(network, height, width)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         # What a foreign network raises for a size it cannot take, or for values it wants to see.
         problem = next(iter(str(error).strip().splitlines()), "")
         return Complexity(params, None, None, f"{type(error).__name__}: {problem}")
-    return _complexity(params, counts.macs, counts.written)
+    return _complexity(params, macs, written)
 
 
 def _parameters(network: nn.Module) -> int:

@@ -395,8 +395,7 @@ def _pretrained_timm(name: str) -> nn.Module:
         return _timm(name, pretrained=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            "weights",
-            f"timm's weights of {name} could not be had ({error}); take weights=random",
+            "weights", f"timm's weights of {name} could not be had ({error}); take weights=random"
         ) from error
 
 

@@ -152,10 +152,6 @@ class PhaseOutcome:
     queries: tuple[Query, ...] = ()
     profile: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def ok(self) -> bool:
-        return self.failure is None
-
 
 @dataclass(frozen=True, slots=True)
 class PhaseRun:

@@ -238,7 +238,7 @@ def test_a_prepared_case_can_be_timed_in_another_process(
         device="cuda:0",
     )
     made = Measurement(step.case, matrix.settings(given))
-    cases.export(made, step)
+    made.export(cases.exporter, step.form)
     cases.build(made, step)
     there, there_made, there_step = pickle.loads(pickle.dumps((cases, made, step)))
     there.one_round(there_made, there_step, (0, 0))

@@ -34,8 +34,7 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            ConvBNReLU(in_channels, out_channels, stride=stride),
-            ConvBN(out_channels, out_channels),
+            ConvBNReLU(in_channels, out_channels, stride=stride), ConvBN(out_channels, out_channels)
         )
         self.shortcut = (
             nn.Identity()
@@ -146,8 +145,7 @@ class DualResolution(nn.Module):
         self.low5 = BottleneckBlock(8 * w, 8 * w, stride=2)
         self.pyramid = AggregationPyramid(16 * w, 128, 4 * w, pools or square_pools())
         self.head = nn.Sequential(
-            BNReLUConv(4 * w, 64, 3),
-            BNReLUConv(64, num_classes, 1, bias=True),
+            BNReLUConv(4 * w, 64, 3), BNReLUConv(64, num_classes, 1, bias=True)
         )
 
     def forward(self, image: Tensor) -> Tensor:

@@ -326,27 +326,19 @@ class Trace:
     compute: Stamps
 
     @classmethod
-    def without_transfers(
+    def of(
         cls,
         start_enq: npt.ArrayLike,
         end_enq: npt.ArrayLike,
-        start_compute: npt.ArrayLike,
-        end_compute: npt.ArrayLike,
+        start: npt.ArrayLike,
+        end: npt.ArrayLike,
         compute: npt.ArrayLike,
+        copies: Sequence[npt.ArrayLike] | None = None,
     ) -> Trace:
-        """Make a trace of queries whose data was already in place."""
-        start, end = _stamps(start_compute), _stamps(end_compute)
-        return cls(
-            start_enq=_stamps(start_enq),
-            end_enq=_stamps(end_enq),
-            start_h2d=start,
-            end_h2d=start,
-            start_compute=start,
-            end_compute=end,
-            start_d2h=end,
-            end_d2h=end,
-            compute=_stamps(compute),
-        )
+        """Queries with their four ``copies`` stamps, None for those whose data was in place."""
+        first, second, third, fourth = (start, start, end, end) if copies is None else copies
+        columns = (start_enq, end_enq, first, second, start, end, third, fourth, compute)
+        return cls(*(np.asarray(one, dtype=np.float32) for one in columns))
 
     @property
     def h2d(self) -> Stamps:
@@ -385,10 +377,6 @@ class Trace:
         return replace(
             self, **{item.name: getattr(self, item.name)[which] for item in fields(self)}
         )
-
-
-def _stamps(values: npt.ArrayLike) -> Stamps:
-    return np.asarray(values, dtype=np.float32)
 
 
 def report(log: Log, trace: Trace, warm_up_ms: float) -> Trace:

@@ -110,16 +110,8 @@ def _logger_class(trt: Any) -> type:
 FORCES_FLOAT_UNTIL = Version(10, 1)
 """Before it, trtexec gave float and INT8 tensors FP32 linear form unless formats were asked for."""
 
-IO_TYPES = {
-    "fp32": "FLOAT",
-    "fp16": "HALF",
-    "bf16": "BF16",
-    "int8": "INT8",
-    "int32": "INT32",
-    "int64": "INT64",
-    "uint8": "UINT8",
-    "bool": "BOOL",
-}
+IO_TYPES = {"fp32": "FLOAT", "fp16": "HALF"}
+IO_TYPES |= {name: name.upper() for name in ("bf16", "int8", "int32", "int64", "uint8", "bool")}
 LINEAR = "chw"
 
 NARROW, WIDE = 2.0, 4.0
@@ -266,13 +258,7 @@ MIB = 2**20
 WHOLE_PHASE_UNTIL = Version(9, 1)
 """Before it, "built in" covers parsing too; afterwards the build call alone."""
 
-PRECISIONS = {
-    "--fp16": "FP16",
-    "--bf16": "BF16",
-    "--int8": "INT8",
-    "--fp8": "FP8",
-    "--int4": "INT4",
-}
+PRECISIONS = {f"--{name}": name.upper() for name in ("fp16", "bf16", "int8", "fp8", "int4")}
 POOLS = {
     "workspace": "WORKSPACE",
     "dlaSRAM": "DLA_MANAGED_SRAM",

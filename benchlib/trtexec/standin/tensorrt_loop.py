@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from cuda.bindings import runtime
 
+from benchlib.trtexec.flags import Options
 from benchlib.trtexec.standin import tensor_io
 from benchlib.trtexec.standin.program import (
     CudaError,
@@ -28,6 +29,7 @@ from benchlib.trtexec.standin.program import (
     StandinError,
     Trace,
     dims_text,
+    input_files,
     no_collection,
 )
 from benchlib.trtexec.standin.tensorrt_build import NUMPY_TYPES, Library, dims
@@ -146,23 +148,20 @@ class Bound:
 
 
 def bind(
-    library: Library,
-    engine: Any,
-    given: tensor_io.Shapes,
-    files: Mapping[str, Path],
-    log: Log,
+    library: Library, engine: Any, given: tensor_io.Shapes, options: Options, log: Log
 ) -> Bound:
-    """Make a context for the ``given`` input shapes and fill its inputs from ``files`` or anew.
+    """Make a context for the ``given`` input shapes and fill its inputs as ``options`` ask.
 
     Raises :class:`StandinError` when memory does not suffice, a shape or file does not fit, or a
     tensor is of a kind that cannot be bound here.
     """
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    wanted = library.trt.TensorIOMode.INPUT
+    going_in = [name for name in names if engine.get_tensor_mode(name) == wanted]
+    files = input_files(options, frozenset(going_in))
     context = engine.create_execution_context()
     if context is None:
         raise StandinError("Inference set up failed: no execution context; its reason is above")
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    modes = {name: engine.get_tensor_mode(name) for name in names}
-    going_in = [name for name in names if modes[name] == library.trt.TensorIOMode.INPUT]
     tensor_io.known_shapes(given, frozenset(going_in))
     for name in going_in:
         declared = dims(engine.get_tensor_shape(name))
@@ -259,11 +258,8 @@ class Stamps:
         )
         start, compute = np.array(self.start_ms), np.array(self.compute_ms)
         end = start + compute
-        if not self.copies:
-            return Trace.without_transfers(before, after, start, end, compute)
-        copies = np.array(self.copies).T
-        columns = (before, after, copies[0], copies[1], start, end, copies[2], copies[3], compute)
-        return Trace(*(column.astype(np.float32) for column in columns))
+        copies = np.array(self.copies).T if self.copies else None
+        return Trace.of(before, after, start, end, compute, copies)
 
 
 class Slot:

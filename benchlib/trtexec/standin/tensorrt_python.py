@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ from benchlib.trtexec.standin.program import (
     Measuring,
     Program,
     StandinError,
-    input_files,
     path_of,
     queries,
     report,
@@ -206,12 +206,7 @@ class Standin:
         self, engine: Any, options: flags.Options, measuring: Measuring, files: Exports, log: Log
     ) -> None:
         given = tensor_io.filled_shapes(options, log).timed
-
-        def bind() -> Bound:
-            names = frozenset(_input_names(self.library, engine))
-            inputs = input_files(options, names)
-            return tensorrt_loop.bind(self.library, engine, given, inputs, log)
-
+        bind = partial(tensorrt_loop.bind, self.library, engine, given, options, log)
         bound = bind()
         log.info("Starting inference")
         trace = tensorrt_loop.measure(bound, measuring, log)
@@ -238,12 +233,6 @@ def _deserialised(runtime: Any, plan: bytes | memoryview, log: Log) -> Any:
         raise StandinError("Engine set up failed: the plan was not loaded; its reason is above")
     log.info(f"Engine deserialized in {number(time.perf_counter() - began)} sec.")
     return engine
-
-
-def _input_names(library: Library, engine: Any) -> list[str]:
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    wanted = library.trt.TensorIOMode.INPUT
-    return [name for name in names if engine.get_tensor_mode(name) == wanted]
 
 
 def _leave_tensors(bound: Bound, files: Exports, log: Log) -> None:
