@@ -250,11 +250,6 @@ class Case:
         return f"{self.width}x{self.height}"
 
     @property
-    def megapixels(self) -> float:
-        """Input pixels of one image, in millions."""
-        return self.height * self.width / 1e6
-
-    @property
     def key(self) -> str:
         """A name for this case's files: readable, safe on every file system, unique.
 

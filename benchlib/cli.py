@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -148,11 +148,12 @@ def _emit(value: Any) -> None:
     click.echo(text)
 
 
-def _show(found: Any, as_json: bool) -> None:
+def _show(found: Any, as_json: bool, lines: Callable[[], Iterable[str]] | None = None) -> None:
+    """Print what a command found: a value with ``lines``, or an object that has both itself."""
     if as_json:
-        _emit(found.as_json())
+        _emit(found.as_json() if lines is None else found)
     else:
-        click.echo("\n".join(found.lines()))
+        click.echo("\n".join((lines or found.lines)()))
 
 
 def _overrides(pairs: Sequence[tuple[str, str]], engine: str | None) -> dict[str, Any]:
@@ -186,8 +187,7 @@ def doctor(as_json: bool) -> None:
     """
     from benchlib.doctor import examine
 
-    found = examine()
-    _show(found, as_json)
+    _show(examine(), as_json)
 
 
 @main.command()
@@ -206,10 +206,7 @@ def models(as_json: bool, **which: Any) -> None:
     from benchlib.report.tables.lineup import records, text
 
     rows = records(**which)
-    if as_json:
-        _emit(rows)
-    else:
-        click.echo(text(rows))
+    _show(rows, as_json, lambda: [text(rows)])
 
 
 @main.command()
@@ -247,12 +244,8 @@ def graph(
         raise InputError("out", f"{out} is the network itself; write the graph to another file")
     made = build.make(model, asked, **options)
     _copy(made.path, out)
-    if as_json:
-        _emit(asdict(made) | {"path": out})
-    else:
-        click.echo(f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}")
-        for remark in made.remarks:
-            click.echo(remark)
+    words = f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}"
+    _show(asdict(made) | {"path": out}, as_json, lambda: [words, *made.remarks])
 
 
 def _copy(graph: Path, out: Path) -> None:
@@ -274,21 +267,16 @@ def _copy(graph: Path, out: Path) -> None:
 
 def _form(precision: str | None, form: str | None) -> Any:
     from benchlib.case import GraphForm, Precision
+    from benchlib.trtexec.command import STRONG_FORMS
 
     if form is not None:
         if precision is not None:
             raise InputError("form", "--precision is given beside it; keep one of the two")
         return GraphForm.read("form", form)
     asked = Precision.read("precision", precision or Precision.FP32)
-    forms = {
-        Precision.FP32: GraphForm.FP32,
-        Precision.TF32: GraphForm.FP32,
-        Precision.FP16: GraphForm.FP16,
-        Precision.INT8: GraphForm.INT8_QDQ_FP16,
-    }
-    if asked not in forms:
+    if asked not in STRONG_FORMS:
         raise InputError("precision", f"no graph is written at {asked}; take fp32, fp16 or int8")
-    return forms[asked]
+    return STRONG_FORMS[asked]
 
 
 @main.command()
@@ -317,10 +305,7 @@ def plan(
     planned = dry_run.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
     if tensorrt is not None and (words := flags.assumed(parse_version(tensorrt))):
         click.echo(f"benchlib: note: {words}", err=True)
-    if as_json:
-        _emit([step.as_json() for step in planned])
-    else:
-        click.echo(planned.script())
+    _show([step.as_json() for step in planned], as_json, lambda: [planned.script()])
 
 
 @main.command()
@@ -412,10 +397,7 @@ def report(
     written = {"html": str(page)}
     if with_pdf:
         written["pdf"] = str(html.pdf(page, page.with_suffix(".pdf")))
-    if as_json:
-        _emit(written)
-    else:
-        click.echo("\n".join(written.values()))
+    _show(written, as_json, written.values)
 
 
 @main.command()
@@ -451,8 +433,7 @@ def bundle(
     from benchlib.measure import bundle as bundles
     from benchlib.trtexec import flags, locate
 
-    chosen = config.find_preset(preset or "quick")
-    runs = chosen.with_values(_overrides(parameters, None)).told_from(chosen).runs()
+    runs = config.preset_runs(preset, _overrides(parameters, None))
     program = locate.planned(runs[0].engine, tensorrt)
     if words := flags.assumed(program.release):
         click.echo(f"benchlib: note: {words}", err=True)
@@ -474,8 +455,7 @@ def collect(folder: Path, out: Path, as_json: bool) -> None:
     """
     from benchlib.measure.collect import collect as collected
 
-    found = collected(folder, out)
-    _show(found, as_json)
+    _show(collected(folder, out), as_json)
 
 
 @main.command()
@@ -507,10 +487,8 @@ def findings(measured: Path, beside: tuple[Path, ...], as_json: bool) -> None:
     from benchlib.analysis.results import load
 
     found = claims_findings.of(load(measured), [load(one) for one in beside])
-    if as_json:
-        _emit([finding.as_json() for finding in found])
-    else:
-        click.echo("\n".join(claims_findings.lines(found)))
+    documents = [finding.as_json() for finding in found]
+    _show(documents, as_json, lambda: claims_findings.lines(found))
 
 
 @main.command()

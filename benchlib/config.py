@@ -402,6 +402,12 @@ def find_preset(name: str) -> Preset:
     return read_preset(path)
 
 
+def preset_runs(name: str | None, overrides: Mapping[str, Any]) -> tuple[Parameters, ...]:
+    """The runs of a preset, by default ``quick``, with ``overrides``, which its name then tells."""
+    base = find_preset(name or "quick")
+    return base.with_values(overrides).told_from(base).runs()
+
+
 def read_preset(path: Path) -> Preset:
     """Read and check a preset; :class:`InputError` names the file and the key."""
     try:

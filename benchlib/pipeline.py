@@ -47,9 +47,6 @@ KERNEL = "python3"
 #: ipykernel warns that a kernel talks over plain TCP unless it is set to encrypt where it can.
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
 
-#: Seconds per cell: none, because a measuring cell bounds its own cases.
-_NO_LIMIT = None
-
 
 class OwnKernel(AsyncKernelManager):
     """Starts this interpreter, in surroundings that no other notebook shares.
@@ -127,7 +124,7 @@ def execute(
                 progress_bar=False,
                 # The kernel's own lines, one per case with the time left, as they come.
                 stderr_file=sys.stderr,
-                execution_timeout=_NO_LIMIT,
+                execution_timeout=None,  # a measuring cell bounds its own cases
                 on_cell_execute=before_cell,
                 config=config,
             )
@@ -217,9 +214,7 @@ def main_job(
     Everything a user can have got wrong is refused by an :class:`InputError` before the first
     kernel starts. A failed precision does not stop the next one.
     """
-    base = config.find_preset(preset_name or "quick")
-    chosen = base.with_values(overrides).told_from(base)
-    runs = chosen.runs()
+    runs = config.preset_runs(preset_name, overrides)
     where = runs[0].fleet
     if where in (None, fleet.LOCAL):  # what other hosts have is known when they are there
         dry_run.every(runs, locate.find(runs[0].engine))

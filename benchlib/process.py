@@ -18,14 +18,12 @@ from pathlib import Path
 
 from benchlib.errors import InputError
 
-WAIT_FOREVER = -1.0
-
 
 @contextmanager
-def lock_held(path: Path, field: str, *, wait_s: float = WAIT_FOREVER) -> Iterator[None]:
+def lock_held(path: Path, field: str, *, wait_s: float = -1.0) -> Iterator[None]:
     """Hold the lock file ``path``; ``field`` is what the user sets to have it elsewhere.
 
-    Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds,
+    Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds (-1: no limit),
     :class:`InputError` where the file system has no locks, and other OSErrors when the file cannot
     be made.
     """

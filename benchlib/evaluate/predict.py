@@ -58,16 +58,16 @@ class Restored:
 def check(row: Row, calibration_dir: Path | None) -> Program:
     """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
     graph, settings = row.detail.graph, row.detail.settings
+    known = graph is not None and graph.model_fields_set >= _GRAPH
+    photos = known and graph.calibration
     for part, is_told in (
-        ("graph", graph is not None and graph.model_fields_set >= _GRAPH),
+        ("graph", known),
         ("settings", settings is not None and "iterations" in settings),
+        ("input's shape", known and graph.input_shape is not None),
+        ("calibration", not photos or photos.model_fields_set >= _PHOTOS),
     ):
         if not is_told:
             raise InputError("key", f"{row.key} does not tell its {part}; measure it again")
-    if graph.input_shape is None:
-        raise InputError("key", f"{row.key} does not tell its input's shape; measure it again")
-    if graph.calibration is not None and not graph.calibration.model_fields_set >= _PHOTOS:
-        raise InputError("key", f"{row.key} does not tell its calibration; measure it again")
     _calibration(row, calibration_dir)
     try:
         return locate.find(row.engine)

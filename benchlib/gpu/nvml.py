@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -343,9 +343,6 @@ class Gpu:
     power_limit_w: float | None
     confidential_computing: bool | None = None
     clock_steps: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def describe_gpu(module: str = MODULE) -> Gpu | None:

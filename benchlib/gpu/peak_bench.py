@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from benchlib.gpu.peaks import OPERATIONS_PER_MAC
 from benchlib.trtexec.standin.onnxruntime_cpu import ORT_ERRORS, physical_cores
@@ -191,20 +192,19 @@ class CpuDevice:
         """A graph of one product with a constant, as a network's weights are."""
         random = np.random.default_rng(0)
         if kind == "MatMulInteger":
-            types = (TensorProto.UINT8, TensorProto.INT32)
+            types = ("uint8", "int32")
             left = random.integers(0, 256, (size, size), dtype=np.uint8)
             right = random.integers(-127, 128, (size, size), dtype=np.int8)
         else:
-            types = (TensorProto.FLOAT, TensorProto.FLOAT)
+            types = ("float", "float")
             left, right = (random.standard_normal((size, size), np.float32) for _ in range(2))
-        graph = helper.make_graph(
-            [helper.make_node(kind, ["left", "right"], ["out"])],
-            kind,
-            [helper.make_tensor_value_info("left", types[0], [size, size])],
-            [helper.make_tensor_value_info("out", types[1], [size, size])],
-            [numpy_helper.from_array(right, "right")],
+        shape = f"[{size}, {size}]"
+        model = onnx.parser.parse_model(
+            f"""<ir_version: 8, opset_import: ["" : 17]>
+            product ({types[0]}{shape} left) => ({types[1]}{shape} out)
+            {{ out = {kind}(left, right) }}"""
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model.graph.initializer.append(numpy_helper.from_array(right, "right"))
         onnx.checker.check_model(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads

@@ -353,7 +353,8 @@ def _write_one(
     engines_mb = seconds = 0.0
     for one in cases:
         for unit in one.units:
-            seconds += rounds * _timing_s(by_precision[one.case.precision])
+            given = by_precision[one.case.precision]
+            seconds += rounds * (START_S + given.warm_up_ms / 1000 + given.duration_s)
             if unit.engine == unit.name:
                 engines_mb += ENGINE_SHARE * sizes[one.graph.path]
                 seconds += BUILD_S
@@ -379,10 +380,6 @@ def _write_one(
     (folder / SCRIPT).write_text(script(bundle, identity(text)), encoding="utf-8")
     (folder / SCRIPT).chmod(0o755)
     return bundle
-
-
-def _timing_s(given: Parameters) -> float:
-    return START_S + given.warm_up_ms / 1000 + given.duration_s
 
 
 def _span(seconds: float) -> str:

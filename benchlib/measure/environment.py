@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -224,9 +224,6 @@ class Environment(BaseModel):
     notes: tuple[str, ...] = ()
     hosts: tuple[dict[str, Any], ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
     def with_hosts(self, hosts: Sequence[Mapping[str, Any]]) -> Environment:
         """This with more of the machines and cards that rows of the set were timed on."""
         return self.model_copy(update={"hosts": _together(self.hosts, hosts)})
@@ -261,7 +258,7 @@ def describe_environment(
         engine=program.engine,
         engine_version=program.version,
         device=device,
-        gpu=None if card is None else card.as_json(),
+        gpu=None if card is None else asdict(card),
         roofs=None if here is None else here.roofs,
         driver=None if card is None else card.driver,
         cuda=None if card is None else card.cuda,
@@ -340,15 +337,9 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(_CHECKOUT), *arguments]
+    options = {"stderr": subprocess.DEVNULL, "text": True, "errors": "replace", "timeout": 10}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(_CHECKOUT), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.check_output(command, **options).strip()
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None

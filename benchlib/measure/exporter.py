@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from benchlib.case import Case, Failure, GraphForm, ShapeMode
 from benchlib.config import Parameters, Shape
@@ -25,8 +25,6 @@ from benchlib.export.build import Graph
 from benchlib.measure.record import CaseError, export_fault
 from benchlib.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
 from benchlib.trtexec.command import BLOG_MIN
-
-Answer = TypeVar("Answer")
 
 MODULE = "benchlib.measure.exporter_process"
 """What the exporter's process runs."""
@@ -56,23 +54,6 @@ class Network:
     products: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """What the exporter is asked: a graph in a form, or with no form the network's facts."""
-
-    case: Case
-    form: GraphForm | None
-    shape: Shape
-    weights: str
-    seed: int
-    calibration_dir: str | None
-    half_io: bool
-
-    @property
-    def dynamic(self) -> bool:
-        return self.case.shape_mode is not ShapeMode.STATIC
-
-
 def traced_shape(case: Case, parameters: Parameters) -> Shape:
     """Batch, height and width that the graph is traced and calibrated at.
 
@@ -84,14 +65,6 @@ def traced_shape(case: Case, parameters: Parameters) -> Shape:
     if case.shape_mode is ShapeMode.BLOG:
         return parameters.min_shape or (case.batch, *BLOG_MIN)
     return case.batch, case.height, case.width
-
-
-@dataclass(frozen=True, slots=True)
-class CountRequest:
-    """What the exporter is asked: the multiply-accumulates of each node of a graph file."""
-
-    path: Path
-    shape: Shape
 
 
 class Exporter:
@@ -110,16 +83,29 @@ class Exporter:
 
     def describe(self, case: Case) -> Network:
         """The network's facts; raises :class:`CaseError` when the exporter dies over it."""
-        return self._expect(Network, self._ask(case, self._order(case, None)))
+        return self._ask(case, "network", case.model, case.height, case.width)
 
     def graph(self, case: Case, form: GraphForm) -> Graph:
         """The graph file; raises :class:`CaseError`, or :class:`InputError` as ``make`` does."""
-        return self._expect(Graph, self._ask(case, self._order(case, form)))
+        given = self._parameters
+        sizes = dict(zip(("batch", "height", "width"), traced_shape(case, given), strict=True))
+        return self._ask(
+            case,
+            "make",
+            case.model,
+            form,
+            **sizes,
+            dynamic=case.shape_mode is not ShapeMode.STATIC,
+            int8_method=case.int8_method,
+            weights=given.weights,
+            seed=given.seed,
+            calibration_dir=given.calibration_dir,
+            half_io=given.half_io and form.has_half,
+        )
 
     def work(self, case: Case, graph: Graph) -> dict[str, int]:
         """Multiply-accumulates of a batch by name of node; empty for a graph not to be counted."""
-        shape = (case.batch, case.height, case.width)
-        return self._expect(dict, self._ask(case, CountRequest(graph.path, shape)))
+        return self._ask(case, "work", graph.path, case.batch, case.height, case.width)
 
     def close(self) -> None:
         """End the exporter."""
@@ -129,29 +115,11 @@ class Exporter:
             end_group(self._process)
         self._line = self._process = None
 
-    def _order(self, case: Case, form: GraphForm | None) -> ExportRequest:
-        given = self._parameters
-        return ExportRequest(
-            case=case,
-            form=form,
-            shape=traced_shape(case, given),
-            weights=given.weights,
-            seed=given.seed,
-            calibration_dir=given.calibration_dir,
-            half_io=given.half_io,
-        )
-
-    @staticmethod
-    def _expect(kind: type[Answer], answer: object) -> Answer:
-        if isinstance(answer, kind):
-            return answer
-        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
-
-    def _ask(self, case: Case, order: ExportRequest | CountRequest) -> object:
+    def _ask(self, case: Case, job: str, *given: Any, **options: Any) -> Any:
         begun = 0 if self._line is None else self._log.stat().st_size
         line = self._line or self._start()
         try:
-            line.send(order)
+            line.send((job, given, options))
             answered = line.poll(self._time_limit_s)
             answer = line.recv() if answered else None
         except (EOFError, ConnectionError):

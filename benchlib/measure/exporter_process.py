@@ -16,43 +16,16 @@ from pathlib import Path
 from benchlib import case
 from benchlib.errors import InputError
 from benchlib.export import build
-from benchlib.export.build import Graph
-from benchlib.measure.exporter import CountRequest, ExportRequest, Network
+from benchlib.measure.exporter import Network
 from benchlib.models import macs, onnx_macs, registry
 from benchlib.models.onnx_macs import UncountedError
 
 
-def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str, int] | InputError:
-    """Do one request."""
-    if isinstance(request, CountRequest):
-        return work(request)
-    case = request.case
-    batch, height, width = request.shape
-    try:
-        if request.form is None:
-            return network(case.model, case.height, case.width)
-        return build.make(
-            case.model,
-            request.form,
-            height=height,
-            width=width,
-            batch=batch,
-            dynamic=request.dynamic,
-            int8_method=case.int8_method,
-            weights=request.weights,
-            seed=request.seed,
-            calibration_dir=request.calibration_dir,
-            half_io=request.half_io and request.form.has_half,
-        )
-    except InputError as error:
-        return error
-
-
 @lru_cache(maxsize=256)
-def work(count_request: CountRequest) -> dict[str, int]:
+def work(graph: Path, batch: int, height: int, width: int) -> dict[str, int]:
     """Multiply-accumulates of a graph's nodes; none at all rather than a part of them."""
     try:
-        return onnx_macs.macs_by_node(count_request.path, *count_request.shape)
+        return onnx_macs.macs_by_node(graph, batch, height, width)
     except UncountedError:
         return {}
 
@@ -83,13 +56,18 @@ def _products(model: str) -> dict[str, int]:
 
 
 def serve(line: Connection) -> None:
-    """Answer requests until the pipe is closed."""
+    """Do the jobs that come, each a name and its arguments, until the pipe is closed."""
+    jobs = {"network": network, "make": build.make, "work": work}
     while True:
         try:
-            request = line.recv()
+            job, given, options = line.recv()
         except EOFError:
             return
-        line.send(answer(request))
+        try:
+            answer = jobs[job](*given, **options)
+        except InputError as error:
+            answer = error
+        line.send(answer)
 
 
 if __name__ == "__main__":

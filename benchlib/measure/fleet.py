@@ -98,18 +98,19 @@ class Done:
     lost: bool = False
 
 
-def _card(nvml_module: str | None) -> tuple[nvml.Gpu | None, str | None]:
-    """The GPU that programs begun here use, and its UUID."""
-    if nvml_module is None:
-        return None, None
-    with nvml.opened(nvml_module) as device:
-        uuid = None if device is None else device.uuid()
-    return nvml.describe_gpu(nvml_module), uuid
+def _this_worker(
+    name: str, program: Program, nvml_module: str | None, host: str | None = None
+) -> Worker:
+    """This process, with the GPU that programs begun here use, called ``name`` where there is none.
 
-
-def _host_facts(host: str | None, gpu: nvml.Gpu | None, uuid: str | None) -> dict[str, Any]:
-    """What environment.json holds of a host and its card."""
-    return {
+    ``host`` is told of the machine: nobody needs its name where there is one.
+    """
+    gpu = uuid = None
+    if nvml_module is not None:
+        with nvml.opened(nvml_module) as device:
+            uuid = None if device is None else device.uuid()
+        gpu = nvml.describe_gpu(nvml_module)
+    facts = {
         "host": host,
         "gpu_uuid": uuid and uuid[-nvml.UUID_SHOWN :],
         "gpu": gpu and gpu.name,
@@ -119,6 +120,7 @@ def _host_facts(host: str | None, gpu: nvml.Gpu | None, uuid: str | None) -> dic
         "system": f"{platform.system()} {platform.release()}",
         "benchlib": __version__,
     }
+    return Worker((socket.gethostname(), uuid or name), "", program, gpu, facts)
 
 
 class Here:
@@ -126,10 +128,8 @@ class Here:
 
     def __init__(self, case_runner: CaseRunner) -> None:
         self._case_runner = case_runner
-        gpu, uuid = _card(case_runner.nvml_module)
-        card = (socket.gethostname(), uuid or case_runner.device)
-        # Without the machine's name: nobody needs it where there is one machine
-        self._worker = Worker(card, gpu=gpu, facts=_host_facts(None, gpu, uuid))
+        device, program = case_runner.device, case_runner.program
+        self._worker = _this_worker(device, program, case_runner.nvml_module)
         self._done: list[Done] = []
 
     def hosts(self) -> list[Mapping[str, Any]]:
@@ -397,13 +397,11 @@ def _examine(parameters: Parameters, nvml_module: str) -> Worker:
     worker = get_worker()
     if worker.state.total_resources.get(RESOURCE, 0) < 1:
         raise MachineError(f"it has no {RESOURCE}; start it with --nthreads 1 --resources GPU=1")
-    gpu, uuid = _card(nvml_module)
     try:
         program = locate.find(parameters.engine)
     except (InputError, MachineError):
         program = None
-    card = (socket.gethostname(), uuid or str(worker.name))
-    return Worker(card, "", program, gpu, _host_facts(card[0], gpu, uuid))
+    return _this_worker(str(worker.name), program, nvml_module, socket.gethostname())
 
 
 def _roofs(parameters: Parameters, program: Program) -> tuple[peaks.Roofs | None, list[str]]:

@@ -240,7 +240,7 @@ class Store:
 
     def save_environment(self, found: Environment) -> None:
         """Write environment.json."""
-        text = json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(found.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
         self._write("environment.json", text.encode())
 
     def environment(self) -> Environment | None:

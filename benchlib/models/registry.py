@@ -47,10 +47,6 @@ class Accuracy:
     weights: str | None = None
 
 
-def _unknown() -> Accuracy:
-    return Accuracy()
-
-
 @dataclass(frozen=True, slots=True)
 class Card:
     """What is known of one network.
@@ -80,7 +76,7 @@ class Card:
     build: Callable[[], nn.Module] | None = None
     pretrained: Callable[[], nn.Module] | None = None
     deploy: Callable[[nn.Module, tuple[int, int] | None], nn.Module] | None = None
-    published: Callable[[], Accuracy] = field(default=_unknown, repr=False)
+    published: Callable[[], Accuracy] = field(default=Accuracy, repr=False)
     blog_name: str | None = None
     divisor: int = 1
     fixed_size: tuple[int, int] | None = None
@@ -399,31 +395,21 @@ def _pretrained_timm(name: str) -> nn.Module:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What the networks of one architecture share."""
-
-    family: str
-    paper: str
-    note: str = ""
-    patch: int = 1
-
-
 _KINDS = {
-    "mobilenetv4": _Kind("MobileNet", "Qin et al. 2024 (MobileNetV4), arXiv 2404.10518"),
-    "convnext": _Kind("ConvNeXt", "Liu et al. 2022, arXiv 2201.03545", _CONVOLUTIONAL),
-    "convnextv2": _Kind("ConvNeXt", "Woo et al. 2023 (V2), arXiv 2301.00808", _CONVOLUTIONAL),
-    "vit": _Kind("ViT", "Dosovitskiy et al. 2021, arXiv 2010.11929", _RESAMPLED, patch=16),
-    "repvit": _Kind("RepViT", "Wang et al. 2024, arXiv 2307.09283", _MERGED),
-    "fastvit": _Kind("FastViT", "Vasu et al. 2023, arXiv 2303.14189", _MERGED),
-    "mobileone": _Kind("MobileOne", "Vasu et al. 2023, arXiv 2206.04040", _MERGED),
-    "efficientvit": _Kind("EfficientViT", "Cai et al. 2023, arXiv 2205.14756"),
-    "tf": _Kind("EfficientNet", "Tan and Le 2021 (EfficientNetV2), arXiv 2104.00298"),
-    "regnetx": _Kind("RegNet", _REGNET),
-    "hgnetv2": _Kind("HGNet", "PaddleClas 2023 (PP-HGNetV2); no paper"),
-    "starnet": _Kind("StarNet", "Ma et al. 2024, arXiv 2403.19967"),
+    "mobilenetv4": ("MobileNet", "Qin et al. 2024 (MobileNetV4), arXiv 2404.10518", ""),
+    "convnext": ("ConvNeXt", "Liu et al. 2022, arXiv 2201.03545", _CONVOLUTIONAL),
+    "convnextv2": ("ConvNeXt", "Woo et al. 2023 (V2), arXiv 2301.00808", _CONVOLUTIONAL),
+    "vit": ("ViT", "Dosovitskiy et al. 2021, arXiv 2010.11929", _RESAMPLED),
+    "repvit": ("RepViT", "Wang et al. 2024, arXiv 2307.09283", _MERGED),
+    "fastvit": ("FastViT", "Vasu et al. 2023, arXiv 2303.14189", _MERGED),
+    "mobileone": ("MobileOne", "Vasu et al. 2023, arXiv 2206.04040", _MERGED),
+    "efficientvit": ("EfficientViT", "Cai et al. 2023, arXiv 2205.14756", ""),
+    "tf": ("EfficientNet", "Tan and Le 2021 (EfficientNetV2), arXiv 2104.00298", ""),
+    "regnetx": ("RegNet", _REGNET, ""),
+    "hgnetv2": ("HGNet", "PaddleClas 2023 (PP-HGNetV2); no paper", ""),
+    "starnet": ("StarNet", "Ma et al. 2024, arXiv 2403.19967", ""),
 }
-"""By the first word of timm's name."""
+"""Family, paper and note, by the first word of timm's name."""
 
 _TIMM_TABLE = """\
 mobilenetv4_conv_small    e2400_r224_in1k      256 74.644 apache-2.0        MobileNetV4 conv S
@@ -456,24 +442,25 @@ weights as timm states it (the code is under Apache-2.0), title."""
 
 def _timm_lineup_card(line: str) -> Card:
     name, tag, side, top1, licence, title = line.split(maxsplit=5)
-    kind = _KINDS[name.partition("_")[0]]
+    family, paper, note = _KINDS[name.partition("_")[0]]
+    patch = 16 if "_patch16_" in name else 1
     weights = f"{name}.{tag}"
     source = f"timm 1.0.31, results-imagenet.csv, {weights}, ImageNet val, {side}x{side}"
     return Card(
         name=name,
-        family=kind.family,
+        family=family,
         task=CLASSIFICATION,
         title=title,
-        paper=kind.paper,
+        paper=paper,
         output=_SCORES,
         build=partial(build_timm, name),
         pretrained=partial(_pretrained_timm, weights),
         deploy=deploy_timm,
         published=partial(Accuracy, float(top1), IMAGENET_TOP1, source),
-        divisor=kind.patch,
+        divisor=patch,
         native_size=(int(side), int(side)),
-        one_size=kind.patch > 1,
-        note=kind.note,
+        one_size=patch > 1,
+        note=note,
         weights_licence=licence,
     )
 

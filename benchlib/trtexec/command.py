@@ -79,7 +79,7 @@ _WEAK_SWITCHES = {
     Precision.FP8: ("--fp16", "--fp8"),
 }
 
-_STRONG_FORMS = {
+STRONG_FORMS = {
     Precision.FP32: GraphForm.FP32,
     Precision.TF32: GraphForm.FP32,
     Precision.FP16: GraphForm.FP16,
@@ -107,7 +107,7 @@ def graph_form(case: Case, version: Version) -> GraphForm:
     if case.engine is Engine.ONNXRUNTIME_CPU:
         return GraphForm.INT8_CPU if case.precision is Precision.INT8 else GraphForm.FP32
     if case.typing is Typing.STRONG:
-        form = _STRONG_FORMS.get(case.precision, GraphForm.FP32)
+        form = STRONG_FORMS.get(case.precision, GraphForm.FP32)
         if form is GraphForm.INT8_QDQ_FP16 and default_typing(version) is Typing.WEAK:
             # FP16 scales need opset 19, which 8.6 does not read.
             return GraphForm.INT8_QDQ

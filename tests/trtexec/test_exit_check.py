@@ -185,29 +185,6 @@ def test_an_empty_plan_is_called_empty(tmp_path: Path) -> None:
         exports.check_engine(path)
 
 
-@pytest.mark.parametrize(
-    ("words", "arguments"),
-    [
-        ("--onnx=a.onnx --fp16", ("--onnx=a.onnx", "--fp16")),
-        ("--onnx=a b.onnx --fp16", ("--onnx=a b.onnx", "--fp16")),
-        ("'--onnx=a b.onnx' --fp16", ("--onnx=a b.onnx", "--fp16")),
-        ("'--onnx={work}/it'\"'\"'s.onnx' --fp16", ("--onnx={work}/it's.onnx", "--fp16")),
-        ("--onnx=it's.onnx '--saveEngine=a b'", ("--onnx=it's.onnx", "--saveEngine=a b")),
-        ("--shapes='a:b':1x3 -h", ("--shapes='a:b':1x3", "-h")),
-        ("--onnx=a - b -1.onnx", ("--onnx=a - b -1.onnx",)),
-        ("'--onnx=a", ("'--onnx=a",)),
-        ("", ()),
-    ],
-)
-def test_the_arguments_of_what_began(words: str, arguments: tuple[str, ...]) -> None:
-    banners = [
-        f"&&&& {state} TensorRT.trtexec [TensorRT v100500] [b1] # trtexec {words}\n"
-        for state in ("RUNNING", "FAILED", "RUNNING", "PASSED")
-    ]
-    assert exit_check.started("[I] x\n".join(banners)) == (arguments, arguments)
-    assert exit_check.started("nothing began") == ()
-
-
 def test_a_phase_is_judged_by_what_it_left_itself(tmp_path: Path) -> None:
     product, log = tmp_path / "times.json", tmp_path / "log"
     product.write_bytes((DATA / "8.6/times.json").read_bytes())

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from benchlib.models.nets import ddrnet
 from benchlib.models.nets.ddrnet import WINDOWS, DualResolution, GlobalAverage
-
-DIVISOR = ddrnet.DIVISOR
 
 
 class StripPool(nn.Module):

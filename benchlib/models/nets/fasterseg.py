@@ -23,8 +23,6 @@ from torch.nn.functional import relu
 from benchlib.models.nets import blocks
 from benchlib.models.nets.blocks import ConvBN, ConvBNReLU, conv
 
-DIVISOR = 1  # every resize goes to an explicit size
-
 to_size = partial(blocks.resize, align_corners=True)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +26,6 @@ TENSORRT_MAJORS = range(8, 100)
 
 class StandinError(Exception):
     """The asked-for work cannot be done; the message is one line for the log."""
-
-
-class Sink(Protocol):
-    """Where lines go: a text stream."""
-
-    def write(self, text: str, /) -> object: ...
-
-    def flush(self) -> object: ...
 
 
 def banner_code(version: Version) -> str:
@@ -55,8 +47,8 @@ class Log:
     errors. Each line is flushed, so that a process that crashes leaves all it wrote.
     """
 
-    out: Sink = field(default_factory=lambda: sys.stdout)
-    err: Sink = field(default_factory=lambda: sys.stderr)
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
     verbose: bool = False
 
     def banner(self, state: str, tool: str, code: str, command: str) -> None:
@@ -85,12 +77,12 @@ class Log:
         """Write ``text`` to standard error without a stamp, as CUDA failures are."""
         self._write(self.err, text)
 
-    def _stamped(self, stream: Sink, severity: str, message: str) -> None:
+    def _stamped(self, stream: TextIO, severity: str, message: str) -> None:
         stamp = time.strftime("%m/%d/%Y-%H:%M:%S")
         self._write(stream, f"[{stamp}] [{severity}] {message}")
 
     @staticmethod
-    def _write(stream: Sink, line: str) -> None:
+    def _write(stream: TextIO, line: str) -> None:
         stream.write(line + "\n")
         stream.flush()
 
@@ -141,7 +133,7 @@ class Measuring:
     def read(cls, options: Mapping[str, Any]) -> Measuring:
         """Take the values from parsed flags; raise :class:`StandinError` for unusable ones."""
         graph, spin, resident = (_switched(options, name) for name in SWITCHED_OPPOSITES)
-        measuring = cls(
+        asked = cls(
             iterations=options["--iterations"],
             duration_s=float(options["--duration"]),
             warm_up_ms=float(options["--warmUp"]),
@@ -152,19 +144,16 @@ class Measuring:
             overlap=not options["--exposeDMA"],
             streams=max(options["--infStreams"], options["--streams"]),
         )
-        measuring.check()
-        return measuring
-
-    def check(self) -> None:
-        """Refuse values that would leave nothing to measure, or never end."""
-        if self.duration_s < 0:
+        # What would leave nothing to measure, or never end
+        if asked.duration_s < 0:
             raise StandinError("--duration must not be negative: the run would never end")
-        if self.iterations < 0 or (self.iterations == 0 and self.duration_s == 0):
+        if asked.iterations < 0 or (asked.iterations == 0 and asked.duration_s == 0):
             raise StandinError("--iterations and --duration leave nothing to measure")
-        if self.warm_up_ms < 0 or self.idle_ms < 0:
+        if asked.warm_up_ms < 0 or asked.idle_ms < 0:
             raise StandinError("--warmUp and --idleTime must not be negative")
-        if self.streams != 1:
+        if asked.streams != 1:
             raise StandinError("--infStreams must be 1: this program measures one stream")
+        return asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,9 +249,8 @@ def _io_types(library: Library, text: str, flag: str, count: int) -> list[Any]:
     return types
 
 
-def _layers(network: Any) -> Iterator[Any]:
-    for index in range(network.num_layers):
-        yield network.get_layer(index)
+def _layers(network: Any) -> list[Any]:
+    return [network.get_layer(index) for index in range(network.num_layers)]
 
 
 MIB = 2**20

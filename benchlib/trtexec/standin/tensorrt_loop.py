@@ -51,17 +51,8 @@ def explain(error: Any) -> str:
     return text.decode() if status == SUCCESS else str(error)
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A GPU: its index as CUDA counts, its name and its compute capability."""
-
-    index: int
-    name: str
-    capability: str
-
-
-def choose_device(index: int) -> Device:
-    """Make GPU ``index`` the current one.
+def choose_device(index: int) -> tuple[str, str]:
+    """Make GPU ``index``, as CUDA counts, the current one; its name and compute capability.
 
     Raises :class:`CudaError` when there is no driver or no GPU, :class:`StandinError` when there
     is none of that number. Nothing of TensorRT may be made before: 8.6 crashes without a GPU.
@@ -72,7 +63,7 @@ def choose_device(index: int) -> Device:
     checked(runtime.cudaSetDevice(index))
     properties = checked(runtime.cudaGetDeviceProperties(index))
     name = properties.name.split(b"\0")[0].decode()
-    return Device(index, name, f"{properties.major}.{properties.minor}")
+    return name, f"{properties.major}.{properties.minor}"
 
 
 class Tensor:

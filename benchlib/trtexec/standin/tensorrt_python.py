@@ -157,10 +157,10 @@ class Standin:
         if source is None and path_of(options, "--onnx") is None:
             raise StandinError("Model missing or format not recognized: give --onnx=FILE")
         if not (self.library.is_rtx and building_only):
-            device = tensorrt_loop.choose_device(options["--device"])
+            name, capability = tensorrt_loop.choose_device(options["--device"])
             log.info("=== Device Information ===")
-            log.info(f"Selected Device: {device.name}")
-            log.info(f"Compute Capability: {device.capability}")
+            log.info(f"Selected Device: {name}")
+            log.info(f"Compute Capability: {capability}")
         log.info(f"TensorRT version: {self.library.trt.__version__}")
         # The logger must outlive everything TensorRT makes with it, so it is made first.
         logger = self.library.logger(log)
