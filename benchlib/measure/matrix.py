@@ -245,7 +245,7 @@ def plan(
     Raises :class:`benchlib.errors.InputError` for a parameter, an engine or a version that does
     not exist, and for a size that a network cannot take.
     """
-    runs = config.find_preset(preset_name or "quick").with_values(overrides).runs()
+    runs = config.preset_runs(preset_name, overrides)
     program = locate.planned(runs[0].engine, tensorrt)
     return every(runs, program)
 

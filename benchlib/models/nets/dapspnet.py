@@ -3,12 +3,9 @@
 "DAPSPNet: Deep Aggregation Pyramid Strip Pooling Network for Real-time and Accurate Segmentation",
 IEEE Xplore document 10365437, 2023. No code is public and only the abstract could be read: a
 dual-resolution network for road scenes, to whose multi-scale module pooling over strips of length
-5, 9 and 17 and width 1 is added. Those lengths are the windows of DDRNet's DAPPM, so both
-reconstructions are DDRNet-23-slim with strips in that module. Neither can be checked against
-published parameters, GFLOPs or accuracy.
-
-``R1``, the default and the simplest reading: each square average has the two strip averages added.
-``R2``: the strips are scales of their own, with convolutions of their own.
+5, 9 and 17 and width 1 is added. Those lengths are the windows of DDRNet's DAPPM, so this is
+DDRNet-23-slim with strips in that module, by the simplest reading: each square average has the two
+strip averages added. It cannot be checked against published parameters, GFLOPs or accuracy.
 
 In: ``N x 3 x H x W``, H and W multiples of 8. Out: logits ``N x classes x H x W``, or
 ``H/8 x W/8`` with ``full_size=False``.
@@ -16,15 +13,9 @@ In: ``N x 3 x H x W``, H and W multiples of 8. Out: logits ``N x classes x H x W
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 
-from benchlib.models.nets import ddrnet
-from benchlib.models.nets.ddrnet import DualResolution, GlobalAverage
-
-DIVISOR = ddrnet.DIVISOR
-WINDOWS = ((5, 2), (9, 4), (17, 8))  # length and stride
+from benchlib.models.nets.ddrnet import WINDOWS, DualResolution, GlobalAverage
 
 
 class StripPool(nn.Module):
@@ -51,22 +42,7 @@ class SquareAndStripPool(nn.Module):
         return self.square(x) + self.strips(x)
 
 
-def added_pools() -> list[nn.Module]:
-    """R1: three scales, each square and strips together, then the whole map."""
-    return [*(SquareAndStripPool(length, stride) for length, stride in WINDOWS), GlobalAverage()]
-
-
-def separate_pools() -> list[nn.Module]:
-    """R2: square and strips in turn for each length, then the whole map."""
-    pools: list[nn.Module] = []
-    for length, stride in WINDOWS:
-        pools += [nn.AvgPool2d(length, stride, length // 2), StripPool(length, stride)]
-    return [*pools, GlobalAverage()]
-
-
-def dapspnet(
-    num_classes: int = 19, *, full_size: bool = True, reconstruction: Literal["R1", "R2"] = "R1"
-) -> DualResolution:
-    """Reconstruction ``R1`` or ``R2`` of DAPSPNet; see the module's docstring."""
-    pools = {"R1": added_pools, "R2": separate_pools}[reconstruction]()
+def dapspnet(num_classes: int = 19, *, full_size: bool = True) -> DualResolution:
+    """The reconstruction of DAPSPNet; see the module's docstring."""
+    pools = [*(SquareAndStripPool(length, stride) for length, stride in WINDOWS), GlobalAverage()]
     return DualResolution(num_classes, full_size=full_size, pools=pools)

@@ -34,8 +34,7 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            ConvBNReLU(in_channels, out_channels, stride=stride),
-            ConvBN(out_channels, out_channels),
+            ConvBNReLU(in_channels, out_channels, stride=stride), ConvBN(out_channels, out_channels)
         )
         self.shortcut = (
             nn.Identity()
@@ -79,10 +78,13 @@ class GlobalAverage(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
+WINDOWS = ((5, 2), (9, 4), (17, 8))
+"""Side and stride of DAPPM's three windows."""
+
+
 def square_pools() -> list[nn.Module]:
-    """DAPPM's windows: 5, 9 and 17 with strides 2, 4 and 8, then the whole map."""
-    windows = ((5, 2), (9, 4), (17, 8))
-    return [*(nn.AvgPool2d(k, s, k // 2) for k, s in windows), GlobalAverage()]
+    """DAPPM's windows, then the whole map."""
+    return [*(nn.AvgPool2d(k, s, k // 2) for k, s in WINDOWS), GlobalAverage()]
 
 
 class AggregationPyramid(nn.Module):
@@ -143,8 +145,7 @@ class DualResolution(nn.Module):
         self.low5 = BottleneckBlock(8 * w, 8 * w, stride=2)
         self.pyramid = AggregationPyramid(16 * w, 128, 4 * w, pools or square_pools())
         self.head = nn.Sequential(
-            BNReLUConv(4 * w, 64, 3),
-            BNReLUConv(64, num_classes, 1, bias=True),
+            BNReLUConv(4 * w, 64, 3), BNReLUConv(64, num_classes, 1, bias=True)
         )
 
     def forward(self, image: Tensor) -> Tensor:
