@@ -29,14 +29,12 @@ from nbclient.exceptions import CellTimeoutError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
-from benchlib import config, dry_run
-from benchlib.analysis import results, wording
+from benchlib import config
+from benchlib.analysis import ranking, results, wording
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
-from benchlib.export import cache
-from benchlib.measure import fleet, record, store
+from benchlib.measure import record, store
 from benchlib.report import html
-from benchlib.trtexec import locate
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +146,9 @@ def _papermill(
         # The kernel's own lines, one per case with the time left, as they come.
         stderr_file=sys.stderr,
         execution_timeout=_NO_LIMIT,
+        # A measuring notebook may be looked at meanwhile; the report's grows to megabytes, and to
+        # save it twice a cell takes seconds.
+        request_save_on_cell_execute=source.name != "report.ipynb",
         on_cell_execute=before_cell,
         config=config,
     )
@@ -227,6 +228,12 @@ def main_job(
     Everything a user can have got wrong is refused by an :class:`InputError` before the first
     kernel starts. A failed precision does not stop the next one.
     """
+    # These bring the exporter's libraries, which a report does without.
+    from benchlib import dry_run
+    from benchlib.export import cache
+    from benchlib.measure import fleet
+    from benchlib.trtexec import locate
+
     base = config.find_preset(preset_name or "quick")
     chosen = base.with_values(overrides).told_from(base)
     runs = chosen.runs()
@@ -354,10 +361,8 @@ def report(
     Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
     :class:`MachineError` when the notebook stops.
     """
-    from benchlib.report.explorer import check_price  # it brings figures, which take seconds
-
     results.load_sets(sets)
-    check_price(price_per_hour)
+    ranking.check_price(price_per_hour)
     out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)
     for folder, field in ((out, "out"), (figures, "figures")):
         if folder is not None:

@@ -22,8 +22,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, signal, special, stats
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def effective_count(values: Array) -> float:
     centred = values - np.median(values)
     if n < SHORTEST_MODELLED or not np.any(centred):
         return float(n)
-    scores = special.ndtri((stats.rankdata(values) - 0.5) / n)
+    scores = scipy.special.ndtri((scipy.stats.rankdata(values) - 0.5) / n)
     inflation = _sign_inflation(scores)
     length = n // BLOCKS
     if length >= SHORTEST_BLOCK:
@@ -115,7 +115,7 @@ class _Autoregression:
         """Autocorrelations of the model at lags 0 .. MODEL_LAGS - 1."""
         impulse = np.zeros(MODEL_LAGS)
         impulse[0] = 1.0
-        response = signal.lfilter([1.0], np.concatenate([[1.0], -self.coefficients]), impulse)
+        response = scipy.signal.lfilter([1.0], np.concatenate([[1.0], -self.coefficients]), impulse)
         covariance = _autocovariance_sums(response, MODEL_LAGS - 1)
         return covariance / covariance[0]
 
@@ -127,9 +127,9 @@ def _sign_inflation(scores: Array) -> float:
 
 
 def _autocovariance_sums(series: Array, lags: int) -> Array:
-    size = fft.next_fast_len(len(series) + lags, real=True)
-    spectrum = fft.rfft(series, size)
-    return fft.irfft(spectrum * spectrum.conj(), size)[: lags + 1]
+    size = scipy.fft.next_fast_len(len(series) + lags, real=True)
+    spectrum = scipy.fft.rfft(series, size)
+    return scipy.fft.irfft(spectrum * spectrum.conj(), size)[: lags + 1]
 
 
 def _model(series: Array) -> _Autoregression:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from benchlib.stats import autocorrelation, bimodality, drift
 from benchlib.stats.bimodality import Modes
@@ -199,7 +199,7 @@ def _by_order(values: Array, n_effective: float) -> tuple[float, float]:
     """Order statistics around the middle, as far out as ``n_effective`` signs may stray."""
     n = len(values)
     degrees = max(n_effective / SAMPLES_PER_DEGREE, 2.0)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * 0.5 / math.sqrt(n_effective)
+    reach = float(scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * 0.5 / math.sqrt(n_effective)
     positions = np.clip(n * (0.5 + np.array([-reach, reach])) - 0.5, 0, n - 1)
     low, high = np.interp(positions, np.arange(n), np.sort(values))
     return float(low), float(high)
@@ -214,7 +214,7 @@ def _by_blocks(values: Array, medians: Array) -> tuple[float, float]:
         return centre, centre
     worth = len(logs) * float(logs.var(ddof=1)) / variance
     degrees = max(worth / SAMPLES_PER_DEGREE, 2.0)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * (variance / len(logs)) ** 0.5
+    reach = float(scipy.stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)) * (variance / len(logs)) ** 0.5
     return centre * math.exp(-reach), centre * math.exp(reach)
 
 
