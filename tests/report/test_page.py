@@ -280,6 +280,17 @@ def test_folded_parts_open_for_a_link_and_for_print_which_clips_no_table(opened:
         ".map(t => t.parentElement.ariaLabel)"
     )
     assert wide == []
+    broken = opened.evaluate(
+        """() => [...document.querySelectorAll("table.bench:not(.words) td, td:nth-child(n + 5)")]
+          .filter((cell) => cell.firstChild && cell.offsetWidth && !cell.closest(".answer"))
+          .filter((cell) => {
+            const text = document.createRange();
+            text.selectNodeContents(cell.firstChild);
+            return new Set([...text.getClientRects()].map((box) => Math.round(box.top))).size > 1;
+          }).map((cell) => cell.textContent)"""
+    )
+    assert broken == []
+    assert not opened.get_by_role("heading", name="Ask the numbers").is_visible()
 
 
 @pytest.mark.browser

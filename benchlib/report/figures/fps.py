@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -52,11 +53,9 @@ def draw_speedup(view: View) -> Drawing | Absent:
         grid[0].set_ylim(-0.6, len(models) - 0.3)
         figure.supxlabel("Speed-up against FP32 of the same network (×, log)", fontsize=10)
         figure.legend(
-            handles=style.precision_keys(precisions),
-            loc="upper right",
-            ncols=len(precisions),
+            handles=style.precision_keys(precisions), loc="upper right", ncols=len(precisions)
         )
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
+        style.tighten(figure, (0, 0, 1, 1 - 0.3 / height))
     summary = " ".join(_sentence(gains, precision) for precision in precisions)
     alt = (
         "Dot plot of the speed-up against FP32, one row per network, one panel per input size; "
@@ -235,6 +234,7 @@ def finding(view: View, precision: Variant) -> str:
     )
 
 
+@lru_cache(maxsize=16)
 def _texts(view: View, precision: Variant) -> dict[str, str]:
     """What stands at the end of each network's line: its name and the FPS of its last size."""
     texts = {}
@@ -283,7 +283,7 @@ def _lines(
     texts = _texts(view, precision)
     last = rows.sort_values(["model", "megapixels"]).drop_duplicates("model", keep="last")
     ends = [
-        style.EndLabel(row.megapixels, row.fps, texts[row.model], looks[row.model].text)
+        style.Name(row.megapixels, row.fps, texts[row.model], looks[row.model].text)
         for row in last.itertuples(index=False)
     ]
     style.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)
