@@ -320,7 +320,7 @@ def _until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 def _all_gone(folder: Path) -> None:
     """No program works in the bundle any more, whatever started it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
