@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -123,10 +124,18 @@ def test_a_meter_that_fails_costs_the_roofs_only(
     assert reason in said[-1]
 
 
-@pytest.mark.slow
 def test_a_set_keeps_its_roofs_and_its_report_draws_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "small_bench.py").write_text(
+        "import sys\n"
+        "from benchlib.gpu import peak_bench as bench\n"
+        "bench.WARM_UP_S, bench.LEAST_S, bench.CPU_COPY_BYTES = 0.0, 0.01, 2**24\n"
+        "bench.CpuDevice.sizes = (256,)\n"
+        "sys.exit(bench.main())\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(peaks, "BENCH_MODULE", "small_bench")
     given = {
         "models": ["mobilenet_v3_small"],
         "resolutions": ["64x64"],
