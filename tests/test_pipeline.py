@@ -129,20 +129,27 @@ def test_papermills_own_command_line_refuses_a_misspelling(root, tmp_path):
     assert "did you mean models?" in done.stderr
 
 
+def networks(folder: Path, *names: str) -> str:
+    """Files of one node each in ``folder``; the value of ``models`` that names them from there."""
+    for name in names:
+        node = helper.make_node("Relu", ["image"], [name])
+        ends = [
+            helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, [1, 3, 64, 64])
+            for end in ("image", name)
+        ]
+        graph = helper.make_graph([node], "own", ends[:1], ends[1:])
+        opset = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        onnx.save(model, folder / f"{name}.onnx")
+    return json.dumps([f"onnx:{name}.onnx" for name in names])
+
+
 @pytest.mark.usefixtures("installed")
 def test_a_relative_path_means_what_it_means_in_the_shell_and_a_failed_case_is_told(tmp_path):
-    node = helper.make_node("Relu", ["image"], ["out"])
-    shape = [1, 3, 64, 64]
-    ends = [
-        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in ("image", "out")
-    ]
-    graph = helper.make_graph([node], "own", ends[:1], ends[1:])
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "own.onnx")
-    fails = {"cases": {"mobilenet_v3_small": {"time": "segfault"}}}
+    fails = {"cases": {"second": {"time": "segfault"}}}
     done = subprocess.run(
         command(
-            *("-p", "models", "['onnx:own.onnx', mobilenet_v3_small]", "-o", "set"),
+            *("-p", "models", networks(tmp_path, "first", "second"), "-o", "set"),
             *("-p", "precisions", "[fp32]", "-p", "resolutions", "[64x64]", "-p", "roofs", "false"),
             *("-p", "duration_s", "0.05", "--engine", "trtexec", "--no-report"),
         ),
@@ -155,7 +162,7 @@ def test_a_relative_path_means_what_it_means_in_the_shell_and_a_failed_case_is_t
     )
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["rows"] == {"ok": 1, "failed": 1}
-    (ok,) = (tmp_path / "set" / "rows").glob("*own*.json")
+    (ok,) = (tmp_path / "set" / "rows").glob("*first*.json")
     assert json.loads(ok.read_text())["status"] == "ok"
 
 
@@ -163,14 +170,15 @@ def test_a_relative_path_means_what_it_means_in_the_shell_and_a_failed_case_is_t
 def test_ctrl_c_finishes_the_running_case_and_the_next_run_goes_on(tmp_path):
     out = tmp_path / "set"
     argv = [
-        *("--engine", "trtexec", "-p", "models", "[resnet18, resnet34, resnet50]", "--no-report"),
-        *("-p", "precisions", "[fp32, fp16]", "-p", "resolutions", "[64x64]", "-o", str(out)),
+        *("--engine", "trtexec", "-p", "models", networks(tmp_path, "first", "second", "third")),
+        *("-p", "resolutions", "[64x64]", "-p", "duration_s", "0.2", "-p", "roofs", "false"),
+        *("-p", "min_rounds", "2", "-p", "max_rounds", "2", "--no-report", "-o", str(out)),
     ]
     timing = {"cases": {"--exportTimes": {"sleep_s": 1.0}}}
-    slow = {**os.environ, "BENCHLIB_FAKE": json.dumps(timing)}
     running = subprocess.Popen(
-        command(*argv),
-        env=slow,
+        command(*argv, "-p", "precisions", "[fp32, fp16]"),
+        cwd=tmp_path,
+        env={**os.environ, "BENCHLIB_FAKE": json.dumps(timing)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -186,12 +194,18 @@ def test_ctrl_c_finishes_the_running_case_and_the_next_run_goes_on(tmp_path):
     left = [json.loads(path.read_text()) for path in (out / "rows").glob("*.json")]
     assert {(one["rounds"], one["ended_by"]) for one in left} == {(1, "interrupted")}
     assert 1 <= len(left) < 3, "what was timed stays, and no further process was begun"
-    quick = {**os.environ, "BENCHLIB_FAKE": "{}"}
+    assert not (out / "benchmark_fp16.ipynb").exists()
     done = subprocess.run(
-        command(*argv), env=quick, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(*argv, "-p", "precisions", "[fp32]"),
+        cwd=tmp_path,
+        env={**os.environ, "BENCHLIB_FAKE": "{}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"] == {"ok": 6}
+    assert json.loads(done.stdout)["rows"] == {"ok": 3}
     for one in left:
         row = json.loads((out / "rows" / f"{one['key']}.json").read_text())
         assert row["detail"]["runs"][0] == one["detail"]["runs"][0]

@@ -217,6 +217,7 @@ def test_weights_that_only_a_branch_reads_are_kept(form: GraphForm, tmp_path: Pa
 TAKEN = (
     *("r_scale", "r_zero", "r_quantised", "r_dequantised", "w1_axis0_scale", "r_zero_point"),
     *("r_QuantizeLinear_Output", "w1_quantized", "x_half", "y_half", "x_scale"),
+    *("x_zero", "x_quantised", "x_dequantised"),
 )
 """What our converters and ONNX Runtime's call what they add."""
 

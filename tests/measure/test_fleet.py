@@ -283,7 +283,7 @@ def test_nothing_is_left_of_a_killed_client_and_the_next_goes_on(
         below = psutil.Process(killed.pid).children(recursive=True)
         assert len(below) >= 3  # two workers and a program
         killed.kill()
-        _, alive = psutil.wait_procs(below, timeout=10)
+        _, alive = psutil.wait_procs(below, timeout=PATIENCE_S)
         assert not alive
     with client(tmp_path, 4) as stopped:
         # Once Ctrl-C, to the whole group as a terminal sends it

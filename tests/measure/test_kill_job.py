@@ -102,7 +102,7 @@ def test_a_killed_job_loses_nothing_and_goes_on(
             lambda had=had: sum(len(row.detail.runs) for row in rows(folder)) > had,
             "nothing was timed",
         )
-        time.sleep(chance.uniform(0, 1.2))
+        time.sleep(chance.uniform(0, 0.6))
         assert process.poll() is None
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -111,7 +111,7 @@ def test_a_killed_job_loses_nothing_and_goes_on(
                 child.kill()
         process.communicate()
         # The kernel, its recorder and programs end by themselves when the job is gone.
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
         assert not alive
         for row in rows(folder):
             before = ever.get(row.key, [])
