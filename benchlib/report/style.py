@@ -284,8 +284,8 @@ def dots(
     style = {
         **{"edgecolor": "white", "linewidth": _EDGE_POINTS, "zorder": _ABOVE_LINES},
         **{"hue": words, "style": words, "legend": False},
-        "palette": {name: look.color for name, look in looks.items()},
-        "markers": {name: look.marker for name, look in looks.items()},
+        "palette": {str(name): look.color for name, look in looks.items()},
+        "markers": {str(name): look.marker for name, look in looks.items()},
         **more,
     }
     # An axis without a label would get seaborn's, which makes every tick of it to see whether it is
