@@ -250,11 +250,6 @@ class Case:
         return f"{self.width}x{self.height}"
 
     @property
-    def megapixels(self) -> float:
-        """Input pixels of one image, in millions."""
-        return self.height * self.width / 1e6
-
-    @property
     def key(self) -> str:
         """A name for this case's files: readable, safe on every file system, unique.
 
@@ -294,7 +289,7 @@ class Case:
         """
         fields = self.as_json()
         if self.model_digest is not None:
-            fields["model"] = f"{ONNX_PREFIX}{file_name(self.model)}"
+            fields["model"] = without_folders(self.model)
         return fields
 
     def as_json(self) -> dict[str, Any]:
@@ -316,6 +311,12 @@ def file_name(model: str, digest: str | None = None) -> str | None:
     if not model.startswith(ONNX_PREFIX):
         return None
     return PurePath(without_digest(model, digest).removeprefix(ONNX_PREFIX)).name
+
+
+def without_folders(model: str) -> str:
+    """A user's own file by its name alone; any other network as it is called."""
+    name = file_name(model)
+    return model if name is None else f"{ONNX_PREFIX}{name}"
 
 
 def with_digest(model: str, digest: str) -> str:

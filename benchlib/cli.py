@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -126,14 +126,11 @@ def main(verbose: bool) -> None:
     logging.getLogger("benchlib").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+a_path = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-preset_option = click.option(
-    "--preset", help="quick, blog, full, edge, or the path of a YAML file."
-)
+preset_option = click.option("--preset", help="quick, blog, full, edge, or a YAML file's path.")
 parameter_option = click.option(
-    "-p",
-    "--parameter",
-    "parameters",
+    *("-p", "--parameter", "parameters"),
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
@@ -149,6 +146,14 @@ def _emit(value: Any) -> None:
         # Escapes say the same in any encoding; a replacement character would not.
         text = json.dumps(value, indent=2, allow_nan=False, default=str)
     click.echo(text)
+
+
+def _show(found: Any, as_json: bool, lines: Callable[[], Iterable[str]] | None = None) -> None:
+    """Print what a command found: a value with ``lines``, or an object that has both itself."""
+    if as_json:
+        _emit(found.as_json() if lines is None else found)
+    else:
+        click.echo("\n".join((lines or found.lines)()))
 
 
 def _overrides(pairs: Sequence[tuple[str, str]], engine: str | None) -> dict[str, Any]:
@@ -182,26 +187,16 @@ def doctor(as_json: bool) -> None:
     """
     from benchlib.doctor import examine
 
-    found = examine()
-    if as_json:
-        _emit(found.as_json())
-    else:
-        click.echo("\n".join(found.lines()))
+    _show(examine(), as_json)
 
 
 @main.command()
-@click.option("--height", type=click.IntRange(min=1), help="Pixels.")
-@click.option("--width", type=click.IntRange(min=1), help="Pixels.")
+@click.option("--height", type=click.IntRange(min=1), default=480, help="Pixels.")
+@click.option("--width", type=click.IntRange(min=1), default=640, help="Pixels.")
 @click.option("--task", "tasks", multiple=True, help="classification or segmentation, only.")
 @click.option("--family", "families", multiple=True, help="Networks of that family only.")
 @as_json
-def models(
-    height: int | None,
-    width: int | None,
-    tasks: tuple[str, ...],
-    families: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def models(as_json: bool, **which: Any) -> None:
     """Show the line-up by year: parameters, GMACs, activations, size, published accuracy.
 
     Counted at 640x480 unless told otherwise. --task and --family may be given more than once.
@@ -210,11 +205,8 @@ def models(
     """
     from benchlib.report.tables.lineup import records, text
 
-    rows = records(height=height or 480, width=width or 640, tasks=tasks, families=families)
-    if as_json:
-        _emit(rows)
-    else:
-        click.echo(text(rows))
+    rows = records(**which)
+    _show(rows, as_json, lambda: [text(rows)])
 
 
 @main.command()
@@ -228,23 +220,11 @@ def models(
 @click.option("--int8-method", help="qdq, qdq-no-depthwise, modelopt or ort-static.")
 @click.option("--weights", default="random", show_default=True, help="random or imagenet.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--calibration-dir", type=click.Path(path_type=Path), help="A folder of photos.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="ONNX file.")
+@click.option("--calibration-dir", type=a_path, help="A folder of photos.")
+@click.option("-o", "--out", type=a_path, required=True, help="ONNX file.")
 @as_json
 def graph(
-    model: str,
-    precision: str | None,
-    form: str | None,
-    height: int,
-    width: int,
-    batch: int,
-    dynamic: bool,
-    int8_method: str | None,
-    weights: str,
-    seed: int,
-    calibration_dir: Path | None,
-    out: Path,
-    as_json: bool,
+    model: str, precision: str | None, form: str | None, out: Path, as_json: bool, **options: Any
 ) -> None:
     """Write one network as an ONNX file at a precision.
 
@@ -252,36 +232,20 @@ def graph(
 
     Example: benchlib graph resnet18 --precision fp16 --height 480 --width 640 -o resnet18.onnx
     """
-    from benchlib.case import Int8Method
     from benchlib.export import build
 
     asked = _form(precision, form)
-    if calibration_dir is not None and not asked.is_int8:
+    if options["calibration_dir"] is not None and not asked.is_int8:
         raise InputError("calibration-dir", f"a graph in the form {asked} is not calibrated")
-    if weights != "random" and model.startswith("onnx:"):
+    if options["weights"] != "random" and model.startswith("onnx:"):
         raise InputError("weights", f"{model} has its own; leave --weights out")
     source = Path(model.removeprefix("onnx:")) if model.startswith("onnx:") else None
     if source is not None and out.exists() and source.exists() and out.samefile(source):
         raise InputError("out", f"{out} is the network itself; write the graph to another file")
-    made = build.make(
-        model,
-        asked,
-        height=height,
-        width=width,
-        batch=batch,
-        dynamic=dynamic,
-        int8_method=None if int8_method is None else Int8Method.read("int8-method", int8_method),
-        weights=weights,
-        seed=seed,
-        calibration_dir=calibration_dir,
-    )
+    made = build.make(model, asked, **options)
     _copy(made.path, out)
-    if as_json:
-        _emit(asdict(made) | {"path": out})
-    else:
-        click.echo(f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}")
-        for remark in made.remarks:
-            click.echo(remark)
+    words = f"{out}: {made.form}, opset {made.opset}, {made.layers} nodes, {made.sha256}"
+    _show(asdict(made) | {"path": out}, as_json, lambda: [words, *made.remarks])
 
 
 def _copy(graph: Path, out: Path) -> None:
@@ -303,21 +267,16 @@ def _copy(graph: Path, out: Path) -> None:
 
 def _form(precision: str | None, form: str | None) -> Any:
     from benchlib.case import GraphForm, Precision
+    from benchlib.trtexec.command import STRONG_FORMS
 
     if form is not None:
         if precision is not None:
             raise InputError("form", "--precision is given beside it; keep one of the two")
         return GraphForm.read("form", form)
     asked = Precision.read("precision", precision or Precision.FP32)
-    forms = {
-        Precision.FP32: GraphForm.FP32,
-        Precision.TF32: GraphForm.FP32,
-        Precision.FP16: GraphForm.FP16,
-        Precision.INT8: GraphForm.INT8_QDQ_FP16,
-    }
-    if asked not in forms:
+    if asked not in STRONG_FORMS:
         raise InputError("precision", f"no graph is written at {asked}; take fp32, fp16 or int8")
-    return forms[asked]
+    return STRONG_FORMS[asked]
 
 
 @main.command()
@@ -346,10 +305,7 @@ def plan(
     planned = matrix.plan(preset, _overrides(parameters, engine), tensorrt=tensorrt)
     if tensorrt is not None and (words := flags.assumed(parse_version(tensorrt))):
         click.echo(f"benchlib: note: {words}", err=True)
-    if as_json:
-        _emit([step.as_json() for step in planned])
-    else:
-        click.echo(planned.script())
+    _show([step.as_json() for step in planned], as_json, lambda: [planned.script()])
 
 
 @main.command()
@@ -357,16 +313,14 @@ def plan(
 @parameter_option
 @click.option("--engine", help="trtexec, tensorrt_python or onnxruntime_cpu; default: the best.")
 @click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
+    *("-o", "--out"),
+    type=a_path,
     default=Path("results/local"),
     show_default=True,
     help="Folder of the measured set; what it already holds is not measured again.",
 )
 @click.option(
-    "--fleet",
-    help="Spread it over GPUs: local, tcp://HOST:PORT of a Dask scheduler, or a YAML file.",
+    "--fleet", help="Spread it over GPUs: local, tcp://HOST:PORT of a scheduler, or a YAML file."
 )
 @click.option("--report/--no-report", "with_report", default=True, help="Render the report too.")
 @as_json
@@ -391,10 +345,7 @@ def run(
 
     values = {**_overrides(parameters, engine), **({} if fleet is None else {"fleet": fleet})}
     ended = pipeline.main_job(preset, values, out, with_report=with_report)
-    if as_json:
-        _emit(ended.as_json())
-    else:
-        click.echo("\n".join(ended.lines()))
+    _show(ended, as_json)
     if ended.interrupted:
         sys.exit(INTERRUPTED)
     if not ended.ok:
@@ -421,9 +372,9 @@ def fleet_worker(address: str) -> None:
 
 
 @main.command()
-@click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Default: the first DIR.")
-@click.option("--figures", type=click.Path(path_type=Path), help="Also save the figures here.")
+@click.argument("sets", nargs=-1, required=True, type=a_path, metavar="DIR...")
+@click.option("-o", "--out", type=a_path, help="Default: the first DIR.")
+@click.option("--figures", type=a_path, help="Also save the figures here.")
 @click.option("--pdf", "with_pdf", is_flag=True, help="Print the page to report.pdf as well.")
 @click.option("--price-per-hour", type=float, help="Dollars for an hour of the device.")
 @as_json
@@ -446,10 +397,7 @@ def report(
     written = {"html": str(page)}
     if with_pdf:
         written["pdf"] = str(html.pdf(page, page.with_suffix(".pdf")))
-    if as_json:
-        _emit(written)
-    else:
-        click.echo("\n".join(written.values()))
+    _show(written, as_json, written.values)
 
 
 @main.command()
@@ -464,7 +412,7 @@ def report(
     type=click.FloatRange(min=0, min_open=True),
     help="Write folders of at most so many megabytes of graphs, for small media.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option("-o", "--out", type=a_path, required=True, help="A new folder.")
 @as_json
 def bundle(
     preset: str | None,
@@ -486,24 +434,20 @@ def bundle(
     from benchlib.measure import matrix
     from benchlib.trtexec import flags, locate
 
-    chosen = config.find_preset(preset or "quick")
-    runs = chosen.with_values(_overrides(parameters, None)).told_from(chosen).runs()
+    runs = config.preset_runs(preset, _overrides(parameters, None))
     program = locate.planned(runs[0].engine, tensorrt)
     if words := flags.assumed(program.release):
         click.echo(f"benchlib: note: {words}", err=True)
     matrix.every(runs, program)
     written = bundles.write(runs, program, out, rounds=rounds or bundles.ROUNDS, split_mb=split_mb)
-    if as_json:
-        _emit(written.as_json())
-    else:
-        click.echo("\n".join(written.lines()))
+    _show(written, as_json)
     if written.left_out:
         sys.exit(1)
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Measured set.")
+@click.argument("folder", type=a_path, metavar="DIR")
+@click.option("-o", "--out", type=a_path, required=True, help="Measured set.")
 @as_json
 def collect(folder: Path, out: Path, as_json: bool) -> None:
     """Make a measured set of what a bundle's run.sh left; what is not whole is left out.
@@ -512,15 +456,11 @@ def collect(folder: Path, out: Path, as_json: bool) -> None:
     """
     from benchlib.measure.collect import collect as collected
 
-    found = collected(folder, out)
-    if as_json:
-        _emit(found.as_json())
-    else:
-        click.echo("\n".join(found.lines()))
+    _show(collected(folder, out), as_json)
 
 
 @main.command()
-@click.argument("measured", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("measured", type=a_path, metavar="DIR")
 @as_json
 def rejudge(measured: Path, as_json: bool) -> None:
     """Make a set's intervals, reasons and notes anew from its stored series; measures nothing.
@@ -529,32 +469,12 @@ def rejudge(measured: Path, as_json: bool) -> None:
     """
     from benchlib.measure import rejudge as anew
 
-    outcome = anew.rejudge(measured)
-    if as_json:
-        _emit(outcome.as_json())
-        return
-    for one in outcome.rows:
-        before, after = (
-            " ".join([str(verdict), ";".join([*reasons, *notes])]).strip()
-            for verdict, reasons, notes in (
-                (one.before, one.old_reasons, one.old_notes),
-                (one.after, one.reasons, one.notes),
-            )
-        )
-        if before != after:
-            click.echo(f"{one.key}: {before} -> {after}")
-    for key, why in outcome.left.items():
-        click.echo(f"{key}: kept as it is, {why}")
-    changed = sum(one.changed for one in outcome.rows)
-    click.echo(
-        f"{len(outcome.rows)} rows judged by version {anew.RULES_VERSION} of the rules, "
-        f"{changed} rewritten"
-    )
+    _show(anew.rejudge(measured), as_json)
 
 
 @main.command()
-@click.argument("measured", type=click.Path(path_type=Path), metavar="DIR_OR_CSV")
-@click.argument("beside", nargs=-1, type=click.Path(path_type=Path), metavar="[BESIDE]...")
+@click.argument("measured", type=a_path, metavar="DIR_OR_CSV")
+@click.argument("beside", nargs=-1, type=a_path, metavar="[BESIDE]...")
 @as_json
 def findings(measured: Path, beside: tuple[Path, ...], as_json: bool) -> None:
     """Test the claims on a measured set: test, effect with interval, verdict, sentence.
@@ -568,15 +488,13 @@ def findings(measured: Path, beside: tuple[Path, ...], as_json: bool) -> None:
     from benchlib.analysis.results import load
 
     found = claims_findings.of(load(measured), [load(one) for one in beside])
-    if as_json:
-        _emit([finding.as_json() for finding in found])
-    else:
-        click.echo("\n".join(claims_findings.lines(found)))
+    documents = [finding.as_json() for finding in found]
+    _show(documents, as_json, lambda: claims_findings.lines(found))
 
 
 @main.command()
-@click.argument("first", type=click.Path(path_type=Path), metavar="A")
-@click.argument("second", type=click.Path(path_type=Path), metavar="B")
+@click.argument("first", type=a_path, metavar="A")
+@click.argument("second", type=a_path, metavar="B")
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0, max=1),
@@ -599,27 +517,19 @@ def compare(
     result = analysis_compare.compare(load(first), load(second), threshold=threshold)
     if fail_on_slower and not result.rows:
         raise InputError("B", f"no case of {second} is in {first} too; give sets of one matrix")
-    if as_json:
-        _emit(result.as_json())
-    else:
-        click.echo("\n".join(result.lines()))
+    _show(result, as_json)
     if fail_on_slower and result.slower:
         sys.exit(1)
 
 
 @main.command()
-@click.argument("measured", type=click.Path(path_type=Path), metavar="SET_DIR")
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder with one subfolder of images per class.",
-)
+@click.argument("measured", type=a_path, metavar="SET_DIR")
+@click.option("--images", type=a_path, required=True, help="A subfolder of images per class.")
 @click.option("--key", "keys", multiple=True, help="Only this row. Repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), help="This many images, evenly spaced.")
 @click.option(
     "--calibration-dir",
-    type=click.Path(path_type=Path),
+    type=a_path,
     help="The photos that INT8 rows were calibrated with, if not the bundled ones.",
 )
 @as_json
@@ -642,9 +552,6 @@ def accuracy(
     from benchlib.evaluate import accuracy as evaluate_accuracy
 
     found = evaluate_accuracy.measure(measured, images, keys, limit, calibration_dir)
-    if as_json:
-        _emit(found.as_json())
-    else:
-        click.echo("\n".join(found.lines()))
+    _show(found, as_json)
     if not found.ok:
         sys.exit(1)

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from benchlib.case import Engine, Int8Method, Precision, ShapeMode, Typing, resolution
 from benchlib.errors import InputError
 
-Shape = tuple[int, int, int]
+Positive = Annotated[int, Field(ge=1)]
+
+Shape = tuple[Positive, Positive, Positive]
 """Batch, height and width of one input; the three colour planes are understood."""
 
 
@@ -88,7 +90,7 @@ class Matrix(BaseModel):
     resolutions: tuple[str, ...] = Field(
         ("640x480",), min_length=1, description="input sizes in pixels, WIDTHxHEIGHT"
     )
-    batch_sizes: tuple[int, ...] = Field((1,), min_length=1, description="images per query")
+    batch_sizes: tuple[Positive, ...] = Field((1,), min_length=1, description="images per query")
     engine: Literal["auto"] | Engine = Field(
         AUTO, description="auto, trtexec, tensorrt_python or onnxruntime_cpu"
     )
@@ -209,14 +211,6 @@ class Parameters(Settings, Matrix):
             resolution(text)
         return value
 
-    @field_validator("batch_sizes")
-    @classmethod
-    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        for number in value:
-            if number < 1:
-                raise InputError("batch_sizes", f"{number} is not a number of images; use 1 or up")
-        return value
-
     @field_validator(*_LISTS)
     @classmethod
     def _without_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -240,13 +234,6 @@ class Parameters(Settings, Matrix):
                 "lock_clocks",
                 "a fleet locks no clocks; lock them on each host (nvidia-smi -lgc) instead",
             )
-        return value
-
-    @field_validator("min_shape", "opt_shape", "max_shape")
-    @classmethod
-    def _shape(cls, value: Shape | None) -> Shape | None:
-        if value is not None and min(value) < 1:
-            raise ValueError("needs three numbers from 1 up: [batch, height, width]")
         return value
 
     def as_json(self) -> dict[str, Any]:
@@ -413,6 +400,12 @@ def find_preset(name: str) -> Preset:
         known = ", ".join(preset_names()) or "none"
         raise InputError("preset", f"there is no {name!r}; give a .yaml file or one of: {known}")
     return read_preset(path)
+
+
+def preset_runs(name: str | None, overrides: Mapping[str, Any]) -> tuple[Parameters, ...]:
+    """The runs of a preset, by default ``quick``, with ``overrides``, which its name then tells."""
+    base = find_preset(name or "quick")
+    return base.with_values(overrides).told_from(base).runs()
 
 
 def read_preset(path: Path) -> Preset:

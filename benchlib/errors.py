@@ -28,6 +28,9 @@ class InputError(ValueError):
         self.field = field
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str]]:
+        return InputError, (self.field, self.problem)  # between processes; a subclass as its base
+
 
 def first_line(error: BaseException) -> str:
     """The first line of text of what led to ``error``; its class where there is none.

@@ -47,9 +47,6 @@ KERNEL = "python3"
 #: ipykernel warns that a kernel talks over plain TCP unless it is set to encrypt where it can.
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
 
-#: Seconds per cell: none, because a measuring cell bounds its own cases.
-_NO_LIMIT = None
-
 
 class OwnKernel(AsyncKernelManager):
     """Starts this interpreter, in surroundings that no other notebook shares.
@@ -114,7 +111,23 @@ def execute(
     problem = ""
     with tempfile.TemporaryDirectory(prefix="benchlib-kernel-") as own:
         try:
-            _papermill(source, output, parameters, Path(own), before_cell)
+            config = Config(_QUIET)
+            config.KernelManager.connection_file = str(Path(own, "kernel.json"))
+            papermill.execute_notebook(
+                _literal(source),
+                _literal(output),
+                dict(parameters),
+                kernel_name=KERNEL,
+                kernel_manager_class=OwnKernel,
+                # The caller's folder, so that a relative path means what it means in the shell.
+                cwd=str(Path.cwd()),
+                progress_bar=False,
+                # The kernel's own lines, one per case with the time left, as they come.
+                stderr_file=sys.stderr,
+                execution_timeout=None,  # a measuring cell bounds its own cases
+                on_cell_execute=before_cell,
+                config=config,
+            )
         except PapermillExecutionError as error:
             is_plain = error.ename in ("InputError", "InterruptedError")
             problem = error.evalue if is_plain else f"{error.ename}: {error.evalue}".rstrip(": ")
@@ -125,32 +138,6 @@ def execute(
             # jupyter_client and nbclient raise a RuntimeError for a kernel that ended.
             problem = f"{type(error).__name__}: {error}".strip()
     return Execution(output, record.one_line(problem))
-
-
-def _papermill(
-    source: Path,
-    output: Path,
-    parameters: Mapping[str, Any],
-    own: Path,
-    before_cell: Callable[..., None] | None,
-) -> None:
-    config = Config(_QUIET)
-    config.KernelManager.connection_file = str(own / "kernel.json")
-    papermill.execute_notebook(
-        _literal(source),
-        _literal(output),
-        dict(parameters),
-        kernel_name=KERNEL,
-        kernel_manager_class=OwnKernel,
-        # The caller's folder, so that a relative path means what it means in the shell.
-        cwd=str(Path.cwd()),
-        progress_bar=False,
-        # The kernel's own lines, one per case with the time left, as they come.
-        stderr_file=sys.stderr,
-        execution_timeout=_NO_LIMIT,
-        on_cell_execute=before_cell,
-        config=config,
-    )
 
 
 def _literal(path: Path) -> str:
@@ -227,9 +214,7 @@ def main_job(
     Everything a user can have got wrong is refused by an :class:`InputError` before the first
     kernel starts. A failed precision does not stop the next one.
     """
-    base = config.find_preset(preset_name or "quick")
-    chosen = base.with_values(overrides).told_from(base)
-    runs = chosen.runs()
+    runs = config.preset_runs(preset_name, overrides)
     where = runs[0].fleet
     if where in (None, fleet.LOCAL):  # what other hosts have is known when they are there
         matrix.every(runs, locate.find(runs[0].engine))

@@ -18,14 +18,12 @@ from pathlib import Path
 
 from benchlib.errors import InputError
 
-WAIT_FOREVER = -1.0
-
 
 @contextmanager
-def lock_held(path: Path, field: str, *, wait_s: float = WAIT_FOREVER) -> Iterator[None]:
+def lock_held(path: Path, field: str, *, wait_s: float = -1.0) -> Iterator[None]:
     """Hold the lock file ``path``; ``field`` is what the user sets to have it elsewhere.
 
-    Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds,
+    Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds (-1: no limit),
     :class:`InputError` where the file system has no locks, and other OSErrors when the file cannot
     be made.
     """
@@ -97,28 +95,22 @@ class ProgramMissingError(Exception):
 class Ended:
     """How a program ended.
 
-    ``status`` is the exit status, None when a signal ended it; ``signal`` is that signal's
-    number; ``seconds`` is wall time; ``timed_out``: we ended it at its time limit.
+    ``code`` is the exit status as :mod:`subprocess` has it, negative for the signal that ended
+    it; ``seconds`` is wall time; ``timed_out``: we ended it at its time limit.
     """
 
-    status: int | None
-    signal: int | None
-    seconds: float
-    timed_out: bool
-
-    @property
-    def code(self) -> int:
-        """The status as :mod:`subprocess` has it: negative for a signal."""
-        return self.status if self.status is not None else -(self.signal or 0)
+    code: int
+    seconds: float = 0.0
+    timed_out: bool = False
 
     @property
     def words(self) -> str:
         """The end in words, for a row's message."""
         if self.timed_out:
             return f"ended at its time limit after {self.seconds:.0f} s"
-        if self.signal is not None:
-            return f"killed by {signal.Signals(self.signal).name}"
-        return f"ended with status {self.status}"
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        return f"ended with status {self.code}"
 
 
 def dies_with_parent() -> Callable[[], None] | None:
@@ -191,10 +183,4 @@ def run(
             timed_out = True
         finally:
             end_group(process, grace_s)
-    code = process.returncode
-    return Ended(
-        status=code if code >= 0 else None,
-        signal=-code if code < 0 else None,
-        seconds=time.monotonic() - started,
-        timed_out=timed_out,
-    )
+    return Ended(process.returncode, time.monotonic() - started, timed_out)

@@ -18,7 +18,7 @@ from benchlib.case import Engine
 from benchlib.config import Parameters
 from benchlib.gpu import nvml
 from benchlib.measure import runner
-from benchlib.measure.runner import Outcome, Progress
+from benchlib.measure.runner import Lines, Outcome
 from benchlib.trtexec.command import Program
 
 Script = Callable[..., None]
@@ -66,7 +66,7 @@ def fake_run(fake: Program, script: Script, tmp_path: Path, monkeypatch: pytest.
 
     def start(
         program: Program = fake,
-        progress: Progress | None = None,
+        progress: Lines | None = None,
         nvml_module: str = nvml.MODULE,
         **values: Any,
     ) -> Outcome:

@@ -12,7 +12,7 @@ from benchlib.models import registry
 
 
 class Placeholders:
-    """An ExporterClient for runs of the fake trtexec: files that only say what they stand for."""
+    """An exporter for runs of the fake trtexec: files that only say what they stand for."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder

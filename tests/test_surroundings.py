@@ -316,7 +316,7 @@ def test_logs_are_utf8_whatever_the_terminal_takes(tmp_path, monkeypatch):
     log = tmp_path / "log"
     code = r"print('caf\u00e9 \u03c1 \udcff')"
     ended = process.run([sys.executable, "-c", code], log=log, time_limit_s=PATIENCE_S)
-    assert ended.status == 0
+    assert ended.code == 0
     assert log.read_text(encoding="utf-8") == "café ρ \\udcff\n"
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -22,7 +24,7 @@ from typing import Any
 
 from benchlib.errors import InputError
 from benchlib.measure.store import read_log
-from benchlib.trtexec import exit_check
+from benchlib.trtexec.exit_check import BANNER
 
 NOTE = (
     "The rows listed each build and profile command once per timing process although it ran once, "
@@ -33,6 +35,32 @@ NOTE = (
 
 _FILES = frozenset({"--saveEngine", "--loadEngine", "--exportLayerInfo", "--exportProfile"})
 """Files that were listed under a planned name and written under another."""
+
+
+_NEXT_FLAG = re.compile(r" (?='?--?[A-Za-z])")
+
+
+def started(text: str) -> tuple[tuple[str, ...], ...]:
+    """The arguments of each program that began, in order, as its first banner repeats them.
+
+    trtexec joins them by spaces and quotes nothing, so a blank parts two arguments only where a
+    flag follows. The stand-ins quote an argument as a shell would, from its start on.
+    """
+    banners = (BANNER.match(line.rstrip()) for line in text.splitlines())
+    return tuple(
+        tuple(map(_unquoted, _NEXT_FLAG.split(banner["command"])[1:]))
+        for banner in banners
+        if banner is not None and banner["state"] == "RUNNING"
+    )
+
+
+def _unquoted(argument: str) -> str:
+    if not argument.startswith("'"):
+        return argument
+    try:
+        return "".join(shlex.split(argument))
+    except ValueError:
+        return argument
 
 
 class MendError(Exception):
@@ -47,7 +75,7 @@ def agreed(listed: Sequence[Sequence[str]], log: str) -> list[list[str]]:
     """
     rest = [list(argv) for argv in listed]
     ran = []
-    for arguments in exit_check.started(log):
+    for arguments in started(log):
         place = next((n for n, argv in enumerate(rest) if _same(_arguments(argv), arguments)), None)
         if place is None:
             raise MendError(f"its log has a run that it does not list: {' '.join(arguments)}")

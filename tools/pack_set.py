@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchlib.measure.series import Samples
 
 from benchlib.gpu import telemetry
 from benchlib.measure.store import (
+    Samples,
     Store,
     dump_samples,
     dump_telemetry,

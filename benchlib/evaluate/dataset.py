@@ -116,7 +116,9 @@ def read_folder(folder: Path, limit: int | None = None) -> ImageFolder:
                 FIELD,
                 f"{folder} has no subfolders; put the images of each class into one of its own",
             )
-        _refuse_links_twice(folder, classes)
+        # Each image would have two labels
+        link = "are one folder through a link; take one of them out"
+        _refuse_twins({name: _identity(folder / name) for name in classes}, link)
         files = {name: _files(folder, name) for name in classes}
     except OSError as error:
         raise InputError(FIELD, f"{error.filename} cannot be read ({error.strerror})") from error
@@ -135,19 +137,6 @@ def read_folder(folder: Path, limit: int | None = None) -> ImageFolder:
 def _is_class(entry: Path) -> bool:
     """Whether ``entry`` is a folder, or a link that leads nowhere: a class that is gone."""
     return entry.is_dir() or (entry.is_symlink() and not entry.exists() and not entry.suffix)
-
-
-def _refuse_links_twice(folder: Path, classes: Sequence[str]) -> None:
-    """Refuse subfolders that are one folder through links: each image would have two labels."""
-    first: dict[tuple[int, int], str] = {}
-    for name in classes:
-        other = first.setdefault(_identity(folder / name), name)
-        if other != name:
-            raise InputError(
-                FIELD,
-                f"the subfolders {other!r} and {name!r} are one folder through a link; take one "
-                "of them out",
-            )
 
 
 def _complain_of_empty(folder: Path, files: Mapping[str, Sequence[Path]]) -> None:
@@ -245,17 +234,15 @@ def _as_seen(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
-def _refuse_twins(meanings: Mapping[str, object]) -> None:
+def _refuse_twins(
+    meanings: Mapping[str, object], why: str = "mean the same class; put their images into one"
+) -> None:
     """Refuse subfolders of one meaning (``1`` and ``01``): they are one class by mistake."""
     first: dict[object, str] = {}
     for name, meaning in meanings.items():
-        if meaning in first:
-            raise InputError(
-                FIELD,
-                f"the subfolders {first[meaning]!r} and {name!r} mean the same class; put their "
-                "images into one",
-            )
-        first[meaning] = name
+        other = first.setdefault(meaning, name)
+        if other != name:
+            raise InputError(FIELD, f"the subfolders {other!r} and {name!r} {why}")
 
 
 def _from_file(file: Path, classes: Sequence[str]) -> dict[str, int]:

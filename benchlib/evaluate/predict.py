@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchlib.case import Case, Engine, Failure, GraphForm, without_digest
 from benchlib.config import Settings
 from benchlib.errors import InputError
-from benchlib.export import cache, calibration
+from benchlib.export import calibration
 from benchlib.export.build import FROM_FILE, Graph, make
 from benchlib.gpu import nvml
 from benchlib.measure import engine_cache, environment
@@ -58,16 +58,16 @@ class Restored:
 def check(row: Row, calibration_dir: Path | None) -> Program:
     """The program for ``row``; raises :class:`InputError` when it cannot be run again here."""
     graph, settings = row.detail.graph, row.detail.settings
+    known = graph is not None and graph.model_fields_set >= _GRAPH
+    photos = known and graph.calibration
     for part, is_told in (
-        ("graph", graph is not None and graph.model_fields_set >= _GRAPH),
+        ("graph", known),
         ("settings", settings is not None and "iterations" in settings),
+        ("input's shape", known and graph.input_shape is not None),
+        ("calibration", not photos or photos.model_fields_set >= _PHOTOS),
     ):
         if not is_told:
             raise InputError("key", f"{row.key} does not tell its {part}; measure it again")
-    if graph.input_shape is None:
-        raise InputError("key", f"{row.key} does not tell its input's shape; measure it again")
-    if graph.calibration is not None and not graph.calibration.model_fields_set >= _PHOTOS:
-        raise InputError("key", f"{row.key} does not tell its calibration; measure it again")
     _calibration(row, calibration_dir)
     try:
         return locate.find(row.engine)
@@ -109,18 +109,8 @@ def restored(row: Row, program: Program, work: Path, calibration_dir: Path | Non
 
 
 def _case(row: Row) -> Case:
-    return Case(
-        model=without_digest(row.model, row.model_digest),
-        precision=row.precision,
-        batch=row.batch,
-        height=row.height,
-        width=row.width,
-        shape_mode=row.shape_mode,
-        typing=row.typing,
-        engine=row.engine,
-        int8_method=row.int8_method,
-        model_digest=row.model_digest,
-    )
+    columns = {one.name: getattr(row, one.name) for one in fields(Case)}
+    return Case(**{**columns, "model": without_digest(row.model, row.model_digest)})
 
 
 def _settings(row: Row) -> Settings:
@@ -184,33 +174,17 @@ def _by_program(
     """The engine from the cache or built now, and the command that asks it one query."""
     files = CaseFiles.within(work, case.key)
     # The data has to reach the device and come back, whatever was timed.
-    once = settings.model_copy(
-        update={
-            "transfers": True,
-            "iterations": 1,
-            "duration_s": 0,
-            "warm_up_ms": 0,
-            "avg_runs": 1,
-            "streams": 1,
-            "profile": False,
-        }
-    )
-    build, query = commands(
-        case,
-        once,
-        program,
-        graph.path,
-        files,
-        input_name=graph.input_name,
-        dynamic=graph.dynamic,
-    )
+    one_query = {"iterations": 1, "avg_runs": 1, "streams": 1, "duration_s": 0, "warm_up_ms": 0}
+    once = settings.model_copy(update={**one_query, "transfers": True, "profile": False})
+    places = {"input_name": graph.input_name, "dynamic": graph.dynamic}
+    build, query = commands(case, once, program, graph.path, files, **places)
     engine = _engine(case, program, graph, build, files)
     half = (build.flag("--inputIOFormats") or "").startswith("fp16")
     dtype = "float16" if half else graph.input_dtype
     asked = query.with_flag("--loadEngine", engine.plan)
     if program.engine is Engine.TENSORRT_PYTHON:
         return ByStandin(asked, files, dtype), engine
-    return ByProgram(asked, files, graph.input_name, dtype), engine
+    return ByProgram(asked, files, dtype, graph.input_name), engine
 
 
 def _engine(
@@ -223,7 +197,7 @@ def _engine(
 
     device = environment.device_name(program, nvml.describe_gpu(), build.argv)
     engine_key = engine_cache.key(graph, build, program, device, 0)
-    return EngineCache(cache.root() / "plans").obtain(engine_key, case.key, make_plan)
+    return EngineCache.usual("plans").obtain(engine_key, case.key, make_plan)
 
 
 Batch = NDArray[np.float32]
@@ -304,18 +278,34 @@ class InProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class ByProgram:
-    """The engine program, started once per batch.
+class _Asking:
+    """An engine program with its timing ``command``, of one query.
 
-    ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
-    Values come back with the six digits that ``--exportOutput`` has, which can make two scores
-    equal; :class:`Predictions` counts them.
+    ``input_dtype`` is what its input is read as.
     """
 
     command: Command
     files: CaseFiles
-    input_name: str
     input_dtype: str
+
+    def write(self, path: Path, batch: Batch) -> None:
+        """Leave a batch as the raw values that an engine program reads."""
+        path.write_bytes(np.ascontiguousarray(batch, dtype=self.input_dtype).tobytes())
+
+    def ask(self, *flags: str) -> None:
+        argv = (*self.command.argv, *flags)
+        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+
+
+@dataclass(frozen=True, slots=True)
+class ByProgram(_Asking):
+    """The engine program, started once per batch.
+
+    Values come back with the six digits that ``--exportOutput`` has, which can make two scores
+    equal; :class:`Predictions` counts them.
+    """
+
+    input_name: str
 
     route: ClassVar[str] = (
         "the engine program with --loadInputs and --exportOutput, one process per batch"
@@ -327,14 +317,9 @@ class ByProgram:
 
     def _scores(self, batch: Batch) -> Scores:
         raw = self.files.output.with_suffix(".raw")
-        _write(raw, batch, self.input_dtype)
+        self.write(raw, batch)
         self.files.output.unlink(missing_ok=True)
-        argv = (
-            *self.command.argv,
-            f"--loadInputs={self.input_name}:{raw}",
-            f"--exportOutput={self.files.output}",
-        )
-        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+        self.ask(f"--loadInputs={self.input_name}:{raw}", f"--exportOutput={self.files.output}")
         try:
             return first_output(self.files.output.read_text(encoding="utf-8"))
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -342,16 +327,12 @@ class ByProgram:
 
 
 @dataclass(frozen=True, slots=True)
-class ByStandin:
+class ByStandin(_Asking):
     """Our stand-in over the ``tensorrt`` wheel, started once for many batches.
 
-    ``command`` is its timing command, of one query; ``input_dtype`` what its input is read as.
     Batches go to it as files in chunks of ``chunk_bytes``.
     """
 
-    command: Command
-    files: CaseFiles
-    input_dtype: str
     chunk_bytes: int = CHUNK_BYTES
 
     route: ClassVar[str] = "the engine program with --answer, one process for many batches"
@@ -372,9 +353,8 @@ class ByStandin:
         folder.mkdir()
         paths = [folder / f"{index:06d}.raw" for index in range(len(chunk))]
         for path, batch in zip(paths, chunk, strict=True):
-            _write(path, batch, self.input_dtype)
-        argv = (*self.command.argv, f"--answer={folder}")
-        run(Command(Phase.TIME, argv, self.command.env), self.files.log, self.files.times)
+            self.write(path, batch)
+        self.ask(f"--answer={folder}")
         for path in paths:
             try:
                 scores = np.load(path.with_suffix(".npy"), allow_pickle=False)
@@ -387,11 +367,6 @@ class ByStandin:
 Predictor = InProcess | ByProgram | ByStandin
 """``route`` describes how it scores. ``scores`` yields N x classes for each N x 3 x H x W; raises
 :class:`CaseError` when one cannot be run."""
-
-
-def _write(path: Path, batch: Batch, dtype: str) -> None:
-    """Leave a batch as the raw values that an engine program reads."""
-    path.write_bytes(np.ascontiguousarray(batch, dtype=dtype).tobytes())
 
 
 def first_output(text: str) -> Scores:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -260,10 +260,8 @@ def _own_fidelity(request: _Request, path: Path, store: cache.Cache) -> dict[str
         known = _full(small, store)
         return _fidelity_facts(known.fidelity, small, known.remarks)
     held_out = calibration.held_out()
-    return _judged(
-        request,
-        lambda: calibration.own(path, request.batches(held_out), images=held_out.count),
-    )
+    own = partial(calibration.own, path, request.batches(held_out), images=held_out.count)
+    return _judged(request, own)
 
 
 def _judged(request: _Request, measure: Callable[[], Fidelity]) -> dict[str, Any]:
@@ -291,9 +289,8 @@ def _write_full(request: _Request, path: Path) -> dict[str, Any]:
     if request.card.path is not None:
         cache.save(user_file.fixed(request.card.path, request.shape), path)
     else:
-        from benchlib.models import (
-            torch_network,
-        )  # torch takes seconds, and a cached graph needs none
+        # torch takes seconds, and a cached graph needs none
+        from benchlib.models import torch_network
 
         shape = request.shape
         if shape.dynamic and request.card.one_size:
@@ -335,28 +332,24 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             known = _converted(small, store)
             facts = _fidelity_facts(known.fidelity, small)
         census = outcome.census
-        return (
-            _facts(path)
-            | facts
-            | {
-                "int8_products": census and census.quantised,
-                "left_out": [str(one) for one in census.left_out] if census else [],
-                "lost": [str(one) for one in outcome.losses],
-                "remarks": [*outcome.remarks, *facts["remarks"]],
-            }
-        )
+        return {
+            **_facts(path),
+            **facts,
+            "int8_products": census and census.quantised,
+            "left_out": [str(one) for one in census.left_out] if census else [],
+            "lost": [str(one) for one in outcome.losses],
+            "remarks": [*outcome.remarks, *facts["remarks"]],
+        }
 
     return _graph(request, store.obtain(request.name, request.parameters, write))
 
 
 def _fidelity(request: _Request, full: Graph, path: Path) -> Fidelity:
     held_out = calibration.held_out()
+    images, optimised = held_out.count, request.form is not GraphForm.INT8_QDQ_FP16
+    batches = request.batches(held_out)
     return calibration.measure_fidelity(
-        full.path,
-        path,
-        request.batches(held_out),
-        images=held_out.count,
-        optimised=request.form is not GraphForm.INT8_QDQ_FP16,
+        full.path, path, batches, images=images, optimised=optimised
     )
 
 
@@ -386,25 +379,19 @@ def _graph(request: _Request, entry: cache.Entry) -> Graph:
     is_file = request.card.path is not None
     facts = entry.facts
     agreement = facts.get("fidelity")
+    of_file = ("sha256", "opset", "input_name", "input_dtype", "output_dtype", "layers")
     return Graph(
+        **{name: facts[name] for name in of_file},
+        **{name: tuple(facts.get(name, ())) for name in ("left_out", "lost", "remarks")},
         path=entry.path,
-        sha256=facts["sha256"],
         form=request.form,
-        opset=facts["opset"],
-        input_name=facts["input_name"],
         input_shape=request.shape.nchw,
-        input_dtype=facts["input_dtype"],
-        output_dtype=facts["output_dtype"],
         dynamic=request.shape.dynamic,
         int8_method=request.method,
         calibration=request.images.identity if request.form.is_int8 else None,
         weights=FROM_FILE if is_file else request.weights,
         seed=None if is_file else request.seed,
-        layers=facts["layers"],
         fidelity=None if agreement is None else Fidelity.from_json(agreement),
         measured_at=None if agreement is None else tuple(facts["measured_at"]),
         int8_products=facts.get("int8_products"),
-        left_out=tuple(facts.get("left_out", ())),
-        lost=tuple(facts.get("lost", ())),
-        remarks=tuple(facts.get("remarks", ())),
     )

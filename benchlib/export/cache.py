@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -96,17 +97,16 @@ def revision() -> dict[str, str]:
     for room in ("models", "export"):
         for source in (_PACKAGE / "case.py", *sorted((_PACKAGE / room).rglob("*.py"))):
             code.update(source.name.encode() + source.read_bytes())
-    return {"code": code.hexdigest(), **_versions()}
+    return {"code": code.hexdigest(), **versions(_LIBRARIES)}
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return versions
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of ``packages`` that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +134,7 @@ class Cache:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def obtain(
-        self,
-        name: str,
-        parameters: Mapping[str, Any],
-        make: Callable[[Path], Mapping[str, Any]],
+        self, name: str, parameters: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]
     ) -> Entry:
         """Return the file for ``parameters``, calling ``make(path)`` when it is not there.
 

@@ -206,12 +206,8 @@ def tensor(photo: Pixels, height: int, width: int, crop: float = 1.0) -> Tensor:
     cut_height, cut_width = height * scale, width * scale
     top, left = (rows - cut_height) / 2, (columns - cut_width) / 2
     # Rounding may put an edge some 1e-14 outside of the photo, which Pillow 13 refuses.
-    box = (
-        max(left, 0.0),
-        max(top, 0.0),
-        min(left + cut_width, float(columns)),
-        min(top + cut_height, float(rows)),
-    )
+    right, bottom = min(left + cut_width, float(columns)), min(top + cut_height, float(rows))
+    box = (max(left, 0.0), max(top, 0.0), right, bottom)
     image = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR, box=box)
     values = np.asarray(image, dtype=np.float32) / 255
     values = (values - np.float32(MEAN)) / np.float32(STD)
@@ -425,10 +421,9 @@ def measure_fidelity(
 def own(reference: Path, batches: Iterable[Array], *, images: int) -> Fidelity:
     """Whether the outputs of the FP32 graph ``reference`` are numbers on ``batches``."""
     opened = graph_session(reference, optimised=True)
-    names = [entry.name for entry in opened.get_outputs()]
-    counts = dict.fromkeys(names, 0)
+    counts = dict.fromkeys((entry.name for entry in opened.get_outputs()), 0)
     for batch in batches:
-        for name, value in zip(names, _outputs(opened, batch), strict=True):
+        for name, value in zip(counts, _outputs(opened, batch), strict=True):
             counts[name] += _not_finite(value)
     finite = not any(counts.values())
     outputs = tuple(

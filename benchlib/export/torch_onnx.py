@@ -21,6 +21,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from benchlib.case import OPSET, Shape
 from benchlib.errors import InputError
+from benchlib.models.onnx_file import parts
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ class Names:
     """The names taken in a graph and in the bodies of its control flow."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
-        self._taken = names(graph) | {node.name for node in _nodes(graph)}
+        self._taken = names(graph) | {node.name for node in parts(graph, onnx.NodeProto)}
 
     def free(self, wish: str) -> str:
         """``wish``, or with a number behind it where that is taken; taken from now on."""
@@ -45,20 +46,9 @@ class Names:
 
 def names(graph: onnx.GraphProto) -> set[str]:
     """The names of all tensors in a graph and in its bodies."""
-    taken = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
-    taken |= {tensor.name for tensor in graph.initializer}
-    for node in graph.node:
-        taken.update(node.input, node.output)
-        for body in bodies(node):
-            taken |= names(body)
-    return taken
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for body in bodies(node):
-            yield from _nodes(body)
+    kinds = (onnx.ValueInfoProto, onnx.TensorProto)
+    taken = {one.name for kind in kinds for one in parts(graph, kind)}
+    return taken.union(*((*one.input, *one.output) for one in parts(graph, onnx.NodeProto)))
 
 
 def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -204,10 +194,7 @@ _DYNAMO_OPSET = 18
 
 
 def export_by_dynamo(
-    network: nn.Module,
-    example: torch.Tensor,
-    axes: dict[str, dict[int, str]] | None,
-    path: Path,
+    network: nn.Module, example: torch.Tensor, axes: dict[str, dict[int, str]] | None, path: Path
 ) -> None:
     """Write ``network`` to ``path`` at opset 17; input and output are named by the caller's axes.
 
@@ -275,10 +262,8 @@ def pool_means(graph: onnx.GraphProto) -> None:
     nodes = []
     for node in graph.node:
         axes = constants.get(node.input[1]) if len(node.input) > 1 else None
-        if node.op_type != "ReduceMean" or axes is None:
-            nodes.append(node)
-            continue
-        if sorted(int(axis) % 4 for axis in numpy_helper.to_array(axes)) != [2, 3]:
+        over = () if axes is None else (int(axis) % 4 for axis in numpy_helper.to_array(axes))
+        if node.op_type != "ReduceMean" or sorted(over) != [2, 3]:
             nodes.append(node)
             continue
         keeps = next((entry.i for entry in node.attribute if entry.name == "keepdims"), 1)

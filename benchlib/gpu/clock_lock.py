@@ -114,17 +114,17 @@ def hold_lock(device: Device, mhz: int) -> None:
     """Lock, print the outcome in one line, wait for standard input to close, unlock."""
     try:
         device.lock_clock(mhz)
+        state = ClockLock(True, mhz, f"locked at {mhz} MHz")
     except device.module.NVMLError as error:
         state = ClockLock(False, mhz, f"unlocked: {mhz} MHz was refused ({error})")
-        sys.stdout.write(json.dumps(asdict(state)) + "\n")
-        return
-    state = ClockLock(True, mhz, f"locked at {mhz} MHz")
     try:
         sys.stdout.write(json.dumps(asdict(state)) + "\n")
         sys.stdout.flush()
-        sys.stdin.read()
+        if state.locked:
+            sys.stdin.read()
     finally:
-        device.unlock_clock()
+        if state.locked:
+            device.unlock_clock()
 
 
 def main() -> int:

@@ -15,7 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,23 +105,16 @@ class Device:
 
     def confidential_computing(self) -> bool | None:
         """Whether Confidential Computing or Protected PCIe is on; None where it is not known."""
-        state = self._ask_system("nvmlSystemGetConfComputeState")
-        settings = self._confidential_settings()
-        answers = [one for one in (state, settings) if one is not None]
-        if not answers:
-            return None
-        return any(one.ccFeature == CONFIDENTIAL for one in answers) or bool(
-            getattr(settings, "multiGpuMode", 0)
-        )
-
-    def _confidential_settings(self) -> Any:
-        """The later question, which knows Protected PCIe as well; its answer is an argument."""
+        answers = [asked(self.module, "nvmlSystemGetConfComputeState")]
+        # The later question, which knows Protected PCIe as well; its answer is an argument
         kind = getattr(self.module, "c_nvmlSystemConfComputeSettings_v1_t", None)
-        if kind is None:
-            return None
-        settings = kind()
-        status = self._ask_system("nvmlSystemGetConfComputeSettings", ctypes.byref(settings))
-        return settings if status == 0 else None
+        if kind is not None:
+            later = kind()
+            if asked(self.module, "nvmlSystemGetConfComputeSettings", ctypes.byref(later)) == 0:
+                answers.append(later)
+        known = [one for one in answers if one is not None]
+        on = any(one.ccFeature == CONFIDENTIAL or getattr(one, "multiGpuMode", 0) for one in known)
+        return on if known else None
 
     def _mig_mode(self) -> bool:
         return (self._ask("nvmlDeviceGetMigMode") or [0])[0] == MIG_ENABLED
@@ -142,7 +136,7 @@ class Device:
         """Millijoules since the driver was loaded (Volta and later)."""
         return self._ask("nvmlDeviceGetTotalEnergyConsumption")
 
-    def clock_event_bits(self) -> int | None:
+    def event_bits(self) -> int | None:
         """Why the clock is where it is; older bindings call the same thing throttle reasons."""
         bits = self._ask_card("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:
@@ -178,17 +172,14 @@ class Device:
         self.module.nvmlDeviceResetGpuLockedClocks(self.handle)
 
     def _ask(self, question: str, *words: Any) -> Any:
-        return self._ask_system(question, self.handle, *words)
+        return asked(self.module, question, self.handle, *words)
 
     def _ask_card(self, question: str, *words: Any) -> Any:
         """As :meth:`_ask`; what NVML does not know of a slice, it may of its card."""
         answer = self._ask(question, *words)
         if answer is None and self.card is not None:
-            return self._ask_system(question, self.card, *words)
+            return asked(self.module, question, self.card, *words)
         return answer
-
-    def _ask_system(self, question: str, *words: Any) -> Any:
-        return asked(self.module, question, *words)
 
 
 def asked(module: Any, question: str, *words: Any) -> Any:
@@ -353,9 +344,6 @@ class Gpu:
     confidential_computing: bool | None = None
     clock_steps: int | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def describe_gpu(module: str = MODULE) -> Gpu | None:
     """The GPU that CUDA calls device 0; None when there is no NVML or no GPU.
@@ -367,21 +355,19 @@ def describe_gpu(module: str = MODULE) -> Gpu | None:
 
 
 def _describe_gpu(device: Device) -> Gpu:
-    handle = device.handle
-    cuda = asked(device.module, "nvmlSystemGetCudaDriverVersion_v2")
-    memory = asked(device.module, "nvmlDeviceGetMemoryInfo", handle)
-    capability = asked(device.module, "nvmlDeviceGetCudaComputeCapability", handle)
-    milliwatts = asked(device.module, "nvmlDeviceGetPowerManagementLimit", handle)
+    handle, ask = device.handle, partial(asked, device.module)
+    cuda = ask("nvmlSystemGetCudaDriverVersion_v2")
+    memory = ask("nvmlDeviceGetMemoryInfo", handle)
+    capability = ask("nvmlDeviceGetCudaComputeCapability", handle)
+    milliwatts = ask("nvmlDeviceGetPowerManagementLimit", handle)
     return Gpu(
         name=device.name() or "unnamed GPU",
-        driver=_text(asked(device.module, "nvmlSystemGetDriverVersion")),
+        driver=_text(ask("nvmlSystemGetDriverVersion")),
         cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         memory_mb=None if memory is None else memory.total / BYTES_PER_MB,
         compute_capability=None if capability is None else ".".join(map(str, capability)),
-        max_sm_clock_mhz=asked(device.module, "nvmlDeviceGetMaxClockInfo", handle, SM_CLOCK),
-        max_memory_clock_mhz=asked(
-            device.module, "nvmlDeviceGetMaxClockInfo", handle, MEMORY_CLOCK
-        ),
+        max_sm_clock_mhz=ask("nvmlDeviceGetMaxClockInfo", handle, SM_CLOCK),
+        max_memory_clock_mhz=ask("nvmlDeviceGetMaxClockInfo", handle, MEMORY_CLOCK),
         power_limit_w=None if milliwatts is None else milliwatts / 1000,
         confidential_computing=device.confidential_computing(),
         clock_steps=len(device.graphics_clocks_mhz()) or None,

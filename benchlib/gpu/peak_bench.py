@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from benchlib.gpu.peaks import OPERATIONS_PER_MAC
 from benchlib.trtexec.standin.onnxruntime_cpu import ORT_ERRORS, physical_cores
@@ -52,20 +53,11 @@ Timed = Callable[[], float]
 """Does something once and gives the seconds it took."""
 
 
-class Device(Protocol):
-    """Where the roofs are measured. Rates come by the names that environment.json has."""
+def measure(device: CudaDevice | CpuDevice, say: Callable[[str], None]) -> dict[str, Any]:
+    """Rates in 10^12 operations per second, the copy in 10^9 bytes per second, and ``how``.
 
-    sizes: tuple[int, ...]
-
-    def products(self) -> dict[str, Callable[[int], Timed]]: ...
-
-    def copy(self) -> tuple[Timed, int]: ...
-
-    def how(self) -> str: ...
-
-
-def measure(device: Device, say: Callable[[str], None]) -> dict[str, Any]:
-    """Rates in 10^12 operations per second, the copy in 10^9 bytes per second, and ``how``."""
+    By the names that environment.json has.
+    """
     rates_by_name: dict[str, Any] = {}
     for name, product in device.products().items():
         rates = list(_rates(device.sizes, product, name, say))
@@ -92,10 +84,7 @@ def seconds(once: Timed) -> float:
 
 
 def _rates(
-    sizes: Iterable[int],
-    product: Callable[[int], Timed],
-    name: str,
-    say: Callable[[str], None],
+    sizes: Iterable[int], product: Callable[[int], Timed], name: str, say: Callable[[str], None]
 ) -> Iterable[float]:
     for size in sizes:
         try:
@@ -203,20 +192,19 @@ class CpuDevice:
         """A graph of one product with a constant, as a network's weights are."""
         random = np.random.default_rng(0)
         if kind == "MatMulInteger":
-            types = (TensorProto.UINT8, TensorProto.INT32)
+            types = ("uint8", "int32")
             left = random.integers(0, 256, (size, size), dtype=np.uint8)
             right = random.integers(-127, 128, (size, size), dtype=np.int8)
         else:
-            types = (TensorProto.FLOAT, TensorProto.FLOAT)
+            types = ("float", "float")
             left, right = (random.standard_normal((size, size), np.float32) for _ in range(2))
-        graph = helper.make_graph(
-            [helper.make_node(kind, ["left", "right"], ["out"])],
-            kind,
-            [helper.make_tensor_value_info("left", types[0], [size, size])],
-            [helper.make_tensor_value_info("out", types[1], [size, size])],
-            [numpy_helper.from_array(right, "right")],
+        shape = f"[{size}, {size}]"
+        model = onnx.parser.parse_model(
+            f"""<ir_version: 8, opset_import: ["" : 17]>
+            product ({types[0]}{shape} left) => ({types[1]}{shape} out)
+            {{ out = {kind}(left, right) }}"""
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model.graph.initializer.append(numpy_helper.from_array(right, "right"))
         onnx.checker.check_model(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads

@@ -81,13 +81,9 @@ def _rate(peak: Peak, precision: Precision, tf32: bool) -> float:
     """The fastest rate that a network of this precision may use on the card."""
     if precision is Precision.FP32 and not tf32:
         return peak.fp32
-    if precision in (Precision.FP32, Precision.TF32):
-        return max(peak.fp32, peak.tf32 or 0)
-    if precision is Precision.INT8:
-        return max(peak.fp16, peak.int8 or 0)
-    if precision is Precision.FP8:
-        return max(peak.fp16, peak.fp8 or 0)
-    return peak.fp16
+    units = {Precision.INT8: ("fp16", "int8"), Precision.FP8: ("fp16", "fp8")}
+    units |= dict.fromkeys((Precision.FP32, Precision.TF32), ("fp32", "tf32"))
+    return max(getattr(peak, unit) or 0 for unit in units.get(precision, ("fp16",)))
 
 
 BENCH_MODULE = "benchlib.gpu.peak_bench"

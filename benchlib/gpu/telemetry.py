@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -346,11 +345,7 @@ def _energy(load: Sequence[TelemetrySample]) -> dict[str, Any]:
     power = np.array([one.power_w for one in load], dtype=np.float64)
     length = float(times[-1] - times[0])
     joules = float(np.sum(np.diff(times) * (power[1:] + power[:-1]) / 2))
-    by_power = {
-        "energy_j": joules,
-        "energy_window_s": length,
-        "energy_source": EnergySource.POWER,
-    }
+    by_power = {"energy_j": joules, "energy_window_s": length, "energy_source": EnergySource.POWER}
     if any(one.energy_mj is None for one in load):
         return by_power
     counter = np.array([one.energy_mj for one in load], dtype=np.float64) / 1000
@@ -414,21 +409,8 @@ class Recorder:
         self.path = path
         self._interval_s = interval_s
         self._module = module
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Recorder:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
         """Start recording; returns when the first reading stands in the file or none will."""
         command = [sys.executable, "-m", "benchlib.gpu.telemetry"]
         command += ["--root", str(os.getpid()), "--interval", str(self._interval_s)]
@@ -444,21 +426,17 @@ class Recorder:
         deadline = time.monotonic() + START_LIMIT_S
         while self._process.poll() is None and time.monotonic() < deadline:
             if self.path.exists() and self.path.stat().st_size > 0:
-                return
+                break
             time.sleep(0.01)
+        return self
 
-    def stop(self) -> None:
-        """Stop recording; a second call does nothing."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
         try:
-            process.wait(STOP_LIMIT_S)
+            self._process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process.kill()
+            self._process.wait()
 
     def readings(self) -> tuple[TelemetrySample, ...]:
         """All readings so far; empty when nothing was recorded."""
@@ -501,18 +479,18 @@ def _descendants(root: int) -> set[int]:
         return {root}
 
 
+_ASKED = (
+    *("sm_clock_mhz", "memory_clock_mhz", "power_w", "temperature_c", "energy_mj", "event_bits"),
+    "memory_used_mb",
+)
+
+
 def look(device: Device, foreigners: Foreigners | None, now_s: float) -> TelemetrySample:
     """Take one reading; ``foreigners`` None leaves the process list out."""
     pids = None if foreigners is None else device.compute_pids()
     return TelemetrySample(
         time_s=now_s,
-        sm_clock_mhz=device.sm_clock_mhz(),
-        memory_clock_mhz=device.memory_clock_mhz(),
-        power_w=device.power_w(),
-        temperature_c=device.temperature_c(),
-        energy_mj=device.energy_mj(),
-        event_bits=device.clock_event_bits(),
-        memory_used_mb=device.memory_used_mb(),
+        **{name: getattr(device, name)() for name in _ASKED},
         foreign=None if foreigners is None or pids is None else foreigners.among(pids),
     )
 

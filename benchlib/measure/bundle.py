@@ -25,15 +25,15 @@ from jinja2 import Environment, FileSystemLoader
 from pydantic import TypeAdapter
 
 from benchlib import __version__, process
-from benchlib.case import ONNX_PREFIX, Case, Engine, Precision, file_name
+from benchlib.case import Case, Engine, Precision, without_folders
 from benchlib.config import Parameters
 from benchlib.errors import InputError, MachineError
 from benchlib.export import cache
 from benchlib.export.build import Graph
 from benchlib.measure import environment, matrix, record
-from benchlib.measure.exporter import Exporter, ExporterClient, Network
+from benchlib.measure.exporter import Exporter, Network
 from benchlib.measure.matrix import Step
-from benchlib.measure.measurement import named
+from benchlib.measure.measurement import Measurement, named
 from benchlib.measure.record import CaseError, Fault
 from benchlib.trtexec import locate
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
@@ -225,7 +225,7 @@ def _draft(out: Path) -> Iterator[Path]:
 
 
 def _bundled(
-    step: Step, given: Parameters, exporter: ExporterClient, builders: dict[object, str]
+    step: Step, given: Parameters, exporter: Exporter, builders: dict[object, str]
 ) -> BundledCase:
     """The case with its graph, still in the cache, and its commands as run.sh has them.
 
@@ -234,30 +234,22 @@ def _bundled(
     case = step.case
     if step.skipped is not None:
         return BundledCase(case, network=named(case.model), skipped=step.skipped)
-    network = Network()
+    made = Measurement(case, matrix.settings(given))
     try:
-        network = exporter.describe(case)
-        graph = exporter.graph(case, step.form)
-        work = exporter.work(case, graph)
+        made.export(exporter, step.form)
     except (CaseError, InputError) as error:
         fault = record.fault_of(error)
         log.warning("%s cannot be exported: %s", case.key, fault.message)
-        return BundledCase(case, network=network, fault=fault)
+        return BundledCase(case, network=made.network, fault=fault)
     log.info("%s is exported", case.key)
-    units = []
+    graph, units = made.graph, []
+    # One step at a time writes into out/part; what is good gets its name then.
+    part, texts = Path(OUT, "part"), ("times", "layers", "profile", "output")
+    files = CaseFiles(part / "engine", *(part / f"{one}.json" for one in texts), part / "log")
     for build in range(given.builds):
         name = f"{case.key}.b{build}"
-        # One step at a time writes into out/part; what is good gets its name then.
-        files = CaseFiles(
-            engine=Path(OUT, "part", "engine"),
-            layers=Path(OUT, "part", "layers.json"),
-            profile=Path(OUT, "part", _PRODUCTS[Phase.PROFILE]),
-            times=Path(OUT, "part", _PRODUCTS[Phase.TIME]),
-            output=Path(OUT, "part", "output.json"),
-            log=Path(OUT, "part", "log"),
-        )
         placed = [
-            command.placed(matrix.settings(given), _within(graph), files, graph.input_name)
+            command.placed(made.settings, _within(graph), files, graph.input_name)
             for command in step.commands
             if command.phase is not Phase.PROFILE or build == 0
         ]
@@ -269,7 +261,7 @@ def _bundled(
             for command in placed
         )
         units.append(Unit(name, build, engine, commands))
-    return BundledCase(case, "", network, graph, work, tuple(units))
+    return BundledCase(case, "", made.network, graph, made.work, tuple(units))
 
 
 def _within(graph: Graph) -> Path:
@@ -340,7 +332,7 @@ def _write_one(
     shown = tuple(
         replace(
             one,
-            case=replace(one.case, model=_without_folders(one.case.model)),
+            case=replace(one.case, model=without_folders(one.case.model)),
             shown=names[one.case.model],
             graph=one.graph and replace(one.graph, path=_within(one.graph)),
         )
@@ -361,7 +353,8 @@ def _write_one(
     engines_mb = seconds = 0.0
     for one in cases:
         for unit in one.units:
-            seconds += rounds * _timing_s(by_precision[one.case.precision])
+            given = by_precision[one.case.precision]
+            seconds += rounds * (START_S + given.warm_up_ms / 1000 + given.duration_s)
             if unit.engine == unit.name:
                 engines_mb += ENGINE_SHARE * sizes[one.graph.path]
                 seconds += BUILD_S
@@ -374,7 +367,7 @@ def _write_one(
         seed=runs[0].seed,
         preset=runs[0].preset,
         python=platform.python_version(),
-        packages=environment.packages(),
+        packages=cache.versions(environment.PACKAGES),
         git_commit=environment.git_commit(),
         parameters=by_precision,
         cases=shown,
@@ -387,15 +380,6 @@ def _write_one(
     (folder / SCRIPT).write_text(script(bundle, identity(text)), encoding="utf-8")
     (folder / SCRIPT).chmod(0o755)
     return bundle
-
-
-def _without_folders(model: str) -> str:
-    name = file_name(model)
-    return model if name is None else f"{ONNX_PREFIX}{name}"
-
-
-def _timing_s(given: Parameters) -> float:
-    return START_S + given.warm_up_ms / 1000 + given.duration_s
 
 
 def _span(seconds: float) -> str:

@@ -18,19 +18,18 @@ from benchlib.config import Parameters
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml
 from benchlib.gpu.telemetry import Recorder
-from benchlib.measure import engine_cache, record
+from benchlib.measure import engine_cache, environment, record
 from benchlib.measure.engine_cache import BuildFacts, EngineCache
 from benchlib.measure.environment import Redactor
-from benchlib.measure.exporter import ExporterClient
+from benchlib.measure.exporter import Exporter
 from benchlib.measure.matrix import Step
-from benchlib.measure.measurement import Measurement, TimingRun
+from benchlib.measure.measurement import Measurement, TimingRun, read_layers
 from benchlib.measure.record import CaseError, Fault
 from benchlib.process import ProgramMissingError
 from benchlib.stats import drift
-from benchlib.trtexec import exit_check, exports
+from benchlib.trtexec import exit_check
 from benchlib.trtexec.command import CaseFiles, Command, Phase, Program
 from benchlib.trtexec.exit_check import PhaseRun
-from benchlib.trtexec.exports import BadFileError, Layer
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +47,47 @@ class CaseRunner:
 
     ``work`` is a folder for files that are gone after the run. ``device`` is the GPU's name, or
     ``cpu``; ``nvml_module`` names NVML's binding, None where no GPU is to be watched;
-    ``host`` is the machine's name in a fleet, None where rows need none.
+    ``host`` is the machine's name in a fleet, None where rows need none; ``exporter`` is None
+    where graphs come from elsewhere.
     """
 
     parameters: Parameters
     program: Program
-    exporter: ExporterClient
+    exporter: Exporter | None
     engine_cache: EngineCache
     redactor: Redactor
     work: Path
     device: str
     nvml_module: str | None = None
     host: str | None = None
+
+    @classmethod
+    def here(
+        cls,
+        parameters: Parameters,
+        program: Program,
+        exporter: Exporter | None,
+        work: Path,
+        gpu: nvml.Gpu | None,
+        nvml_module: str,
+        measured_set: Path | None = None,
+        host: str | None = None,
+    ) -> CaseRunner:
+        """For this machine with its ``gpu`` and the user's cache.
+
+        Words go into the rows without the paths of ``measured_set``, or of ``work``.
+        """
+        return cls(
+            parameters,
+            program,
+            exporter,
+            EngineCache.usual("plans"),
+            Redactor.of(measured_set or work),
+            work,
+            environment.device_name(program, gpu, parameters.extra_flags),
+            None if gpu is None else nvml_module,
+            host,
+        )
 
     def do(self, measurement: Measurement, step: Step, which: Which | None) -> Fault | None:
         """Build the case, or time it as ``which`` says; the fault when that fails.
@@ -77,22 +105,14 @@ class CaseRunner:
             return record.fault_of(error)
         return None
 
-    def export(self, measurement: Measurement, step: Step) -> None:
-        """The network's facts and its graph; raises what :func:`record.fault_of` knows."""
-        case = measurement.case
-        measurement.network = self.exporter.describe(case)
-        measurement.graph = self.exporter.graph(case, step.form)
-        measurement.work = self.exporter.work(case, measurement.graph)
-
     def build(self, measurement: Measurement, step: Step) -> None:
         """Engines, their layers and the profiled run of an exported case; raises as above."""
-        with self._card_held(measurement), self._memory_freed(measurement):
+        with self._card_held(measurement):
             for build in range(self.parameters.builds):
                 for command, _ in self._commands(measurement, step, Phase.BUILD, (build, 0)):
                     self._engine(measurement, measurement.graph, command, build)
             for command, files in self._commands(measurement, step, Phase.PROFILE, (0, 0)):
-                ran = self._run(measurement, command, files.profile)
-                measurement.profile = ran.outcome.profile
+                measurement.profile = self._run(measurement, command, files.profile).outcome.profile
 
     def one_round(self, measurement: Measurement, step: Step, which: Which) -> None:
         """Time engine ``which[0]`` in round ``which[1]``, in one process that began warm.
@@ -100,7 +120,7 @@ class CaseRunner:
         ``measurement`` was built and gets the run, and before it those that began cold. Raises as
         above.
         """
-        with self._card_held(measurement), self._memory_freed(measurement):
+        with self._card_held(measurement):
             for command, files in self._commands(measurement, step, Phase.TIME, which):
                 while True:
                     warm_up_ms, asked_s = measurement.warm_up_ms, measurement.duration_s
@@ -148,9 +168,8 @@ class CaseRunner:
             return BuildFacts(ran.log.built_s, ran.seconds, ran.log.skipped_tactics)
 
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
-        engine = self.engine_cache.obtain(engine_key, f"{measurement.case.key}.b{build}", make)
-        measurement.engines.append(engine)
-        measurement.layers = read_layers(engine.layers)
+        name = f"{measurement.case.key}.b{build}"
+        measurement.add_engine(self.engine_cache.obtain(engine_key, name, make))
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
@@ -163,13 +182,10 @@ class CaseRunner:
             with recorder:
                 ran = self._run(measurement, command, files.times)
             readings = recorder.readings()
-        queries = ran.outcome.queries
-        run = TimingRun.of_queries(
-            which, queries, ran.log, ran.seconds, readings, measurement.settings
-        )
+        run = TimingRun.of_phase(which, ran, readings, measurement.settings)
         files.times.unlink()
         if self.parameters.keep_raw:
-            run.queries = queries
+            run.queries = ran.outcome.queries
         return run
 
     def _run(self, measurement: Measurement, command: Command, product: Path) -> PhaseRun:
@@ -186,18 +202,14 @@ class CaseRunner:
         # Without this machine's paths: the words end up in messages and in the set.
         ran = exit_check.run_phase(command, product, log_path, limit_s, self.redactor.shorten)
         # Here and nowhere else, so that a row lists what ran: an engine that was found is not built
-        measurement.commands.append(self.redactor.argv(command))
-        measurement.logs.append(ran.text)
-        if ran.outcome.failure is not None:
-            raise record.phase_fault(command.phase, ran.outcome, ran.text)
-        message = f"{command.phase} {ran.outcome.message}"
-        if ran.outcome.message and message not in measurement.oddities:
-            measurement.oddities.append(message)
-        return ran
+        return measurement.take(command.phase, self.redactor.argv(command), ran)
 
     @contextlib.contextmanager
     def _card_held(self, measurement: Measurement) -> Iterator[None]:
-        """Keep every other run on this host off the card, whatever started it."""
+        """Keep every other run on this host off the card, whatever started it.
+
+        Afterwards note whether its memory is free again, before the next case needs it.
+        """
         measurement.host = self.host
         if self.nvml_module is None:
             yield
@@ -212,28 +224,12 @@ class CaseRunner:
                 except TimeoutError:
                     log.warning("another run has the GPU %s; this one waits for it", uuid)
                     stack.enter_context(process.lock_held(path, "TMPDIR"))
-            yield
-
-    @contextlib.contextmanager
-    def _memory_freed(self, measurement: Measurement) -> Iterator[None]:
-        """Note afterwards whether the GPU's memory is free again, before the next case needs it."""
-        if self.nvml_module is None:
-            yield
-            return
-        with nvml.opened(self.nvml_module) as device:
-            before_mb = None if device is None else device.memory_used_mb()
-        try:
-            yield
-        finally:
             with nvml.opened(self.nvml_module) as device:
-                freed = nvml.memory_free(device, before_mb)
-            if measurement.memory_freed is not False:
-                measurement.memory_freed = freed
-
-
-def read_layers(file: Path | None) -> tuple[Layer, ...]:
-    """The engine's layers; none where the program wrote none that can be read."""
-    try:
-        return () if file is None or not file.is_file() else exports.read(file)
-    except BadFileError:
-        return ()
+                before_mb = None if device is None else device.memory_used_mb()
+            try:
+                yield
+            finally:
+                with nvml.opened(self.nvml_module) as device:
+                    freed = nvml.memory_free(device, before_mb)
+                if measurement.memory_freed is not False:
+                    measurement.memory_freed = freed

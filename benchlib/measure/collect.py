@@ -23,7 +23,6 @@ from benchlib.gpu.telemetry import TelemetrySample
 from benchlib.measure import bundle as bundles
 from benchlib.measure import engine_cache, matrix, record
 from benchlib.measure.bundle import Bundle, BundledCase, Unit
-from benchlib.measure.case_runner import read_layers
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine
 from benchlib.measure.environment import Environment, Redactor, public
 from benchlib.measure.measurement import Assembler, Measurement, TimingRun, save_runs
@@ -31,7 +30,7 @@ from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
 from benchlib.trtexec import exit_check
 from benchlib.trtexec.command import Command, Phase, Program
-from benchlib.trtexec.exit_check import Log, PhaseOutcome, judge_phase
+from benchlib.trtexec.exit_check import PhaseRun
 from benchlib.trtexec.flags import version_from_banner
 
 # What watched the GPU: lines of tegrastats or of nvidia-smi, as run.sh keeps them.
@@ -201,22 +200,16 @@ class Device:
         cpu = self.said.get("cpu", "").partition(":")[2].splitlines()
         gpu: dict[str, str | bool | float | None] = {"name": self.name}
         if card:
-            numbers = dict(
-                zip(("memory_mb", "power_limit_w"), map(_number, card[2:4]), strict=True)
-            )
-            clocks = ("max_sm_clock_mhz", "max_memory_clock_mhz")
-            gpu |= numbers | dict(zip(clocks, map(_number, card[4:6]), strict=True))
-            gpu["memory_mb"] = numbers["memory_mb"] and round(numbers["memory_mb"] * MIB_MB)
-        gpu |= {
-            name: value
-            for name, value in (
-                ("power_mode", self.power_mode),
-                ("jetson_linux", self.l4t),
-                ("jetpack", self.said.get("jetpack")),
-                ("jetson_clocks", self.clocks),
-            )
-            if value is not None
+            names = ("memory_mb", "power_limit_w", "max_sm_clock_mhz", "max_memory_clock_mhz")
+            gpu |= dict(zip(names, map(_number, card[2:]), strict=True))
+            gpu["memory_mb"] = gpu["memory_mb"] and round(gpu["memory_mb"] * MIB_MB)
+        jetson = {
+            "power_mode": self.power_mode,
+            "jetson_linux": self.l4t,
+            "jetpack": self.said.get("jetpack"),
+            "jetson_clocks": self.clocks,
         }
+        gpu |= {name: value for name, value in jetson.items() if value is not None}
         return Environment(
             benchlib=bundle.benchlib,
             date=date,
@@ -256,55 +249,43 @@ _RECORD = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _StepLog:
-    """The end of one step as run.sh wrote it. ``whole`` is whether the script took it as done."""
+class _Step:
+    """The end of one step as run.sh wrote it; ``mb`` is the size of what it left."""
 
-    text: str
-    log: Log
-    code: int
-    seconds: int
-    limit_s: int
-    bytes: int
+    ran: PhaseRun
+    mb: float
     started: datetime
-    whole: bool
 
     @classmethod
-    def read(cls, stem: Path, redactor: Redactor) -> _StepLog | None:
-        """The step whose files begin with ``stem``; None where it did not end, good or bad."""
-        for ending, whole in ((".log", True), (".failed", False)):
-            path = stem.with_name(stem.name + ending)
-            if not path.is_file():
-                continue
-            text = path.read_text(encoding="utf-8", errors="replace")
+    def read(cls, stem: Path, phase: Phase, product: Path, redactor: Redactor) -> _Step | None:
+        """The step whose files begin with ``stem``; None where it did not end, good or bad.
+
+        It is judged as a run judges a process of its own. A log is called ``.log`` where the
+        script took the step as done.
+        """
+        for path in (stem.with_name(stem.name + ending) for ending in (".log", ".failed")):
+            text = path.read_text("utf-8", "replace") if path.is_file() else ""
             found = _RECORD.search(text)
             if found is None:
                 continue
             status, seconds, limit_s, size = map(int, found.groups()[:4])
             shown = redactor.shorten(text[: found.start()].rstrip() + "\n")
-            return cls(
-                shown,
-                exit_check.read_log(shown),
-                128 - status if status > 128 else status,
-                seconds,
-                limit_s,
-                size,
-                datetime.fromisoformat(found[5].replace("Z", "+00:00")),
-                whole,
-            )
+            log = exit_check.read_log(shown)
+            failed = status and path.suffix == ".failed" and not log.passed
+            if failed and limit_s <= seconds:
+                outcome = exit_check.timed_out(phase, limit_s)
+            else:
+                code = 128 - status if status > 128 else status
+                outcome = exit_check.judge_phase(phase, code, log, product)
+            started = datetime.fromisoformat(found[5].replace("Z", "+00:00"))
+            return cls(PhaseRun(float(seconds), shown, log, outcome), size / 1e6, started)
         return None
-
-    def judge(self, phase: Phase, product: Path) -> PhaseOutcome:
-        """As a run judges a process of its own; raises :class:`CaseError` for a bad one."""
-        if not self.whole and self.code and self.limit_s <= self.seconds and not self.log.passed:
-            outcome = exit_check.timed_out(phase, self.limit_s)
-        else:
-            outcome = judge_phase(phase, self.code, self.log, product)
-        if outcome.failure is None:
-            return outcome
-        raise record.phase_fault(phase, outcome, self.text)
 
 
 # The set.
+
+
+_TOLD = {"key", "status", "verdict", "reasons", "latency_ms", "message"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +297,7 @@ class Collected:
     missing: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        counts = {status: sum(row.status is status for row in self.rows) for status in Status}
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        yield f"{self.folder}: {len(self.rows)} rows: {told or 'none'}"
+        yield f"{self.folder}: {len(self.rows)} rows: {record.counted(self.rows) or 'none'}"
         for row in self.rows:
             if row.status is Status.FAILED:
                 yield f"failed: {row.key}: {row.message}"
@@ -331,17 +310,7 @@ class Collected:
     def as_json(self) -> dict[str, Any]:
         return {
             "folder": str(self.folder),
-            "rows": [
-                {
-                    "key": row.key,
-                    "status": row.status,
-                    "verdict": row.verdict,
-                    "reasons": list(row.reasons),
-                    "latency_ms": row.latency_ms,
-                    "message": row.message,
-                }
-                for row in self.rows
-            ],
+            "rows": [row.model_dump(mode="json", include=_TOLD) for row in self.rows],
             "missing": list(self.missing),
         }
 
@@ -390,8 +359,7 @@ def _opened(folder: Path) -> tuple[Bundle, Device]:
     device = Device.read(folder / bundles.OUT / "device")
     if device.said.get("bundle") != bundles.identity(content):
         raise InputError(
-            "DIR",
-            f"{folder}: out/ is not of this cases.json; keep the two of one bundle together",
+            "DIR", f"{folder}: out/ is not of this cases.json; keep the two of one bundle together"
         )
     return bundle, device
 
@@ -469,11 +437,7 @@ class _Case:
                 fault = error.fault
         if fault is None and not measurement.runs:
             return None
-        log = (
-            self._store.save_log(bundled.case.key, "".join(measurement.logs))
-            if measurement.logs
-            else None
-        )
+        log = self._store.save_log(bundled.case.key, "".join(measurement.logs))
         if fault is not None:
             return self._assembler.failed(measurement, fault, log, self._fingerprint)
         files = save_runs(self._store, bundled.case.key, measurement.runs)
@@ -490,51 +454,45 @@ class _Case:
             else:
                 self._timed(unit, command)
 
-    def _taken(self, name: str, command: Command) -> _StepLog | None:
-        """The log of a step that ended; the row tells its command and what it said."""
-        step = _StepLog.read(self._out / name, self._redactor)
+    def _taken(self, name: str, command: Command, product: str) -> _Step | None:
+        """A step that ended, None for another; raises :class:`CaseError` when it ended badly."""
+        stem, measurement = self._out / name, self._measurement
+        step = _Step.read(stem, command.phase, self._out / f"{name}.{product}", self._redactor)
         if step is not None:
-            self._measurement.commands.append(self._redactor.argv(command))
-            self._measurement.logs.append(step.text)
+            if not measurement.engines:
+                measurement.started_at = step.started
+            measurement.take(command.phase, self._redactor.argv(command), step.ran)
         return step
 
     def _built(self, unit: Unit, command: Command) -> bool:
-        """Whether the engine's build ended well; raises :class:`CaseError` when it ended badly."""
-        measurement = self._measurement
+        """Whether the engine was built; raises :class:`CaseError` when that ended badly."""
         name = f"{unit.engine}.build"
-        step = self._taken(name, command)
+        step = self._taken(name, command, "head")
         if step is None:
             return False
-        if not measurement.engines:
-            measurement.started_at = step.started
-        self._note(Phase.BUILD, step.judge(Phase.BUILD, self._out / f"{name}.head"))
-        layers = self._out / f"{name}.layers.json"
-        engine = BuiltEngine(
-            plan=self._out / f"{name}.engine",
-            layers=layers if layers.is_file() else None,
-            facts=BuildFacts(step.log.built_s, step.seconds, step.log.skipped_tactics),
-            mb=step.bytes / 1e6,
-            key=engine_cache.key(
-                measurement.graph, command, self._program, self._device, unit.build
-            ),
-            reused=unit.engine != unit.name,
+        layers, log = self._out / f"{name}.layers.json", step.ran.log
+        graph = self._measurement.graph
+        self._measurement.add_engine(
+            BuiltEngine(
+                plan=self._out / f"{name}.engine",
+                layers=layers if layers.is_file() else None,
+                facts=BuildFacts(log.built_s, step.ran.seconds, log.skipped_tactics),
+                mb=step.mb,
+                key=engine_cache.key(graph, command, self._program, self._device, unit.build),
+                reused=unit.engine != unit.name,
+            )
         )
-        measurement.engines.append(engine)
-        measurement.layers = read_layers(engine.layers)
         return True
 
     def _profiled(self, unit: Unit, command: Command) -> None:
         """The profile; one that failed takes nothing from the times, and the row says so."""
-        step = self._taken(f"{unit.name}.profile", command)
-        if step is None:
-            return
         try:
-            outcome = step.judge(Phase.PROFILE, self._out / f"{unit.name}.profile.profile.json")
+            step = self._taken(f"{unit.name}.profile", command, "profile.json")
         except CaseError as error:
             self._measurement.oddities.append(error.fault.message)
             return
-        self._note(Phase.PROFILE, outcome)
-        self._measurement.profile = outcome.profile
+        if step is not None:
+            self._measurement.profile = step.ran.outcome.profile
 
     def _timed(self, unit: Unit, command: Command) -> None:
         """Every whole round; raises the first failure's :class:`CaseError` when there is none."""
@@ -542,24 +500,17 @@ class _Case:
         whole = 0
         for number in range(self._rounds):
             name = f"{unit.name}.r{number + 1}"
-            step = self._taken(name, command)
-            if step is None:
-                continue
             try:
-                outcome = step.judge(Phase.TIME, self._out / f"{name}.times.json")
-                run = TimingRun.of_queries(
-                    (unit.build, number),
-                    outcome.queries,
-                    step.log,
-                    float(step.seconds),
-                    watched(self._out / f"{name}.watch"),
-                    self._measurement.settings,
-                )
+                step = self._taken(name, command, "times.json")
+                if step is None:
+                    continue
+                readings = watched(self._out / f"{name}.watch")
+                which, settings = (unit.build, number), self._measurement.settings
+                run = TimingRun.of_phase(which, step.ran, readings, settings)
             except CaseError as error:
                 failed.append((number + 1, error))
                 continue
             whole += 1
-            self._note(Phase.TIME, outcome)
             self._measurement.all_runs.append(run)
         if failed and not whole:
             raise failed[0][1]
@@ -567,7 +518,3 @@ class _Case:
             told = [f"{whole} of {self._rounds} rounds are whole"]
             told += [f"round {number} failed: {error.fault.message}" for number, error in failed]
             self._measurement.oddities += told
-
-    def _note(self, phase: Phase, outcome: PhaseOutcome) -> None:
-        if outcome.message:
-            self._measurement.oddities.append(f"{phase} {outcome.message}")

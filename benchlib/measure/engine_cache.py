@@ -1,6 +1,7 @@
 """Built engines, kept under a key so that one is built once and timed as often as asked.
 
-They are many and large, so those unused longest are removed beyond a limit.
+They are many and large, so those unused longest are removed beyond a limit; so are the graphs that
+a fleet's client sent here.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
+from typing_extensions import Self
 
 from benchlib import process
 from benchlib.errors import InputError
+from benchlib.export import cache
 from benchlib.export.build import Graph
 from benchlib.trtexec.command import Command, Program
 
@@ -80,35 +83,72 @@ def limit_bytes() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineCache:
-    """Engines in ``folder``, one sub-folder each, put there by rename when known to be good.
+class KeptFolders:
+    """Sub-folders of ``folder`` that together take at most ``limit`` bytes, unless more were used
+    within a day.
 
-    Together they take at most ``limit`` bytes, unless more were used within a day. An engine that
-    was obtained is held: its rounds may come days after its build.
+    The time of the file ``mark`` in each is that of its last use. One that this process has used
+    is held: an engine's rounds may come days after its build.
     """
 
     folder: Path
     limit: float = math.inf
+    mark: str = "facts.json"
     _held: set[str] = field(default_factory=set)
 
+    @classmethod
+    def usual(cls, name: str, *mark: str) -> Self:
+        """Those called ``name`` in benchlib's cache; raises as :func:`limit_bytes` does."""
+        return cls(cache.root() / name, limit_bytes(), *mark)
+
+    def hold(self, name: str) -> None:
+        """Note that the sub-folder ``name`` is used from now on."""
+        self._held.add(name)
+
+    def prune(self) -> None:
+        """Remove those unused longest until the rest are within the limit."""
+        for name in self._held:
+            # Other runs go by the time of its last use
+            with contextlib.suppress(OSError):
+                os.utime(self.folder / name / self.mark)
+        kept = []
+        for mark in self.folder.glob(f"[!.]*/{self.mark}"):
+            # Another run may be removing it too.
+            with contextlib.suppress(OSError):
+                size = sum(file.stat().st_size for file in mark.parent.iterdir())
+                kept.append((mark.stat().st_mtime, size, mark.parent))
+        total = sum(size for _, size, _ in kept)
+        for used, size, folder in sorted(kept):
+            if total <= self.limit or used > time.time() - SPARED_S:
+                return
+            # Gone at once for other runs, whatever happens to this one meanwhile.
+            gone = self.folder / f".{folder.name}.{os.getpid()}"
+            with contextlib.suppress(OSError):
+                folder.rename(gone)
+                shutil.rmtree(gone)
+                total -= size
+
+
+class EngineCache(KeptFolders):
+    """Engines, one sub-folder each, put there by rename when known to be good."""
+
+    __slots__ = ()
+
     def obtain(
-        self,
-        engine_key: str,
-        name: str,
-        build: Callable[[Path, Path], BuildFacts],
+        self, engine_key: str, name: str, build: Callable[[Path, Path], BuildFacts]
     ) -> BuiltEngine:
         """The engine called ``engine_key``, built now unless it is there; held from then on.
 
         ``build(plan, layers)`` writes both files under the paths it is given, or raises; ``name``
         makes the temporary folder readable.
         """
-        self._held.add(engine_key)
+        self.hold(engine_key)
         found = self._found(engine_key)
         if found is not None:
             return found
         final = self.folder / engine_key
         self._remove_orphans()
-        self._prune()
+        self.prune()
         temporary = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -136,29 +176,6 @@ class EngineCache:
             pid = leftover.name.rpartition(".")[2]
             if pid.isdecimal() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(leftover, ignore_errors=True)
-
-    def _prune(self) -> None:
-        """Remove the engines unused longest until the rest are within the limit."""
-        for engine_key in self._held:
-            # Other runs go by the time of its last use
-            with contextlib.suppress(OSError):
-                os.utime(self.folder / engine_key / "facts.json")
-        kept = []
-        for facts in self.folder.glob("[!.]*/facts.json"):
-            # Another run may be removing it too.
-            with contextlib.suppress(OSError):
-                size = sum(file.stat().st_size for file in facts.parent.iterdir())
-                kept.append((facts.stat().st_mtime, size, facts))
-        total = sum(size for _, size, _ in kept)
-        for used, size, facts in sorted(kept):
-            if total <= self.limit or used > time.time() - SPARED_S:
-                return
-            # Gone at once for other runs, whatever happens to this one meanwhile.
-            gone = self.folder / f".{facts.parent.name}.{os.getpid()}"
-            with contextlib.suppress(OSError):
-                facts.parent.rename(gone)
-                shutil.rmtree(gone)
-                total -= size
 
     def _found(self, engine_key: str) -> BuiltEngine | None:
         folder = self.folder / engine_key

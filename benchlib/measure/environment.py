@@ -8,9 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -18,7 +17,15 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from benchlib import __version__, case
-from benchlib.case import ONNX_PREFIX, Case, Engine, Precision, file_name, with_digest
+from benchlib.case import (
+    ONNX_PREFIX,
+    Case,
+    Engine,
+    Precision,
+    file_name,
+    with_digest,
+    without_folders,
+)
 from benchlib.config import Parameters
 from benchlib.export import cache
 from benchlib.gpu.nvml import Gpu
@@ -143,7 +150,7 @@ def model_names(
         tail = _distinct_tail(_shown_parts(model), others)
         name = own.get((file_name(model), digest)) or f"{ONNX_PREFIX}{'/'.join(tail)}"
         if not tail or taken.get(name, digest) != digest:
-            name = with_digest(f"{ONNX_PREFIX}{file_name(model)}", digest)
+            name = with_digest(without_folders(model), digest)
         named[model] = name
     return named
 
@@ -178,20 +185,8 @@ GREEN_CONTEXT = "--greenContext"
 """trtexec's flag, from 11.4 on: ``sm:N[,cosched:M]``."""
 
 PACKAGES = (
-    "cuda-bindings",
-    "matplotlib",
-    "numpy",
-    "nvidia-ml-py",
-    "onnx",
-    "onnxruntime",
-    "pandas",
-    "papermill",
-    "pydantic",
-    "tensorrt",
-    "tensorrt-rtx",
-    "timm",
-    "torch",
-    "torchvision",
+    *("cuda-bindings", "matplotlib", "numpy", "nvidia-ml-py", "onnx", "onnxruntime", "pandas"),
+    *("papermill", "pydantic", "tensorrt", "tensorrt-rtx", "timm", "torch", "torchvision"),
 )
 """Those that can change a number or its picture."""
 
@@ -229,9 +224,6 @@ class Environment(BaseModel):
     notes: tuple[str, ...] = ()
     hosts: tuple[dict[str, Any], ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
-
     def with_hosts(self, hosts: Sequence[Mapping[str, Any]]) -> Environment:
         """This with more of the machines and cards that rows of the set were timed on."""
         return self.model_copy(update={"hosts": _together(self.hosts, hosts)})
@@ -266,7 +258,7 @@ def describe_environment(
         engine=program.engine,
         engine_version=program.version,
         device=device,
-        gpu=None if card is None else card.as_json(),
+        gpu=None if card is None else asdict(card),
         roofs=None if here is None else here.roofs,
         driver=None if card is None else card.driver,
         cuda=None if card is None else card.cuda,
@@ -276,7 +268,7 @@ def describe_environment(
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        packages=packages(),
+        packages=cache.versions(PACKAGES),
         git_commit=git_commit(),
         preset=parameters.preset,
         parameters=runs,
@@ -314,37 +306,18 @@ def public(parameters: Parameters, names: Mapping[str, str]) -> dict[str, Any]:
     """The parameters without folders of this machine; models by their ``names``."""
     values = parameters.as_json()
     del values["out_dir"], values["fleet"]
-    values["models"] = [_public_name(model, names) for model in parameters.models]
+    values["models"] = [names.get(one, without_folders(one)) for one in parameters.models]
     if parameters.calibration_dir is not None:
         values["calibration_dir"] = PurePath(parameters.calibration_dir).name
     return values
 
 
-def _public_name(model: str, names: Mapping[str, str]) -> str:
-    name = file_name(model)
-    return names.get(model, model if name is None else f"{ONNX_PREFIX}{name}")
-
-
-def packages() -> dict[str, str]:
-    """Installed versions of :data:`PACKAGES`."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def cpu_model() -> str | None:
     """The CPU's name, None where the system does not tell."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            field, _, value = line.partition(":")
-            if field.strip() == "model name":
-                return value.strip()
-    return platform.processor() or None
+    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
+    named = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
+    return (named[1].strip() if named else platform.processor()) or None
 
 
 def usable_cores() -> int | None:
@@ -364,15 +337,9 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(_CHECKOUT), *arguments]
+    options = {"stderr": subprocess.DEVNULL, "text": True, "errors": "replace", "timeout": 10}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(_CHECKOUT), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.check_output(command, **options).strip()
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -20,7 +20,7 @@ from functools import lru_cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any
 
 from benchlib.case import ONNX_PREFIX, Case, Failure, GraphForm, ShapeMode
 from benchlib.config import Parameters, Shape
@@ -31,8 +31,6 @@ from benchlib.measure.record import CaseError, export_fault
 from benchlib.models import macs, registry
 from benchlib.process import SPEAK_UTF8, Ended, dies_with_parent, end_group
 from benchlib.trtexec.command import BLOG_MIN
-
-Answer = TypeVar("Answer")
 
 MODULE = "benchlib.measure.exporter"
 """What the exporter's process runs."""
@@ -62,23 +60,6 @@ class Network:
     products: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """What the exporter is asked: a graph in a form, or with no form the network's facts."""
-
-    case: Case
-    form: GraphForm | None
-    shape: Shape
-    weights: str
-    seed: int
-    calibration_dir: str | None
-    half_io: bool
-
-    @property
-    def dynamic(self) -> bool:
-        return self.case.shape_mode is not ShapeMode.STATIC
-
-
 def traced_shape(case: Case, parameters: Parameters) -> Shape:
     """Batch, height and width that the graph is traced and calibrated at.
 
@@ -92,38 +73,11 @@ def traced_shape(case: Case, parameters: Parameters) -> Shape:
     return case.batch, case.height, case.width
 
 
-@dataclass(frozen=True, slots=True)
-class CountRequest:
-    """What the exporter is asked: the multiply-accumulates of each node of a graph file."""
-
-    path: Path
-    shape: Shape
-
-
-@dataclass(frozen=True, slots=True)
-class ExportError:
-    """The exporter's answer to what cannot be made from this input."""
-
-    field: str
-    problem: str
-
-
-class ExporterClient(Protocol):
-    """Gives a case its network's facts and its graph, and the work in the graph's nodes."""
-
-    def describe(self, case: Case) -> Network: ...
-
-    def graph(self, case: Case, form: GraphForm) -> Graph: ...
-
-    def work(self, case: Case, graph: Graph) -> dict[str, int]: ...
-
-    def close(self) -> None: ...
-
-
 class Exporter:
-    """A :class:`ExporterClient` in a process of its own, started when it is first needed.
+    """Gives a case its network's facts, its graph and the work in the graph's nodes.
 
-    ``log`` collects what the exporter says; ``time_limit_s`` bounds one answer.
+    From a process of its own, started when it is first needed. ``log`` collects what that says;
+    ``time_limit_s`` bounds one answer.
     """
 
     def __init__(self, parameters: Parameters, log: Path, time_limit_s: float) -> None:
@@ -135,16 +89,29 @@ class Exporter:
 
     def describe(self, case: Case) -> Network:
         """The network's facts; raises :class:`CaseError` when the exporter dies over it."""
-        return self._expect(Network, self._ask(case, self._order(case, None)))
+        return self._ask(case, "network", case.model, case.height, case.width)
 
     def graph(self, case: Case, form: GraphForm) -> Graph:
         """The graph file; raises :class:`CaseError`, or :class:`InputError` as ``make`` does."""
-        return self._expect(Graph, self._ask(case, self._order(case, form)))
+        given = self._parameters
+        sizes = dict(zip(("batch", "height", "width"), traced_shape(case, given), strict=True))
+        return self._ask(
+            case,
+            "make",
+            case.model,
+            form,
+            **sizes,
+            dynamic=case.shape_mode is not ShapeMode.STATIC,
+            int8_method=case.int8_method,
+            weights=given.weights,
+            seed=given.seed,
+            calibration_dir=given.calibration_dir,
+            half_io=given.half_io and form.has_half,
+        )
 
     def work(self, case: Case, graph: Graph) -> dict[str, int]:
         """Multiply-accumulates of a batch by name of node; empty for a graph not to be counted."""
-        shape = (case.batch, case.height, case.width)
-        return self._expect(dict, self._ask(case, CountRequest(graph.path, shape)))
+        return self._ask(case, "work", graph.path, case.batch, case.height, case.width)
 
     def close(self) -> None:
         """End the exporter."""
@@ -154,29 +121,11 @@ class Exporter:
             end_group(self._process)
         self._line = self._process = None
 
-    def _order(self, case: Case, form: GraphForm | None) -> ExportRequest:
-        given = self._parameters
-        return ExportRequest(
-            case=case,
-            form=form,
-            shape=traced_shape(case, given),
-            weights=given.weights,
-            seed=given.seed,
-            calibration_dir=given.calibration_dir,
-            half_io=given.half_io,
-        )
-
-    @staticmethod
-    def _expect(kind: type[Answer], answer: object) -> Answer:
-        if isinstance(answer, kind):
-            return answer
-        raise CaseError(Failure.CRASH, f"the exporter answered {type(answer).__name__}")
-
-    def _ask(self, case: Case, order: ExportRequest | CountRequest) -> object:
+    def _ask(self, case: Case, job: str, *given: Any, **options: Any) -> Any:
         begun = 0 if self._line is None else self._log.stat().st_size
         line = self._line or self._start()
         try:
-            line.send(order)
+            line.send((job, given, options))
             answered = line.poll(self._time_limit_s)
             answer = line.recv() if answered else None
         except (EOFError, ConnectionError):
@@ -187,8 +136,8 @@ class Exporter:
                 Failure.TIMEOUT,
                 f"export: no answer after {self._time_limit_s:.0f} s; raise time_limit_build_s",
             )
-        if isinstance(answer, ExportError):
-            raise InputError(answer.field, answer.problem)
+        if isinstance(answer, InputError):
+            raise answer
         return answer
 
     def _start(self) -> Connection:
@@ -211,51 +160,22 @@ class Exporter:
     def _died(self, case: Case, begun: int) -> CaseError:
         """The error for an exporter that died over ``case``; of its log, all from ``begun`` on."""
         process = self._process
-        if process is not None:
-            # It hung up and is dying; its traceback and status are still to come.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(DYING_S)
+        # It hung up and is dying; its traceback and status are still to come.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(DYING_S)
         self.close()
-        code = process.returncode if process is not None else 1
-        ended = Ended(code if code >= 0 else None, -code if code < 0 else None, 0.0, False)
         text = self._log.read_bytes()[begun:].decode(errors="replace")
-        return export_fault(case.model, ended, text)
+        return export_fault(case.model, Ended(process.returncode), text)
 
 
 # The process.
 
 
-def answer(request: ExportRequest | CountRequest) -> Graph | Network | dict[str, int] | ExportError:
-    """Do one request."""
-    if isinstance(request, CountRequest):
-        return work(request)
-    case = request.case
-    batch, height, width = request.shape
-    try:
-        if request.form is None:
-            return network(case.model, case.height, case.width)
-        return build.make(
-            case.model,
-            request.form,
-            height=height,
-            width=width,
-            batch=batch,
-            dynamic=request.dynamic,
-            int8_method=case.int8_method,
-            weights=request.weights,
-            seed=request.seed,
-            calibration_dir=request.calibration_dir,
-            half_io=request.half_io and request.form.has_half,
-        )
-    except InputError as error:
-        return ExportError(error.field, error.problem)
-
-
 @lru_cache(maxsize=256)
-def work(count_request: CountRequest) -> dict[str, int]:
+def work(graph: Path, batch: int, height: int, width: int) -> dict[str, int]:
     """Multiply-accumulates of a graph's nodes; none at all rather than a part of them."""
     try:
-        return macs.macs_by_node(count_request.path, *count_request.shape)
+        return macs.macs_by_node(graph, batch, height, width)
     except macs.UncountedError:
         return {}
 
@@ -265,16 +185,15 @@ def network(model: str, height: int, width: int) -> Network:
     """The facts of ``model`` at one input size; a count that failed is None with a note."""
     card = registry.card(model)
     count = macs.of(model, height, width)
+    counts, published = ("gmacs", "mactivations", "size_mb"), card.published()
     return Network(
         family=card.family,
         task=card.task or None,
         params_m=None if count.params is None else count.params / 1e6,
-        gmacs=count.gmacs,
-        mactivations=count.mactivations,
-        size_mb=count.size_mb,
-        accuracy=card.accuracy,
-        accuracy_metric=card.accuracy_metric,
-        accuracy_source=card.accuracy_source,
+        **{name: getattr(count, name) for name in counts},
+        accuracy=published.value,
+        accuracy_metric=published.metric,
+        accuracy_source=published.source,
         note=" ".join(filter(None, (card.note, count.reason))) or None,
         products=_products(model),
     )
@@ -287,17 +206,22 @@ def _products(model: str) -> dict[str, int]:
 
 
 def serve(line: Connection) -> None:
-    """Answer requests until the pipe is closed."""
+    """Do the jobs that come, each a name and its arguments, until the pipe is closed."""
+    jobs = {"network": network, "make": build.make, "work": work}
     while True:
         try:
-            request = line.recv()
+            job, given, options = line.recv()
         except EOFError:
             return
-        line.send(answer(request))
+        try:
+            answer = jobs[job](*given, **options)
+        except InputError as error:
+            answer = error
+        line.send(answer)
 
 
 if __name__ == "__main__":
-    # Requests arrive as classes of the module by its name, which are others than those here.
+    # An answer's class must be the module's by its name, which is another than the one here.
     from benchlib.measure import exporter
 
     logging.basicConfig(level=logging.WARNING)

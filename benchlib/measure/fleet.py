@@ -31,10 +31,9 @@ from benchlib.errors import InputError, MachineError, first_line
 from benchlib.export import cache
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml, peaks
-from benchlib.measure import engine_cache, environment, record
+from benchlib.measure import environment, record
 from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
-from benchlib.measure.engine_cache import EngineCache
-from benchlib.measure.environment import Redactor
+from benchlib.measure.engine_cache import KeptFolders
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Measurement
 from benchlib.measure.record import Fault
@@ -99,18 +98,19 @@ class Done:
     lost: bool = False
 
 
-def _card(nvml_module: str | None) -> tuple[nvml.Gpu | None, str | None]:
-    """The GPU that programs begun here use, and its UUID."""
-    if nvml_module is None:
-        return None, None
-    with nvml.opened(nvml_module) as device:
-        uuid = None if device is None else device.uuid()
-    return nvml.describe_gpu(nvml_module), uuid
+def _this_worker(
+    name: str, program: Program, nvml_module: str | None, host: str | None = None
+) -> Worker:
+    """This process, with the GPU that programs begun here use, called ``name`` where there is none.
 
-
-def _host_facts(host: str | None, gpu: nvml.Gpu | None, uuid: str | None) -> dict[str, Any]:
-    """What environment.json holds of a host and its card."""
-    return {
+    ``host`` is told of the machine: nobody needs its name where there is one.
+    """
+    gpu = uuid = None
+    if nvml_module is not None:
+        with nvml.opened(nvml_module) as device:
+            uuid = None if device is None else device.uuid()
+        gpu = nvml.describe_gpu(nvml_module)
+    facts = {
         "host": host,
         "gpu_uuid": uuid and uuid[-nvml.UUID_SHOWN :],
         "gpu": gpu and gpu.name,
@@ -120,6 +120,7 @@ def _host_facts(host: str | None, gpu: nvml.Gpu | None, uuid: str | None) -> dic
         "system": f"{platform.system()} {platform.release()}",
         "benchlib": __version__,
     }
+    return Worker((socket.gethostname(), uuid or name), "", program, gpu, facts)
 
 
 class Here:
@@ -127,10 +128,8 @@ class Here:
 
     def __init__(self, case_runner: CaseRunner) -> None:
         self._case_runner = case_runner
-        gpu, uuid = _card(case_runner.nvml_module)
-        card = (socket.gethostname(), uuid or case_runner.device)
-        # Without the machine's name: nobody needs it where there is one machine
-        self._worker = Worker(card, gpu=gpu, facts=_host_facts(None, gpu, uuid))
+        device, program = case_runner.device, case_runner.program
+        self._worker = _this_worker(device, program, case_runner.nvml_module)
         self._done: list[Done] = []
 
     def hosts(self) -> list[Mapping[str, Any]]:
@@ -172,11 +171,7 @@ class Fleet:
     """
 
     def __init__(
-        self,
-        client: Client,
-        parameters: Parameters,
-        nvml_module: str,
-        say: Callable[[str], None],
+        self, client: Client, parameters: Parameters, nvml_module: str, say: Callable[[str], None]
     ) -> None:
         self._client = client
         self._parameters = parameters
@@ -402,13 +397,11 @@ def _examine(parameters: Parameters, nvml_module: str) -> Worker:
     worker = get_worker()
     if worker.state.total_resources.get(RESOURCE, 0) < 1:
         raise MachineError(f"it has no {RESOURCE}; start it with --nthreads 1 --resources GPU=1")
-    gpu, uuid = _card(nvml_module)
     try:
         program = locate.find(parameters.engine)
     except (InputError, MachineError):
         program = None
-    card = (socket.gethostname(), uuid or str(worker.name))
-    return Worker(card, "", program, gpu, _host_facts(card[0], gpu, uuid))
+    return _this_worker(str(worker.name), program, nvml_module, socket.gethostname())
 
 
 def _roofs(parameters: Parameters, program: Program) -> tuple[peaks.Roofs | None, list[str]]:
@@ -448,24 +441,25 @@ def _case_runner(parameters: Parameters, nvml_module: str) -> CaseRunner:
 
     program = locate.find(parameters.engine)
     gpu = None if program.on_cpu else nvml.describe_gpu(nvml_module)
-    work = _work()
-    return CaseRunner(
-        parameters=parameters,
-        program=program,
-        exporter=None,  # the client has it
-        engine_cache=EngineCache(cache.root() / "plans", engine_cache.limit_bytes()),
-        redactor=Redactor.of(work),
-        work=work,
-        device=environment.device_name(program, gpu, parameters.extra_flags),
-        nvml_module=None if gpu is None else nvml_module,
-        host=socket.gethostname(),
-    )
+    host = socket.gethostname()
+    return CaseRunner.here(parameters, program, None, _work(), gpu, nvml_module, host=host)
+
+
+@lru_cache(maxsize=1)
+def _sent() -> KeptFolders:
+    """The graphs that were sent to this host, by their content."""
+    return KeptFolders.usual("sent", "used")
 
 
 def _kept(files: Mapping[str, bytes], graph: Graph) -> Path:
     """The graph's file in this host's cache, and its weights beside it, from ``files`` if new."""
-    folder = cache.root() / "sent" / graph.sha256
+    sent = _sent()
+    sent.hold(graph.sha256)
+    folder = sent.folder / graph.sha256
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / sent.mark).touch()
+    if files:
+        sent.prune()
     for name, content in files.items():
         if not (folder / name).is_file():
             process.write_whole(folder / name, content)

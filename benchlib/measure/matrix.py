@@ -235,17 +235,14 @@ _GPU_ONLY = (
 
 
 def plan(
-    preset_name: str | None,
-    overrides: Mapping[str, Any],
-    *,
-    tensorrt: str | None = None,
+    preset_name: str | None, overrides: Mapping[str, Any], *, tensorrt: str | None = None
 ) -> Plan:
     """The steps of a preset with ``overrides``, for the machine at hand or for ``tensorrt``.
 
     Raises :class:`benchlib.errors.InputError` for a parameter, an engine or a version that does
     not exist, and for a size that a network cannot take.
     """
-    runs = config.find_preset(preset_name or "quick").with_values(overrides).runs()
+    runs = config.preset_runs(preset_name, overrides)
     program = locate.planned(runs[0].engine, tensorrt)
     return every(runs, program)
 

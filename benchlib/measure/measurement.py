@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from benchlib.case import Case, Engine, Failure, Precision, Status
+from benchlib.case import Case, Failure, GraphForm, Precision, Status
 from benchlib.config import Parameters, Settings
 from benchlib.export.build import Graph
 from benchlib.export.calibration import Fidelity
 from benchlib.gpu import nvml, peaks, telemetry
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.gpu.telemetry import EnergySource, Range, TelemetrySample, TelemetrySummary
-from benchlib.measure import engine_cache
+from benchlib.measure import engine_cache, record
 from benchlib.measure.engine_cache import BuiltEngine
-from benchlib.measure.exporter import Network
+from benchlib.measure.exporter import Exporter, Network
 from benchlib.measure.matrix import settings
 from benchlib.measure.record import CaseError, Detail, Fault, Row
 from benchlib.measure.store import (
@@ -42,9 +42,9 @@ from benchlib.stats.quality_checks import Judgement, Observed
 from benchlib.stats.replication import Ending, Replication, Until
 from benchlib.stats.summary import Summary
 from benchlib.trtexec import exports
-from benchlib.trtexec.command import Program, tf32
-from benchlib.trtexec.exit_check import Log
-from benchlib.trtexec.exports import Layer, Profile, Query
+from benchlib.trtexec.command import Phase, Program, tf32
+from benchlib.trtexec.exit_check import PhaseRun
+from benchlib.trtexec.exports import BadFileError, Layer, Query
 
 # All that measuring one case brings to light, gathered as it comes, good end or bad.
 
@@ -78,12 +78,10 @@ class TimingRun:
     queries: tuple[Query, ...] = ()
 
     @classmethod
-    def of_queries(
+    def of_phase(
         cls,
         which: tuple[int, int],
-        queries: tuple[Query, ...],
-        log: Log,
-        wall_s: float,
+        ran: PhaseRun,
         readings: tuple[TelemetrySample, ...],
         settings: Settings,
     ) -> TimingRun:
@@ -91,6 +89,7 @@ class TimingRun:
 
         Raises :class:`CaseError` for a query that took no time.
         """
+        queries, log = ran.outcome.queries, ran.log
         if min(query.compute_ms for query in queries) <= 0:
             raise CaseError(Failure.BAD_OUTPUT, "time: a query took no time; the clock is broken")
         # In the type of the kept series, so that judging those again gives the same numbers
@@ -104,7 +103,7 @@ class TimingRun:
             *which,
             Samples(*columns),
             span_s=(last - first) / 1000,
-            wall_s=wall_s,
+            wall_s=ran.seconds,
             stopped_by="count" if len(queries) <= settings.iterations else "time",
             warnings=tuple(log.warnings),
             graph_captured=not log.graph_failed,
@@ -217,16 +216,32 @@ class Measurement:
     engines: list[BuiltEngine] = field(default_factory=list)
     all_runs: list[TimingRun] = field(default_factory=list)
     layers: tuple[Layer, ...] = ()
-    profile: Profile | None = None
+    profile: Mapping[str, float] = field(default_factory=dict)
     memory_freed: bool | None = None
     oddities: list[str] = field(default_factory=list)
     host: str | None = None
     gpu_uuid: str | None = None
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether no GPU took part."""
-        return self.case.engine is Engine.ONNXRUNTIME_CPU
+    def export(self, exporter: Exporter, form: GraphForm) -> None:
+        """The network's facts and its graph; raises what :func:`record.fault_of` knows."""
+        self.network = exporter.describe(self.case)
+        self.graph = exporter.graph(self.case, form)
+        self.work = exporter.work(self.case, self.graph)
+
+    def add_engine(self, engine: BuiltEngine) -> None:
+        self.engines.append(engine)
+        self.layers = read_layers(engine.layers)
+
+    def take(self, phase: Phase, argv: list[str], ran: PhaseRun) -> PhaseRun:
+        """Keep what ``argv`` did in ``phase``; raises :class:`CaseError` unless it did its work."""
+        self.commands.append(argv)
+        self.logs.append(ran.text)
+        if ran.outcome.failure is not None:
+            raise record.phase_fault(phase, ran.outcome, ran.text)
+        message = f"{phase} {ran.outcome.message}"
+        if ran.outcome.message and message not in self.oddities:
+            self.oddities.append(message)
+        return ran
 
     @property
     def runs(self) -> list[TimingRun]:
@@ -259,10 +274,13 @@ class Measurement:
         trials = [run.trial for run in self.all_runs if run.trial is not None]
         return trials[-1] if trials else None
 
-    @property
-    def skipped_tactics(self) -> int:
-        """Tactics that builders skipped, over all engines."""
-        return sum(engine.facts.skipped_tactics for engine in self.engines)
+
+def read_layers(file: Path | None) -> tuple[Layer, ...]:
+    """The engine's layers; none where the program wrote none that can be read."""
+    try:
+        return () if file is None or not file.is_file() else exports.read(file)
+    except BadFileError:
+        return ()
 
 
 # The layer precision of a row's precision: its engine's layers, what work is in each, and what
@@ -276,37 +294,20 @@ lost in fusing, and what is left may be the wrong part."""
 
 @dataclass(frozen=True, slots=True)
 class LayerPrecision:
-    """An engine's layers, as built; empty where the program told none that can be read.
+    """Shares (0 to 1) by type: of computing layers, of multiply-accumulates, and of the profiled
+    time, in which moving and converting data stands apart; None where no type is known.
 
-    ``macs`` are multiply-accumulates of one batch, one per layer, None where they are not known;
-    ``declared`` are the products of a user's own file by the type it gives them.
-    ``work`` is what the graph has of them, 0 where that is not known. ``times`` are mean
-    milliseconds by layer name from a profiled run of its own, whose names may hold some that the
-    layers do not; empty where there was no such run.
+    ``declared`` are the products of a user's own file by the type it gives them. ``quantised`` is
+    whether any layer does the arithmetic of a quantised network. ``layers`` has for each, as a row
+    keeps it, type, work in one batch and mean milliseconds of a profiled run of its own.
     """
 
-    layers: tuple[Layer, ...] = ()
-    macs: tuple[int | None, ...] = ()
-    work: int = 0
-    times: Mapping[str, float] = field(default_factory=dict)
+    of_layers: dict[str, float] | None = None
+    of_macs: dict[str, float] | None = None
+    of_time: dict[str, float] | None = None
     declared: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def of_layers(self) -> dict[str, float] | None:
-        """Share (0 to 1) of computing layers by type; None when no type is known."""
-        return exports.share(self.layers)
-
-    @property
-    def of_macs(self) -> dict[str, float] | None:
-        """Share of the multiply-accumulates by type; None when too few were found in the layers."""
-        if sum(count or 0 for count in self.macs) < ATTRIBUTED * self.work:
-            return None
-        return exports.share(self.layers, self.macs)
-
-    @property
-    def of_time(self) -> dict[str, float] | None:
-        """Share of the profiled time by type, that of moving and converting data apart."""
-        return exports.time_share(self.layers, self.times)
+    quantised: bool = False
+    layers: tuple[dict[str, Any], ...] = ()
 
     def low_share(self, precision: Precision) -> float | None:
         """Share of computing layers in ``precision`` or less; None when not known."""
@@ -326,39 +327,41 @@ class LayerPrecision:
             "file's products": {word: n / products for word, n in self.declared.items()},
         }
         found = {what: exports.below(share, precision) for what, share in shares.items()}
-        if not any(layer.is_quantised for layer in self.layers):
+        if not self.quantised:  # then a layer of UINT8 is a mask or an image
             found["computing layers"].pop("uint8", None)
         return {what: types for what, types in found.items() if types}
 
     def as_json(self) -> dict[str, Any]:
         """What a row keeps: every layer with its type, work and time, and the shares."""
         return {
-            "layer_types": dict(Counter(layer.type for layer in self.layers if layer.type)),
+            "layer_types": dict(Counter(one["type"] for one in self.layers if one["type"])),
             "shares": {"layers": self.of_layers, "macs": self.of_macs, "time": self.of_time},
             "declared": dict(self.declared),
-            "layers": [
-                {
-                    "name": layer.name,
-                    "type": layer.type,
-                    "precision": layer.precision if layer.computes else None,
-                    "macs": macs,
-                    "time_ms": self.times.get(layer.name),
-                }
-                for layer, macs in zip(self.layers, self.macs, strict=True)
-            ],
+            "layers": list(self.layers),
         }
 
 
 def layer_precision(measurement: Measurement) -> LayerPrecision:
     """The layer precision in ``measurement``; a file that cannot be read proves nothing."""
-    layers = measurement.layers
-    macs = exports.macs(layers, measurement.work)
+    layers, work, times = measurement.layers, measurement.work, measurement.profile
+    macs = exports.macs(layers, work)
+    attributed = sum(count or 0 for count in macs) >= ATTRIBUTED * sum(work.values())
     return LayerPrecision(
-        layers,
-        macs,
-        sum(measurement.work.values()),
-        {} if measurement.profile is None else measurement.profile.times(),
+        exports.share(layers),
+        exports.share(layers, macs) if attributed else None,
+        exports.time_share(layers, times),
         measurement.network.products,
+        any(layer.is_quantised for layer in layers),
+        tuple(
+            {
+                "name": layer.name,
+                "type": layer.type,
+                "precision": layer.precision if layer.computes else None,
+                "macs": count,
+                "time_ms": times.get(layer.name),
+            }
+            for layer, count in zip(layers, macs, strict=True)
+        ),
     )
 
 
@@ -604,7 +607,8 @@ class Assembler:
 
         ``files`` are the raw series, relative to the set; ``until`` says when it has enough.
         """
-        proven = layer_precision(measurement)
+        proven, graph = layer_precision(measurement), measurement.graph
+        remarks = () if graph is None else graph.remarks
         found = MeasuredValues(
             tuple(measurement.runs),
             measurement.case.batch,
@@ -622,7 +626,7 @@ class Assembler:
             rounds=min(rounds),
             ended_by=ending or Ending.INTERRUPTED,
             status=Status.OK,
-            message="; ".join([*measurement.oddities, *_remarks(measurement)]) or None,
+            message="; ".join([*measurement.oddities, *remarks]) or None,
             log=log,
             fingerprint=fingerprint,
             detail=self._detail(measurement, proven).but(
@@ -650,50 +654,34 @@ class Assembler:
             below=proven.below(case.precision),
             confidential=self.confidential,
             event_timed=self.program.event_timed,
-            skipped_tactics=measurement.skipped_tactics,
+            skipped_tactics=sum(one.facts.skipped_tactics for one in measurement.engines),
         )
 
     def _known(self, measurement: Measurement, proven: LayerPrecision) -> dict[str, Any]:
         """The columns that do not depend on how the case ended."""
-        case, measured_by = measurement.case, measurement.settings
-        network, graph = measurement.network, measurement.graph
-        on_gpu = not self.program.on_cpu
+        case, measured_by, graph = measurement.case, measurement.settings, measurement.graph
+        of_case = {one.name: getattr(case, one.name) for one in fields(case)}
+        of_network = {one.name: getattr(measurement.network, one.name) for one in fields(Network)}
+        del of_network["note"], of_network["products"]
+        on_gpu = {"cuda_graph", "transfers", "spin_wait"}
         engine = measurement.engines[0] if measurement.engines else None
         return {
+            **of_case,
+            **of_network,
+            **({} if self.program.on_cpu else measured_by.model_dump(include=on_gpu)),
             "key": case.key,
             "model": self.names.get(case.model, case.model),
-            "model_digest": case.model_digest,
-            "family": network.family,
-            "task": network.task,
-            "engine": case.engine,
             "engine_version": self.program.version,
             "device": self.device,
             "host": measurement.host,
             "gpu_uuid": measurement.gpu_uuid and measurement.gpu_uuid[-nvml.UUID_SHOWN :],
-            "precision": case.precision,
-            "typing": case.typing,
-            "batch": case.batch,
-            "height": case.height,
-            "width": case.width,
-            "shape_mode": case.shape_mode,
             "build_s": _build_s(measurement),
             "engine_mb": None if engine is None else engine.mb,
-            "params_m": network.params_m,
-            "gmacs": network.gmacs,
-            "mactivations": network.mactivations,
-            "size_mb": network.size_mb,
-            "accuracy": network.accuracy,
-            "accuracy_metric": network.accuracy_metric,
-            "accuracy_source": network.accuracy_source,
             "graph_layers": None if graph is None else graph.layers,
             "engine_layers": len(proven.layers) or None,
             "low_precision_share": proven.low_share(case.precision),
-            "cuda_graph": measured_by.cuda_graph if on_gpu else None,
-            "transfers": measured_by.transfers if on_gpu else None,
-            "spin_wait": measured_by.spin_wait if on_gpu else None,
             "idle_ms": measured_by.idle_ms,
             "tf32": tf32(case, measured_by),
-            "int8_method": case.int8_method,
             "weights": self.parameters.weights if graph is None else graph.weights,
             "seed": self.parameters.seed,
             "started_at": measurement.started_at,
@@ -701,7 +689,7 @@ class Assembler:
 
     def _detail(self, measurement: Measurement, proven: LayerPrecision) -> Detail:
         """The measurement that stands beside the table."""
-        on_gpu = {} if measurement.on_cpu else {"confidential_computing": self.confidential}
+        on_gpu = {} if self.program.on_cpu else {"confidential_computing": self.confidential}
         return Detail(
             commands=measurement.commands,
             settings=measurement.settings.as_json(),
@@ -724,10 +712,6 @@ def _build_s(measurement: Measurement) -> float | None:
         facts = measurement.engines[0].facts
         return facts.wall_s if facts.build_s is None else facts.build_s
     return measurement.all_runs[0].built_s if measurement.all_runs else None
-
-
-def _remarks(measurement: Measurement) -> tuple[str, ...]:
-    return () if measurement.graph is None else measurement.graph.remarks
 
 
 def _graph(graph: Graph) -> dict[str, Any]:

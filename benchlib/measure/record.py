@@ -6,7 +6,8 @@ import json
 import logging
 import lzma
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,16 +26,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from benchlib.case import (
-    Engine,
-    Failure,
-    Int8Method,
-    Precision,
-    ShapeMode,
-    Status,
-    Typing,
-    Verdict,
-)
+from benchlib.case import Engine, Failure, Int8Method, Precision, ShapeMode, Status, Typing, Verdict
 from benchlib.errors import FULL, InputError
 from benchlib.gpu.telemetry import EnergySource, Limit
 from benchlib.process import Ended, ProgramMissingError
@@ -98,7 +90,7 @@ def export_fault(model: str, ended: Ended, log: str) -> CaseError:
     said = _cause(log)
     kind = _of_words(said)
     # The kernel's out-of-memory killer is what kills an exporter from outside.
-    if kind is None and ended.signal == 9:
+    if kind is None and ended.code == -9:
         kind = Failure.OOM_BUILD
     return CaseError(kind or Failure.CRASH, f"export of {model} {ended.words}: {said}")
 
@@ -422,6 +414,12 @@ def _lines(document: dict[str, Any]) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def counted(rows: Iterable[Row]) -> str:
+    """How many rows there are of each status, in words; empty without any."""
+    counts = Counter(row.status for row in rows)
+    return ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])
 
 
 def layers_file(key: str) -> str:

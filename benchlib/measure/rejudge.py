@@ -6,7 +6,7 @@ with FP32, the layers' shares, the clock's lock) is taken from the row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from benchlib.errors import InputError, first_line
 from benchlib.export.calibration import Fidelity
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.measure import measurement, record
-from benchlib.measure.measurement import MeasuredValues
+from benchlib.measure.measurement import LayerPrecision, MeasuredValues
 from benchlib.measure.record import Row
 from benchlib.measure.store import Store
 from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
-from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program
 
 _NOTED = (
@@ -61,6 +60,21 @@ class Outcome:
             "rows": [asdict(one) for one in self.rows],
             "left": dict(self.left),
         }
+
+    def lines(self) -> Iterator[str]:
+        """What changed of each row, and how many were judged, for a person."""
+        for one in self.rows:
+            before = " ".join([str(one.before), ";".join([*one.old_reasons, *one.old_notes])])
+            after = " ".join([str(one.after), ";".join([*one.reasons, *one.notes])])
+            if before != after:
+                yield f"{one.key}: {before.strip()} -> {after.strip()}"
+        for key, why in self.left.items():
+            yield f"{key}: kept as it is, {why}"
+        changed = sum(one.changed for one in self.rows)
+        yield (
+            f"{len(self.rows)} rows judged by version {RULES_VERSION} of the rules, "
+            f"{changed} rewritten"
+        )
 
 
 def rejudge(folder: Path) -> Outcome:
@@ -119,6 +133,13 @@ def _observed(row: Row) -> Observed:
     found = Fidelity.from_json(graph["fidelity"]) if graph.get("fidelity") else None
     lock = detail.get("clock_lock")
     shares = detail.get("shares") or {}
+    # Whether a layer of UINT8 is of a quantised network or a mask is told by its inputs, which are
+    # not in the row, so that it counts where it did
+    proven = LayerPrecision(
+        *map(shares.get, ("layers", "macs")),
+        declared=detail.get("declared") or {},
+        quantised=Reason.PRECISION.value in row.reasons,
+    )
     return Observed(
         engine=row.engine,
         precision=row.precision,
@@ -134,31 +155,11 @@ def _observed(row: Row) -> Observed:
         graph_captured=Reason.CUDA_GRAPH.value not in row.reasons,
         transfers=given["transfers"],
         low_precision_share=row.low_precision_share,
-        low_mac_share=exports.low(shares.get("macs"), row.precision),
-        below=_below(row),
+        low_mac_share=proven.low_mac_share(row.precision),
+        below=proven.below(row.precision),
         confidential=detail.get("confidential_computing"),
         event_timed=Program(
             row.engine, (), row.engine_version or "0", row.device or ""
         ).event_timed,
         skipped_tactics=sum(one["facts"]["skipped_tactics"] for one in detail["engines"]),
     )
-
-
-def _below(row: Row) -> dict[str, dict[str, float]]:
-    """Shares by type of what is less than the row's precision, as :class:`LayerPrecision` has it.
-
-    A layer of UINT8 may be of a quantised network or a mask; its inputs, which tell, are not in
-    the row, so that it counts where it did.
-    """
-    detail = row.detail.model_dump()
-    shares, declared = detail.get("shares") or {}, detail.get("declared") or {}
-    products = sum(declared.values())
-    given = {
-        "computing layers": shares.get("layers"),
-        "multiply-accumulates": shares.get("macs"),
-        "file's products": {word: n / products for word, n in declared.items()},
-    }
-    found = {what: exports.below(share, row.precision) for what, share in given.items()}
-    if Reason.PRECISION.value not in row.reasons:
-        found["computing layers"].pop("uint8", None)
-    return {what: types for what, types in found.items() if types}

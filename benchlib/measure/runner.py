@@ -15,22 +15,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Protocol
+from types import FrameType
 
 from benchlib.case import Case, Failure, Precision, Status, Verdict
 from benchlib.config import Parameters
 from benchlib.errors import first_line
-from benchlib.export import cache, calibration
+from benchlib.export import calibration
 from benchlib.gpu import clock_lock, nvml
 from benchlib.gpu.clock_lock import ClockLock
 from benchlib.measure import engine_cache, environment, fleet, matrix, record
 from benchlib.measure.case_runner import EXPECTED, CaseRunner, Which
-from benchlib.measure.engine_cache import EngineCache
-from benchlib.measure.environment import Environment, Redactor, model_names
-from benchlib.measure.exporter import Exporter, ExporterClient
+from benchlib.measure.environment import Environment, model_names
+from benchlib.measure.exporter import Exporter
 from benchlib.measure.fleet import Card, Here, Worker
 from benchlib.measure.matrix import Step
 from benchlib.measure.measurement import Assembler, Measurement, save_runs, stored_runs
@@ -65,12 +63,7 @@ class Interrupt:
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             # None: it was installed from C, and Python cannot put it back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -93,28 +86,6 @@ class Interrupt:
 progress_log = logging.getLogger("benchlib.measure")
 
 
-class Progress(Protocol):
-    """What a run reports to."""
-
-    def begin(self, total: int, done: int) -> None:
-        """``total`` cases there are, ``done`` of them stand already."""
-
-    def start(self, key: str) -> None:
-        """A case is begun to be prepared."""
-
-    def ready(self, key: str) -> None:
-        """A case is prepared."""
-
-    def round(self, number: int, left: int) -> None:
-        """Round ``number``, from 1, begins with ``left`` cases."""
-
-    def end(self, row: Row) -> None:
-        """A case has its last row."""
-
-    def say(self, words: str) -> None:
-        """Something the user should know."""
-
-
 class Lines:
     """One line per case and round in the log: for notebooks, files and CI."""
 
@@ -124,15 +95,18 @@ class Lines:
         self._begun = 0.0
 
     def begin(self, total: int, done: int) -> None:
+        """``total`` cases there are, ``done`` of them stand already."""
         self._total, self._ended, self._prepared = total, done, done
         self._begun = self._clock()
         if done:
             progress_log.info("%d of %d cases stand already", done, total)
 
     def start(self, key: str) -> None:
+        """A case is begun to be prepared."""
         progress_log.debug("%s begins", key)
 
     def ready(self, key: str) -> None:
+        """A case is prepared."""
         self._count()
         each_s = (self._clock() - self._begun) / self._here
         left = self._total - self._prepared
@@ -144,6 +118,7 @@ class Lines:
         self._here += 1
 
     def round(self, number: int, left: int) -> None:
+        """Round ``number``, from 1, begins with ``left`` cases."""
         before, self._begun = self._begun, self._clock()
         took = f"; the last took {time_span(self._begun - before)}" if self._round else ""
         self._round = number
@@ -152,12 +127,14 @@ class Lines:
         )
 
     def end(self, row: Row) -> None:
+        """A case has its last row."""
         self._ended += 1
         if not self._round:
             self._count()  # It failed or was skipped
         progress_log.info("%d/%d %s: %s", self._ended, self._total, row.key, outcome_line(row))
 
     def say(self, words: str) -> None:
+        """Something the user should know."""
         progress_log.warning("%s", words)
 
 
@@ -210,9 +187,9 @@ class Outcome:
     @property
     def sentence(self) -> str:
         """The outcome in words."""
-        counts = [f"{self.count(status)} {status}" for status in Status if self.count(status)]
         end = "; stopped, the same command goes on from here" if self.interrupted else ""
-        return f"{len(self.rows)} of {self.total} cases: {', '.join(counts) or 'none yet'}{end}"
+        counts = record.counted(self.rows) or "none yet"
+        return f"{len(self.rows)} of {self.total} cases: {counts}{end}"
 
 
 # The run: every case of the matrix measured, or its failure recorded, and all of it resumable.
@@ -223,7 +200,7 @@ log = logging.getLogger(__name__)
 
 def run(
     parameters: Parameters,
-    progress: Progress | None = None,
+    progress: Lines | None = None,
     *,
     program: Program | None = None,
     steps: Sequence[Step] | None = None,
@@ -242,39 +219,27 @@ def run(
     is raised by a second Ctrl-C only.
     """
     telling = progress or Lines()
-    if parameters.fleet is not None:
-        with fleet.connected(parameters.fleet, parameters, nvml_module, telling.say) as workers:
-            return _measure(parameters, workers.program, steps, telling, nvml_module, workers)
-    program = program or _find(parameters)
-    return _measure(parameters, program, steps, telling, nvml_module)
+    with contextlib.ExitStack() as opened:
+        workers = None
+        if parameters.fleet is not None:
+            given = (parameters.fleet, parameters, nvml_module, telling.say)
+            workers = opened.enter_context(fleet.connected(*given))
+            program = workers.program
+        if program is None:
+            from benchlib.trtexec import locate
 
-
-def _measure(
-    parameters: Parameters,
-    program: Program,
-    steps: Sequence[Step] | None,
-    telling: Progress,
-    nvml_module: str,
-    workers: fleet.Fleet | None = None,
-) -> Outcome:
-    """:func:`run` with ``program``, here or by a fleet's workers."""
-    steps = matrix.steps(parameters, program) if steps is None else steps
-    store = Store(Path(parameters.out_dir).expanduser())
-    wanted = parameters.lock_clocks and not program.on_cpu
-    with store.opened(), clock_lock.held(wanted, module=nvml_module) as lock:
+            program = locate.find(parameters.engine)
+        steps = matrix.steps(parameters, program) if steps is None else steps
+        store = opened.enter_context(Store(Path(parameters.out_dir).expanduser()).opened())
+        wanted = parameters.lock_clocks and not program.on_cpu
+        lock = opened.enter_context(clock_lock.held(wanted, module=nvml_module))
         if parameters.lock_clocks:
             telling.say(lock.reason)
         card = None if program.on_cpu else nvml.describe_gpu(nvml_module)
         if workers is not None:
             card = workers.gpu
-        module = None if card is None else nvml_module
-        return _Run(parameters, program, store, telling, lock, card, module, steps, workers).all()
-
-
-def _find(parameters: Parameters) -> Program:
-    from benchlib.trtexec import locate
-
-    return locate.find(parameters.engine)
+        one = _Run(parameters, program, store, telling, lock, card, nvml_module, steps, workers)
+        return one.all()
 
 
 @dataclass(slots=True)
@@ -307,22 +272,25 @@ class _Run:
         parameters: Parameters,
         program: Program,
         store: Store,
-        progress: Progress,
+        progress: Lines,
         lock: ClockLock,
         card: nvml.Gpu | None,
-        nvml_module: str | None,
+        nvml_module: str,
         steps: Sequence[Step],
         workers: fleet.Fleet | None,
     ) -> None:
         cases = [step.case for step in steps]
-        device = environment.device_name(program, card, parameters.extra_flags)
         confidential = None if card is None else card.confidential_computing
+        exporter = _exporter(parameters, program, store.work)
+        self._case_runner = CaseRunner.here(
+            parameters, program, exporter, store.work, card, nvml_module, store.directory
+        )
         self._parameters = parameters
         self._program = program
         self._store = store
         self._progress = progress
         self._card = card
-        self._device = device
+        self._device = self._case_runner.device
         self._interrupt = Interrupt(progress.say)
         self._calibration = _calibration_digest(parameters)
         self._steps = steps
@@ -330,16 +298,8 @@ class _Run:
         self._ended = 0
         self._places: Iterator[tuple[int, int]] = iter(())
         self._names = model_names(cases, ((row.model, row.model_digest) for row in store.rows))
-        self._assembler = Assembler(parameters, program, device, lock, confidential, self._names)
-        self._case_runner = CaseRunner(
-            parameters=parameters,
-            program=program,
-            exporter=_exporter(parameters, program, store.work),
-            engine_cache=EngineCache(cache.root() / "plans", engine_cache.limit_bytes()),
-            redactor=Redactor.of(store.directory),
-            work=store.work,
-            device=device,
-            nvml_module=nvml_module,
+        self._assembler = Assembler(
+            parameters, program, self._device, lock, confidential, self._names
         )
         self._workers = workers or Here(self._case_runner)
 
@@ -363,12 +323,13 @@ class _Run:
         self._store.save_environment(surroundings)
         self._store.save_table()
         self._progress.begin(len(cases), len(standing))
-        with self._tools(), self._interrupt:
+        # PyTorch's memory and threads are not wanted beside the timing.
+        exporter = self._case_runner.exporter
+        with contextlib.closing(exporter), self._interrupt:
             if todo and surroundings.roofs is None:
                 self._measure_roofs(surroundings)
             prepared = self._prepare(todo)
-            # PyTorch's memory and threads are not wanted beside the timing.
-            self._case_runner.exporter.close()
+            exporter.close()
             self._time(prepared)
         # With those that came late
         self._store.save_environment(self._store.environment().with_hosts(self._workers.hosts()))
@@ -378,14 +339,6 @@ class _Run:
         )
         log.info("%s", outcome.sentence)
         return outcome
-
-    @contextlib.contextmanager
-    def _tools(self) -> Iterator[None]:
-        """Close what was opened for the run, however it ends."""
-        try:
-            yield
-        finally:
-            self._case_runner.exporter.close()
 
     def _measure_roofs(self, surroundings: Environment) -> None:
         """Add the device's roofs to environment.json, if they are wanted and can be had."""
@@ -480,27 +433,27 @@ class _Run:
         Here each is made when it is its turn; for a fleet ahead, by several exporters, so that no
         card waits for the graph of another.
         """
+        exporters = [self._case_runner.exporter]
         if isinstance(self._workers, Here):
             yield (
                 lambda one: True,
-                lambda one: self._case_runner.export(one.measurement, one.step),
+                lambda one: one.measurement.export(exporters[0], one.step.form),
             )
             return
-        free: queue.SimpleQueue[CaseRunner] = queue.SimpleQueue()
-        runners = [self._case_runner]
         for number in range(1, EXPORTERS):
             work = self._store.work / f"exporter{number}"
             work.mkdir()
-            exporter = _exporter(self._parameters, self._program, work)
-            runners.append(replace(self._case_runner, exporter=exporter))
-        for one in runners:
-            free.put(one)
+            exporters.append(_exporter(self._parameters, self._program, work))
+        free: queue.SimpleQueue[Exporter] = queue.SimpleQueue()
+        for exporter in exporters:
+            free.put(exporter)
 
         def make(one: _Case) -> None:
-            with contextlib.ExitStack() as stack:
-                case_runner = free.get()
-                stack.callback(free.put, case_runner)
-                case_runner.export(one.measurement, one.step)
+            exporter = free.get()
+            try:
+                one.measurement.export(exporter, one.step.form)
+            finally:
+                free.put(exporter)
 
         pool = ThreadPoolExecutor(EXPORTERS)
         made = {id(one): pool.submit(make, one) for one in cases}
@@ -508,8 +461,8 @@ class _Run:
             yield lambda one: made[id(one)].done(), lambda one: made[id(one)].result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            for one in runners:
-                one.exporter.close()
+            for exporter in exporters:
+                exporter.close()
             pool.shutdown()
 
     def _spread(
@@ -662,7 +615,7 @@ class _Run:
             run = made.all_runs[-1]
             run.place, run.of, run.neighbours = one.turn
             files = self._save_samples(made)
-            kept = self._save_log(made.case.key, made.logs)
+            kept = self._store.save_log(made.case.key, "".join(made.logs))
             row = self._assembler.ok(made, kept, files, one.fingerprint, self._until)
         except EXPECTED as error:
             self._fail(one, record.fault_of(error), what)
@@ -684,12 +637,12 @@ class _Run:
         one.ended = True
         if one.row is not None and one.row.rounds:
             # The words of before stand with the row.
-            kept = self._save_log(f"{key}.failed", made.logs[one.logs :])
+            kept = self._store.save_log(f"{key}.failed", "".join(made.logs[one.logs :]))
             words = record.one_line(f"{what} failed: {fault.message}; see {kept}")
             changes = {"message": words, "ended_by": Ending.INTERRUPTED}
             self._end(one.row.model_copy(update=changes))
             return
-        kept = self._save_log(key, made.logs)
+        kept = self._store.save_log(key, "".join(made.logs))
         self._end(self._assembler.failed(made, fault, kept, one.fingerprint))
 
     def _end(self, row: Row) -> None:
@@ -714,17 +667,6 @@ class _Run:
             if self._parameters.keep_raw and (self._store.directory / name).is_file():
                 files.append(name)
         return files
-
-    def _save_log(self, name: str, logs: Sequence[str]) -> str | None:
-        """Keep what the programs said; None when there is nothing or no room for it."""
-        text = "".join(logs)
-        if not text:
-            return None
-        try:
-            return self._store.save_log(name, text)
-        except OSError as error:
-            log.warning("the log %s is lost: %s", name, error.strerror)
-            return None
 
     def _fingerprint(self, case: Case, processes: int | None = None) -> str:
         return fingerprint(
@@ -774,5 +716,5 @@ def _calibration_digest(parameters: Parameters) -> str | None:
     return images.identity.sha256
 
 
-def _exporter(parameters: Parameters, program: Program, work: Path) -> ExporterClient:
+def _exporter(parameters: Parameters, program: Program, work: Path) -> Exporter:
     return Exporter(parameters, work / "exporter.log", parameters.time_limit_build_s)

@@ -147,15 +147,21 @@ class Store:
         self._write(path, content)
         return path
 
-    def save_log(self, key: str, text: str) -> str:
+    def save_log(self, key: str, text: str) -> str | None:
         """Keep a case's log, a long one compressed (xzcat shows it); return the path within the
-        set."""
+        set, None when there is nothing to keep or no room for it."""
+        if not text:
+            return None
         content, names = text.encode(), [f"logs/{key}.log", f"logs/{key}.log.xz"]
         if len(content) > LONG_LOG:
             content = lzma.compress(content, preset=9)
             names.reverse()
-        self._write(names[0], content)
-        (self.directory / names[1]).unlink(missing_ok=True)
+        try:
+            self._write(names[0], content)
+            (self.directory / names[1]).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the log %s is lost: %s", key, error.strerror)
+            return None
         return names[0]
 
     def log(self, row: Row) -> str:
@@ -247,7 +253,7 @@ class Store:
 
     def save_environment(self, found: Environment) -> None:
         """Write environment.json."""
-        text = json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(found.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
         self._write("environment.json", text.encode())
 
     def environment(self) -> Environment | None:

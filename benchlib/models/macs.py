@@ -42,16 +42,10 @@ _UNCOUNTED = frozenset({"Attention", "MultiHeadAttention", "DeformConv", "Einsum
     {"GRU", "LSTM", "RNN", "If", "Loop", "Scan"}
 )
 _NUMBERS = frozenset(
-    {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.INT8,
-        onnx.TensorProto.UINT8,
-        onnx.TensorProto.FLOAT8E4M3FN,
-        onnx.TensorProto.FLOAT8E5M2,
-    }
+    map(
+        onnx.TensorProto.DataType.Value,
+        ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "FLOAT8E4M3FN", "FLOAT8E5M2"),
+    )
 )
 # The two factors among the inputs of what multiplies and adds. Some quantise their first factor
 # themselves; what they compute in is the type of the second.
@@ -65,16 +59,12 @@ _FACTORS = {
 # Between a dequantiser and the product it serves.
 _SEEN_THROUGH = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 _TYPE_WORDS = {
-    onnx.TensorProto.FLOAT: "fp32",
-    onnx.TensorProto.DOUBLE: "fp64",
-    onnx.TensorProto.FLOAT16: "fp16",
-    onnx.TensorProto.BFLOAT16: "bf16",
-    onnx.TensorProto.INT8: "int8",
-    onnx.TensorProto.UINT8: "uint8",
-    onnx.TensorProto.FLOAT8E4M3FN: "fp8",
-    onnx.TensorProto.FLOAT8E5M2: "fp8",
-    onnx.TensorProto.INT4: "int4",
-    onnx.TensorProto.UINT4: "int4",
+    onnx.TensorProto.DataType.Value(name): word
+    for name, word in (
+        *(("FLOAT", "fp32"), ("DOUBLE", "fp64"), ("FLOAT16", "fp16"), ("BFLOAT16", "bf16")),
+        *(("FLOAT8E4M3FN", "fp8"), ("FLOAT8E5M2", "fp8"), ("INT4", "int4"), ("UINT4", "int4")),
+        *(("INT8", "int8"), ("UINT8", "uint8")),
+    )
 }
 _NARROW_WORDS = frozenset({"int8", "uint8", "fp8", "int4"})
 _LOG_FATAL_ONLY = 4  # what ONNX Runtime complains of comes back as an exception as well
@@ -164,12 +154,12 @@ def of_network(network: nn.Module, height: int, width: int) -> Complexity:
 
     params = _parameters(network)
     try:
-        counts = torch_network.count_network(network, height, width)
+        macs, written = torch_network.count_network(network, height, width)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         # What a foreign network raises for a size it cannot take, or for values it wants to see.
         problem = next(iter(str(error).strip().splitlines()), "")
         return Complexity(params, None, None, f"{type(error).__name__}: {problem}")
-    return _complexity(params, counts.macs, counts.written)
+    return _complexity(params, macs, written)
 
 
 def _parameters(network: nn.Module) -> int:
@@ -247,11 +237,7 @@ class _Node:
 
 
 def _counted(
-    file: str,
-    model: onnx.ModelProto,
-    name: str,
-    shape: tuple[int, ...],
-    params: int | None = None,
+    file: str, model: onnx.ModelProto, name: str, shape: tuple[int, ...], params: int | None = None
 ) -> Iterator[_Node]:
     """Every node of ``model`` that multiplies and adds, with its input ``name`` at ``shape``."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache, partial
 from http.client import HTTPException
@@ -47,10 +47,6 @@ class Accuracy:
     weights: str | None = None
 
 
-def _unknown() -> Accuracy:
-    return Accuracy()
-
-
 @dataclass(frozen=True, slots=True)
 class Card:
     """What is known of one network.
@@ -80,7 +76,7 @@ class Card:
     build: Callable[[], nn.Module] | None = None
     pretrained: Callable[[], nn.Module] | None = None
     deploy: Callable[[nn.Module, tuple[int, int] | None], nn.Module] | None = None
-    published: Callable[[], Accuracy] = field(default=_unknown, repr=False)
+    published: Callable[[], Accuracy] = field(default=Accuracy, repr=False)
     blog_name: str | None = None
     divisor: int = 1
     fixed_size: tuple[int, int] | None = None
@@ -178,24 +174,17 @@ _REGNET = "Radosavovic et al. 2020, arXiv 2003.13678"
 _SHUFFLENET = "Ma et al. 2018, arXiv 1807.11164"
 
 
-def build_torchvision(name: str) -> nn.Module:
-    """Return torchvision's ``name`` with random weights; of a VGG only its features."""
-    from torchvision import models
+def _torchvision(name: str, *, pretrained: bool = False) -> nn.Module:
+    """Return torchvision's ``name``, of a VGG only its features, with random weights or its own.
 
-    return _timed_part(name, models.get_model(name, weights=None))
-
-
-def pretrained_torchvision(name: str) -> nn.Module:
-    """Return torchvision's ``name`` with its default ImageNet weights.
-
-    Raises :class:`InputError` when the weights are neither in torch's cache nor to be downloaded.
+    Raises :class:`InputError` when these are neither in torch's cache nor to be downloaded.
     """
     from torchvision import models
 
-    weights = _default_weights(name)
     network = models.get_model(name, weights=None)
-    network.load_state_dict(_state(weights))
-    return _timed_part(name, network)
+    if pretrained:
+        network.load_state_dict(_state(_default_weights(name)))
+    return network.features if name.startswith("vgg") else network
 
 
 @cache
@@ -232,10 +221,6 @@ def _state(weights: WeightsEnum) -> dict[str, Any]:
         ) from error
 
 
-def _timed_part(name: str, network: nn.Module) -> nn.Module:
-    return network.features if name.startswith("vgg") else network
-
-
 def _torchvision_card(name: str, family: str, title: str, paper: str) -> Card:
     features = family == "VGG"
     return Card(
@@ -245,8 +230,8 @@ def _torchvision_card(name: str, family: str, title: str, paper: str) -> Card:
         title=title,
         paper=paper,
         output=_FEATURES if features else _SCORES,
-        build=partial(build_torchvision, name),
-        pretrained=partial(pretrained_torchvision, name),
+        build=partial(_torchvision, name),
+        pretrained=partial(_torchvision, name, pretrained=True),
         published=partial(torchvision_accuracy, name),
         blog_name=name,
         note=_FEATURES_NOTE if features else "",
@@ -406,36 +391,25 @@ def _pretrained_timm(name: str) -> nn.Module:
         return _timm(name, pretrained=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            "weights",
-            f"timm's weights of {name} could not be had ({error}); take weights=random",
+            "weights", f"timm's weights of {name} could not be had ({error}); take weights=random"
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What the networks of one architecture share."""
-
-    family: str
-    paper: str
-    note: str = ""
-    patch: int = 1
-
-
 _KINDS = {
-    "mobilenetv4": _Kind("MobileNet", "Qin et al. 2024 (MobileNetV4), arXiv 2404.10518"),
-    "convnext": _Kind("ConvNeXt", "Liu et al. 2022, arXiv 2201.03545", _CONVOLUTIONAL),
-    "convnextv2": _Kind("ConvNeXt", "Woo et al. 2023 (V2), arXiv 2301.00808", _CONVOLUTIONAL),
-    "vit": _Kind("ViT", "Dosovitskiy et al. 2021, arXiv 2010.11929", _RESAMPLED, patch=16),
-    "repvit": _Kind("RepViT", "Wang et al. 2024, arXiv 2307.09283", _MERGED),
-    "fastvit": _Kind("FastViT", "Vasu et al. 2023, arXiv 2303.14189", _MERGED),
-    "mobileone": _Kind("MobileOne", "Vasu et al. 2023, arXiv 2206.04040", _MERGED),
-    "efficientvit": _Kind("EfficientViT", "Cai et al. 2023, arXiv 2205.14756"),
-    "tf": _Kind("EfficientNet", "Tan and Le 2021 (EfficientNetV2), arXiv 2104.00298"),
-    "regnetx": _Kind("RegNet", _REGNET),
-    "hgnetv2": _Kind("HGNet", "PaddleClas 2023 (PP-HGNetV2); no paper"),
-    "starnet": _Kind("StarNet", "Ma et al. 2024, arXiv 2403.19967"),
+    "mobilenetv4": ("MobileNet", "Qin et al. 2024 (MobileNetV4), arXiv 2404.10518", ""),
+    "convnext": ("ConvNeXt", "Liu et al. 2022, arXiv 2201.03545", _CONVOLUTIONAL),
+    "convnextv2": ("ConvNeXt", "Woo et al. 2023 (V2), arXiv 2301.00808", _CONVOLUTIONAL),
+    "vit": ("ViT", "Dosovitskiy et al. 2021, arXiv 2010.11929", _RESAMPLED),
+    "repvit": ("RepViT", "Wang et al. 2024, arXiv 2307.09283", _MERGED),
+    "fastvit": ("FastViT", "Vasu et al. 2023, arXiv 2303.14189", _MERGED),
+    "mobileone": ("MobileOne", "Vasu et al. 2023, arXiv 2206.04040", _MERGED),
+    "efficientvit": ("EfficientViT", "Cai et al. 2023, arXiv 2205.14756", ""),
+    "tf": ("EfficientNet", "Tan and Le 2021 (EfficientNetV2), arXiv 2104.00298", ""),
+    "regnetx": ("RegNet", _REGNET, ""),
+    "hgnetv2": ("HGNet", "PaddleClas 2023 (PP-HGNetV2); no paper", ""),
+    "starnet": ("StarNet", "Ma et al. 2024, arXiv 2403.19967", ""),
 }
-"""By the first word of timm's name."""
+"""Family, paper and note, by the first word of timm's name."""
 
 _TIMM_TABLE = """\
 mobilenetv4_conv_small    e2400_r224_in1k      256 74.644 apache-2.0        MobileNetV4 conv S
@@ -468,24 +442,25 @@ weights as timm states it (the code is under Apache-2.0), title."""
 
 def _timm_lineup_card(line: str) -> Card:
     name, tag, side, top1, licence, title = line.split(maxsplit=5)
-    kind = _KINDS[name.partition("_")[0]]
+    family, paper, note = _KINDS[name.partition("_")[0]]
+    patch = 16 if "_patch16_" in name else 1
     weights = f"{name}.{tag}"
     source = f"timm 1.0.31, results-imagenet.csv, {weights}, ImageNet val, {side}x{side}"
     return Card(
         name=name,
-        family=kind.family,
+        family=family,
         task=CLASSIFICATION,
         title=title,
-        paper=kind.paper,
+        paper=paper,
         output=_SCORES,
         build=partial(build_timm, name),
         pretrained=partial(_pretrained_timm, weights),
         deploy=deploy_timm,
         published=partial(Accuracy, float(top1), IMAGENET_TOP1, source),
-        divisor=kind.patch,
+        divisor=patch,
         native_size=(int(side), int(side)),
-        one_size=kind.patch > 1,
-        note=kind.note,
+        one_size=patch > 1,
+        note=note,
         weights_licence=licence,
     )
 
@@ -530,211 +505,122 @@ class _Net:
     """One network: ``module`` holds its builder, which has the network's name.
 
     ``stride`` is input size over size of the last scores before the final resize, and
-    ``full_size`` says whether there is such a resize.
+    ``full_size`` says whether there is such a resize. ``of`` is what the mIoU belongs to.
     """
 
     name: str
     module: str
     title: str
     paper: str
-    stride: int
+    stride: int = 8
     full_size: bool = True
     divisor: int = 32
     classes: int = 19
     mean_iou: float | None = None
-    source: str | None = None
+    of: str = _VAL
     blog_name: str | None = None
     note: str = ""
     reconstruction: bool = False
 
+    def card(self, full_size: bool) -> Card:
+        """The network with its scores at the input's size, or left at its own output stride."""
+        s = "s" if self.classes > 1 else ""
+        scores = f"{self.classes} class score{s} (logit{s})"
+        end = f"at 1/{self.stride} of the input size; no last resize, no argmax"
+        accuracy = Accuracy()
+        if self.mean_iou is not None:
+            accuracy = Accuracy(self.mean_iou, CITYSCAPES_MIOU, f"{self.paper}; {self.of}")
+        plain = full_size == self.full_size
+        return Card(
+            name=self.name if plain else self.name + STRIDE_SUFFIX,
+            family=FAMILY,
+            task=SEGMENTATION,
+            title=self.title if plain else f"{self.title} at 1/{self.stride}",
+            paper=self.paper,
+            output=f"{scores} {'per pixel of the input size; no argmax' if full_size else end}",
+            build=partial(_segmentation, self.module, self.name, full_size),
+            published=lambda: accuracy,
+            blog_name=self.blog_name if plain else None,
+            divisor=self.divisor,
+            note=self.note,
+            reconstruction=self.reconstruction,
+            made_for=size_named(accuracy.source) or "",
+        )
+
+
+def _segmentation(module: str, name: str, full_size: bool) -> nn.Module:
+    """Call the builder ``name`` of a module of ``nets``, importing torch only now."""
+    return getattr(import_module(f"benchlib.models.nets.{module}"), name)(full_size=full_size)
+
 
 _NETS = (
     _Net(
-        "bisenetv2",
-        "bisenetv2",
-        "BiSeNetV2",
-        _BISENETV2,
-        stride=8,
+        *("bisenetv2", "bisenetv2", "BiSeNetV2", _BISENETV2),
         mean_iou=73.36,
-        source=f"{_BISENETV2}; Cityscapes val, images resized to 1024x512; read in a transcription",
+        of="Cityscapes val, images resized to 1024x512; read in a transcription",
         note="The common implementation; the paper's own expansion and head are not public.",
     ),
     _Net(
-        "bisenetv2_blog",
-        "bisenetv2",
-        "BiSeNetV2 (blog)",
-        _BISENETV2,
-        stride=8,
+        *("bisenetv2_blog", "bisenetv2", "BiSeNetV2 (blog)", _BISENETV2),
         classes=1,
         blog_name="BiSeNetV2",
         note=_BLOG_VARIANT,
     ),
     _Net(
-        "fast_scnn",
-        "fast_scnn",
-        "Fast-SCNN",
-        _FAST_SCNN,
-        stride=8,
+        *("fast_scnn", "fast_scnn", "Fast-SCNN", _FAST_SCNN),
         mean_iou=68.62,
-        source=f"{_FAST_SCNN}; {_VAL}; read in a transcription",
+        of=f"{_VAL}; read in a transcription",
     ),
     _Net(
-        "fast_scnn_blog",
-        "fast_scnn",
-        "Fast-SCNN (blog)",
-        _FAST_SCNN,
-        stride=8,
+        *("fast_scnn_blog", "fast_scnn", "Fast-SCNN (blog)", _FAST_SCNN),
         full_size=False,
         classes=1,
         blog_name="FastSCNN",
         note=_BLOG_VARIANT,
     ),
+    _Net("fassdnet", "fassdnet", "FASSD-Net", _FASSDNET, stride=4, divisor=1, mean_iou=78.8),
     _Net(
-        "fassdnet",
-        "fassdnet",
-        "FASSD-Net",
-        _FASSDNET,
-        stride=4,
-        divisor=1,
-        mean_iou=78.8,
-        source=f"{_FASSDNET}; {_VAL}",
-    ),
-    _Net(
-        "fassdnet_l1",
-        "fassdnet",
-        "FASSD-Net-L1",
-        _FASSDNET,
+        *("fassdnet_l1", "fassdnet", "FASSD-Net-L1", _FASSDNET),
         stride=6,
         divisor=1,
         note="No accuracy of this variant could be read anywhere.",
     ),
     _Net(
-        "fassdnet_l2",
-        "fassdnet",
-        "FASSD-Net-L2",
-        _FASSDNET,
-        stride=8,
+        *("fassdnet_l2", "fassdnet", "FASSD-Net-L2", _FASSDNET),
         divisor=1,
         mean_iou=74.1,
-        source=f"{_FASSDNET}; {_VAL}; the abstract's light version, taken to be L2 by its speed",
+        of=f"{_VAL}; the abstract's light version, taken to be L2 by its speed",
         blog_name="FASSDNet",
     ),
+    _Net("ddrnet23_slim", "ddrnet", "DDRNet-23-slim", _DDRNET, mean_iou=77.8),
     _Net(
-        "ddrnet23_slim",
-        "ddrnet",
-        "DDRNet-23-slim",
-        _DDRNET,
-        stride=8,
-        mean_iou=77.8,
-        source=f"{_DDRNET}; {_VAL}",
-    ),
-    _Net(
-        "dapspnet",
-        "dapspnet",
-        "DAPSPNet (reconstruction)",
-        _DAPSPNET,
-        stride=8,
+        *("dapspnet", "ddrnet", "DAPSPNet (reconstruction)", _DAPSPNET),
         note=(
             "DDRNet-23-slim with strip pooling: our reconstruction from the abstract, since "
             "neither code nor a readable paper exists; left out of the findings."
         ),
         reconstruction=True,
     ),
-    _Net(
-        "fasterseg",
-        "fasterseg",
-        "FasterSeg",
-        _FASTERSEG,
-        stride=8,
-        mean_iou=73.1,
-        source=f"{_FASTERSEG}; {_VAL}",
-    ),
+    _Net("fasterseg", "fasterseg", "FasterSeg", _FASTERSEG, mean_iou=73.1),
 )
-
-
-def build_segmentation(module: str, name: str, full_size: bool) -> nn.Module:
-    """Call the builder ``name`` of ``benchlib.models.<module>``, importing torch only now."""
-    return getattr(import_module(f"benchlib.models.nets.{module}"), name)(full_size=full_size)
-
-
-def _output(net: _Net) -> str:
-    scores = "1 class score (logit)" if net.classes == 1 else f"{net.classes} class scores (logits)"
-    if net.full_size:
-        return f"{scores} per pixel of the input size; no argmax"
-    return f"{scores} at 1/{net.stride} of the input size; no last resize, no argmax"
-
-
-def _published(net: _Net) -> Accuracy:
-    if net.mean_iou is None:
-        return Accuracy()
-    return Accuracy(value=net.mean_iou, metric=CITYSCAPES_MIOU, source=net.source)
-
-
-def _segmentation_card(net: _Net) -> Card:
-    return Card(
-        name=net.name,
-        family=FAMILY,
-        task=SEGMENTATION,
-        title=net.title,
-        paper=net.paper,
-        output=_output(net),
-        build=partial(build_segmentation, net.module, net.name, net.full_size),
-        published=partial(_published, net),
-        blog_name=net.blog_name,
-        divisor=net.divisor,
-        note=net.note,
-        reconstruction=net.reconstruction,
-        made_for=size_named(net.source) or "",
-    )
-
-
-def _card_at_stride(net: _Net) -> Card:
-    """The same network with its scores left at its own output stride."""
-    return replace(
-        _segmentation_card(net),
-        name=net.name + STRIDE_SUFFIX,
-        title=f"{net.title} at 1/{net.stride}",
-        output=_output(replace(net, full_size=False)),
-        build=partial(build_segmentation, net.module, net.name, False),
-        blog_name=None,
-    )
-
-
-SEGMENTATION_CARDS: tuple[Card, ...] = tuple(_segmentation_card(net) for net in _NETS)
-SEGMENTATION_CARDS_AT_STRIDE: tuple[Card, ...] = tuple(
-    _card_at_stride(net) for net in _NETS if net.full_size
-)
-
 
 # The line-up: every network that can be asked for, by name.
 #
 # Importing this module and listing the names needs no torch.
 
 
-BLOG: tuple[str, ...] = (
-    "bisenetv2_blog",
-    "fassdnet_l2",
-    "fast_scnn_blog",
-    "efficientnet_b0",
-    "mnasnet1_0",
-    "mnasnet1_3",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    "regnet_y_400mf",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "vgg11_bn",
-    "vgg13_bn",
-    "vgg16_bn",
-    "shufflenet_v2_x1_5",
+BLOG = tuple(
+    """
+    bisenetv2_blog fassdnet_l2 fast_scnn_blog efficientnet_b0 mnasnet1_0 mnasnet1_3
+    mobilenet_v3_large mobilenet_v3_small regnet_y_400mf resnet18 resnet34 resnet50
+    vgg11_bn vgg13_bn vgg16_bn shufflenet_v2_x1_5
+    """.split()  # noqa: SIM905
 )
 """The sixteen networks of the blog's table, in its order."""
 
-_CARDS: dict[str, Card] = {
-    card.name: card for card in (*TORCHVISION_CARDS, *TIMM_CARDS, *SEGMENTATION_CARDS)
-}
-_AT_STRIDE: dict[str, Card] = {card.name: card for card in SEGMENTATION_CARDS_AT_STRIDE}
+_OWN = (net.card(net.full_size) for net in _NETS)
+_CARDS: dict[str, Card] = {card.name: card for card in (*TORCHVISION_CARDS, *TIMM_CARDS, *_OWN)}
+_AT_STRIDE = {card.name: card for card in (net.card(False) for net in _NETS if net.full_size)}
 
 
 def names() -> tuple[str, ...]:

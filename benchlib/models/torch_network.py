@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,14 +21,6 @@ from benchlib.models import registry
 
 
 FLOPS_PER_MAC = 2
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkCounts:
-    """Of one image: multiply-adds, and elements that convolutions and matrix products write."""
-
-    macs: int
-    written: int
 
 
 class _WrittenElements(TorchDispatchMode):
@@ -52,10 +43,11 @@ class _WrittenElements(TorchDispatchMode):
         return result
 
 
-def count_network(network: nn.Module, height: int, width: int) -> NetworkCounts:
-    """Run ``network``, which lies on the meta device in eval mode, over one image.
+def count_network(network: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """Multiply-adds, and elements that convolutions and matrix products write, for one image.
 
-    Raises whatever the network raises for a size that it cannot take.
+    ``network`` lies on the meta device in eval mode. Raises whatever it raises for a size that it
+    cannot take.
     """
     image = torch.empty(1, 3, height, width, device="meta")
     flops = FlopCounterMode(display=False)
@@ -63,7 +55,7 @@ def count_network(network: nn.Module, height: int, width: int) -> NetworkCounts:
     # Attention is taken apart into its two products, which is how it stands in an ONNX graph.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), written, flops:
         network(image)
-    return NetworkCounts(flops.get_total_flops() // FLOPS_PER_MAC, written.total)
+    return flops.get_total_flops() // FLOPS_PER_MAC, written.total
 
 
 # A network ready to be exported: built, weighted, in eval mode.
@@ -90,10 +82,7 @@ class Weights(Word):
 
 
 def build(
-    name: str,
-    weights: str = Weights.RANDOM,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
+    name: str, weights: str = Weights.RANDOM, seed: int = 0, size: tuple[int, int] | None = None
 ) -> nn.Module:
     """Return network ``name`` as it is deployed, in eval mode, taking N x 3 x H x W float32 images.
 
@@ -172,9 +161,7 @@ def _images(seed: int, size: tuple[int, int]) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     layers = (
         interpolate(
-            torch.randn(_IMAGES, 3, side, side, generator=generator),
-            size=size,
-            mode="bilinear",
+            torch.randn(_IMAGES, 3, side, side, generator=generator), size=size, mode="bilinear"
         )
         for side in _DETAIL
     )

@@ -79,7 +79,7 @@ _WEAK_SWITCHES = {
     Precision.FP8: ("--fp16", "--fp8"),
 }
 
-_STRONG_FORMS = {
+STRONG_FORMS = {
     Precision.FP32: GraphForm.FP32,
     Precision.TF32: GraphForm.FP32,
     Precision.FP16: GraphForm.FP16,
@@ -107,7 +107,7 @@ def graph_form(case: Case, version: Version) -> GraphForm:
     if case.engine is Engine.ONNXRUNTIME_CPU:
         return GraphForm.INT8_CPU if case.precision is Precision.INT8 else GraphForm.FP32
     if case.typing is Typing.STRONG:
-        form = _STRONG_FORMS.get(case.precision, GraphForm.FP32)
+        form = STRONG_FORMS.get(case.precision, GraphForm.FP32)
         if form is GraphForm.INT8_QDQ_FP16 and default_typing(version) is Typing.WEAK:
             # FP16 scales need opset 19, which 8.6 does not read.
             return GraphForm.INT8_QDQ
@@ -119,10 +119,10 @@ def graph_form(case: Case, version: Version) -> GraphForm:
 
 def switches(case: Case, version: Version) -> tuple[str, ...]:
     """The builder's precision switches for ``case``, empty where the graph decides."""
-    table = flags.table(version)
-    if case.typing is Typing.STRONG and "--stronglyTyped" in table:
+    strong = flags.table(version).flags.get("--stronglyTyped")
+    if case.typing is Typing.STRONG and strong is not None:
         # From 11.0 it is always so, and the flag only brings a warning.
-        return () if table.flags["--stronglyTyped"].noop else ("--stronglyTyped",)
+        return () if strong.noop else ("--stronglyTyped",)
     return _WEAK_SWITCHES[case.precision]
 
 
@@ -170,15 +170,14 @@ def unsupported(case: Case, program: Program) -> str | None:
 
 
 def _unsupported_on_cpu(case: Case) -> str | None:
-    precision = case.precision
+    precision, name = case.precision, case.precision.value.upper()
     if precision in (Precision.FP16, Precision.BF16):
-        name = precision.value.upper()
         return (
             f"ONNX Runtime computes {name} on a CPU in FP32 with casts around it, so its time "
             f"would say nothing about {name}"
         )
     if precision in (Precision.TF32, Precision.FP8):
-        return f"a CPU has no {precision.value.upper()}"
+        return f"a CPU has no {name}"
     if precision is Precision.INT8 and case.int8_method not in (None, Int8Method.ORT_STATIC):
         return (
             f"ONNX Runtime on a CPU runs int8_method={case.int8_method} slower than FP32; "
@@ -235,11 +234,12 @@ def optimisation_profile(
             "--maxShapes": settings.max_shape or (case.batch, *BLOG_MAX),
         }
     else:
-        bounds = {
-            "--minShapes": _needed("min_shape", settings.min_shape),
-            "--optShapes": _needed("opt_shape", settings.opt_shape),
-            "--maxShapes": _needed("max_shape", settings.max_shape),
-        }
+        bounds = {}
+        for end in ("min", "opt", "max"):
+            bounds[f"--{end}Shapes"] = bound = getattr(settings, f"{end}_shape")
+            if bound is None:
+                need = "is needed with shape_mode=dynamic; give batch, height, width"
+                raise InputError(f"{end}_shape", need)
     low, high = bounds["--minShapes"], bounds["--maxShapes"]
     between = [bounds.get("--optShapes", high), shape]
     for inner in between:
@@ -249,12 +249,6 @@ def optimisation_profile(
         name: flags.shapes_text({input_name: (size[0], _PLANES, *size[1:])})
         for name, size in {**bounds, "--shapes": shape}.items()
     }
-
-
-def _needed(field_name: str, shape: Shape | None) -> Shape:
-    if shape is None:
-        raise InputError(field_name, "is needed with shape_mode=dynamic; give batch, height, width")
-    return shape
 
 
 # A profile run stops after every query for the layers' times; a second of them is plenty.
@@ -328,11 +322,8 @@ class Command:
 
     def flag(self, name: str) -> str | None:
         """The value of ``name``, an empty text for a switch, None when it is absent."""
-        for argument in self.argv:
-            flag, _, value = argument.partition("=")
-            if flag == name:
-                return value
-        return None
+        parts = (argument.partition("=") for argument in self.argv)
+        return next((value for flag, _, value in parts if flag == name), None)
 
     def with_flag(self, name: str, value: str | Path) -> Command:
         """The same command with another value for a flag that it has.
@@ -420,7 +411,10 @@ def commands(
     reason = unsupported(case, program)
     if reason is not None:
         raise InputError("precisions", f"{case.precision}: {reason}")
-    _check_extra(settings.extra_flags)
+    for argument in settings.extra_flags:
+        name = argument.partition("=")[0]
+        if name in _OURS:
+            raise InputError("extra_flags", f"{name} is set by benchlib; use its own parameter")
     profile = optimisation_profile(case, settings, input_name, dynamic)
     table = program.flag_table()
     done = []
@@ -449,7 +443,22 @@ def _planned(
             load.append(f"--threads={settings.threads}")
         leave.insert(0, f"--exportLayerInfo={files.layers}")
     else:
-        yield Phase.BUILD, _build(case, settings, program, graph_path, files, profile)
+        build = [f"--onnx={graph_path}", f"--saveEngine={files.engine}", "--skipInference"]
+        build += switches(case, program.release)
+        if not tf32(case, settings):
+            build.append("--noTF32")
+        if settings.half_io and case.precision in HAVE_HALVES:
+            build += ["--inputIOFormats=fp16:chw", "--outputIOFormats=fp16:chw"]
+        build += [f"{name}={text}" for name, text in profile.items() if name != "--shapes"]
+        if settings.builder_optimization_level is not None:
+            build.append(f"--builderOptimizationLevel={settings.builder_optimization_level}")
+        if settings.workspace_mib is not None:
+            build.append(f"--memPoolSize=workspace:{settings.workspace_mib}")
+        build += [
+            f"--profilingVerbosity={PROFILING_VERBOSITY}",
+            f"--exportLayerInfo={files.layers}",
+        ]
+        yield Phase.BUILD, [*build, *_device(program)]
         load = [f"--loadEngine={files.engine}", *shapes, *_device(program)]
         load += _measuring_switches(settings, program)
     if settings.profile:
@@ -457,32 +466,6 @@ def _planned(
         loop = [*_loop(settings, Phase.PROFILE), "--separateProfileRun"]
         yield Phase.PROFILE, [*load, *loop, f"--exportProfile={files.profile}"]
     yield Phase.TIME, [*load, *_loop(settings, Phase.TIME), *leave]
-
-
-def _build(
-    case: Case,
-    settings: Settings,
-    program: Program,
-    graph_path: Path,
-    files: CaseFiles,
-    profile: Mapping[str, str],
-) -> list[str]:
-    build = [f"--onnx={graph_path}", f"--saveEngine={files.engine}", "--skipInference"]
-    build += switches(case, program.release)
-    if not tf32(case, settings):
-        build.append("--noTF32")
-    if settings.half_io and case.precision in HAVE_HALVES:
-        build += ["--inputIOFormats=fp16:chw", "--outputIOFormats=fp16:chw"]
-    build += [f"{name}={text}" for name, text in profile.items() if name != "--shapes"]
-    if settings.builder_optimization_level is not None:
-        build.append(f"--builderOptimizationLevel={settings.builder_optimization_level}")
-    if settings.workspace_mib is not None:
-        build.append(f"--memPoolSize=workspace:{settings.workspace_mib}")
-    build += [
-        f"--profilingVerbosity={PROFILING_VERBOSITY}",
-        f"--exportLayerInfo={files.layers}",
-    ]
-    return [*build, *_device(program)]
 
 
 def _loop(settings: Settings, phase: Phase) -> list[str]:
@@ -521,10 +504,3 @@ def _measuring_switches(settings: Settings, program: Program) -> list[str]:
 def _device(program: Program) -> list[str]:
     index = program.device.partition(":")[2]
     return [f"--device={index}"] if index not in ("", "0") else []
-
-
-def _check_extra(extra: tuple[str, ...]) -> None:
-    for argument in extra:
-        name = argument.partition("=")[0]
-        if name in _OURS:
-            raise InputError("extra_flags", f"{name} is set by benchlib; use its own parameter")

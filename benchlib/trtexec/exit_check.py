@@ -12,30 +12,24 @@ the file it owes is whole.
 from __future__ import annotations
 
 import re
-import shlex
 import signal
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchlib import process
 from benchlib.case import Failure
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Command, Phase
-from benchlib.trtexec.exports import (
-    BadFileError,
-    Profile,
-    Query,
-)
+from benchlib.trtexec.exports import BadFileError, Query
 from benchlib.trtexec.flags import Version, version_from_banner
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|inf|nan)"
 
-_BANNER = re.compile(
+BANNER = re.compile(
     r"^&&&& (?P<state>RUNNING|PASSED|FAILED|WAIVED) (?P<tool>\S+) "
     r"\[TensorRT v(?P<version>\d+)\](?: \[b\d+\])? # (?P<command>.*)$"
 )
-_NEXT_FLAG = re.compile(r" (?='?--?[A-Za-z])")
 _MESSAGE = re.compile(
     r"^\[\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d\] \[(?P<severity>[FEWIV])\] (?:\[TRT\] )?(?P<text>.*)$"
 )
@@ -78,7 +72,7 @@ class Log:
 def read_log(text: str) -> Log:
     """Read a whole log, both streams merged in the order they were written."""
     lines = [line.rstrip() for line in text.splitlines()]
-    banners = [match for line in lines if (match := _BANNER.match(line))]
+    banners = [match for line in lines if (match := BANNER.match(line))]
     messages = [
         (match["severity"], match["text"]) for line in lines if (match := _MESSAGE.match(line))
     ]
@@ -99,29 +93,6 @@ def read_log(text: str) -> Log:
         cuda_failure=_first(_CUDA, lines),
         last_line=next((line for line in reversed(lines) if line), ""),
     )
-
-
-def started(text: str) -> tuple[tuple[str, ...], ...]:
-    """The arguments of each program that began, in order, as its first banner repeats them.
-
-    trtexec joins them by spaces and quotes nothing, so a blank parts two arguments only where a
-    flag follows. The stand-ins quote an argument as a shell would, from its start on.
-    """
-    banners = (_BANNER.match(line.rstrip()) for line in text.splitlines())
-    return tuple(
-        tuple(map(_unquoted, _NEXT_FLAG.split(banner["command"])[1:]))
-        for banner in banners
-        if banner is not None and banner["state"] == "RUNNING"
-    )
-
-
-def _unquoted(argument: str) -> str:
-    if not argument.startswith("'"):
-        return argument
-    try:
-        return "".join(shlex.split(argument))
-    except ValueError:
-        return argument
 
 
 def _first(pattern: re.Pattern[str], texts: Iterable[str]) -> str | None:
@@ -154,11 +125,7 @@ class PhaseOutcome:
     failure: Failure | None
     message: str = ""
     queries: tuple[Query, ...] = ()
-    profile: Profile | None = None
-
-    @property
-    def ok(self) -> bool:
-        return self.failure is None
+    profile: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +178,10 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     """
     if status != 0 and not log.passed:
         return PhaseOutcome(_failure(phase, log), _reason(status, log))
-    queries, profile = (), None
+    queries, profile = (), {}
     try:
         if phase is Phase.BUILD:
-            exports.read_engine_header(product)
+            exports.check_engine(product)
         elif phase is Phase.PROFILE:
             profile = exports.read_profile(product)
         else:

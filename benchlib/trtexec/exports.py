@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from benchlib.case import Precision
-from benchlib.trtexec.flags import Version
 
 # In this order: BFloat16 must not be taken for Float, nor UInt8 for Int8.
 _TYPES = (
@@ -408,7 +407,7 @@ _LINE = re.compile(
 )
 _COUNT = re.compile(r'"count"\s*:\s*(\d+)')
 _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
-_FIELD = re.compile(rf'"(averageMs|medianMs|percentage)"\s*:\s*({_NUMBER})')
+_MEAN = re.compile(rf'"averageMs"\s*:\s*({_NUMBER})')
 # What stands for a number, up to the next field or the end of the layer. C++ writes nan and inf,
 # -nan where a layer ran no time, and nothing at all where a field is missing.
 _VALUE = re.compile(
@@ -416,43 +415,15 @@ _VALUE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTime:
-    """One layer, in milliseconds: the sum over all runs, mean and median of one run.
+def read_profile(path: Path) -> dict[str, float]:
+    """Mean milliseconds of one run by layer name, where known; those of one name add up.
 
-    ``percentage`` is the share of the whole, 0 to 100. What the file lacks, or holds as
-    something that is no time (``-``, ``nan``, ``inf``, less than nothing), is None.
+    Raises :class:`BadFileError` when the file is missing, empty or another thing.
     """
-
-    name: str
-    time_ms: float | None
-    average_ms: float | None
-    median_ms: float | None
-    percentage: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """The layers of ``count`` profiled runs, in the order they ran."""
-
-    count: int
-    layers: tuple[LayerTime, ...]
-
-    def times(self) -> dict[str, float]:
-        """Mean milliseconds of one run by layer name, where known; those of one name add up."""
-        total: dict[str, float] = {}
-        for layer in self.layers:
-            if layer.average_ms is not None:
-                total[layer.name] = total.get(layer.name, 0.0) + layer.average_ms
-        return total
-
-
-def read_profile(path: Path) -> Profile:
-    """Read a profile; raise :class:`BadFileError` when it is missing, empty or another thing."""
     return load_profile(_text(path), path.name)
 
 
-def load_profile(text: str, name: str = "exportProfile") -> Profile:
+def load_profile(text: str, name: str = "exportProfile") -> dict[str, float]:
     """Read the text of a profile; ``name`` stands in messages."""
     text = _VALUE.sub(_or_null, text)
     try:
@@ -461,35 +432,24 @@ def load_profile(text: str, name: str = "exportProfile") -> Profile:
         records = _by_line(text)
     if not isinstance(records, list):
         raise BadFileError(f"{name}: is not a list")
-    count = next((r["count"] for r in records if isinstance(r, dict) and "count" in r), None)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    records = [record for record in records if isinstance(record, dict)]
+    count = next((record["count"] for record in records if "count" in record), None)
+    layers = [record for record in records if "name" in record]
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1 or not layers:
         raise BadFileError(f"{name}: holds no profiled run")
-    layers = tuple(
-        _profiled_layer(record, count)
-        for record in records
-        if isinstance(record, dict) and "name" in record
-    )
-    if not layers:
-        raise BadFileError(f"{name}: holds no profiled run")
-    return Profile(count, layers)
-
-
-def _profiled_layer(record: Mapping[str, Any], count: int) -> LayerTime:
-    time = _number(record.get("timeMs"))
-    average = _number(record.get("averageMs"))
-    if average is None and time is not None:
-        average = time / count
-    return LayerTime(
-        name=str(record["name"]),
-        time_ms=time,
-        average_ms=average,
-        median_ms=_number(record.get("medianMs")),
-        percentage=_number(record.get("percentage")),
-    )
+    total: dict[str, float] = {}
+    for layer in layers:
+        mean, time = _number(layer.get("averageMs")), _number(layer.get("timeMs"))
+        if mean is None and time is not None:
+            mean = time / count
+        if mean is not None:
+            name = str(layer["name"])
+            total[name] = total.get(name, 0.0) + mean
+    return total
 
 
 def _number(value: object) -> float | None:
-    """A time or share; None for what is none."""
+    """A time; None for what is none (``-``, ``nan``, ``inf``, less than nothing)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     # Compared before it is made a float, which a whole number of 400 digits cannot be.
@@ -505,33 +465,22 @@ def _by_line(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         match = _LINE.search(line.rstrip())
         if match is not None:
-            fields = {key: float(value) for key, value in _FIELD.findall(match["rest"])}
-            time = re.match(_NUMBER, match["rest"])
-            records.append(
-                {"name": match["name"], "timeMs": time and float(time.group()), **fields}
-            )
+            time, mean = re.match(_NUMBER, match["rest"]), _MEAN.search(match["rest"])
+            record = {"timeMs": time and float(time[0]), "averageMs": mean and float(mean[1])}
+            records.append({"name": match["name"], **record})
         elif (count := _COUNT.search(line)) is not None:
             records.append({"count": int(count[1])})
     return records
 
 
 _HEADER_BYTES = 28
-_MAKERS = {b"ftrt": "TensorRT", b"vtrt": "TensorRT-RTX"}
+_MAKERS = (b"ftrt", b"vtrt")
+"""TensorRT, TensorRT-RTX."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineHeader:
-    """Which library wrote a plan; it loads only with exactly that version, on the same GPU."""
-
-    maker: str
-    version: Version
-    size_bytes: int
-
-
-def read_engine_header(path: Path) -> EngineHeader:
-    """Read the header of a plan of TensorRT 8.6 or later; raise :class:`BadFileError`."""
+def check_engine(path: Path) -> None:
+    """Raise :class:`BadFileError` unless a plan of TensorRT 8.6 or later begins the file."""
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except OSError as error:
@@ -539,7 +488,5 @@ def read_engine_header(path: Path) -> EngineHeader:
     if not header:
         # From 10.13 a failed build can leave an empty file behind.
         raise BadFileError(f"{path.name}: is empty")
-    maker = _MAKERS.get(header[:4])
-    if maker is None or len(header) < _HEADER_BYTES:
+    if not header.startswith(_MAKERS) or len(header) < _HEADER_BYTES:
         raise BadFileError(f"{path.name}: does not begin like a plan")
-    return EngineHeader(maker, Version(*header[24:27]), size)

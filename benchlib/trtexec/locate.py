@@ -184,12 +184,8 @@ def find(engine: str = AUTO) -> Program:
     """
     if engine == AUTO:
         return choose().program
-    wanted = Engine.read("engine", engine)
-    if wanted is Engine.TRTEXEC:
-        return _found_trtexec()
-    if wanted is Engine.TENSORRT_PYTHON:
-        return _found_wheel()
-    return _found_onnxruntime()
+    finders = {Engine.TRTEXEC: _found_trtexec, Engine.TENSORRT_PYTHON: _found_wheel}
+    return finders.get(Engine.read("engine", engine), _found_onnxruntime)()
 
 
 def choose() -> Choice:

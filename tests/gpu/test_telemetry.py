@@ -68,11 +68,10 @@ def test_a_recorder_records_at_ten_hertz_or_more(card, tmp_path):
 def test_the_first_reading_is_from_before_the_case(card, tmp_path):
     card()
     recorder = telemetry.Recorder(tmp_path / "series.jsonl", module=SCRIPTED)
-    recorder.start()
+    recorder.__enter__()
     before = recorder.readings()
     assert before[0].foreign == ()
-    recorder.stop()
-    recorder.stop()
+    recorder.__exit__()
     after = recorder.readings()
     assert len(after) > len(before)
     # Asked to stop, and not killed: it looked at the processes once more
@@ -115,7 +114,7 @@ def test_the_recorder_ends_with_its_parent(card, tmp_path):
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from benchlib.gpu.telemetry import Recorder\n"
-        f"Recorder(Path({str(path)!r}), module={SCRIPTED!r}).start()\n"
+        f"Recorder(Path({str(path)!r}), module={SCRIPTED!r}).__enter__()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     status = subprocess.run([sys.executable, "-c", code]).returncode

@@ -613,6 +613,19 @@ def test_torn_files_cost_their_round_only(bundler: Bundler, site: Site, tmp_path
     assert "1 of 3 rounds are whole; round 1 failed" in row.message
 
 
+def test_what_was_odd_in_every_round_is_told_once(
+    bundler: Bundler, site: Site, tmp_path: Path
+) -> None:
+    (folder,) = bundler(models=["resnet18"]).folders
+    site.run(folder)
+    logs = sorted((folder / "out").glob("*.r*.log"))
+    for log in logs:
+        log.write_text(log.read_text().replace("benchlib: status=0 ", "benchlib: status=139 "))
+    (row,) = collect(folder, tmp_path / "set").rows
+    assert (len(logs), row.rounds) == (ROUNDS, ROUNDS)
+    assert row.message == "time died of SIGSEGV after PASSED; its file is whole"
+
+
 def test_the_command_line_says_what_it_takes_and_where_it_goes(
     bundler: Bundler, site: Site, tmp_path: Path
 ) -> None:

@@ -7,11 +7,12 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchlib.errors import InputError
-from benchlib.measure import engine_cache
+from benchlib.measure import engine_cache, fleet
 from benchlib.measure.engine_cache import LIMIT_VARIABLE, SPARED_S, BuildFacts, EngineCache
 from benchlib.measure.runner import Outcome
 
@@ -84,6 +85,25 @@ def test_the_limit_is_a_number_of_gigabytes(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(LIMIT_VARIABLE, text)
         with pytest.raises(InputError, match=LIMIT_VARIABLE):
             engine_cache.limit_bytes()
+
+
+def test_sent_graphs_keep_to_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path))
+    monkeypatch.setenv(LIMIT_VARIABLE, "0")
+
+    def kept(name: str) -> Path:
+        graph = SimpleNamespace(sha256=name, path=Path("there/graph.onnx"))
+        return fleet._kept({"graph.onnx": name.encode()}, graph)
+
+    for name in ("old", "young", "held"):
+        fleet._sent.cache_clear()  # By a worker of its own
+        assert kept(name).read_bytes() == name.encode()
+    for name in ("old", "held"):
+        then = time.time() - 2 * SPARED_S
+        os.utime(tmp_path / "sent" / name / "used", (then, then))
+    assert kept("new").is_file()
+    assert keys(tmp_path / "sent") == {"young", "held", "new"}
+    fleet._sent.cache_clear()
 
 
 def test_a_run_keeps_to_the_limit(

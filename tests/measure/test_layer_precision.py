@@ -13,9 +13,8 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from benchlib import config
 from benchlib.case import Case, Engine, Precision, ShapeMode, Status, Typing, Verdict
 from benchlib.measure import matrix, measurement, rejudge, runner
-from benchlib.measure.case_runner import read_layers
 from benchlib.measure.exporter import Network
-from benchlib.measure.measurement import LayerPrecision, Measurement
+from benchlib.measure.measurement import LayerPrecision, Measurement, read_layers
 from benchlib.measure.record import Row
 from benchlib.trtexec import exports, locate
 from benchlib.trtexec.exports import Layer
@@ -106,7 +105,7 @@ def layer(kind: str, *types: str) -> Layer:
 )
 def test_which_layers_are_below_fp32(kinds: list[tuple[str, ...]], below: dict[str, float]) -> None:
     engine = tuple(layer(*kind) for kind in kinds)
-    found = LayerPrecision(engine, macs=(None,) * len(engine)).below(Precision.FP32)
+    found = measurement.layer_precision(evidence(layers=engine)).below(Precision.FP32)
     assert found == ({"computing layers": below} if below else {})
 
 

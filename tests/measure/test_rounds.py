@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mend_commands
 import pytest
 from placeholders import Placeholders
 
@@ -24,7 +25,6 @@ from benchlib.measure.measurement import Measurement
 from benchlib.measure.record import Row
 from benchlib.measure.runner import Lines, Outcome
 from benchlib.stats.replication import Ending, Until
-from benchlib.trtexec import exit_check
 from benchlib.trtexec.command import Program
 
 Script = Callable[..., None]
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_rounds_to_go_on_with(fake_run: Run, tmp_path: Path) -> No
         assert len(row.detail.commands) == 4
         log = (tmp_path / "set" / row.log).read_text()
         assert [flags(argv) for argv in row.detail.commands] == [
-            list(arguments) for arguments in exit_check.started(log)
+            list(arguments) for arguments in mend_commands.started(log)
         ]
     undisturbed = fake_run(models=NETWORKS, out_dir=str(tmp_path / "undisturbed"), **THREE)
     assert [numbers(row) for row in done.rows] == [numbers(row) for row in undisturbed.rows]
@@ -238,7 +238,7 @@ def test_a_prepared_case_can_be_timed_in_another_process(
         device="cuda:0",
     )
     made = Measurement(step.case, matrix.settings(given))
-    cases.export(made, step)
+    made.export(cases.exporter, step.form)
     cases.build(made, step)
     there, there_made, there_step = pickle.loads(pickle.dumps((cases, made, step)))
     there.one_round(there_made, there_step, (0, 0))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_trtexec
+import mend_commands
 import numpy as np
 import pytest
 
@@ -84,7 +85,7 @@ def test_a_row_lists_the_commands_that_ran_and_no_others(
         (row,) = outcome.rows
         log = store.read_log(tmp_path / "set" / row.log)
         assert [flags(argv) for argv in row.detail.commands] == [
-            list(arguments) for arguments in exit_check.started(log)
+            list(arguments) for arguments in mend_commands.started(log)
         ]
         products = ("--saveEngine=", "--exportProfile=", "--exportTimes=")
         return [

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
+import mend_commands
 import pytest
 
 from benchlib.measure.store import read_log
-from benchlib.trtexec import exit_check
 
 ROOT = Path(__file__).resolve().parents[2]
 LOGGED = sorted((ROOT / "results").glob("*/rows"))
 
 
-@pytest.fixture(scope="module")
-def mend_commands() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "mend_commands", ROOT / "tools" / "mend_commands.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def ran(folder: Path, row: dict) -> list[list[str]]:
     log = read_log(folder / row["log"])
-    return [list(arguments) for arguments in exit_check.started(log)]
+    return [list(arguments) for arguments in mend_commands.started(log)]
 
 
 @pytest.mark.parametrize("rows", LOGGED, ids=lambda path: path.parent.name)
@@ -80,7 +68,7 @@ def measured(folder: Path, log: str, commands: list[list[str]]) -> Path:
     ids=["built", "engine found", "only timed"],
 )
 def test_what_did_not_run_is_struck_and_nothing_else_changes(
-    mend_commands: ModuleType, tmp_path: Path, log: list, left: list
+    tmp_path: Path, log: list, left: list
 ) -> None:
     listed = [BUILD, PROFILE, TIME, BUILD, PROFILE, TIME]
     folder = measured(tmp_path / "set", said(*log), listed)
@@ -109,7 +97,7 @@ def test_what_did_not_run_is_struck_and_nothing_else_changes(
     ids=["more ran", "another warm-up", "another flag", "nothing told"],
 )
 def test_a_log_that_does_not_fit_is_named_and_left(
-    mend_commands: ModuleType, tmp_path: Path, log: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, log: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = measured(tmp_path / "set", log, [BUILD, TIME, BUILD, TIME])
     text = (folder / "rows/k.json").read_bytes()
@@ -117,3 +105,26 @@ def test_a_log_that_does_not_fit_is_named_and_left(
     assert "k.json: left as it is" in capsys.readouterr().err
     assert (folder / "rows/k.json").read_bytes() == text
     assert json.loads((folder / "environment.json").read_text())["notes"] == ["One."]
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("--onnx=a.onnx --fp16", ("--onnx=a.onnx", "--fp16")),
+        ("--onnx=a b.onnx --fp16", ("--onnx=a b.onnx", "--fp16")),
+        ("'--onnx=a b.onnx' --fp16", ("--onnx=a b.onnx", "--fp16")),
+        ("'--onnx={work}/it'\"'\"'s.onnx' --fp16", ("--onnx={work}/it's.onnx", "--fp16")),
+        ("--onnx=it's.onnx '--saveEngine=a b'", ("--onnx=it's.onnx", "--saveEngine=a b")),
+        ("--shapes='a:b':1x3 -h", ("--shapes='a:b':1x3", "-h")),
+        ("--onnx=a - b -1.onnx", ("--onnx=a - b -1.onnx",)),
+        ("'--onnx=a", ("'--onnx=a",)),
+        ("", ()),
+    ],
+)
+def test_the_arguments_of_what_began(words: str, arguments: tuple[str, ...]) -> None:
+    banners = [
+        f"&&&& {state} TensorRT.trtexec [TensorRT v100500] [b1] # trtexec {words}\n"
+        for state in ("RUNNING", "FAILED", "RUNNING", "PASSED")
+    ]
+    assert mend_commands.started("[I] x\n".join(banners)) == (arguments, arguments)
+    assert mend_commands.started("nothing began") == ()

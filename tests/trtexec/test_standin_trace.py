@@ -17,7 +17,7 @@ def trace(count: int, compute: float | np.ndarray = 2.0, enqueue: float = 0.1) -
     durations = np.full(count, compute)
     ends = np.cumsum(durations)
     starts = ends - durations
-    return Trace.without_transfers(starts, starts + enqueue, starts, ends, durations)
+    return Trace.of(starts, starts + enqueue, starts, ends, durations)
 
 
 def told(given: Trace, warm_up_ms: float) -> tuple[str, str]:

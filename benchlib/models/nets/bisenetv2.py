@@ -20,11 +20,9 @@ depthwise convolutions, a plainer context embedding and aggregation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from benchlib.models.nets.blocks import Activation, ConvBN, conv, require_multiple, upsample
 
@@ -38,7 +36,7 @@ class Variant:
 
     ``stage2_width`` counts the channels of the second detail stage, ``head_width`` those of the
     head. ``embedding_norms`` normalises the pooled vector and the last convolution of the context
-    embedding. ``aggregation`` names the resize inside the aggregation.
+    embedding.
     """
 
     stage2_width: int = 64
@@ -49,28 +47,11 @@ class Variant:
     embedding_norms: bool = True
     activate_fusion: bool = True
     sigmoid_before_resize: bool = False
-    aggregation: Literal["bilinear", "nearest"] = "bilinear"
 
-    def conv_bn(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int = 3,
-        stride: int = 1,
-        *,
-        groups: int = 1,
-        activate: bool = True,
-    ) -> ConvBN:
+    def conv_bn(self, *channels: int, activate: bool = True, **options: int) -> ConvBN:
         """A normalised convolution with this variant's bias and activation."""
-        return ConvBN(
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            groups=groups,
-            bias=self.conv_bias,
-            activation=self.activation if activate else None,
-        )
+        activation = self.activation if activate else None
+        return ConvBN(*channels, bias=self.conv_bias, activation=activation, **options)
 
 
 BLOG = Variant(
@@ -208,7 +189,6 @@ class GuidedAggregation(nn.Module):
         self.semantic_keep = self._keep(variant, channels)
         self.fuse = variant.conv_bn(channels, channels, activate=variant.activate_fusion)
         self.sigmoid_before_resize = variant.sigmoid_before_resize
-        self.mode = variant.aggregation
 
     @staticmethod
     def _keep(variant: Variant, channels: int) -> nn.Sequential:
@@ -217,20 +197,15 @@ class GuidedAggregation(nn.Module):
             conv(channels, channels, 1, bias=variant.conv_bias),
         )
 
-    def _enlarge(self, x: Tensor) -> Tensor:
-        if self.mode == "nearest":
-            return interpolate(x, scale_factor=4, mode="nearest")
-        return upsample(x, 4)
-
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         up = self.semantic_up(semantic)
         if self.sigmoid_before_resize:
-            guide = self._enlarge(torch.sigmoid(up))
+            guide = upsample(torch.sigmoid(up), 4)
         else:
-            guide = torch.sigmoid(self._enlarge(up))
+            guide = torch.sigmoid(upsample(up, 4))
         left = self.detail_keep(detail) * guide
         right = self.detail_down(detail) * torch.sigmoid(self.semantic_keep(semantic))
-        return self.fuse(left + self._enlarge(right))
+        return self.fuse(left + upsample(right, 4))
 
 
 class BiSeNetV2(nn.Module):

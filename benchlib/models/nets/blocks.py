@@ -7,6 +7,8 @@ only training needs (auxiliary heads, dropout) is built.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ def conv(
 
 
 class ConvBN(nn.Sequential):
-    """Convolution, batch normalisation and, unless ``activation`` is None, an activation."""
+    """Convolution (as :func:`conv` makes it), batch normalisation and the activation, if any."""
 
     def __init__(
         self,
@@ -44,50 +46,18 @@ class ConvBN(nn.Sequential):
         kernel: int | tuple[int, int] = 3,
         stride: int = 1,
         *,
-        groups: int = 1,
-        dilation: int | tuple[int, int] = 1,
-        bias: bool = False,
         activation: Activation | None = None,
-    ) -> None:
-        layers = [
-            conv(
-                in_channels,
-                out_channels,
-                kernel,
-                stride,
-                groups=groups,
-                dilation=dilation,
-                bias=bias,
-            ),
-            nn.BatchNorm2d(out_channels),
-        ]
-        if activation is not None:
-            layers.append(activation())
-        super().__init__(*layers)
-
-
-class ConvBNReLU(ConvBN):
-    """Convolution, batch normalisation, ReLU."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int | tuple[int, int] = 3,
-        stride: int = 1,
-        *,
-        groups: int = 1,
-        dilation: int | tuple[int, int] = 1,
+        **options: Any,
     ) -> None:
         super().__init__(
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            groups=groups,
-            dilation=dilation,
-            activation=nn.ReLU,
+            conv(in_channels, out_channels, kernel, stride, **options),
+            nn.BatchNorm2d(out_channels),
+            *([] if activation is None else [activation()]),
         )
+
+
+ConvBNReLU = partial(ConvBN, activation=nn.ReLU)
+"""Convolution, batch normalisation, ReLU."""
 
 
 class BNReLUConv(nn.Sequential):

@@ -1,4 +1,4 @@
-"""DDRNet-23-slim.
+"""DDRNet-23-slim, and a reconstruction of DAPSPNet that is made from it.
 
 Y. Hong, H. Pan, W. Sun, Y. Jia: "Deep Dual-resolution Networks for Real-time and Accurate
 Semantic Segmentation of Road Scenes", arXiv 2101.06085, 2021; journal version in IEEE T-ITS 2023,
@@ -10,6 +10,13 @@ In: ``N x 3 x H x W``, H and W multiples of 8. Out: logits ``N x classes x H x W
 All follows the authors' code, whose network ends at 1/8; their timing enlarges the logits to the
 input's size, as is done here. Blocks leave their sums without an activation where both branches
 take them up, so the activations stand in :meth:`DualResolution.forward`.
+
+"DAPSPNet: Deep Aggregation Pyramid Strip Pooling Network for Real-time and Accurate Segmentation",
+IEEE Xplore document 10365437, 2023. No code is public and only the abstract could be read: a
+dual-resolution network for road scenes, to whose multi-scale module pooling over strips of length
+5, 9 and 17 and width 1 is added. Those lengths are the windows of DDRNet's DAPPM, so this is
+DDRNet-23-slim with strips in that module, by the simplest reading: each square average has the two
+strip averages added. It cannot be checked against published parameters, GFLOPs or accuracy.
 """
 
 from __future__ import annotations
@@ -34,8 +41,7 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            ConvBNReLU(in_channels, out_channels, stride=stride),
-            ConvBN(out_channels, out_channels),
+            ConvBNReLU(in_channels, out_channels, stride=stride), ConvBN(out_channels, out_channels)
         )
         self.shortcut = (
             nn.Identity()
@@ -79,10 +85,13 @@ class GlobalAverage(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
+WINDOWS = ((5, 2), (9, 4), (17, 8))
+"""Side and stride of DAPPM's three windows."""
+
+
 def square_pools() -> list[nn.Module]:
-    """DAPPM's windows: 5, 9 and 17 with strides 2, 4 and 8, then the whole map."""
-    windows = ((5, 2), (9, 4), (17, 8))
-    return [*(nn.AvgPool2d(k, s, k // 2) for k, s in windows), GlobalAverage()]
+    """DAPPM's windows, then the whole map."""
+    return [*(nn.AvgPool2d(k, s, k // 2) for k, s in WINDOWS), GlobalAverage()]
 
 
 class AggregationPyramid(nn.Module):
@@ -143,8 +152,7 @@ class DualResolution(nn.Module):
         self.low5 = BottleneckBlock(8 * w, 8 * w, stride=2)
         self.pyramid = AggregationPyramid(16 * w, 128, 4 * w, pools or square_pools())
         self.head = nn.Sequential(
-            BNReLUConv(4 * w, 64, 3),
-            BNReLUConv(64, num_classes, 1, bias=True),
+            BNReLUConv(4 * w, 64, 3), BNReLUConv(64, num_classes, 1, bias=True)
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -171,3 +179,36 @@ class DualResolution(nn.Module):
 def ddrnet23_slim(num_classes: int = 19, *, full_size: bool = True) -> DualResolution:
     """The slim network of 23 layers."""
     return DualResolution(num_classes, full_size=full_size)
+
+
+# DAPSPNet.
+
+
+class StripPool(nn.Module):
+    """The sum of the averages over a lying and a standing strip; both axes are strided."""
+
+    def __init__(self, length: int, stride: int) -> None:
+        super().__init__()
+        self.lying = nn.AvgPool2d((1, length), stride, (0, length // 2))
+        self.standing = nn.AvgPool2d((length, 1), stride, (length // 2, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lying(x) + self.standing(x)
+
+
+class SquareAndStripPool(nn.Module):
+    """The average over a square plus those over the strips of its length."""
+
+    def __init__(self, length: int, stride: int) -> None:
+        super().__init__()
+        self.square = nn.AvgPool2d(length, stride, length // 2)
+        self.strips = StripPool(length, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.square(x) + self.strips(x)
+
+
+def dapspnet(num_classes: int = 19, *, full_size: bool = True) -> DualResolution:
+    """The reconstruction of DAPSPNet; see the top of this module."""
+    pools = [*(SquareAndStripPool(length, stride) for length, stride in WINDOWS), GlobalAverage()]
+    return DualResolution(num_classes, full_size=full_size, pools=pools)

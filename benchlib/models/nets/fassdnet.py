@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from benchlib.models.nets.blocks import ConvBNReLU, conv, resize
 
-DIVISOR = 1  # every resize goes to an explicit size
-
 GROWTH_MULTIPLIER = 1.7
 ENCODER = ((10, 4, 64), (16, 4, 96), (18, 8, 160), (24, 8, 224))  # growth, layers, transition
 DECODER = ((8, 18, 8), (4, 16, 4), (2, 10, 4))  # dilation, growth, layers; deep to shallow

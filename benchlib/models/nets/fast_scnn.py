@@ -9,11 +9,10 @@ In: ``N x 3 x H x W``, H and W multiples of 32. Out: logits ``N x classes x H x 
 The authors' code is not public. :func:`fast_scnn` follows the paper's tables: no activation
 between the depthwise and the pointwise convolution of a separable pair, dilation 4 in the fusion,
 every resize bilinear without aligned corners, first convolution padded.
-:func:`fast_scnn_community` is what the public implementations agree on in those three points.
 
 :func:`fast_scnn_blog` differs as the blog's code does: four parallel convolutions in the place of
 the pyramid's pooling, bottlenecks normalised only after their depthwise convolution, one output
-class, the community's three points, and no final resize.
+class, no final resize, and the first three points as the public implementations have them.
 
 The pyramid averages the map over 1, 2, 3 and 6 bins a side. Bins do not divide most maps, and
 exporters either refuse such pooling or unroll it into hundreds of nodes, so while a graph is
@@ -50,7 +49,6 @@ class Variant:
     bottleneck_norms: bool = True
 
 
-COMMUNITY = Variant(activate_depthwise=True, fusion_dilation=1, align_corners=True)
 BLOG = Variant(
     activate_depthwise=True,
     fusion_dilation=1,
@@ -98,12 +96,8 @@ class SeparableConv(nn.Sequential):
         self, in_channels: int, out_channels: int, stride: int = 1, *, activate_depthwise: bool
     ) -> None:
         super().__init__(
-            ConvBN(
-                in_channels,
-                in_channels,
-                stride=stride,
-                groups=in_channels,
-                activation=nn.ReLU if activate_depthwise else None,
+            (ConvBNReLU if activate_depthwise else ConvBN)(
+                in_channels, in_channels, stride=stride, groups=in_channels
             ),
             ConvBNReLU(in_channels, out_channels, kernel=1),
         )
@@ -197,15 +191,9 @@ class FastSCNN(nn.Module):
             *(
                 Bottleneck(i, o, stride, norms=variant.bottleneck_norms)
                 for i, o, stride in (
-                    (64, 64, 2),
-                    (64, 64, 1),
-                    (64, 64, 1),
-                    (64, 96, 2),
-                    (96, 96, 1),
-                    (96, 96, 1),
-                    (96, 128, 1),
-                    (128, 128, 1),
-                    (128, 128, 1),
+                    *((64, 64, 2), (64, 64, 1), (64, 64, 1)),
+                    *((64, 96, 2), (96, 96, 1), (96, 96, 1)),
+                    *((96, 128, 1), (128, 128, 1), (128, 128, 1)),
                 )
             )
         )
@@ -232,11 +220,6 @@ class FastSCNN(nn.Module):
 def fast_scnn(num_classes: int = 19, *, full_size: bool = True) -> FastSCNN:
     """The network as its paper describes it."""
     return FastSCNN(num_classes, full_size=full_size)
-
-
-def fast_scnn_community(num_classes: int = 19, *, full_size: bool = True) -> FastSCNN:
-    """The network as the public implementations have it."""
-    return FastSCNN(num_classes, full_size=full_size, variant=COMMUNITY)
 
 
 def fast_scnn_blog(num_classes: int = 1, *, full_size: bool = False) -> FastSCNN:

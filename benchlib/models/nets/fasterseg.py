@@ -7,30 +7,23 @@ In: ``N x 3 x H x W``. Out: logits ``N x classes x H x W``, or ``H/8 x W/8`` wit
 ``full_size=False``. Any size fits, because maps are resized to explicit sizes.
 
 The layers are the authors' published architecture file, decoded. It is trained and evaluated with
-bilinear resizes (aligned corners) everywhere, the default here; the published 163.9 FPS were
-measured with every resize nearest-neighbour, which ``resize="nearest"`` gives. The attention that
-the authors' fusion builds but never uses is left out.
+bilinear resizes (aligned corners) everywhere, and so it is here; the published 163.9 FPS were
+measured with every resize nearest-neighbour. The attention that the authors' fusion builds but
+never uses is left out.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, relu
+from torch.nn.functional import relu
 
+from benchlib.models.nets import blocks
 from benchlib.models.nets.blocks import ConvBN, ConvBNReLU, conv
 
-DIVISOR = 1  # every resize goes to an explicit size
-
-ResizeMode = Literal["bilinear", "nearest"]
-
-
-def to_size(x: Tensor, size: tuple[int, int] | torch.Size, mode: ResizeMode) -> Tensor:
-    """Bring ``x`` to ``size``, given as (height, width)."""
-    return interpolate(x, size=size, mode=mode, align_corners=mode == "bilinear" or None)
+to_size = partial(blocks.resize, align_corners=True)
 
 
 class DoubleConv(nn.Sequential):
@@ -47,13 +40,7 @@ class ZoomedConv(nn.Module):
     """One or two 3x3 convolutions at half the size; with stride 1 the size comes back after."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int = 1,
-        *,
-        mode: ResizeMode,
-        convs: int = 2,
+        self, in_channels: int, out_channels: int, stride: int = 1, *, convs: int = 2
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [ConvBN(in_channels, out_channels)]
@@ -61,54 +48,56 @@ class ZoomedConv(nn.Module):
             layers += [nn.ReLU(), ConvBN(out_channels, out_channels)]
         self.convs = nn.Sequential(*layers)
         self.stride = stride
-        self.mode = mode
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.convs(to_size(x, (x.shape[2] // 2, x.shape[3] // 2), self.mode))
+        y = self.convs(to_size(x, (x.shape[2] // 2, x.shape[3] // 2)))
         if self.stride == 1:
-            y = to_size(y, x.shape[2:], self.mode)
+            y = to_size(y, x.shape[2:])
         return relu(y)
 
 
 class Lateral(nn.Module):
     """Narrows a deep map, enlarges it to a tap's size and joins the two."""
 
-    def __init__(self, deep: int, tap: int, out_channels: int, *, mode: ResizeMode) -> None:
+    def __init__(self, deep: int, tap: int, out_channels: int) -> None:
         super().__init__()
         self.narrow = ConvBNReLU(deep, out_channels, kernel=1)
         self.join = ConvBNReLU(out_channels + tap, out_channels)
-        self.mode = mode
 
     def forward(self, deep: Tensor, tap: Tensor) -> Tensor:
-        deep = to_size(self.narrow(deep), tap.shape[2:], self.mode)
+        deep = to_size(self.narrow(deep), tap.shape[2:])
         return self.join(torch.cat([deep, tap], dim=1))
 
 
 class FasterSeg(nn.Module):
     """The whole network; names of layers are those of the two branches, A (1/32) and B (1/16)."""
 
-    def __init__(
-        self, num_classes: int = 19, *, full_size: bool = True, resize: ResizeMode = "bilinear"
-    ) -> None:
+    def __init__(self, num_classes: int = 19, *, full_size: bool = True) -> None:
         super().__init__()
         self.full_size = full_size
-        self.mode = resize
-        zoomed = partial(ZoomedConv, mode=resize)
         self.stem = nn.Sequential(
             ConvBNReLU(3, 32, stride=2), DoubleConv(32, 64, stride=2), DoubleConv(64, 64, stride=2)
         )
-        self.shared = nn.Sequential(DoubleConv(64, 32), DoubleConv(32, 32), zoomed(32, 32))
+        self.shared = nn.Sequential(DoubleConv(64, 32), DoubleConv(32, 32), ZoomedConv(32, 32))
         self.a16 = nn.Sequential(
-            zoomed(32, 128, stride=2, convs=1), zoomed(128, 64), zoomed(64, 64), zoomed(64, 64)
+            ZoomedConv(32, 128, stride=2, convs=1),
+            ZoomedConv(128, 64),
+            ZoomedConv(64, 64),
+            ZoomedConv(64, 64),
         )
-        self.a32 = nn.Sequential(zoomed(64, 128, stride=2), zoomed(128, 128), zoomed(128, 256))
-        self.b8 = nn.Sequential(zoomed(32, 32), DoubleConv(32, 32))
+        self.a32 = nn.Sequential(
+            ZoomedConv(64, 128, stride=2), ZoomedConv(128, 128), ZoomedConv(128, 256)
+        )
+        self.b8 = nn.Sequential(ZoomedConv(32, 32), DoubleConv(32, 32))
         self.b16 = nn.Sequential(
-            DoubleConv(32, 64, stride=2), zoomed(64, 64), zoomed(64, 192), zoomed(192, 128)
+            DoubleConv(32, 64, stride=2),
+            ZoomedConv(64, 64),
+            ZoomedConv(64, 192),
+            ZoomedConv(192, 128),
         )
-        self.fuse_a16 = Lateral(256, 64, 128, mode=resize)
-        self.fuse_a8 = Lateral(128, 32, 64, mode=resize)
-        self.fuse_b8 = Lateral(128, 32, 64, mode=resize)
+        self.fuse_a16 = Lateral(256, 64, 128)
+        self.fuse_a8 = Lateral(128, 32, 64)
+        self.fuse_b8 = Lateral(128, 32, 64)
         self.fuse = ConvBNReLU(128, 128, kernel=1)
         self.head = nn.Sequential(ConvBNReLU(128, 128), conv(128, num_classes, 1, bias=True))
 
@@ -119,11 +108,9 @@ class FasterSeg(nn.Module):
         b8 = self.b8(a8)
         branch_b = self.fuse_b8(self.b16(b8), b8)
         logits = self.head(self.fuse(torch.cat([branch_a, branch_b], dim=1)))
-        return to_size(logits, image.shape[2:], self.mode) if self.full_size else logits
+        return to_size(logits, image.shape[2:]) if self.full_size else logits
 
 
-def fasterseg(
-    num_classes: int = 19, *, full_size: bool = True, resize: ResizeMode = "bilinear"
-) -> FasterSeg:
-    """The published student; ``resize`` as in the module's docstring."""
-    return FasterSeg(num_classes, full_size=full_size, resize=resize)
+def fasterseg(num_classes: int = 19, *, full_size: bool = True) -> FasterSeg:
+    """The published student."""
+    return FasterSeg(num_classes, full_size=full_size)

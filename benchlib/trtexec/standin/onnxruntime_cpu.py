@@ -9,7 +9,6 @@ input values).
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -38,10 +37,9 @@ from benchlib.trtexec.standin.program import (
     Program,
     StandinError,
     Trace,
-    arguments,
     dims_text,
-    impossible,
     input_files,
+    no_collection,
     path_of,
     queries,
     report,
@@ -50,34 +48,29 @@ from benchlib.trtexec.standin.tensor_io import LayerTimes
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
+_KINDS = [kind for kind in vars(native).values() if isinstance(kind, type)]
 ORT_ERRORS = (
-    native.EPFail,
-    native.Fail,
-    native.InvalidArgument,
-    native.InvalidGraph,
-    native.InvalidProtobuf,
-    native.NoSuchFile,
-    native.NotImplemented,
-    native.RuntimeException,
-    MemoryError,
-    RuntimeError,
-    ValueError,
+    *(kind for kind in _KINDS if issubclass(kind, Exception)),
+    *(MemoryError, RuntimeError, ValueError),
 )
 """What ONNX Runtime raises; its own classes have no common base."""
 
 UNSUPPORTED = (native.InvalidGraph, native.NotImplemented)
 """Raised for operators that are unknown or have no kernel for their types."""
 
-NUMPY_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
+TYPES = {
+    "float": ("FP32", np.float32),
+    "float16": ("FP16", np.float16),
+    "double": ("FP64", np.float64),
+    "int8": ("Int8", np.int8),
+    "uint8": ("UInt8", np.uint8),
+    "int32": ("Int32", np.int32),
+    "int64": ("Int64", np.int64),
+    "bool": ("Bool", np.bool_),
 }
+"""ONNX Runtime's type names in the words of TensorRT's engine inspector, and numpy's types."""
+
+NUMPY_TYPES = {f"tensor({name})": kind for name, (_, kind) in TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +171,6 @@ def line(error: Exception) -> str:
 _SUFFIX = "_kernel_time"
 _RUN = "model_run"
 
-TYPES = {
-    "float": "FP32",
-    "float16": "FP16",
-    "double": "FP64",
-    "int8": "Int8",
-    "uint8": "UInt8",
-    "int32": "Int32",
-    "int64": "Int64",
-    "bool": "Bool",
-}
-"""ONNX Runtime's type names in the words of TensorRT's engine inspector."""
-
 
 @dataclass(frozen=True, slots=True)
 class OrtProfile:
@@ -244,7 +225,7 @@ def _tensors(
             "Name": f"{node}:{side}{index}",
             "Location": "Host",
             "Dimensions": dims,
-            "Format/Datatype": TYPES.get(kind, kind),
+            "Format/Datatype": TYPES.get(kind, (kind,))[0],
         }
         for index, record in enumerate(types_shapes)
         for kind, dims in record.items()
@@ -312,16 +293,10 @@ def _time(log: Log, model: Model, measuring: Measuring, files: Exports) -> None:
 def _trace(model: Model, measuring: Measuring) -> Trace:
     """Run the queries and stamp them; a synchronous call has no enqueue time of its own."""
     run, feeds, clock = model.session.run, model.feeds, time.perf_counter_ns
-    bound = LoopBound(
-        iterations=measuring.iterations,
-        duration_s=measuring.duration_s,
-        warm_up_ms=measuring.warm_up_ms,
-    )
+    bound = LoopBound(measuring)
     starts: list[int] = []
     ends: list[int] = []
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with no_collection():
         zero = clock()
         while bound.more():
             start = clock()
@@ -330,22 +305,13 @@ def _trace(model: Model, measuring: Measuring) -> Trace:
             starts.append(start - zero)
             ends.append(end - zero)
             bound.passed((start - zero) / 1e6)
-            if measuring.idle_ms and not bound.warming_up:
-                time.sleep(measuring.idle_ms / 1000)
-    finally:
-        if collecting:
-            gc.enable()
+            bound.rest()
     start_ms, end_ms = (np.array(stamps, dtype=np.float64) / 1e6 for stamps in (starts, ends))
-    return Trace.without_transfers(start_ms, start_ms, start_ms, end_ms, end_ms - start_ms)
+    return Trace.of(start_ms, start_ms, start_ms, end_ms, end_ms - start_ms)
 
 
 def _describe(
-    log: Log,
-    path: Path,
-    options: flags.Options,
-    model: Model,
-    measuring: Measuring,
-    files: Exports,
+    log: Log, path: Path, options: flags.Options, model: Model, measuring: Measuring, files: Exports
 ) -> None:
     """Leave outputs, layers and profile; nothing of it touches the session that was timed."""
     if not options["--skipInference"]:
@@ -386,19 +352,17 @@ def _profile(
 
 def program() -> Program:
     """This stand-in, speaking for the installed ONNX Runtime."""
-    known = table()
     return Program(
         tool="benchlib.onnxruntime_cpu",
         version=parse_version(onnxruntime.__version__),
-        table=known,
+        table=table(),
         work=measure,
         about=__doc__ or "",
-        impossible=impossible(
-            known, SERVED | MEANINGS.keys(), {}, "ONNX Runtime has no such thing"
-        ),
+        served=SERVED,
         meanings=MEANINGS,
+        otherwise="ONNX Runtime has no such thing",
     )
 
 
 if __name__ == "__main__":
-    sys.exit(program().run(arguments(), Log()))
+    sys.exit(program().run(sys.argv[1:], Log()))

@@ -5,14 +5,15 @@ Information goes to standard output, warnings and errors to standard error, as w
 
 from __future__ import annotations
 
-import math
+import gc
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +26,6 @@ TENSORRT_MAJORS = range(8, 100)
 
 class StandinError(Exception):
     """The asked-for work cannot be done; the message is one line for the log."""
-
-
-class Sink(Protocol):
-    """Where lines go: a text stream."""
-
-    def write(self, text: str, /) -> object: ...
-
-    def flush(self) -> object: ...
 
 
 def banner_code(version: Version) -> str:
@@ -54,8 +47,8 @@ class Log:
     errors. Each line is flushed, so that a process that crashes leaves all it wrote.
     """
 
-    out: Sink = field(default_factory=lambda: sys.stdout)
-    err: Sink = field(default_factory=lambda: sys.stderr)
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
     verbose: bool = False
 
     def banner(self, state: str, tool: str, code: str, command: str) -> None:
@@ -84,12 +77,12 @@ class Log:
         """Write ``text`` to standard error without a stamp, as CUDA failures are."""
         self._write(self.err, text)
 
-    def _stamped(self, stream: Sink, severity: str, message: str) -> None:
+    def _stamped(self, stream: TextIO, severity: str, message: str) -> None:
         stamp = time.strftime("%m/%d/%Y-%H:%M:%S")
         self._write(stream, f"[{stamp}] [{severity}] {message}")
 
     @staticmethod
-    def _write(stream: Sink, line: str) -> None:
+    def _write(stream: TextIO, line: str) -> None:
         stream.write(line + "\n")
         stream.flush()
 
@@ -140,7 +133,7 @@ class Measuring:
     def read(cls, options: Mapping[str, Any]) -> Measuring:
         """Take the values from parsed flags; raise :class:`StandinError` for unusable ones."""
         graph, spin, resident = (_switched(options, name) for name in SWITCHED_OPPOSITES)
-        measuring = cls(
+        asked = cls(
             iterations=options["--iterations"],
             duration_s=float(options["--duration"]),
             warm_up_ms=float(options["--warmUp"]),
@@ -151,19 +144,16 @@ class Measuring:
             overlap=not options["--exposeDMA"],
             streams=max(options["--infStreams"], options["--streams"]),
         )
-        measuring.check()
-        return measuring
-
-    def check(self) -> None:
-        """Refuse values that would leave nothing to measure, or never end."""
-        if self.duration_s < 0:
+        # What would leave nothing to measure, or never end
+        if asked.duration_s < 0:
             raise StandinError("--duration must not be negative: the run would never end")
-        if self.iterations < 0 or (self.iterations == 0 and self.duration_s == 0):
+        if asked.iterations < 0 or (asked.iterations == 0 and asked.duration_s == 0):
             raise StandinError("--iterations and --duration leave nothing to measure")
-        if self.warm_up_ms < 0 or self.idle_ms < 0:
+        if asked.warm_up_ms < 0 or asked.idle_ms < 0:
             raise StandinError("--warmUp and --idleTime must not be negative")
-        if self.streams != 1:
+        if asked.streams != 1:
             raise StandinError("--infStreams must be 1: this program measures one stream")
+        return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,34 +246,49 @@ class LoopBound:
 
     The caller runs one pass while :meth:`more` is true, then reports with :meth:`passed` the
     latest compute start it has read, in milliseconds since the clock event, or None when the
-    pass completed no query yet. Passes that end within the warm-up do not count as iterations.
+    pass completed no query yet, and rests. Passes that end within the warm-up do not count as
+    iterations.
     """
 
-    __slots__ = ("_count", "_iterations", "_latest_ms", "_limit_ms", "_skipped", "_warm_up_ms")
+    __slots__ = ("_asked", "_count", "_latest_ms", "_limit_ms", "_skipped")
 
-    def __init__(self, *, iterations: int, duration_s: float, warm_up_ms: float) -> None:
-        self._iterations = iterations
-        self._warm_up_ms = warm_up_ms
-        self._limit_ms = math.inf if duration_s < 0 else 1000.0 * duration_s + warm_up_ms
+    def __init__(self, asked: Measuring) -> None:
+        self._asked = asked
+        self._limit_ms = 1000.0 * asked.duration_s + asked.warm_up_ms
         self._latest_ms = 0.0
         self._skipped = 0
         self._count = 0
 
-    @property
-    def warming_up(self) -> bool:
-        return self._latest_ms < self._warm_up_ms
-
     def more(self) -> bool:
         """Whether another pass has to be made."""
-        return self._count < self._iterations + self._skipped or self._latest_ms < self._limit_ms
+        passes = self._asked.iterations + self._skipped
+        return self._count < passes or self._latest_ms < self._limit_ms
 
     def passed(self, start_ms: float | None) -> None:
         """Take note of a finished pass and of the query it completed, if any."""
         self._count += 1
         if start_ms is not None and start_ms > self._latest_ms:
             self._latest_ms = start_ms
-        if self._latest_ms < self._warm_up_ms and self._latest_ms:
+        warming_up = self._latest_ms < self._asked.warm_up_ms
+        if warming_up and self._latest_ms:
             self._skipped += 1
+
+    def rest(self) -> None:
+        """Sleep as long as was asked for, once the warm-up is over."""
+        if self._asked.idle_ms and not self._latest_ms < self._asked.warm_up_ms:
+            time.sleep(self._asked.idle_ms / 1000)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector out of the measuring loop."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 Stamps = npt.NDArray[np.float32]
@@ -310,27 +315,19 @@ class Trace:
     compute: Stamps
 
     @classmethod
-    def without_transfers(
+    def of(
         cls,
         start_enq: npt.ArrayLike,
         end_enq: npt.ArrayLike,
-        start_compute: npt.ArrayLike,
-        end_compute: npt.ArrayLike,
+        start: npt.ArrayLike,
+        end: npt.ArrayLike,
         compute: npt.ArrayLike,
+        copies: Sequence[npt.ArrayLike] | None = None,
     ) -> Trace:
-        """Make a trace of queries whose data was already in place."""
-        start, end = _stamps(start_compute), _stamps(end_compute)
-        return cls(
-            start_enq=_stamps(start_enq),
-            end_enq=_stamps(end_enq),
-            start_h2d=start,
-            end_h2d=start,
-            start_compute=start,
-            end_compute=end,
-            start_d2h=end,
-            end_d2h=end,
-            compute=_stamps(compute),
-        )
+        """Queries with their four ``copies`` stamps, None for those whose data was in place."""
+        first, second, third, fourth = (start, start, end, end) if copies is None else copies
+        columns = (start_enq, end_enq, first, second, start, end, third, fourth, compute)
+        return cls(*(np.asarray(one, dtype=np.float32) for one in columns))
 
     @property
     def h2d(self) -> Stamps:
@@ -369,10 +366,6 @@ class Trace:
         return replace(
             self, **{item.name: getattr(self, item.name)[which] for item in fields(self)}
         )
-
-
-def _stamps(values: npt.ArrayLike) -> Stamps:
-    return np.asarray(values, dtype=np.float32)
 
 
 def report(log: Log, trace: Trace, warm_up_ms: float) -> Trace:
@@ -415,10 +408,10 @@ class CudaError(StandinError):
 class Program:
     """One stand-in: its name in banners, the version it stands for, its flags and its work.
 
-    ``impossible`` maps flags that trtexec knows and this program cannot serve to the reason;
-    giving one is an error. ``meanings`` maps flags that are accepted and mean something else
-    here to what they mean; giving one is noted in the log. ``work`` raises
-    :class:`StandinError` when it fails.
+    ``meanings`` maps flags that are accepted and mean something else here to what they mean;
+    giving one is noted in the log. Giving one that is neither among them nor ``served`` is an
+    error, with the reason in ``reasons`` or ``otherwise``. ``work`` raises :class:`StandinError`
+    when it fails.
     """
 
     tool: str
@@ -426,8 +419,14 @@ class Program:
     table: FlagTable
     work: Callable[[Log, Options], None]
     about: str
-    impossible: Mapping[str, str]
+    served: Set[str]
     meanings: Mapping[str, str]
+    otherwise: str
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Set[str]:
+        return self.served | self.meanings.keys()
 
     def run(self, argv: Sequence[str], log: Log) -> int:
         """Do what ``argv`` (without the program) asks and return the exit status."""
@@ -458,12 +457,11 @@ class Program:
             self._help(log)
             return not argv
         for name in dict.fromkeys(options.given):
-            if name in self.impossible:
-                raise StandinError(
-                    f"{name} is not supported by {self.tool}: {self.impossible[name]}"
-                )
+            if name not in self.known:
+                reason = self.reasons.get(name, self.otherwise)
+                raise StandinError(f"{name} is not supported by {self.tool}: {reason}")
         log = replace(log, verbose=bool(options.get("--verbose")))
-        echo(log, options, self.table.flags.keys() - self.impossible.keys() - self.meanings.keys())
+        echo(log, options, self.served)
         for name in dict.fromkeys(options.given):
             if name in self.meanings:
                 log.info(f"{name}: {self.meanings[name]}")
@@ -474,20 +472,8 @@ class Program:
         log.plain(self.about)
         log.plain("")
         for name, flag in sorted(self.table.flags.items()):
-            if name in self.impossible:
+            if name not in self.known:
                 continue
             value = f"=<{flag.type}>" if flag.takes_value else ""
             default = "" if flag.default in (None, False) else f"  (default {flag.default})"
             log.plain(f"  {name}{value}{default}")
-
-
-def impossible(
-    table: FlagTable, served: Set[str], reasons: Mapping[str, str], otherwise: str
-) -> dict[str, str]:
-    """All flags of ``table`` that are not served, with why: ``reasons`` or ``otherwise``."""
-    return {name: reasons.get(name, otherwise) for name in table.flags if name not in served}
-
-
-def arguments() -> list[str]:
-    """The command line of this process, without the program."""
-    return sys.argv[1:]

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -166,19 +166,29 @@ class LayerTimes:
         return math.fsum(self.times_ms)
 
 
+def _shares(layers: Sequence[LayerTimes], count: int) -> Iterator[tuple[str, list[float]]]:
+    """Each layer's name, milliseconds together, in the mean and in the median, and percentage."""
+    whole = math.fsum(layer.total_ms for layer in layers)
+    for layer in layers:
+        total = layer.total_ms
+        percent = 100 * total / whole if whole else 0.0
+        yield layer.name, [total, total / count, median(layer.times_ms), percent]
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file by rename; raise :class:`StandinError` when that cannot be done."""
-    _write(path, text.encode("utf-8"))
+    """As :func:`write`."""
+    write(path, text.encode("utf-8"))
 
 
 def write_array(path: Path, values: npt.NDArray[np.generic]) -> None:
-    """Write values as ``.npy``, by rename; raise :class:`StandinError` when that cannot be done."""
+    """Write values as ``.npy``, as :func:`write` does."""
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
-    _write(path, content.getvalue())
+    write(path, content.getvalue())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all; raise :class:`StandinError` when that cannot be done."""
     try:
         process.write_whole(path, content)
     except OSError as error:
@@ -203,32 +213,20 @@ def output_json(tensors: Tensors) -> str:
 
 def profile_json(layers: Sequence[LayerTimes], count: int) -> str:
     """``--exportProfile``: the number of profiled runs, then one record per layer."""
-    whole = math.fsum(layer.total_ms for layer in layers)
     records: list[dict[str, Any]] = [{"count": count}]
-    records += [
-        {
-            "name": layer.name,
-            "timeMs": float(number(layer.total_ms)),
-            "averageMs": float(number(layer.total_ms / count)),
-            "medianMs": float(number(median(layer.times_ms))),
-            "percentage": float(number(100 * layer.total_ms / whole)) if whole else 0.0,
-        }
-        for layer in layers
-    ]
+    names = ("timeMs", "averageMs", "medianMs", "percentage")
+    for layer, values in _shares(layers, count):
+        digits = (float(number(value)) for value in values)
+        records.append({"name": layer, **dict(zip(names, digits, strict=True))})
     return "[\n  " + "\n, ".join(json.dumps(record) for record in records) + "\n]\n"
 
 
 def log_profile(log: Log, layers: Sequence[LayerTimes], count: int) -> None:
     """Write the table of ``--dumpProfile``."""
-    whole = math.fsum(layer.total_ms for layer in layers)
     log.info(f"=== Profile ({count} iterations ) ===")
     log.info("   Time(ms)     Avg.(ms)   Median(ms)   Time(%)   Layer")
-    for layer in layers:
-        share = 100 * layer.total_ms / whole if whole else 0.0
-        log.info(
-            f"{layer.total_ms:11.2f}  {layer.total_ms / count:11.4f}  "
-            f"{median(layer.times_ms):11.4f}  {share:8.1f}   {layer.name}"
-        )
+    for layer, (total, mean, middle, share) in _shares(layers, count):
+        log.info(f"{total:11.2f}  {mean:11.4f}  {middle:11.4f}  {share:8.1f}   {layer}")
     log.info()
 
 
@@ -240,22 +238,16 @@ def log_output(log: Log, tensors: Tensors) -> None:
         log.info(" ".join(map(_value, tensor.ravel().tolist())))
 
 
-def write_raw(folder: Path, kind: str, tensors: Tensors) -> tuple[Path, ...]:
+def write_raw(folder: Path, kind: str, tensors: Tensors) -> None:
     """``--dumpRawBindingsToFile``: each tensor's bytes at full precision in a file of its own.
 
     The file is ``KIND_NAME.DIMENSIONS.TYPE.raw`` in ``folder``, with what is unsafe in a file
     name replaced by underscores.
     """
-    paths = []
     for name, tensor in tensors.items():
         dimensions = _dimensions(tensor).replace("x", ".")
         path = folder / f"{kind}_{_UNSAFE.sub('_', name)}.{dimensions}.{tensor.dtype}.raw"
-        try:
-            path.write_bytes(np.ascontiguousarray(tensor).tobytes())
-        except OSError as error:
-            raise StandinError(f"Cannot write {path}: {error.strerror}") from error
-        paths.append(path)
-    return tuple(paths)
+        write(path, np.ascontiguousarray(tensor).tobytes())
 
 
 def _dimensions(tensor: npt.NDArray[np.generic]) -> str:

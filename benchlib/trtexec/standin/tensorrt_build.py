@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchlib import process
 from benchlib.trtexec.exports import number
 from benchlib.trtexec.flags import Options, Version, parse_version
 from benchlib.trtexec.standin import tensor_io
@@ -111,16 +110,8 @@ def _logger_class(trt: Any) -> type:
 FORCES_FLOAT_UNTIL = Version(10, 1)
 """Before it, trtexec gave float and INT8 tensors FP32 linear form unless formats were asked for."""
 
-IO_TYPES = {
-    "fp32": "FLOAT",
-    "fp16": "HALF",
-    "bf16": "BF16",
-    "int8": "INT8",
-    "int32": "INT32",
-    "int64": "INT64",
-    "uint8": "UINT8",
-    "bool": "BOOL",
-}
+IO_TYPES = {"fp32": "FLOAT", "fp16": "HALF"}
+IO_TYPES |= {name: name.upper() for name in ("bf16", "int8", "int32", "int64", "uint8", "bool")}
 LINEAR = "chw"
 
 NARROW, WIDE = 2.0, 4.0
@@ -131,9 +122,8 @@ def create_network(library: Library, builder: Any, options: Options) -> Any:
     """An empty network with explicit batch, strongly typed if asked for."""
     creation = library.trt.NetworkDefinitionCreationFlag
     bits = 0
-    explicit = getattr(creation, "EXPLICIT_BATCH", None)
-    if explicit is not None:
-        bits |= 1 << int(explicit)
+    if hasattr(creation, "EXPLICIT_BATCH"):
+        bits |= 1 << int(creation.EXPLICIT_BATCH)
     if options.get("--stronglyTyped"):
         typed = library.member("NetworkDefinitionCreationFlag", "STRONGLY_TYPED", "--stronglyTyped")
         bits |= 1 << int(typed)
@@ -158,12 +148,12 @@ def parse_network(library: Library, network: Any, logger: Any, path: Path, log: 
 
 def settle_io(library: Library, network: Any, options: Options) -> None:
     """Give inputs and outputs the asked-for types, or those trtexec gives by default."""
+    linear = 1 << int(library.trt.TensorFormat.LINEAR)
     for flag, tensors in (
         ("--inputIOFormats", [network.get_input(i) for i in range(network.num_inputs)]),
         ("--outputIOFormats", [network.get_output(i) for i in range(network.num_outputs)]),
     ):
         asked = options.get(flag)
-        linear = 1 << int(library.trt.TensorFormat.LINEAR)
         if asked:
             types = _io_types(library, asked, flag, len(tensors))
             for tensor, dtype in zip(tensors, types, strict=True):
@@ -185,7 +175,8 @@ def optimisation_profile(
     Raises :class:`StandinError` for shapes given to a static network, for names that are not
     inputs, and for shapes that contradict the network.
     """
-    tensors = {tensor.name: tensor for tensor in _inputs(network)}
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    tensors = {tensor.name: tensor for tensor in inputs}
     given = tensor_io.filled_shapes(options, log)
     dynamic = [tensor for tensor in tensors.values() if -1 in dims(tensor.shape)]
     if not dynamic:
@@ -258,27 +249,15 @@ def _io_types(library: Library, text: str, flag: str, count: int) -> list[Any]:
     return types
 
 
-def _inputs(network: Any) -> Iterator[Any]:
-    for index in range(network.num_inputs):
-        yield network.get_input(index)
-
-
-def _layers(network: Any) -> Iterator[Any]:
-    for index in range(network.num_layers):
-        yield network.get_layer(index)
+def _layers(network: Any) -> list[Any]:
+    return [network.get_layer(index) for index in range(network.num_layers)]
 
 
 MIB = 2**20
 WHOLE_PHASE_UNTIL = Version(9, 1)
 """Before it, "built in" covers parsing too; afterwards the build call alone."""
 
-PRECISIONS = {
-    "--fp16": "FP16",
-    "--bf16": "BF16",
-    "--int8": "INT8",
-    "--fp8": "FP8",
-    "--int4": "INT4",
-}
+PRECISIONS = {f"--{name}": name.upper() for name in ("fp16", "bf16", "int8", "fp8", "int4")}
 POOLS = {
     "workspace": "WORKSPACE",
     "dlaSRAM": "DLA_MANAGED_SRAM",
@@ -337,14 +316,6 @@ def build(library: Library, logger: Any, options: Options, log: Log) -> bytes | 
     data = memoryview(plan)
     log.info(f"Created engine with size: {number(data.nbytes / MIB)} MiB")
     return data
-
-
-def save(plan: bytes | memoryview, path: Path) -> None:
-    """Write a plan whole or not at all."""
-    try:
-        process.write_whole(path, plan)
-    except OSError as error:
-        raise StandinError(f"Cannot write {path}: {error.strerror}") from error
 
 
 def configure(library: Library, config: Any, options: Options) -> None:
@@ -425,4 +396,4 @@ def _write_cache(config: Any, path: Path, log: Log) -> None:
     if cache is None:
         log.warning(f"Timing cache {path} is not written: the builder gave none")
         return
-    save(memoryview(cache.serialize()), path)
+    tensor_io.write(path, memoryview(cache.serialize()))

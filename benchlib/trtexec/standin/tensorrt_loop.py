@@ -8,7 +8,6 @@ computing. Start event, launch and end event follow one another with nothing bet
 from __future__ import annotations
 
 import ctypes
-import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from cuda.bindings import runtime
 
+from benchlib.trtexec.flags import Options
 from benchlib.trtexec.standin import tensor_io
 from benchlib.trtexec.standin.program import (
     CudaError,
@@ -29,6 +29,8 @@ from benchlib.trtexec.standin.program import (
     StandinError,
     Trace,
     dims_text,
+    input_files,
+    no_collection,
 )
 from benchlib.trtexec.standin.tensorrt_build import NUMPY_TYPES, Library, dims
 
@@ -49,17 +51,8 @@ def explain(error: Any) -> str:
     return text.decode() if status == SUCCESS else str(error)
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A GPU: its index as CUDA counts, its name and its compute capability."""
-
-    index: int
-    name: str
-    capability: str
-
-
-def choose_device(index: int) -> Device:
-    """Make GPU ``index`` the current one.
+def choose_device(index: int) -> tuple[str, str]:
+    """Make GPU ``index``, as CUDA counts, the current one; its name and compute capability.
 
     Raises :class:`CudaError` when there is no driver or no GPU, :class:`StandinError` when there
     is none of that number. Nothing of TensorRT may be made before: 8.6 crashes without a GPU.
@@ -70,7 +63,7 @@ def choose_device(index: int) -> Device:
     checked(runtime.cudaSetDevice(index))
     properties = checked(runtime.cudaGetDeviceProperties(index))
     name = properties.name.split(b"\0")[0].decode()
-    return Device(index, name, f"{properties.major}.{properties.minor}")
+    return name, f"{properties.major}.{properties.minor}"
 
 
 class Tensor:
@@ -146,23 +139,20 @@ class Bound:
 
 
 def bind(
-    library: Library,
-    engine: Any,
-    given: tensor_io.Shapes,
-    files: Mapping[str, Path],
-    log: Log,
+    library: Library, engine: Any, given: tensor_io.Shapes, options: Options, log: Log
 ) -> Bound:
-    """Make a context for the ``given`` input shapes and fill its inputs from ``files`` or anew.
+    """Make a context for the ``given`` input shapes and fill its inputs as ``options`` ask.
 
     Raises :class:`StandinError` when memory does not suffice, a shape or file does not fit, or a
     tensor is of a kind that cannot be bound here.
     """
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    wanted = library.trt.TensorIOMode.INPUT
+    going_in = [name for name in names if engine.get_tensor_mode(name) == wanted]
+    files = input_files(options, frozenset(going_in))
     context = engine.create_execution_context()
     if context is None:
         raise StandinError("Inference set up failed: no execution context; its reason is above")
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    modes = {name: engine.get_tensor_mode(name) for name in names}
-    going_in = [name for name in names if modes[name] == library.trt.TensorIOMode.INPUT]
     tensor_io.known_shapes(given, frozenset(going_in))
     for name in going_in:
         declared = dims(engine.get_tensor_shape(name))
@@ -259,11 +249,8 @@ class Stamps:
         )
         start, compute = np.array(self.start_ms), np.array(self.compute_ms)
         end = start + compute
-        if not self.copies:
-            return Trace.without_transfers(before, after, start, end, compute)
-        copies = np.array(self.copies).T
-        columns = (before, after, copies[0], copies[1], start, end, copies[2], copies[3], compute)
-        return Trace(*(column.astype(np.float32) for column in columns))
+        copies = np.array(self.copies).T if self.copies else None
+        return Trace.of(before, after, start, end, compute, copies)
 
 
 class Slot:
@@ -367,50 +354,27 @@ def measure(bound: Bound, measuring: Measuring, log: Log) -> Trace:
     if measuring.cuda_graph:
         launch = captured(bound, compute, log) or launch
     depth = 2 if measuring.overlap else 1
+    slot = partial(Slot, compute, launch, clock, spin=spin)
     if measuring.transfers:
-        slots = tuple(
-            TransferSlot(
-                compute,
-                launch,
-                clock,
-                spin=spin,
-                streams=(incoming, outgoing),
-                tensors=bound.tensors,
-            )
-            for _ in range(depth)
-        )
-    else:
-        slots = tuple(Slot(compute, launch, clock, spin=spin) for _ in range(depth))
-    stamps = run(slots, measuring)
-    return stamps.trace(clock.host_ns)
+        copying = {"streams": (incoming, outgoing), "tensors": bound.tensors}
+        slot = partial(TransferSlot, compute, launch, clock, spin=spin, **copying)
+    return run(tuple(slot() for _ in range(depth)), measuring).trace(clock.host_ns)
 
 
 def run(slots: tuple[Slot, ...], measuring: Measuring) -> Stamps:
     """Put and collect in turn until enough has been measured; leaves no query in flight."""
-    bound = LoopBound(
-        iterations=measuring.iterations,
-        duration_s=measuring.duration_s,
-        warm_up_ms=measuring.warm_up_ms,
-    )
-    stamps = Stamps()
-    current = 0
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    bound, stamps, current = LoopBound(measuring), Stamps(), 0
+    with no_collection():
         while bound.more():
             slots[current].put()
             current = (current + 1) % len(slots)
             older = slots[current]
             bound.passed(older.collect(stamps) if older.busy else None)
-            if measuring.idle_ms and not bound.warming_up:
-                time.sleep(measuring.idle_ms / 1000)
+            bound.rest()
         for offset in range(len(slots)):
             older = slots[(current + offset) % len(slots)]
             if older.busy:
                 older.collect(stamps)
-    finally:
-        if collecting:
-            gc.enable()
     return stamps
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,6 @@ from benchlib.trtexec.standin.program import (
     Measuring,
     Program,
     StandinError,
-    arguments,
-    impossible,
-    input_files,
     path_of,
     queries,
     report,
@@ -159,17 +157,17 @@ class Standin:
         if source is None and path_of(options, "--onnx") is None:
             raise StandinError("Model missing or format not recognized: give --onnx=FILE")
         if not (self.library.is_rtx and building_only):
-            device = tensorrt_loop.choose_device(options["--device"])
+            name, capability = tensorrt_loop.choose_device(options["--device"])
             log.info("=== Device Information ===")
-            log.info(f"Selected Device: {device.name}")
-            log.info(f"Compute Capability: {device.capability}")
+            log.info(f"Selected Device: {name}")
+            log.info(f"Compute Capability: {capability}")
         log.info(f"TensorRT version: {self.library.trt.__version__}")
         # The logger must outlive everything TensorRT makes with it, so it is made first.
         logger = self.library.logger(log)
         self.library.register_plugins(logger)
         plan = self._plan(logger, options, source, log)
         if saved is not None:
-            tensorrt_build.save(plan, saved)
+            tensor_io.write(saved, plan)
         wants_layers = files.layers is not None or files.dump_layers
         if building_only and not wants_layers:
             log.info("Skipped inference phase since --skipInference is added.")
@@ -208,12 +206,7 @@ class Standin:
         self, engine: Any, options: flags.Options, measuring: Measuring, files: Exports, log: Log
     ) -> None:
         given = tensor_io.filled_shapes(options, log).timed
-
-        def bind() -> Bound:
-            names = frozenset(_input_names(self.library, engine))
-            inputs = input_files(options, names)
-            return tensorrt_loop.bind(self.library, engine, given, inputs, log)
-
+        bind = partial(tensorrt_loop.bind, self.library, engine, given, options, log)
         bound = bind()
         log.info("Starting inference")
         trace = tensorrt_loop.measure(bound, measuring, log)
@@ -240,12 +233,6 @@ def _deserialised(runtime: Any, plan: bytes | memoryview, log: Log) -> Any:
         raise StandinError("Engine set up failed: the plan was not loaded; its reason is above")
     log.info(f"Engine deserialized in {number(time.perf_counter() - began)} sec.")
     return engine
-
-
-def _input_names(library: Library, engine: Any) -> list[str]:
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    wanted = library.trt.TensorIOMode.INPUT
-    return [name for name in names if engine.get_tensor_mode(name) == wanted]
 
 
 def _leave_tensors(bound: Bound, files: Exports, log: Log) -> None:
@@ -282,10 +269,10 @@ def program(library: Library) -> Program:
         table=table,
         work=Standin(library).work,
         about=__doc__ or "",
-        impossible=impossible(
-            table, SERVED | MEANINGS.keys(), IMPOSSIBLE, "only NVIDIA's own trtexec can do it"
-        ),
+        served=SERVED,
         meanings=MEANINGS,
+        otherwise="only NVIDIA's own trtexec can do it",
+        reasons=IMPOSSIBLE,
     )
 
 
@@ -307,4 +294,4 @@ def main(argv: Sequence[str], log: Log) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(arguments(), Log()))
+    sys.exit(main(sys.argv[1:], Log()))
