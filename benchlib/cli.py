@@ -390,6 +390,9 @@ def report(
 
     Example: benchlib report results/local results/rtx3090-published -o build/report
     """
+    # jsonschema, which papermill brings, would build a grammar of international addresses, which
+    # no schema here has, for as long as a figure takes.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     from benchlib import pipeline
     from benchlib.report import html
 

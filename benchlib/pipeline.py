@@ -30,13 +30,11 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
 from benchlib import config
-from benchlib.analysis import results, wording
+from benchlib.analysis import ranking, results, wording
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
-from benchlib.export import cache
-from benchlib.measure import fleet, matrix, record, store
+from benchlib.measure import record, store
 from benchlib.report import html
-from benchlib.trtexec import locate
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +97,7 @@ def execute(
     parameters: Mapping[str, Any],
     before_cell: Callable[..., None] | None = None,
 ) -> Execution:
-    """Run the source notebook ``name`` into ``output``; failures are is_plain, not raised.
+    """Run the source notebook ``name`` into ``output``; a failure is returned, not raised.
 
     Trusts the exception, never the metadata: a killed kernel leaves all cells "completed".
     ``before_cell`` is called before each cell and may raise. Raises OSError, with the name of the
@@ -125,6 +123,9 @@ def execute(
                 # The kernel's own lines, one per case with the time left, as they come.
                 stderr_file=sys.stderr,
                 execution_timeout=None,  # a measuring cell bounds its own cases
+                # A measuring notebook may be looked at meanwhile; the report's grows to megabytes,
+                # and to save it twice a cell takes seconds.
+                request_save_on_cell_execute=source.name != "report.ipynb",
                 on_cell_execute=before_cell,
                 config=config,
             )
@@ -214,6 +215,11 @@ def main_job(
     Everything a user can have got wrong is refused by an :class:`InputError` before the first
     kernel starts. A failed precision does not stop the next one.
     """
+    # These bring the exporter's libraries, which a report does without.
+    from benchlib.export import cache
+    from benchlib.measure import fleet, matrix
+    from benchlib.trtexec import locate
+
     runs = config.preset_runs(preset_name, overrides)
     where = runs[0].fleet
     if where in (None, fleet.LOCAL):  # what other hosts have is known when they are there
@@ -339,10 +345,8 @@ def report(
     Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
     :class:`MachineError` when the notebook stops.
     """
-    from benchlib.report.explorer import check_price  # it brings figures, which take seconds
-
     results.load_sets(sets)
-    check_price(price_per_hour)
+    ranking.check_price(price_per_hour)
     out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)
     for folder, field in ((out, "out"), (figures, "figures")):
         if folder is not None:

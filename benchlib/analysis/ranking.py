@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -183,6 +184,13 @@ def choose(
 MILESTONES: Mapping[str, float] = {"resnet18": 69.758, "resnet50": 80.858}
 """ImageNet top-1 in percent of torchvision's default weights, for a set that lacks the network;
 its own figure goes first. A test holds them to torchvision's, whose import takes seconds."""
+
+
+def check_price(price_per_hour: float | None) -> None:
+    """Raise :class:`InputError` for what is no price of an hour of the device, in dollars."""
+    if price_per_hour is not None and not (0 < price_per_hour < math.inf):
+        problem = f"{price_per_hour} is no price; give dollars per hour, such as 3, or leave it out"
+        raise InputError("price_per_hour", problem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,11 @@ class MeasuredSet:
     """
 
     name: str
-    frame: pd.DataFrame
-    environment: dict[str, Any]
+    frame: pd.DataFrame = field(repr=False)
+    environment: dict[str, Any] = field(repr=False)
     published: bool
     folder: Path | None = None
-    details: Mapping[str, Detail] = field(default_factory=dict)
+    details: Mapping[str, Detail] = field(default_factory=dict, repr=False)
     damaged: tuple[str, ...] = ()
 
     def commands(self, key: str) -> tuple[tuple[str, ...], ...]:

@@ -1,16 +1,15 @@
 """The explorer: measured sets as a view that a reader can ask, in the page and in a notebook.
 
 It needs no kernel and no network: rows, charts and the Vega-Lite library are in its HTML, packed.
-The charts are written by Altair; ``templates/explorer/explorer.js`` filters the rows, draws and
-answers. Under the page's content security policy nothing may be made from text at run time, so
-expressions are run by Vega's interpreter.
+``templates/explorer/charts.json`` has the charts as Vega-Lite, ``explorer.js`` beside it filters
+the rows, draws and answers. Under the page's content security policy nothing may be made from text
+at run time, so expressions are run by Vega's interpreter.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +18,14 @@ from typing import Any
 
 import pandas as pd
 
-from benchlib.analysis import comparable_groups, significance
+from benchlib.analysis import comparable_groups, ranking, significance
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import MeasuredSet
-from benchlib.case import Precision, Status, Verdict
+from benchlib.case import Precision, Status
 from benchlib.errors import InputError
 from benchlib.report import style
 from benchlib.report.parts import TEMPLATES, Shown, template
-from benchlib.report.view import View, title, views
+from benchlib.report.view import View, made_for, title, views
 from benchlib.stats.summary import rounded_interval
 
 _AXES = {
@@ -48,9 +47,10 @@ _COLUMNS = (
     *("set", "model", "family", "task", "precision", "resolution", "batch"),
     *("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms", "fps", "throughput_img_s"),
     *("speedup", "energy_j", "accuracy", "accuracy_metric", "gmacs", "params_m", "megapixels"),
-    *("verdict", "reasons", "sm_clock_mhz", "limited_by", "latency"),
+    *("verdict", "reasons", "sm_clock_mhz", "limited_by", "made_for", "latency"),
 )
-"""What the page holds of a row and what its CSV has, in this order; ``latency`` is text."""
+"""What the page holds of a row and what its CSV has, in this order; ``made_for`` is the size of the
+images that the accuracy is of, ``latency`` is text."""
 
 _SIGNIFICANT = 7
 """Digits of a number in the page; the tenth-digit of a time is no measurement and takes room."""
@@ -67,13 +67,6 @@ _SHAPES = {
 }
 
 
-def check_price(price_per_hour: float | None) -> None:
-    """Raise :class:`InputError` for what is no price of an hour."""
-    if price_per_hour is not None and not (0 < price_per_hour < math.inf):
-        problem = f"{price_per_hour} is no price; give dollars per hour, such as 3, or leave it out"
-        raise InputError("price_per_hour", problem)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Explorer(Shown):
     """``sets`` to ask, and what an hour of the device costs in dollars (None: not known).
@@ -85,7 +78,7 @@ class Explorer(Shown):
     price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
-        check_price(self.price_per_hour)
+        ranking.check_price(self.price_per_hour)
         if not any(len(one.frame) for one in self.sets):
             raise InputError("results", "the measured sets have no rows to explore")
 
@@ -97,8 +90,10 @@ class Explorer(Shown):
         )
 
     def charts(self) -> tuple[Any, Any]:
-        """The two Altair charts, which draw data named ``rows``: the cloud, and by size."""
-        return _charts(self.rows)
+        """The two charts as Altair's, which draw data named ``rows``: the cloud, and by size."""
+        import altair as alt  # takes a second, and the page needs only the specifications
+
+        return tuple(map(alt.LayerChart.from_dict, _charts(self.rows)))
 
     def _repr_html_(self) -> str:
         rows = self.rows
@@ -106,7 +101,7 @@ class Explorer(Shown):
             "axes": _AXES,
             "columns": _COLUMNS,
             "rows": [[_plain(cell) for cell in row] for row in rows[[*_COLUMNS]].to_numpy()],
-            "charts": [chart.to_dict() for chart in self.charts()],
+            "charts": _charts(rows),
             "precisions": list(map(str, _precisions(rows))),
             "labels": {str(one): style.precision_label(one) for one in _precisions(rows)},
             "families": _families(rows),
@@ -139,6 +134,8 @@ def _rows(one: MeasuredSet, view: View) -> pd.DataFrame:
     frame["family"] = frame["family"].where(named, style.OTHER)
     frame["batch"] = frame["batch"].astype(int)
     frame["energy_j"] = frame["energy_mj"] / 1000
+    native = {model: made_for(frame, model) for model in frame["model"].unique()}
+    frame["made_for"] = frame["model"].map(native)
     cut = comparable_groups.without_classifier(frame["model"])
     frame.loc[cut, ["accuracy", "accuracy_metric"]] = None
     fine = frame.index.isin(view.usable.index)
@@ -159,52 +156,25 @@ def _rows(one: MeasuredSet, view: View) -> pd.DataFrame:
     return frame.reindex(columns=[*_COLUMNS, "variant"]).astype(object)
 
 
-def _charts(rows: pd.DataFrame) -> tuple[Any, Any]:
-    import altair as alt  # takes a second, which only this needs
+def _charts(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The specifications in ``charts.json`` with the families and precisions of ``rows``.
 
-    def when(test: str, yes: Any, no: Any) -> Any:
-        return alt.when(test).then(alt.value(yes)).otherwise(alt.value(no))
-
-    def at(x: str, y: str) -> dict[str, Any]:
-        # Titles and legend are the script's, and it makes the scale of accuracies linear.
-        scale = alt.Scale(type="log", nice=False, padding=12)
-        return {"x": alt.X(f"{x}:Q", scale=scale), "y": alt.Y(f"{y}:Q", scale=scale)}
-
+    Titles and legend are the script's, and it makes the scale of accuracies linear.
+    """
     families, words = _families(rows), _precisions(rows)
-    colors = alt.Scale(domain=families, range=[style.swatch(one).line for one in families])
-    family = alt.Color("family:N", scale=colors, legend=None)
     labels = [style.precision_label(word) for word in words]
     marks = [_SHAPES[look.marker] for look in style.precision_looks(words).values()]
-    quiet = when("datum.dim", 0.15, 1)
-    base = alt.Chart(alt.NamedData("rows"))
-    bars = base.mark_rule(aria=False).encode(
-        **at("x", "low"), y2="high:Q", color=family, opacity=quiet
-    )
-    dots = base.mark_point(filled=True, strokeWidth=1.5).encode(
-        **at("x", "y"),
-        color=family,
-        stroke=alt.Stroke("family:N", scale=colors, legend=None),
-        shape=alt.Shape("label:N", scale=alt.Scale(domain=labels, range=marks)),
-        fillOpacity=when(f"datum.verdict === '{Verdict.SUSPECT.value}'", 0, 0.75),
-        opacity=quiet,
-        size=when("datum.lit", 170, 70),
-        description="tip:N",
-    )
-    names = base.mark_text(
-        align=alt.expr("datum.left ? 'right' : 'left'"),
-        dx=alt.expr("datum.left ? -8 : 8"),
-        dy=-7,
-        aria=False,
-    ).encode(**at("x", "y"), text="model:N", opacity=quiet)
-    names = names.transform_filter("datum.named")
-    lines = base.mark_line(aria=False, strokeWidth=1.5).encode(
-        **at("x", "y"),
-        color=family,
-        detail=["model:N", "set:N", "batch:Q", "dim:N"],
-        strokeDash=alt.StrokeDash("label:N", scale=alt.Scale(domain=labels)),
-        opacity=quiet,
-    )
-    return alt.layer(bars, dots, names), alt.layer(lines, dots, names)
+    colors = {"domain": families, "range": [style.swatch(one).line for one in families]}
+    scales = {
+        **{"color": colors, "stroke": colors, "strokeDash": {"domain": labels}},
+        "shape": {"domain": labels, "range": marks},
+    }
+    charts = json.loads((TEMPLATES / "explorer" / "charts.json").read_text(encoding="utf-8"))
+    for layer in (layer for chart in charts for layer in chart["layer"]):
+        for channel, scale in scales.items():
+            if channel in layer["encoding"]:
+                layer["encoding"][channel]["scale"] = scale
+    return charts
 
 
 def _precisions(rows: pd.DataFrame) -> list[Variant]:

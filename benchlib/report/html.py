@@ -30,6 +30,7 @@ _SLOT = "<!-- contents -->"
 _HEADING = re.compile(r'<h2\b[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
 _ANCHOR = re.compile(r'<a class="anchor-link".*?</a>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
+_PICTURE = re.compile(r'(?<= src=")data:image/svg\+xml,[^"]+')
 
 
 def export(notebook: str | Path, page: str | Path) -> Path:
@@ -51,6 +52,8 @@ def export(notebook: str | Path, page: str | Path) -> Path:
     parsed.cells = _without_empty(parsed.cells)
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(parsed)
+    # nbconvert escapes signs that a quoted attribute may hold: a twelfth of the pictures' letters.
+    body = _PICTURE.sub(lambda found: unescape(found[0]), body)
     content = _with_contents(body).encode("utf-8")
     megabytes = len(content) / 1e6
     if megabytes > COMFORTABLE_MB:

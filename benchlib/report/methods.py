@@ -7,6 +7,7 @@ import platform
 import shlex
 from collections.abc import Sequence
 from importlib.metadata import version
+from operator import itemgetter
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, FEWEST_TICKS
 from benchlib.models import registry
 from benchlib.report import style
 from benchlib.report.parts import Bullets, Command, Definitions, Part, Section, Words
-from benchlib.report.tables.grid import Cell, Column, Table
+from benchlib.report.tables.grid import Table, columns
 from benchlib.report.view import REBUILT, View, on_cpu, title
 
 _SPANS = {
@@ -215,7 +216,6 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
 
 def faults() -> Table:
     """The blog's faults as a table of words."""
-    headings = ("What was found", "What is done here")
     return Table(
         sortable=False,
         name="faults",
@@ -223,9 +223,10 @@ def faults() -> Table:
         "and its table, and what is done about it.",
         corner="It says",
         rows=tuple(fault[0] for fault in FAULTS),
-        columns=tuple(
-            Column("", heading, tuple(Cell(fault[index]) for fault in FAULTS))
-            for index, heading in enumerate(headings, start=1)
+        columns=columns(
+            FAULTS,
+            ("", "What was found", itemgetter(1)),
+            ("", "What is done here", itemgetter(2)),
         ),
     )
 

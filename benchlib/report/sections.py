@@ -20,7 +20,8 @@ from benchlib.case import Int8Method, Verdict
 from benchlib.models import registry
 from benchlib.report import style
 from benchlib.report.parts import Block, Bullets, Definitions, Folded, Section, Words
-from benchlib.report.tables.grid import Cell, Column, Mark, Table, only_size, share, sizes
+from benchlib.report.tables import grid
+from benchlib.report.tables.grid import Cell, Column, Mark, Table, columns, number, share
 from benchlib.report.view import on_cpu, shown, slug, title
 from benchlib.stats.summary import rounded
 
@@ -204,9 +205,8 @@ def claims(name: str, found: Sequence[Finding]) -> Table:
         caption="Each claim, whether the set's rows bear it out, and what they show.",
         corner="Claim",
         rows=tuple(one.claim for one in first),
-        columns=(
-            Column("", "Verdict", tuple(Cell(_verdict(one)) for one in first)),
-            Column("", "What was found", tuple(Cell(one.sentence) for one in first)),
+        columns=columns(
+            first, ("", "Verdict", _verdict), ("", "What was found", lambda one: one.sentence)
         ),
     )
 
@@ -220,12 +220,13 @@ def every_test(name: str, found: Sequence[Finding]) -> Table:
         "so.",
         corner="Claim",
         rows=tuple(one.claim for one in found),
-        columns=(
-            Column("", "Rows", tuple(Cell(one.subset) for one in found)),
-            Column("", "Quantity", tuple(Cell(one.test) for one in found)),
-            Column("", "Estimate", tuple(Cell(_estimate(one)) for one in found)),
-            Column("", "n", tuple(Cell(str(one.n)) for one in found)),
-            Column("", "Verdict", tuple(Cell(_verdict(one)) for one in found)),
+        columns=columns(
+            found,
+            ("", "Rows", lambda one: one.subset),
+            ("", "Quantity", lambda one: one.test),
+            ("", "Estimate", _estimate),
+            ("", "n", lambda one: str(one.n)),
+            ("", "Verdict", _verdict),
         ),
     )
 
@@ -281,7 +282,7 @@ def table(part: observations.Part, label: str, name: str) -> Table:
     """A row per network, size and method."""
     cells = part.cells
     resolutions = [one.resolution for one in cells]
-    only = only_size(resolutions)
+    only = grid.only_size(resolutions)
     footnotes = []
     if any(one.same_as_qdq for one in cells):
         footnotes.append("=: this network has no such convolution, so the graph is that of qdq")
@@ -299,16 +300,19 @@ def table(part: observations.Part, label: str, name: str) -> Table:
         corner="Network",
         rows=tuple(one.model for one in cells),
         columns=(
-            *sizes(resolutions),
-            Column("", "Made by", tuple(_method(one) for one in cells)),
-            Column("", "ms", tuple(_latency(one) for one in cells)),
-            Column("", "FP16 over INT8", tuple(_gain(one) for one in cells)),
-            Column("Layers in", "INT8", tuple(share(one.int8) for one in cells)),
-            Column("Layers in", "FP16", tuple(share(one.fp16) for one in cells)),
-            Column("Layers in", "FP32", tuple(share(one.fp32) for one in cells)),
-            Column("Time", "moving", tuple(share(one.moving) for one in cells)),
-            Column("Output", "off FP32", tuple(share(one.off_fp32) for one in cells)),
-            Column("Build", "s", tuple(_number(one.build_s) for one in cells)),
+            *grid.sizes(resolutions),
+            *columns(
+                cells,
+                ("", "Made by", _method),
+                ("", "ms", _latency),
+                ("", "FP16 over INT8", _gain),
+                ("Layers in", "INT8", lambda one: share(one.int8)),
+                ("Layers in", "FP16", lambda one: share(one.fp16)),
+                ("Layers in", "FP32", lambda one: share(one.fp32)),
+                ("Time", "moving", lambda one: share(one.moving)),
+                ("Output", "off FP32", lambda one: share(one.off_fp32)),
+                ("Build", "s", lambda one: number(one.build_s)),
+            ),
         ),
         footnotes=tuple(footnotes),
     )
@@ -326,7 +330,7 @@ def _over_made_up(part: observations.Part) -> str:
 
 def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
     """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
-    is_one_size = only_size([one.resolution for one in cells]) is not None
+    is_one_size = grid.only_size([one.resolution for one in cells]) is not None
     known = [
         one
         for one in cells
@@ -427,7 +431,8 @@ def _latency(one: Made) -> Cell:
     mark = Mark.DOUBTED if one.doubted else Mark.NONE
     symbol = style.VERDICT_SYMBOLS[Verdict.SUSPECT.value] if one.doubted else ""
     text = rounded(one.latency_ms, one.low_ms, one.high_ms)
-    return Cell(text, one.latency_ms, mark, reference=symbol)
+    note = grid.interval(one.latency_ms, one.low_ms, one.high_ms)
+    return Cell(text, one.latency_ms, mark, note, symbol)
 
 
 def _method(one: Made) -> Cell:
@@ -439,10 +444,6 @@ def _gain(one: Made) -> Cell:
         return Cell(wording.DASH, note="FP16 was not measured")
     low, high = one.gain.low, one.gain.high
     return Cell(f"{one.gain.ratio:.2f}×", one.gain.ratio, note=f"{low:.3f} to {high:.3f}")
-
-
-def _number(value: float | None) -> Cell:
-    return Cell(wording.short(value), value)
 
 
 # Several measured sets in one report: ratios per cell, and what differs around them.
@@ -483,31 +484,20 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
 
 
 def _cases(found: Comparison) -> Table:
-    rows = found.rows
+    over = f"{found.second} over {found.first}"
     return Table(
         name=f"compare-{slug(found.first)}-{slug(found.second)}",
         caption=f"Times in ms of one batch; a ratio below 1: {found.second} is faster.",
         corner="Network",
-        rows=tuple(shown(row.model) for row in rows),
-        columns=(
-            Column("Case", "Size", tuple(Cell(f"{row.width}×{row.height}") for row in rows)),
-            Column(
-                "Case",
-                "Precision",
-                tuple(_precision(row.precision, row.int8_method) for row in rows),
-            ),
-            Column("ms", found.first, tuple(_number(row.first_ms) for row in rows)),
-            Column("ms", found.second, tuple(_number(row.second_ms) for row in rows)),
-            Column(
-                f"{found.second} over {found.first}",
-                "ratio",
-                tuple(_number(row.ratio) for row in rows),
-            ),
-            Column(
-                f"{found.second} over {found.first}",
-                "",
-                tuple(Cell(row.outcome.value) for row in rows),
-            ),
+        rows=tuple(shown(row.model) for row in found.rows),
+        columns=columns(
+            found.rows,
+            ("Case", "Size", lambda row: f"{row.width}×{row.height}"),
+            ("Case", "Precision", _precision),
+            ("ms", found.first, lambda row: number(row.first_ms)),
+            ("ms", found.second, lambda row: number(row.second_ms)),
+            (over, "ratio", lambda row: number(row.ratio)),
+            (over, "", lambda row: row.outcome.value),
         ),
     )
 
@@ -521,9 +511,10 @@ def _surroundings(found: Comparison) -> Folded | None:
         caption="What else differs between the two sets.",
         corner="Fact",
         rows=tuple(one.field for one in found.differences),
-        columns=(
-            Column("", found.first, tuple(_word(one.first) for one in found.differences)),
-            Column("", found.second, tuple(_word(one.second) for one in found.differences)),
+        columns=columns(
+            found.differences,
+            ("", found.first, lambda one: _word(one.first)),
+            ("", found.second, lambda one: _word(one.second)),
         ),
     )
     return _folded("difference around them", differences)
@@ -554,17 +545,14 @@ def _cells(
         caption="Times in ms of one batch, and ours over the published figure.",
         corner="Network",
         rows=tuple(shown(one.model) for one in found),
-        columns=(
-            Column("Case", "Size", tuple(Cell(wording.size(one.resolution)) for one in found)),
-            Column(
-                "Case",
-                "Precision",
-                tuple(_precision(one.precision, one.int8_method) for one in found),
-            ),
-            Column("ms", "ours", tuple(_number(one.ours_ms) for one in found)),
-            Column("ms", "published", tuple(_number(one.published_ms) for one in found)),
-            Column("", "ratio", tuple(_number(one.ratio) for one in found)),
-            Column("", "published as", tuple(Cell(one.published_model) for one in found)),
+        columns=columns(
+            found,
+            ("Case", "Size", lambda one: wording.size(one.resolution)),
+            ("Case", "Precision", _precision),
+            ("ms", "ours", lambda one: number(one.ours_ms)),
+            ("ms", "published", lambda one: number(one.published_ms)),
+            ("", "ratio", lambda one: number(one.ratio)),
+            ("", "published as", lambda one: one.published_model),
         ),
     )
 
@@ -577,9 +565,9 @@ def _folded(noun: str, table: Table) -> Folded:
     return Folded(f"Every {noun} ({len(table.rows)})", (table,))
 
 
-def _precision(word: str, method: str | None) -> Cell:
-    return Cell(style.precision_label(Variant(word, method or "")))
+def _precision(row: Any) -> str:
+    return style.precision_label(Variant(row.precision, row.int8_method or ""))
 
 
-def _word(value: object) -> Cell:
-    return Cell(wording.DASH if value in (None, "") else str(value))
+def _word(value: object) -> str:
+    return wording.DASH if value in (None, "") else str(value)

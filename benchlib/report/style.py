@@ -406,15 +406,15 @@ def _shorten(parent: ElementTree.Element, ids: Mapping[str, str]) -> None:
         if known.get(_HREF, "").startswith("#"):
             known["href"] = f"#{ids[known.pop(_HREF)[1:]]}"
         moved = re.fullmatch(r"translate\((\S+) 0\)", known.get("transform", ""))
-        if moved and one.tag == f"{{{_SVG}}}use":
+        if moved and one.tag == f"{{{_SVG}}}use":  # a letter, in hundredths of the type's size
             del known["transform"]
-            known["x"] = moved[1]
+            known["x"] = f"{float(moved[1]):.0f}"
         for key, value in known.items():
             short = re.sub(r"url\(#([\w-]+)\)", lambda found: f"url(#{ids[found[1]]})", value)
             if key == "style":
                 short = re.sub(r"([:;]) ", r"\1", short)
             elif key == "d":
-                short = re.sub(r" ?([A-Za-z]) ?", r"\1", short)
+                short = re.sub(r" *([A-Za-z]) *", r"\1", short)
             known[key] = short
         is_bare = one.tag == f"{{{_SVG}}}g" and not known
         kept += list(one) if is_bare else [] if one.tag == f"{{{_SVG}}}metadata" else [one]

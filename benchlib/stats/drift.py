@@ -21,8 +21,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchlib.case import Word
 from benchlib.gpu.telemetry import (
@@ -123,7 +123,7 @@ def trend(medians: Array) -> Drift:
     """Trend of medians in time order: of a run's blocks, or of the rounds' runs."""
     if np.ptp(medians) == 0:
         return Drift(0.0, 1.0)
-    p_value = float(stats.kendalltau(np.arange(len(medians)), medians).pvalue)
+    p_value = float(scipy.stats.kendalltau(np.arange(len(medians)), medians).pvalue)
     return Drift(_rise(medians) / float(np.median(medians)), p_value)
 
 
@@ -155,7 +155,7 @@ def settling(values: Array) -> Settling | None:
 def _rise(medians: Array) -> float:
     """From the first to the last of evenly spaced points along the Theil-Sen line."""
     times = np.arange(len(medians))
-    return float(stats.theilslopes(medians, times).slope) * (len(medians) - 1)
+    return float(scipy.stats.theilslopes(medians, times).slope) * (len(medians) - 1)
 
 
 CEILING_MS = 3200.0

@@ -21,7 +21,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from benchlib.case import Word
 from benchlib.stats.summary import CONFIDENCE, FEWEST_FOR_INTERVAL, Summary
@@ -204,7 +204,7 @@ def _interval(
     if n < FEWEST_FOR_INTERVAL:
         centre = float(points.mean())
         error = float(points.std(ddof=1)) / n**0.5
-        reach = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
+        reach = float(scipy.stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
         low, high = centre - reach, centre + reach
     else:
         centre = float(np.median(points))
@@ -219,7 +219,7 @@ def _by_order(ordered: np.ndarray, confidence: float) -> tuple[float, float]:
     """The interval of the median between two order statistics of ascending values, interpolated
     so that its level is ``confidence`` (Hettmansperger and Sheather, 1986)."""
     n = len(ordered)
-    levels = 1 - 2 * stats.binom.cdf(np.arange(n // 2), n, 0.5)
+    levels = 1 - 2 * scipy.stats.binom.cdf(np.arange(n // 2), n, 0.5)
     depth = max(int((levels >= confidence).sum()), 1)
     outer, inner = levels[depth - 1], levels[depth] if depth < len(levels) else 0.0
     if outer <= confidence:

@@ -110,6 +110,15 @@ def test_a_part_of_its_own_is_a_set_of_its_own(
     assert not found.duplicated(["set", "model", "precision", "resolution", "batch"]).any()
 
 
+def test_the_charts_are_altairs_too(explorer: Explorer) -> None:
+    for chart in explorer.charts():
+        told = chart.to_dict()  # raises for what Vega-Lite's schema does not know
+        assert told["data"] == {"name": "rows"}
+        dots = told["layer"][1]["encoding"]
+        assert dots["shape"]["scale"]["domain"] == ["FP32", "FP16", "INT8"]
+        assert dots["color"]["scale"]["domain"][:2] == ["ResNet", "MobileNet"]
+
+
 @pytest.mark.parametrize("price", [-1.0, 0.0, float("nan"), float("inf")])
 def test_what_is_no_price_is_refused(invented: MeasuredSet, price: float) -> None:
     with pytest.raises(InputError, match=r"^price_per_hour: .* is no price; give dollars"):
@@ -201,7 +210,8 @@ def test_a_mark_tells_and_stays_lit(page: Page) -> None:
     expect(page.locator(".answer")).to_contain_text("6 of ")
     page.locator(f'{DOTS}[aria-label^="resnet18, FP16"]').hover()
     tip = page.locator(".tip")
-    for words in ("95 % interval", "SUSPECT: throttled, drift", "per million images", "1024×768"):
+    native = "1024×768 (made for 224×224)"
+    for words in ("95 % interval", "SUSPECT: throttled, drift", "per million images", native):
         expect(tip).to_contain_text(words)
     page.locator(f'{DOTS}[aria-label^="resnet18, FP16"]').click()
     button = page.locator(".rows").get_by_role("button", name="resnet18")

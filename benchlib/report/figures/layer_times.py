@@ -22,7 +22,7 @@ _FILLS = {
     Kind.COMPUTING: {"facecolor": "#6e6e6e"},
     Kind.COSTLY: {"facecolor": "#fcd5ce", "edgecolor": "#67000d", "hatch": "////"},
     Kind.OTHER: {"facecolor": "#a3a3a3"},
-    Kind.MOVING: {"facecolor": "#e3e3e3", "edgecolor": "#8c8c8c", "hatch": "...."},
+    Kind.MOVING: {"facecolor": "#e3e3e3", "edgecolor": "#8c8c8c", "hatch": ".."},
 }
 _LABELS = {
     Kind.WORK: "layers with multiply-accumulates",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate, groupby
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -190,11 +191,35 @@ def _tex_cell(cell: Cell) -> str:
 # Cells and columns that several tables have.
 
 
+def columns(
+    items: Iterable[Any], *told: tuple[str, str, Callable[[Any], Cell | str]]
+) -> tuple[Column, ...]:
+    """A column per group and title, with what the third makes of each item: a cell, or its text."""
+    some = list(items)
+    made = ((group, title, map(of, some)) for group, title, of in told)
+    return tuple(
+        Column(group, title, tuple(Cell(one) if isinstance(one, str) else one for one in cells))
+        for group, title, cells in made
+    )
+
+
+def number(value: float | None) -> Cell:
+    """A number in three figures, a dash where it is not known."""
+    return Cell(wording.short(value), value)
+
+
 def share(value: float | None) -> Cell:
     """A share (0 to 1) in percent, a dash where it is not known."""
     if value is None or pd.isna(value):
         return Cell(wording.DASH, note="not known")
     return Cell(wording.percent(value, tenths=False), float(value))
+
+
+def interval(value: float, low: float | None, high: float | None) -> str:
+    """The full median and its interval, for a cell's note; empty where no interval is known."""
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    return f"median {value:.6g} ms, 95 % interval {low:.6g} to {high:.6g} ms"
 
 
 def only_size(resolutions: Sequence[str]) -> str | None:
@@ -206,4 +231,4 @@ def sizes(resolutions: Sequence[str]) -> tuple[Column, ...]:
     """The column of sizes, or none where :func:`only_size` says it all."""
     if only_size(resolutions) is not None:
         return ()
-    return (Column("", "Size", tuple(Cell(wording.size(one)) for one in resolutions)),)
+    return columns(resolutions, ("", "Size", wording.size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -58,7 +59,7 @@ def build_precision(view: View, measured: MeasuredSet) -> Table | None:
         name=f"precision-{view.slug}",
         caption=(
             "Asked and got: the share of the engine's "
-            f"{wording.listed(_precision_words(known))} in the precision asked for or a lower one, "
+            f"{wording.listed(map(_WORDS.get, known))} in the precision asked for or a lower one, "
             "the least over the sizes; "
             f"{view.label}. {_OF_TIME if 'time' in known else ''}What is missing "
             "went to a higher precision."
@@ -67,10 +68,6 @@ def build_precision(view: View, measured: MeasuredSet) -> Table | None:
         rows=tuple(models),
         columns=tuple(columns),
     )
-
-
-def _precision_words(kinds: list[str]) -> list[str]:
-    return [_WORDS[kind] for kind in kinds]
 
 
 def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | None]:
@@ -109,23 +106,22 @@ def build_layer_times(view: View, found: Sequence[Breakdown]) -> Table:
         rows=tuple(one.model for one in found),
         columns=(
             *grid.sizes(resolutions),
-            _column("", "Precision", [Cell(style.precision_label(one.precision)) for one in found]),
-            _column("Layers", "timed", [_count(len(one.layers)) for one in found]),
-            _column("Layers", "that take half", [_count(one.half) for one in found]),
-            _column("Out of proportion", "layers", [_costly(one) for one in found]),
-            _column("Out of proportion", "MACs", [_costly_work(one) for one in found]),
-            _column("Out of proportion", "time", [_costly_time(one) for one in found]),
-            _column("Time", "without MACs", [_share(one, Kind.OTHER) for one in found]),
-            _column("Time", "moving", [_share(one, Kind.MOVING) for one in found]),
-            _column("Slowest layer", "time", [grid.share(one.layers[0].share) for one in found]),
-            _column("Slowest layer", "type", [_type(one.layers[0]) for one in found]),
-            _column("Slowest layer", "name", [_name(one.layers[0]) for one in found]),
+            *grid.columns(
+                found,
+                ("", "Precision", lambda one: style.precision_label(one.precision)),
+                ("Layers", "timed", lambda one: _count(len(one.layers))),
+                ("Layers", "that take half", lambda one: _count(one.half)),
+                ("Out of proportion", "layers", _costly),
+                ("Out of proportion", "MACs", _costly_work),
+                ("Out of proportion", "time", _costly_time),
+                ("Time", "without MACs", lambda one: _share(one, Kind.OTHER)),
+                ("Time", "moving", lambda one: _share(one, Kind.MOVING)),
+                ("Slowest layer", "time", lambda one: share(one.layers[0].share)),
+                ("Slowest layer", "type", lambda one: _type(one.layers[0])),
+                ("Slowest layer", "name", lambda one: _name(one.layers[0])),
+            ),
         ),
     )
-
-
-def _column(group: str, title: str, some: list[Cell]) -> Column:
-    return Column(group, title, tuple(some))
 
 
 def _count(number: int) -> Cell:
@@ -134,7 +130,7 @@ def _count(number: int) -> Cell:
 
 def _share(one: Breakdown, kind: Kind) -> Cell:
     is_split = kind is Kind.MOVING or not one.share(Kind.COMPUTING)
-    return grid.share(one.share(kind) if is_split else None)
+    return share(one.share(kind) if is_split else None)
 
 
 def _costly(one: Breakdown) -> Cell:
@@ -145,11 +141,11 @@ def _costly(one: Breakdown) -> Cell:
 
 
 def _costly_work(one: Breakdown) -> Cell:
-    return grid.share(sum(layer.work or 0.0 for layer in one.costly) if one.costly else None)
+    return share(sum(layer.work or 0.0 for layer in one.costly) if one.costly else None)
 
 
 def _costly_time(one: Breakdown) -> Cell:
-    return grid.share(one.share(Kind.COSTLY) if one.costly else None)
+    return share(one.share(Kind.COSTLY) if one.costly else None)
 
 
 def _name(layer: LayerTime) -> Cell:
@@ -163,19 +159,21 @@ def _name(layer: LayerTime) -> Cell:
     return Cell(short, note="" if short == layer.name else layer.name)
 
 
-def _type(layer: LayerTime) -> Cell:
+def _type(layer: LayerTime) -> str:
     if layer.kind is Kind.MOVING:
-        return Cell("moving")
-    return Cell(layer.precision.upper() if layer.precision else wording.DASH)
+        return "moving"
+    return layer.precision.upper() if layer.precision else wording.DASH
 
 
 # What did not run, or ran and is not believed: one line per row with its reason.
+
+_OK = Status.OK.value
 
 
 def build_failures(name: str, frame: pd.DataFrame) -> Table:
     """Failed, skipped, INVALID and SUSPECT rows of ``frame``; an empty grid when there is none."""
     bad = frame[
-        (frame["status"] != Status.OK.value)
+        (frame["status"] != _OK)
         | frame["verdict"].isin([Verdict.SUSPECT.value, Verdict.INVALID.value])
     ].sort_values(["status", "model", "precision", "resolution"])
     return Table(
@@ -184,29 +182,20 @@ def build_failures(name: str, frame: pd.DataFrame) -> Table:
         caption=f"{len(bad)} of {len(frame)} rows of {name} failed, were skipped or are doubted.",
         corner="Network",
         rows=tuple(shown(model) for model in bad["model"]),
-        columns=(
-            _failures_words("Size", [wording.size(size) for size in bad["resolution"]]),
-            _failures_words(
-                "Precision", [style.precision_label(word) for word in bad["precision"]]
-            ),
-            _failures_words("Batch", [f"{batch:.0f}" for batch in bad["batch"]]),
-            _failures_words("Outcome", [_outcome(row) for row in bad.itertuples(index=False)]),
-            _failures_words("Reason", [_reason(row) for row in bad.itertuples(index=False)]),
-            _failures_words("Log", [log or "" for log in bad["log"]]),
+        columns=grid.columns(
+            bad.itertuples(index=False),
+            ("", "Size", lambda row: wording.size(row.resolution)),
+            ("", "Precision", lambda row: style.precision_label(row.precision)),
+            ("", "Batch", lambda row: f"{row.batch:.0f}"),
+            ("", "Outcome", lambda row: row.verdict if row.status == _OK else row.status),
+            ("", "Reason", _reason),
+            ("", "Log", lambda row: row.log or ""),
         ),
     )
 
 
-def _failures_words(title: str, words: list[str]) -> Column:
-    return Column("", title, tuple(Cell(word) for word in words))
-
-
-def _outcome(row: object) -> str:
-    return str(row.verdict if row.status == Status.OK.value else row.status)
-
-
-def _reason(row: object) -> str:
-    if row.status == Status.OK.value:
+def _reason(row: Any) -> str:
+    if row.status == _OK:
         return ", ".join(codes(row))
     return ": ".join(part for part in (row.failure, row.message) if part) or "no reason recorded"
 
@@ -390,16 +379,15 @@ def _fact(
 def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell:
     if row is None:
         return Cell(wording.DASH, note=_NOT_RUN, reference=footnotes.letter(_NOT_RUN))
-    if row.status != Status.OK.value or pd.isna(row.latency_ms):
+    if row.status != _OK or pd.isna(row.latency_ms):
         what = f"{row.status} ({row.failure})" if row.failure else str(row.status)
         reason = f"{what}: {row.message}" if row.message else what
         return Cell(wording.DASH, note=reason, reference=footnotes.letter(reason))
     value = float(row.latency_ms)
     low, high = row.latency_ci_low_ms, row.latency_ci_high_ms
-    interval = ""
-    if pd.notna(low) and pd.notna(high):
+    interval = grid.interval(value, low, high)
+    if interval:
         text = rounded(value, low, high)
-        interval = f"median {value:.6g} ms, 95 % interval {low:.6g} to {high:.6g} ms"
     else:
         # A publication's digits are its own; ours are cut where nothing bears them.
         text = wording.short(value) if published else rounded(value)

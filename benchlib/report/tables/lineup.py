@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.resources import as_file, files
 from itertools import groupby
 from typing import Any
@@ -18,7 +19,7 @@ from benchlib.analysis import wording
 from benchlib.errors import InputError
 from benchlib.models import registry
 from benchlib.report.style import Absent
-from benchlib.report.tables.grid import Cell, Column, Table
+from benchlib.report.tables.grid import Cell, Table, columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,18 +193,21 @@ def costs(rows: Sequence[Record]) -> Table:
         ),
         corner="Network",
         rows=tuple(row.label for row in rows),
-        columns=(
-            Column(
-                "", "Year", tuple(Cell(str(row.year or wording.DASH), row.year) for row in rows)
+        columns=columns(
+            rows,
+            ("", "Year", lambda row: Cell(str(row.year or wording.DASH), row.year)),
+            ("", "Family", lambda row: row.family),
+            ("", "Task", lambda row: row.task),
+            ("Cost", "Params, M", lambda row: _cost(row.params and row.params / 1e6, row)),
+            ("Cost", "GMACs", lambda row: _cost(row.gmacs, row)),
+            ("Cost", "Activations, M", lambda row: _cost(row.mactivations, row)),
+            ("Cost", "MB", lambda row: _cost(row.size_mb, row)),
+            # One metric a column, so that two kinds of accuracy are never ranked together.
+            *(
+                ("Published accuracy, %", metric, partial(_accuracy, metric=metric))
+                for metric in metrics
             ),
-            _words("", "Family", [row.family for row in rows]),
-            _words("", "Task", [row.task for row in rows]),
-            _numbers("Cost", "Params, M", [_mega(row.params) for row in rows], rows),
-            _numbers("Cost", "GMACs", [row.gmacs for row in rows], rows),
-            _numbers("Cost", "Activations, M", [row.mactivations for row in rows], rows),
-            _numbers("Cost", "MB", [row.size_mb for row in rows], rows),
-            *(_accuracies(metric, rows) for metric in metrics),
-            _words("", "Made for", [_made_for(row) for row in rows]),
+            ("", "Made for", _made_for),
         ),
     )
 
@@ -216,12 +220,13 @@ def facts(rows: Sequence[Record]) -> Table:
         caption="Where each timed graph ends, and whose numbers the accuracies are.",
         corner="Network",
         rows=tuple(row.label for row in rows),
-        columns=(
-            _words("", "The timed graph ends at", [row.output for row in rows]),
-            _words("", "Accuracy from", [row.accuracy_source or wording.DASH for row in rows]),
-            _words("", "Paper", [row.paper or wording.DASH for row in rows]),
-            _words("", "Weights under", [row.weights_licence or wording.DASH for row in rows]),
-            _words("", "Note", [row.note for row in rows]),
+        columns=columns(
+            rows,
+            ("", "The timed graph ends at", lambda row: row.output),
+            ("", "Accuracy from", lambda row: row.accuracy_source or wording.DASH),
+            ("", "Paper", lambda row: row.paper or wording.DASH),
+            ("", "Weights under", lambda row: row.weights_licence or wording.DASH),
+            ("", "Note", lambda row: row.note),
         ),
     )
 
@@ -244,9 +249,12 @@ def elsewhere(rows: Sequence[Record]) -> Table | Absent:
         ),
         corner="Network",
         rows=tuple(known["network"]),
-        columns=tuple(
-            _words("", title, [str(value) or wording.DASH for value in known[column]])
-            for title, column in zip(titles, known.columns[1:], strict=True)
+        columns=columns(
+            known.itertuples(index=False),
+            *(
+                ("", title, lambda row, place=place: str(row[place]) or wording.DASH)
+                for place, title in enumerate(titles, 1)
+            ),
         ),
     )
 
@@ -256,30 +264,11 @@ def _made_for(row: Record) -> str:
     return wording.size(registry.size_named(row.accuracy_source) or wording.DASH)
 
 
-def _mega(count: int | None) -> float | None:
-    return None if count is None else count / 1e6
+def _cost(value: float | None, row: Record) -> Cell:
+    return Cell(wording.short(value), value, note=(row.reason or "") if value is None else "")
 
 
-def _words(group: str, title: str, words: Sequence[str]) -> Column:
-    return Column(group, title, tuple(Cell(word) for word in words))
-
-
-def _numbers(
-    group: str, title: str, values: Sequence[float | None], rows: Sequence[Record]
-) -> Column:
-    cells = (
-        Cell(wording.short(value), value, note=(row.reason or "") if value is None else "")
-        for value, row in zip(values, rows, strict=True)
-    )
-    return Column(group, title, tuple(cells))
-
-
-def _accuracies(metric: str, rows: Sequence[Record]) -> Column:
-    """One metric a column, so that two kinds of accuracy are never ranked together."""
-    cells = (
-        Cell(f"{row.accuracy:.1f}", row.accuracy, note=row.accuracy_source or "")
-        if row.accuracy is not None and row.accuracy_metric == metric
-        else Cell(wording.DASH)
-        for row in rows
-    )
-    return Column("Published accuracy, %", metric, tuple(cells))
+def _accuracy(row: Record, metric: str) -> Cell:
+    if row.accuracy is None or row.accuracy_metric != metric:
+        return Cell(wording.DASH)
+    return Cell(f"{row.accuracy:.1f}", row.accuracy, note=row.accuracy_source or "")

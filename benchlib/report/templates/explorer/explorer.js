@@ -21,7 +21,7 @@
   const known = (value) => value !== null && value !== undefined;
   const short = (value) => !known(value) ? "–"
     : value >= 1000 ? Math.round(value).toLocaleString("en-US") : value.toPrecision(3);
-  const size = (row) => row.resolution.replace("x", "×");
+  const size = (word) => word.replace(/^(\d+)x(\d+)$/, "$1×$2");
   const listed = (words) => words.length < 2 ? words.join("")
     : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
   const plural = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
@@ -30,7 +30,8 @@
 
   // What each row's tooltip says; the dollars go by the price that stands in the form.
   const tell = (row) => [
-    `${row.model}, ${told.labels[row.precision]}, ${size(row)}, batch ${row.batch}`,
+    `${row.model}, ${told.labels[row.precision]}, ${size(row.resolution)}${
+      known(row.made_for) ? ` (made for ${size(row.made_for)})` : ""}, batch ${row.batch}`,
     row.set,
     known(row.latency_ms) && `${row.latency} ms${known(row.latency_ci_low_ms)
       ? " (95 % interval of the median)" : ", no interval known"}; ${short(row.fps)} FPS`,
@@ -81,7 +82,7 @@
       const before = ticked(name), there = new Set(distinct(mine, name)), box = find(`[data-name="${name}"]`);
       box.querySelectorAll("label").forEach((label) => label.remove());
       for (const word of words.filter((one) => there.has(one))) {
-        const text = name === "precision" ? told.labels[word] : word.replace(/^(\d+)x(\d+)$/, "$1×$2");
+        const text = name === "precision" ? told.labels[word] : size(word);
         const label = make("label", make("input", "", {
           type: "checkbox", name, value: word, checked: before.includes(word)}));
         if (told.colors[word]) label.append(make("i", ""));
@@ -218,7 +219,8 @@
     const several = (name) => distinct(shown, name).length > 1;
     const some = (name) => shown.some((row) => known(row[name]));
     const heads = [
-      ["Size", size], ["Precision", (row) => told.labels[row.precision]],
+      ["Size", (row) => size(row.resolution)],
+      some("made_for") && ["Made for", (row) => known(row.made_for) ? size(row.made_for) : "–"], ["Precision", (row) => told.labels[row.precision]],
       several("batch") && ["Batch", (row) => row.batch], several("set") && ["Set", (row) => row.set],
       ["ms per batch", (row) => row.latency || "–"], ["Verdict", (row) => row.verdict ?? "–"], ["FPS", (row) => short(row.fps)],
       some("speedup") && ["× FP32", (row) => short(row.speedup)],
