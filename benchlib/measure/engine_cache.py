@@ -107,6 +107,11 @@ class KeptFolders:
 
     def prune(self) -> None:
         """Remove those unused longest until the rest are within the limit."""
+        for leftover in self.folder.glob(".*"):
+            # Half made or half removed by a run that was killed
+            pid = leftover.name.rpartition(".")[2]
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(leftover, ignore_errors=True)
         for name in self._held:
             # Other runs go by the time of its last use
             with contextlib.suppress(OSError):
@@ -147,7 +152,6 @@ class EngineCache(KeptFolders):
         if found is not None:
             return found
         final = self.folder / engine_key
-        self._remove_orphans()
         self.prune()
         temporary = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -169,13 +173,6 @@ class EngineCache(KeptFolders):
         """Raise :class:`FileNotFoundError` unless ``engine`` is there as it was obtained."""
         if self._found(engine.key) != replace(engine, reused=True):
             raise FileNotFoundError(errno.ENOENT, "its engine is gone from the cache or another")
-
-    def _remove_orphans(self) -> None:
-        """Remove half-built engines of runs that were killed."""
-        for leftover in self.folder.glob(".*"):
-            pid = leftover.name.rpartition(".")[2]
-            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-                shutil.rmtree(leftover, ignore_errors=True)
 
     def _found(self, engine_key: str) -> BuiltEngine | None:
         folder = self.folder / engine_key

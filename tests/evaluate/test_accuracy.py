@@ -28,9 +28,9 @@ from benchlib.cli import main
 from benchlib.errors import InputError
 from benchlib.evaluate import accuracy, dataset, predict
 from benchlib.evaluate.accuracy import Proportion
-from benchlib.export import calibration
+from benchlib.export import cache, calibration
 from benchlib.export.build import make
-from benchlib.measure import record, runner
+from benchlib.measure import engine_cache, record, runner
 from benchlib.measure.record import Row, RowError
 from benchlib.measure.store import Store
 from benchlib.trtexec import locate
@@ -317,7 +317,13 @@ def test_another_version_builds_a_plan_of_its_own_and_says_so(
 ) -> None:
     directory, program = on_trtexec
     monkeypatch.setattr(locate, "find", lambda engine: replace(program, version="10.16.0"))
+    monkeypatch.setenv(engine_cache.LIMIT_VARIABLE, "0")
+    unused = cache.root() / "plans" / "unused" / "facts.json"
+    unused.parent.mkdir()
+    unused.write_text("{}")
+    os.utime(unused, (0, 0))
     (one,) = accuracy.measure(directory, photos, limit=1).scored
+    assert not unused.exists(), "the limit of kept engines holds here as well"
     assert (one.failure, one.engine_reused, one.engine_version) == (None, False, "10.16.0")
     assert "timed with 10.16.1, run here with 10.16.0" in one.notes
 
