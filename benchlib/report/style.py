@@ -205,6 +205,12 @@ def style() -> Iterator[None]:
         yield
 
 
+def tighten(figure: Figure, rect: tuple[float, float, float, float]) -> None:
+    """Let the axes fill ``rect`` of ``figure``; call it last."""
+    figure.tight_layout(rect=rect)
+    figure.set_layout_engine(None)  # what is left of it would draw the figure twice when saved
+
+
 def drawable(text: str) -> str:
     """``text`` as the figures' fonts can draw it; signs that they lack become ``\\u6a21``."""
     return "".join(
@@ -237,20 +243,20 @@ def lines(
     axes: Axes, rows: pd.DataFrame, x: str, y: str, looks: dict[str, Look], *, small: bool = False
 ) -> None:
     """A line per network of ``rows`` with a mark per row; names no axis."""
-    ordered = rows.sort_values("model", kind="stable")
-    sns.lineplot(
-        ordered,
-        x=x,
-        y=y,
-        dashes={name: look.dash for name, look in looks.items()},
-        estimator=None,
-        linewidth=1.4 if small else 1.9,
-        markersize=mark_points(small),
-        markeredgewidth=_EDGE_POINTS,
-        ax=axes,
-        **_by(ordered["model"], looks),
-    )
-    axes.set(xlabel="", ylabel="")
+    # Not by seaborn, which tries every colour with every mark and so takes ten times as long.
+    for model, points in rows.sort_values(["model", x]).groupby("model", sort=False):
+        look = looks[str(model)]
+        axes.plot(
+            points[x],
+            points[y],
+            color=look.color,
+            marker=look.marker,
+            dashes=look.dash or (None, None),
+            linewidth=1.4 if small else 1.9,
+            markersize=mark_points(small),
+            markeredgewidth=_EDGE_POINTS,
+            markeredgecolor="white",
+        )
 
 
 def mark_points(small: bool) -> float:
@@ -274,8 +280,17 @@ def dots(
 
     Names no axis. ``more`` goes to seaborn's scatterplot.
     """
-    style = {"edgecolor": "white", "linewidth": _EDGE_POINTS, "zorder": _ABOVE_LINES}
-    style |= _by(rows[by], looks) | more
+    words = rows[by].astype(str)  # a categorical one would need a look for values that no row has
+    style = {
+        **{"edgecolor": "white", "linewidth": _EDGE_POINTS, "zorder": _ABOVE_LINES},
+        **{"hue": words, "style": words, "legend": False},
+        "palette": {str(name): look.color for name, look in looks.items()},
+        "markers": {str(name): look.marker for name, look in looks.items()},
+        **more,
+    }
+    # An axis without a label would get seaborn's, which makes every tick of it to see whether it is
+    # shown; that takes longer than to draw.
+    axes.set(xlabel=" ", ylabel=" ")
     sns.scatterplot(rows, x=x, y=y, s=np.square(points), ax=axes, **style)
     axes.set(xlabel="", ylabel="")
     where = np.broadcast_to(hollow, len(rows))
@@ -287,17 +302,6 @@ def dots(
             edgecolors=np.where(where[:, None], inside, to_rgba_array(style["edgecolor"])),
             linewidths=np.where(where, _HOLLOW_EDGE_POINTS, style["linewidth"]),
         )
-
-
-def _by(names: pd.Series, looks: Mapping[object, Look]) -> dict[str, object]:
-    words = names.astype(str)  # a categorical one would need a look for values that no row has
-    return {
-        "hue": words,
-        "style": words,
-        "palette": {str(name): look.color for name, look in looks.items()},
-        "markers": {str(name): look.marker for name, look in looks.items()},
-        "legend": False,
-    }
 
 
 def key(label: str, color: str, marker: str = "o", points: float = 6.0) -> Line2D:
@@ -322,8 +326,8 @@ _DECIMALS = re.compile(rb"(?<![\w.#])(\d*[1-9]\d*\.\d\d)\d+")
 """Places beyond a hundredth of a point, which nobody sees and which are an eighth of a file.
 Numbers below 1 stay: among them are the scales of letters."""
 
-_SAFE = " !'()*+,-./:;<=>?@[]_$~"
-"""What may stand in a ``data:`` URL, inside an attribute in double quotes, as it is."""
+_UNSAFE = re.compile(r"[^ !'()*+,\-./:;<=>?@\[\]_$~0-9A-Za-z]+")
+"""What may not stand in a ``data:`` URL, inside an attribute in double quotes, as it is."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -354,7 +358,8 @@ class Drawing(Shown):
     @property
     def data_url(self) -> str:
         """The SVG as a ``data:`` URL, in text and shortened: a third shorter than in base64."""
-        return f"data:image/svg+xml,{quote(_shortened(self.svg().decode('utf-8')), safe=_SAFE)}"
+        short = _shortened(self.svg().decode("utf-8"))
+        return f"data:image/svg+xml,{_UNSAFE.sub(lambda found: quote(found[0]), short)}"
 
     def svg(self) -> bytes:
         """The figure as SVG: same figure, same bytes (no date, no random ids)."""
@@ -527,6 +532,9 @@ def beside(axes: Axes, names: Sequence[Name]) -> None:
         )
         for one in names
     ]
+    others = [one for one in axes.figure.axes if one is not axes and one.get_visible()]
+    for one in others:  # adjustText draws the whole figure first, of which it needs these axes
+        one.set_visible(False)
     adjust_text(
         texts,
         x=[one.x for one in names],
@@ -539,6 +547,8 @@ def beside(axes: Axes, names: Sequence[Name]) -> None:
         arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
         iter_lim=_MOST_STEPS,
     )
+    for one in others:
+        one.set_visible(True)
 
 
 def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
@@ -551,9 +561,16 @@ def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
 
 def room(texts: Iterable[str], points: float) -> float:
     """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
-    font = FontProperties(family="DejaVu Sans", size=points)
-    widths = [TextPath((0, 0), text, prop=font).get_extents().width for text in texts if text]
-    return _LEADER_INCHES + max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
+    return _LEADER_INCHES + points * max(map(_width, texts), default=0.0) / _POINTS_PER_INCH + 0.1
+
+
+@cache
+def _width(text: str) -> float:
+    """Of ``text`` set in one point, in points."""
+    path = TextPath((0, 0), text, prop=FontProperties(family=_FONT, size=1))
+    # Letters reach as far as their curves' points do; Path.get_extents solves for every curve.
+    across = path.vertices[path.codes != TextPath.CLOSEPOLY, 0]
+    return float(np.ptp(across)) if len(across) else 0.0
 
 
 def spaced(wanted: list[float], gap: float) -> list[float]:

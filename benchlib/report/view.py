@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -133,6 +134,7 @@ def _clocks(mhz: pd.Series) -> str:
     return f"{low:.0f} MHz" if low == high else f"{low:.0f} to {high:.0f} MHz"
 
 
+@lru_cache(maxsize=8)  # every section asks for them
 def views(measured: MeasuredSet) -> tuple[View, ...]:
     """The parts of ``measured`` to draw by themselves, largest first; none for no rows."""
     return tuple(_view(measured, part) for part in comparable_groups.side_by_side(measured.frame))

@@ -281,6 +281,17 @@ def test_print_has_the_answer_on_page_one_and_clips_no_table(opened: Page) -> No
         ".map(t => t.parentElement.ariaLabel)"
     )
     assert wide == []
+    broken = opened.evaluate(
+        """() => [...document.querySelectorAll("table.bench:not(.words) td, td:nth-child(n + 5)")]
+          .filter((cell) => cell.firstChild && cell.offsetWidth && !cell.closest(".answer"))
+          .filter((cell) => {
+            const text = document.createRange();
+            text.selectNodeContents(cell.firstChild);
+            return new Set([...text.getClientRects()].map((box) => Math.round(box.top))).size > 1;
+          }).map((cell) => cell.textContent)"""
+    )
+    assert broken == []
+    assert not opened.get_by_role("heading", name="Ask the numbers").is_visible()
 
 
 @pytest.mark.browser

@@ -222,6 +222,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
             _panel(axes, known[known["variant"] == precision], looks)
             axes.set_title(f"{style.precision_label(precision)}, {wording.size(size)}")
             axes.set_xlabel("Latency, ms per batch (log); left is faster")
+        for axes in grid[::columns]:
             axes.set_ylabel(f"{metric}, %")
         for axes in grid[len(precisions) :]:
             axes.set_visible(False)
@@ -232,6 +233,8 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         else:
             figure.legend(handles=dots, loc="upper center", ncols=min(4 * columns, len(dots)))
             top = 1 - 0.5 / (_PANEL[1] * lines)
+        # Not style.tighten: what is left of the layout has the figure drawn twice when it is saved,
+        # and only then do the names' leaders end at the names as that format sets them.
         figure.tight_layout(rect=(0, 0, 1, top), w_pad=2.0, h_pad=2.0)
         for axes, precision in zip(grid, precisions, strict=False):
             _names(axes, known[known["variant"] == precision])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def draw_speedup(view: View) -> Drawing | Absent:
             loc="upper right",
             ncols=len(precisions),
         )
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / height))
+        style.tighten(figure, (0, 0, 1, 1 - 0.3 / height))
     summary = " ".join(_sentence(gains, precision) for precision in precisions)
     alt = (
         "Dot plot of the speed-up against FP32, one row per network, one panel per input size; "
@@ -235,6 +236,7 @@ def finding(view: View, precision: Variant) -> str:
     )
 
 
+@lru_cache(maxsize=16)
 def _texts(view: View, precision: Variant) -> dict[str, str]:
     """What stands at the end of each network's line: its name and the FPS of its last size."""
     texts = {}

@@ -72,7 +72,7 @@ def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
             axes.set_xlabel("Share of the profiled time")
         handles = [Patch(label=_LABELS[kind], **_look(kind)) for kind in kinds]
         figure.legend(handles=handles, loc="lower center", fontsize=8.5)
-        figure.tight_layout(rect=(0, below / height, 1, 1))
+        style.tighten(figure, (0, below / height, 1, 1))
     remarks = " ".join(sentences(drawn))
     alt = (
         "Stacked bars, one per network, one panel per precision: share of the profiled time by "

@@ -59,7 +59,7 @@ def draw_work(view: View) -> Drawing | Absent:
             ncols=min(len(keys), max(3, int(width / 1.45))),
             fontsize=8.5,
         )
-        figure.tight_layout(rect=(0.005, 0.45 / height, 1, 1))
+        style.tighten(figure, (0.005, 0.45 / height, 1, 1))
     summary = " ".join(
         _correlations(precision, [dependences[key] for key in dependences if key[0] == precision])
         for precision in precisions
@@ -131,7 +131,7 @@ def draw_latency_model(view: View) -> Drawing | Absent:
             loc="upper right",
             ncols=len(precisions),
         )
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / height))
+        style.tighten(figure, (0, 0, 1, 1 - 0.35 / height))
     summary = " ".join(_costs(lines[lines["precision"] == word], word) for word in precisions)
     alt = (
         "Dot plot with a row per network: left the fixed part of the latency in ms, right the "
@@ -194,7 +194,7 @@ def draw_roofline(view: View) -> Drawing | Absent:
             for index, size in enumerate(sizes)
         ]
         figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
-        figure.tight_layout(rect=(0, 0.5 / height, 1, 1))
+        style.tighten(figure, (0, 0.5 / height, 1, 1))
     summary = " ".join(_reached(points, word, roofs[word]) for word in precisions)
     alt = (
         "Roofline, one panel per precision: rate reached against operations per byte, both "
