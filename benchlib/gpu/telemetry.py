@@ -410,7 +410,7 @@ class Recorder:
         self._module = module
 
     def __enter__(self) -> Recorder:
-        """Start recording; returns when the first reading stands in the file or none will."""
+        """Start recording; returns when the first sample is in the file or none will be."""
         command = [sys.executable, "-m", "benchlib.gpu.telemetry"]
         command += ["--root", str(os.getpid()), "--interval", str(self._interval_s)]
         command += ["--module", self._module, str(self.path)]

@@ -33,7 +33,7 @@ from benchlib.gpu.peaks import Roofs
 from benchlib.trtexec.command import Command, Program
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-"""The folder that the package lies in."""
+"""The folder of the package."""
 
 # Folders of this machine, and their names in what is published.
 
@@ -99,7 +99,7 @@ class Redactor:
         return self._replaced(text, _END_IN_TEXT)
 
     def argv(self, command: Command) -> list[str]:
-        """A command as it stands in a row: known paths named, of others the last part."""
+        """A command as a row has it: known paths named, of others the last part."""
         return [self._argument(argument) for argument in command.argv]
 
     def _argument(self, argument: str) -> str:

@@ -76,7 +76,7 @@ Card = tuple[str, str]
 class Worker:
     """One worker: its card, Dask's address of it, and what a run has to know of it.
 
-    ``gpu`` is None where NVML shows none; ``facts`` stand in environment.json.
+    ``gpu`` is None where NVML shows none; ``facts`` are for environment.json.
     """
 
     card: Card

@@ -369,7 +369,7 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
 
 
 def agreement(found: Fidelity | None) -> dict[str, Any]:
-    """What the verdict goes by of a graph's agreement with FP32, by the names of
+    """What the verdict uses of a graph's agreement with FP32, by the names of
     :class:`Observed`; nothing where it was not measured."""
     if found is None:
         return {}
@@ -388,7 +388,7 @@ def agreement(found: Fidelity | None) -> dict[str, Any]:
 class MeasuredValues:
     """Everything that is computed from the series of one case, each when asked for.
 
-    ``timed`` has the processes in the order they ran, ``known`` what else the verdict goes by;
+    ``timed`` has the processes in the order they ran, ``known`` what else the verdict uses;
     ``stopped`` is whether the interval's width decided how many they are.
     """
 
@@ -635,7 +635,7 @@ class Assembler:
         )
 
     def _observed(self, measurement: Measurement, proven: LayerPrecision) -> Observed:
-        """What the verdict goes by, without the series."""
+        """What the verdict is made from, without the series."""
         case, given, graph = measurement.case, measurement.settings, measurement.graph
         gmacs = measurement.network.gmacs
         return Observed(
@@ -688,7 +688,7 @@ class Assembler:
         }
 
     def _detail(self, measurement: Measurement, proven: LayerPrecision) -> Detail:
-        """The measurement that stands beside the table."""
+        """The evidence, which is stored beside the table."""
         on_gpu = {} if self.program.on_cpu else {"confidential_computing": self.confidential}
         return Detail(
             commands=measurement.commands,

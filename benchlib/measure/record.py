@@ -1,4 +1,4 @@
-"""The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``."""
+"""The row: the outcome of one case, good or bad, as ``rows/KEY.json`` has it."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(Failure.CRASH, one_line(f"{type(error).__name__}: {error}"))
 
 
-# The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``.
+# The row.
 
 
 class _Evidence(BaseModel):
@@ -221,7 +221,7 @@ class Detail(_Evidence):
         return Detail.model_validate(self.model_dump() | parts)
 
     def without_layers(self) -> Detail:
-        """What of this evidence stands in the row's own file."""
+        """The part of this evidence that is in the row's own file."""
         return Detail.model_validate(self.model_dump(exclude={"layers"}))
 
 
@@ -233,7 +233,7 @@ written in :func:`load_row`."""
 class Row(BaseModel):
     """One line of table.csv, its columns in order, and the evidence behind it in ``detail``.
 
-    Units stand in the names: ``_ms`` milliseconds per batch, ``_s`` seconds, ``_mb`` decimal
+    Names end in units: ``_ms`` milliseconds per batch, ``_s`` seconds, ``_mb`` decimal
     megabytes, ``_m`` millions. What is unknown is None, never 0.
     """
 

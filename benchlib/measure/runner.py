@@ -592,7 +592,7 @@ class _Run:
         return random.Random(lot).random()
 
     def _begin_turn(self, one: _Case, worker: Worker) -> bool:
-        """Note the turn's place in the round; a case whose card is lost begins anew on another.
+        """Note the turn's place in the round; a case whose card is lost begins again on another.
 
         A row is of one card: its rounds on the lost one are given up.
         """
