@@ -5,7 +5,8 @@
 ``published`` are the blog's 192 cells, which have no intervals; ``measured`` are as many with
 intervals, energy and verdicts, made up by findings_scale.py; ``committed`` is every set in
 results/. Each report is a process of its own, as a user starts it: ``seconds`` is the least wall
-clock of ``times``, ``all_seconds`` has each. Nothing else should run meanwhile.
+clock of ``times``, ``all_seconds`` has each. ``processor_s`` is the least that its processes kept
+a core busy, which other work on the machine changes less.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -43,14 +45,21 @@ def timed(given: list[Path], out: Path, times: int) -> dict[str, Any]:
     """The seconds of ``times`` reports of these sets, one after the other, and the page's size."""
     command = [sys.executable, "-m", "benchlib", "report", *map(str, given), "-o", str(out)]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    seconds = []
+    seconds, busy = [], []
     for _ in range(times):
-        start = time.perf_counter()
+        start = (time.perf_counter(), _children_s())
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
-        seconds.append(round(time.perf_counter() - start, 2))
+        seconds.append(round(time.perf_counter() - start[0], 2))
+        busy.append(round(_children_s() - start[1], 2))
     rows = sum(len((one / "table.csv").read_text("utf-8").splitlines()) - 1 for one in given)
     size = round((out / "report.html").stat().st_size / 1e6, 2)
-    return {"rows": rows, "seconds": min(seconds), "all_seconds": seconds, "page_mb": size}
+    told = {"rows": rows, "seconds": min(seconds), "all_seconds": seconds}
+    return told | {"processor_s": min(busy), "page_mb": size}
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

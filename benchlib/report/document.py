@@ -16,16 +16,7 @@ from benchlib.report import methods, sections, style
 from benchlib.report.answer import answer_section
 from benchlib.report.explorer import Explorer
 from benchlib.report.figures import accuracy, fps, layer_times, scatter, tiles
-from benchlib.report.parts import (
-    Block,
-    Bullets,
-    Files,
-    Folded,
-    Part,
-    Section,
-    Styles,
-    Words,
-)
+from benchlib.report.parts import Block, Bullets, Files, Folded, Part, Section, Styles, Words
 from benchlib.report.sections import findings_section, side_by_side
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables import grid, latency, lineup
@@ -192,9 +183,7 @@ class Document:
 
     def commands(self) -> Section:
         """The commands really run, one good row per precision."""
-        return Section(
-            tuple(Folded(title(one), tuple(methods.commands(one))[1:]) for one in self.sets)
-        )
+        return Section(tuple(Folded(title(one), tuple(methods.commands(one))) for one in self.sets))
 
     def not_drawn(self) -> Section:
         """What the sections above left out, once, with the reasons."""
@@ -368,7 +357,7 @@ class LineUp:
     def accuracies(self) -> Section:
         """Accuracy against parameters, a figure per task: their metrics do not compare."""
         drawn = [accuracy.accuracy(self.sizes[0], task) for task in (CLASSIFICATION, SEGMENTATION)]
-        return Section.of(saved(one, self.figures_dir) for one in drawn)
+        return Section(tuple(saved(one, self.figures_dir) for one in drawn))
 
 
 def read_lineup(models: Sequence[str], resolutions: Sequence[str], figures_dir: str = "") -> LineUp:
@@ -380,8 +369,7 @@ def read_lineup(models: Sequence[str], resolutions: Sequence[str], figures_dir: 
         raise InputError("resolutions", "no size was given; give at least one, like 640x480")
     sizes = (resolution(size) for size in resolutions)
     return LineUp(
-        tuple(lineup.read_all(models, height, width) for height, width in sizes),
-        figures_dir,
+        tuple(lineup.read_all(models, height, width) for height, width in sizes), figures_dir
     )
 
 

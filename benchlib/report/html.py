@@ -121,25 +121,15 @@ def pdf(page: str | Path, out: str | Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         command = [
-            str(browser),
-            "--headless",
+            *(str(browser), "--headless", "--no-pdf-header-footer"),
             # Root has no sandbox in Chromium; the page is ours and can reach nothing.
             *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-            f"--user-data-dir={profile}",
-            "--no-pdf-header-footer",
-            "--generate-pdf-document-outline",
-            f"--print-to-pdf={target.resolve()}",
-            source.as_uri(),
+            *(f"--user-data-dir={profile}", "--generate-pdf-document-outline"),
+            *(f"--print-to-pdf={target.resolve()}", source.as_uri()),
         ]
+        keep = {"capture_output": True, "text": True, "errors": "replace", "check": False}
         try:
-            ended = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_PRINT_LIMIT_S,
-                check=False,
-            )
+            ended = subprocess.run(command, timeout=_PRINT_LIMIT_S, **keep)
         except subprocess.TimeoutExpired:
             raise InputError(
                 "pdf", f"{browser.name} printed nothing in {_PRINT_LIMIT_S} s"

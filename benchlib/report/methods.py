@@ -20,7 +20,7 @@ from benchlib.models import registry
 from benchlib.report import style
 from benchlib.report.parts import Bullets, Command, Definitions, Part, Section, Words
 from benchlib.report.tables.grid import Table, columns
-from benchlib.report.view import REBUILT, View, on_cpu, title
+from benchlib.report.view import REBUILT, View, on_cpu
 
 _SPANS = {
     Engine.TRTEXEC.value: (
@@ -224,9 +224,7 @@ def faults() -> Table:
         corner="It says",
         rows=tuple(fault[0] for fault in FAULTS),
         columns=columns(
-            FAULTS,
-            ("", "What was found", itemgetter(1)),
-            ("", "What is done here", itemgetter(2)),
+            FAULTS, ("", "What was found", itemgetter(1)), ("", "What is done here", itemgetter(2))
         ),
     )
 
@@ -243,8 +241,7 @@ def commands(measured: MeasuredSet) -> Section:
         if lines:
             parts.append(Words(f"{style.precision_label(precision)}:"))
             parts.append(Command("\n\n".join(shlex.join(argv) for argv in lines)))
-    missing = [Words("The commands were not kept with this set.")]
-    return Section.of([Words("", strong=title(measured)), *(parts or missing)])
+    return Section(tuple(parts or [Words("The commands were not kept with this set.")]))
 
 
 def _distinct(lines: Sequence[Sequence[str]]) -> list[Sequence[str]]:

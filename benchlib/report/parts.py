@@ -7,7 +7,7 @@ matplotlib Figure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -60,11 +60,10 @@ class Styles(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Heading(Shown):
-    """A heading of third level; ``minor`` ones stay out of the page's contents."""
+    """A heading of third level."""
 
     text: str
     anchor: str
-    minor: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,6 @@ class Bullets(Shown):
     """A list; ``kind`` is its CSS class."""
 
     items: Sequence[str]
-    ordered: bool = False
     kind: str = ""
 
 
@@ -142,11 +140,6 @@ class Section(Shown):
     """Parts one below the other; iterates over them."""
 
     parts: tuple[Part, ...]
-
-    @classmethod
-    def of(cls, parts: Iterable[Part | None]) -> Section:
-        """A section of ``parts``, those that are None left out."""
-        return cls(tuple(part for part in parts if part is not None))
 
     @classmethod
     def first_open(cls, blocks: Sequence[Block]) -> Section:

@@ -154,12 +154,7 @@ def without_number(measured: MeasuredSet) -> list[str]:
 # The blog's claims and our own questions, tested on every measured set.
 
 
-_SYMBOLS = {
-    Answer.SUPPORTED: "✔",
-    Answer.PARTLY: "◐",
-    Answer.REFUTED: "✘",
-    Answer.CANT_TELL: "?",
-}
+_SYMBOLS = {Answer.SUPPORTED: "✔", Answer.PARTLY: "◐", Answer.REFUTED: "✘", Answer.CANT_TELL: "?"}
 
 _CPU_NOTICE = Words(
     "A CPU run. The claims are about GPUs, so these verdicts speak of this CPU only and neither "

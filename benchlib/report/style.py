@@ -428,14 +428,10 @@ def _shorten(parent: ElementTree.Element, ids: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Absent(Shown):
-    """No drawing, and why: shown in words where the figure would have stood.
-
-    ``label`` names the rows where no heading does.
-    """
+    """No drawing, and why: shown in words where the figure would have stood."""
 
     name: str
     reason: str
-    label: str = ""
 
 
 def finding(drawing: Drawing, label: str) -> str:
@@ -493,23 +489,13 @@ and what it reaches by then depends on the machine: the picture's bytes would to
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """``text`` for the mark at ``x``, ``y`` (data units)."""
+    """``text`` for the mark, or for the line that ends, at ``x``, ``y`` (data units)."""
 
     x: float
     y: float
     text: str
     color: str
     bold: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EndLabel:
-    """``text`` for the line that ends at ``x``, ``y`` (data units)."""
-
-    x: float
-    y: float
-    text: str
-    color: str
 
 
 def beside(axes: Axes, names: Sequence[Name]) -> None:
@@ -561,13 +547,12 @@ def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
 
 def room(texts: Iterable[str], points: float) -> float:
     """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
-    return _LEADER_INCHES + points * max(map(_width, texts), default=0.0) / _POINTS_PER_INCH + 0.1
+    widths = [_width(text, points) for text in texts if text]
+    return _LEADER_INCHES + max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
 
 
-@cache
-def _width(text: str) -> float:
-    """Of ``text`` set in one point, in points."""
-    path = TextPath((0, 0), text, prop=FontProperties(family=_FONT, size=1))
+def _width(text: str, points: float) -> float:
+    path = TextPath((0, 0), text, prop=FontProperties(family=_FONT, size=points))
     # Letters reach as far as their curves' points do; Path.get_extents solves for every curve.
     across = path.vertices[path.codes != TextPath.CLOSEPOLY, 0]
     return float(np.ptp(across)) if len(across) else 0.0
@@ -595,7 +580,7 @@ def spaced(wanted: list[float], gap: float) -> list[float]:
     ]
 
 
-def draw(axes: Axes, labels: list[EndLabel], *, points: float = 8.5) -> None:
+def draw(axes: Axes, labels: list[Name], *, points: float = 8.5) -> None:
     """Write ``labels`` right of ``axes`` (y logarithmic, limits set) with thin leaders."""
     low, high = (math.log10(limit) for limit in axes.get_ylim())
     figure_width, figure_height = axes.figure.get_size_inches()

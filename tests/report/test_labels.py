@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from benchlib.report.style import EndLabel, draw, spaced
+from benchlib.report.style import Name, draw, spaced
 
 positions = st.lists(st.floats(-5, 5), max_size=24).map(sorted)
 
@@ -32,7 +32,7 @@ def test_a_block_is_centred_on_what_its_members_want() -> None:
 def test_a_leader_that_crosses_the_chart_does_not_look_like_a_line_of_it() -> None:
     figure = Figure()
     axes = figure.add_subplot(xscale="log", yscale="log", xlim=(0.1, 10), ylim=(1, 100))
-    labels = [EndLabel(1.0, 20.0, "one size", "red"), EndLabel(8.0, 5.0, "all sizes", "blue")]
+    labels = [Name(1.0, 20.0, "one size", "red"), Name(8.0, 5.0, "all sizes", "blue")]
     draw(axes, labels)
     styles = {text.get_text(): text.arrow_patch.get_linestyle() for text in axes.texts}
     assert styles["all sizes"] == "-"

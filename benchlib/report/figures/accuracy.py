@@ -43,7 +43,7 @@ def work(rows: Sequence[Record]) -> Drawing | Absent:
         for row in {row.name: row for row in counted}.values():  # the last of a name: its largest
             written = f"{row.label}  {wording.short(row.gmacs)}"
             look = looks[row.name]
-            ends.append(style.EndLabel(row.megapixels, row.gmacs, written, look.text))
+            ends.append(style.Name(row.megapixels, row.gmacs, written, look.text))
         style.draw(axes, ends)
     finding = _work_finding(counted)
     return Drawing(

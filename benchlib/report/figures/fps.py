@@ -53,9 +53,7 @@ def draw_speedup(view: View) -> Drawing | Absent:
         grid[0].set_ylim(-0.6, len(models) - 0.3)
         figure.supxlabel("Speed-up against FP32 of the same network (×, log)", fontsize=10)
         figure.legend(
-            handles=style.precision_keys(precisions),
-            loc="upper right",
-            ncols=len(precisions),
+            handles=style.precision_keys(precisions), loc="upper right", ncols=len(precisions)
         )
         style.tighten(figure, (0, 0, 1, 1 - 0.3 / height))
     summary = " ".join(_sentence(gains, precision) for precision in precisions)
@@ -285,7 +283,7 @@ def _lines(
     texts = _texts(view, precision)
     last = rows.sort_values(["model", "megapixels"]).drop_duplicates("model", keep="last")
     ends = [
-        style.EndLabel(row.megapixels, row.fps, texts[row.model], looks[row.model].text)
+        style.Name(row.megapixels, row.fps, texts[row.model], looks[row.model].text)
         for row in last.itertuples(index=False)
     ]
     style.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)

@@ -127,9 +127,7 @@ def draw_latency_model(view: View) -> Drawing | Absent:
         left.set_yticks(range(len(models)), models)
         left.set_ylim(-0.6, len(models) - 0.4)
         figure.legend(
-            handles=style.precision_keys(precisions),
-            loc="upper right",
-            ncols=len(precisions),
+            handles=style.precision_keys(precisions), loc="upper right", ncols=len(precisions)
         )
         style.tighten(figure, (0, 0, 1, 1 - 0.35 / height))
     summary = " ".join(_costs(lines[lines["precision"] == word], word) for word in precisions)

@@ -144,11 +144,7 @@ def draw_spread(view: View) -> Drawing | Absent:
     texts = words.pivot(**keys, values="word").sort_index(axis=1).reindex_like(percents)
     with style.style():
         figure = draw_tiles(
-            percents,
-            texts.fillna(wording.DASH),
-            "Oranges",
-            "± % (log)",
-            _SCALE_PERCENT,
+            percents, texts.fillna(wording.DASH), "Oranges", "± % (log)", _SCALE_PERCENT
         )
     finding = _finding(rows)
     alt = (

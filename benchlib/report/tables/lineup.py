@@ -7,7 +7,7 @@ accuracies are other people's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from importlib.resources import as_file, files
 from itertools import groupby
@@ -70,35 +70,14 @@ class Record:
 
 def read(name: str, height: int, width: int) -> Record:
     """What is known of network ``name``; raises InputError for an unknown one."""
-    card = registry.card(name)
     from benchlib.models import macs  # brings ONNX Runtime, which no page needs
 
-    cost = macs.of(name, height, width)
-    return Record(
-        name=card.name,
-        family=card.family,
-        task=card.task,
-        title=card.title,
-        year=card.year,
-        height=height,
-        width=width,
-        params=cost.params,
-        gmacs=cost.gmacs,
-        mactivations=cost.mactivations,
-        size_mb=cost.size_mb,
-        accuracy=card.accuracy,
-        accuracy_metric=card.accuracy_metric,
-        accuracy_source=card.accuracy_source,
-        weights=card.weights_enum,
-        weights_licence=card.weights_licence,
-        blog_name=card.blog_name,
-        paper=card.paper,
-        output=card.output,
-        note=card.note,
-        features_only=card.features_only,
-        reconstruction=card.reconstruction,
-        reason=cost.reason,
-    )
+    card, cost = registry.card(name), macs.of(name, height, width)
+    known = {"height": height, "width": width, "weights": card.weights_enum}
+    for one in fields(Record):
+        if one.name not in known:
+            known[one.name] = getattr(cost if hasattr(cost, one.name) else card, one.name)
+    return Record(**known)
 
 
 def read_all(names: Iterable[str], height: int, width: int) -> tuple[Record, ...]:
