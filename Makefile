@@ -16,8 +16,9 @@ else
   READY := .venv/ready
 endif
 BIN := $(ENV)/bin
-# Without it, a Python writes caches of the sources next to results; harmless, but noise in git.
 export PYTHONHASHSEED ?= 0
+# Images of containers set it; every process would then compile this package's sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup report test lint format figures pdf generated lock clean
 

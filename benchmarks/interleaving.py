@@ -54,6 +54,7 @@ def measured(models: list[str], seed: int, folder: Path) -> tuple[Row, ...]:
         "max_rounds": 8,
         "seed": seed,
         "roofs": False,
+        "threads": 1,
         "out_dir": str(folder / f"run{seed}"),
     }
     return runner.run(config.read_parameters(values)).rows

@@ -17,7 +17,7 @@ from benchlib.config import Parameters
 from benchlib.errors import InputError
 
 NOTEBOOKS = ("lineup", "benchmark", "report", "explore")
-LONGEST_CELL = 44  # lines; the parameters cell of benchmark.ipynb is the longest
+LONGEST_CELL = 7  # lines, but for the parameters cell of benchmark.ipynb, which is generated
 LONGEST_FUNCTION = 5  # lines; logic belongs to the package, where it is tested
 
 
@@ -56,7 +56,7 @@ def test_declares_parameters_once_and_names_the_usual_kernel(source):
 
 def test_holds_no_logic(source):
     for cell in source.cells:
-        if cell.cell_type == "code":
+        if cell.cell_type == "code" and cell.source != write_generated.cell():
             lines = cell.source.splitlines()
             assert len(lines) <= LONGEST_CELL
             for start in (i for i, line in enumerate(lines) if line.startswith("def ")):

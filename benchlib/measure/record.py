@@ -306,7 +306,9 @@ class Row(BaseModel):
         None, description="counter, or power: readings integrated over the settled part of a run."
     )
     peak_memory_mb: float | None = Field(
-        None, description="Most GPU memory in use in a run, driver and CUDA context included."
+        None,
+        description="Most GPU memory in use in a run, the CUDA context and what the driver keeps "
+        "for itself included; the latter not in a bundle's, which nvidia-smi counted.",
     )
     temperature_c: float | None = Field(None, description="Highest GPU temperature.")
     throttle: str | None = Field(None, description="Throttle reasons seen, joined by ;.")

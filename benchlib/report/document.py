@@ -302,8 +302,9 @@ def _overview(one: MeasuredSet) -> Block:
         )
     elif on_cpu(one):
         kind = (
-            f"A CPU run, on {_cpu(one)}: ONNX Runtime, no GPU and no TensorRT. It shows how the "
-            "networks compare on this CPU and says nothing of how they compare on a GPU."
+            f"A CPU run, on {_cpu(one)}: ONNX Runtime{_threads(one)}, no GPU and no TensorRT. It "
+            "shows how the networks compare on this CPU and says nothing of how they compare on a "
+            "GPU."
         )
     else:
         kind = f"Measured on {devices}."
@@ -322,6 +323,13 @@ def _cpu(one: MeasuredSet) -> str:
     name = one.environment.get("cpu") or "a CPU not recorded"
     cores = one.environment.get("cpu_cores")
     return f"{name}, {wording.plural(int(cores), 'core')}" if cores else str(name)
+
+
+def _threads(one: MeasuredSet) -> str:
+    """The threads that were asked for, where all precisions have the same."""
+    asked = {given.get("threads") for given in one.environment.get("parameters", {}).values()}
+    count = asked.pop() if len(asked) == 1 else None
+    return f" in {wording.plural(int(count), 'thread')}" if count else ""
 
 
 # The sections of the line-up page: what ``lineup.ipynb`` calls, one line per cell.

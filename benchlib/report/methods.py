@@ -81,8 +81,9 @@ def definition_lines(view: View, models: pd.Series | None = None) -> list[tuple[
             ),
             (
                 "GPU memory",
-                "peak_memory_mb, the most in use on the card in a run, as nvidia-smi counts: the "
-                "driver's own share and the CUDA context are in it.",
+                "peak_memory_mb, the most in use on the card in a run, as NVML counts: the CUDA "
+                "context is in it, and what the driver keeps for itself (some 500 MB on an H100), "
+                "which nvidia-smi, and so a bundle, leaves out.",
             ),
         ]
     if ends := _ends(frame["model"] if models is None else models):

@@ -271,8 +271,16 @@ def test_what_failed_is_told_and_tried_again_and_the_rest_goes_on(
     assert {row.status for row in collect(folder, tmp_path / "set").rows} == {Status.OK}
 
 
-@in_both_shells
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("shell", "number"),
+    [
+        ("dash", signal.SIGKILL),
+        ("dash", signal.SIGTERM),
+        ("dash", signal.SIGINT),
+        ("busybox", signal.SIGTERM),
+    ],
+    indirect=["shell"],
+)
 def test_a_stopped_run_goes_on_and_leaves_nothing_running(
     bundler: Bundler, site: Site, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -312,7 +320,7 @@ def _until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 def _all_gone(folder: Path) -> None:
     """No program works in the bundle any more, whatever started it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
@@ -434,7 +442,7 @@ def test_nvidia_smi_and_who_was_there_before() -> None:
     assert [one.foreign for one in found] == [(4711,), None, None]
 
 
-@in_both_shells
+@pytest.mark.parametrize("shell", ["busybox"], indirect=True)
 def test_a_jetson_is_watched_by_tegrastats_although_nvidia_smi_is_there(
     bundler: Bundler, site: Site, tmp_path: Path
 ) -> None:

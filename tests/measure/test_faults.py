@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,9 @@ def test_a_fault_is_a_classed_row(
     words: str,
 ) -> None:
     script(all=behaviour)
-    begun = time.monotonic()
-    limit_s = 1 if kind is Failure.TIMEOUT else 30
-    outcome = fake_run(time_limit_build_s=limit_s, time_limit_time_s=limit_s)
+    hangs = set(behaviour) if kind is Failure.TIMEOUT else ()
+    limits = {f"time_limit_{phase}_s": 1 if phase in hangs else 60 for phase in ("build", "time")}
+    outcome = fake_run(**limits)
     (row,) = outcome.rows
     assert (row.status, row.failure) == (Status.FAILED, kind)
     assert words in row.message
@@ -68,7 +67,6 @@ def test_a_fault_is_a_classed_row(
     assert row.detail.commands
     assert (tmp_path / "set" / row.log).read_text().startswith("&&&& RUNNING")
     assert outcome.count(Status.FAILED) == 1
-    assert time.monotonic() - begun < 20
 
 
 def test_a_failing_case_never_stops_the_rest(fake_run: Run, script: Script) -> None:
@@ -140,7 +138,7 @@ def test_a_failed_row_keeps_the_first_line_of_the_cause(
         "line.send({}); line.recv()\n"
         "raise RuntimeError('bad node conv1\\n==> Context: advice\\nmore advice')\n"
     )
-    made, case = exporter(tmp_path, code, monkeypatch, limit_s=5)
+    made, case = exporter(tmp_path, code, monkeypatch, limit_s=60)
     made.graph(case, GraphForm.FP32)
     with pytest.raises(record.CaseError) as raised:
         made.graph(case, GraphForm.FP32)
@@ -158,7 +156,7 @@ def test_an_exporter_that_is_killed_is_not_blamed_on_an_earlier_error(
         "line.send({}); line.recv()\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    made, case = exporter(tmp_path, code, monkeypatch, limit_s=5)
+    made, case = exporter(tmp_path, code, monkeypatch, limit_s=60)
     made.graph(case, GraphForm.FP32)
     with pytest.raises(record.CaseError, match="SIGKILL: it said nothing"):
         made.graph(case, GraphForm.FP32)
@@ -198,7 +196,7 @@ def exporter(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, limit_s
 def test_an_exporter_that_dies_is_a_fault_and_the_next_case_gets_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, kind: Failure, words: str
 ) -> None:
-    made, case = exporter(tmp_path, code, monkeypatch, limit_s=5)
+    made, case = exporter(tmp_path, code, monkeypatch, 1 if kind is Failure.TIMEOUT else 60)
     for _ in range(2):
         with pytest.raises(record.CaseError) as raised:
             made.graph(case, GraphForm.FP32)

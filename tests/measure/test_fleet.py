@@ -69,11 +69,11 @@ class Told(Lines):
 
 
 def test_each_case_is_whole_on_one_of_two_workers(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
+    started: Callable[[int], SpecCluster], fake_run: Run, script: Script, tmp_path: Path
 ) -> None:
     script(all={"sleep_s": 0.2})
     address = started(2).scheduler_address
-    outcome = fake_run(None, fleet=address, models=MODELS, min_rounds=2, max_rounds=2)
+    outcome = fake_run(None, fleet=address, models=MODELS, **rounds(2))
     assert [row.status for row in outcome.rows] == [Status.OK] * 4
     assert {row.rounds for row in outcome.rows} == {2}
     # Both worked at once, and each row has the host that timed it.
@@ -81,13 +81,9 @@ def test_each_case_is_whole_on_one_of_two_workers(
     assert set(beside) <= {0, 1}
     assert 1 in beside
     assert all(row.host for row in outcome.rows)
-
-
-def test_one_at_a_time_on_a_host_when_asked(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
-) -> None:
-    script(all={"sleep_s": 0.1})
-    outcome = fake_run(None, fleet=started(2).scheduler_address, models=MODELS, exclusive_host=True)
+    # And one at a time on a host when asked.
+    alone = {"exclusive_host": True, "out_dir": str(tmp_path / "alone")}
+    outcome = fake_run(None, fleet=address, models=MODELS[:2], **rounds(2), **alone)
     assert {run["neighbours"] for row in outcome.rows for run in row.detail.runs} == {0}
 
 
@@ -128,19 +124,8 @@ def killer(phase: str, number: int) -> Iterator[None]:
         thread.join()
 
 
-def test_the_case_of_a_worker_killed_in_a_build_goes_on(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
-) -> None:
-    script(all={"sleep_s": 0.5})
-    cluster, told = started(2), Told()
-    with killer("build", 1):
-        outcome = fake_run(None, told, fleet=cluster.scheduler_address, models=MODELS[:2])
-    assert [row.status for row in outcome.rows] == [Status.OK] * 2
-    assert sum("was lost over" in words for words in told.words) == 1, told.words
-
-
-def test_a_round_of_a_killed_worker_waits_for_the_next_on_its_card(
-    started: Callable[[int], SpecCluster], fake_run: Run, script: Script
+def test_a_killed_workers_case_goes_on_in_a_build_and_in_a_round(
+    started: Callable[[int], SpecCluster], fake_run: Run, script: Script, tmp_path: Path
 ) -> None:
     script(all={"sleep_s": 0.5})
     cluster = started(2)
@@ -152,10 +137,17 @@ def test_a_round_of_a_killed_worker_waits_for_the_next_on_its_card(
                     stack.enter_context(killer("time", 1))
 
         told, address = Killing(), cluster.scheduler_address
-        outcome = fake_run(None, told, fleet=address, models=MODELS[:2], **rounds(3))
+        with killer("build", 1):
+            outcome = fake_run(None, told, fleet=address, models=MODELS[:2], **rounds(1))
+        assert [row.status for row in outcome.rows] == [Status.OK] * 2
+        assert sum("was lost over" in words for words in told.words) == 1, told.words
+        told.words.clear()
+        more = {**rounds(3), "out_dir": str(tmp_path / "rounds")}
+        outcome = fake_run(None, told, fleet=address, models=MODELS[:2], **more)
     assert [(row.status, row.rounds) for row in outcome.rows] == [(Status.OK, 3)] * 2
     assert sum("was lost over" in words for words in told.words) == 1, told.words
-    # The engine is where it was, and the round before counts.
+    # Its next round waits for the worker that comes after it on its card: the engine is where it
+    # was, and the rounds before count.
     assert not any("anew" in words for words in told.words), told.words
     assert [run["process"] for row in outcome.rows for run in row.detail.runs] == [0, 1, 2] * 2
 
@@ -291,7 +283,7 @@ def test_nothing_is_left_of_a_killed_client_and_the_next_goes_on(
         below = psutil.Process(killed.pid).children(recursive=True)
         assert len(below) >= 3  # two workers and a program
         killed.kill()
-        _, alive = psutil.wait_procs(below, timeout=10)
+        _, alive = psutil.wait_procs(below, timeout=PATIENCE_S)
         assert not alive
     with client(tmp_path, 4) as stopped:
         # Once Ctrl-C, to the whole group as a terminal sends it
@@ -313,23 +305,7 @@ def test_nothing_is_left_of_a_killed_client_and_the_next_goes_on(
         assert [run["process"] for run in row.detail.runs] == [0, 1, 2, 3]
 
 
-def test_a_worker_that_joins_late_gets_work(
-    started: Callable[[int], SpecCluster], script: Script
-) -> None:
-    cluster = started(1)
-    with Client(cluster.scheduler_address) as client:
-        workers = fleet.Fleet(client, config.read_parameters({}), "pynvml", print)
-        assert len(workers.idle()) == 1
-        cluster.worker_spec.update(fleet.worker_specs(["GPU-late"]))
-        cluster.sync(cluster._correct_state)
-        until = time.monotonic() + PATIENCE_S
-        while len(workers.idle()) != 2 and time.monotonic() < until:
-            time.sleep(0.1)
-        assert {card for _, card in workers.cards()} == {"GPU-0", "GPU-late"}
-        assert len(workers.hosts()) == 2
-
-
-def test_a_worker_that_cannot_be_used_is_refused_with_the_reason(
+def test_a_worker_that_joins_late_gets_work_and_one_that_cannot_be_used_is_refused(
     started: Callable[..., SpecCluster], script: Script
 ) -> None:
     told = Told()
@@ -337,16 +313,15 @@ def test_a_worker_that_cannot_be_used_is_refused_with_the_reason(
     cluster = started(1)
     with Client(cluster.scheduler_address) as client:
         workers = fleet.Fleet(client, config.read_parameters({}), "pynvml", told.say)
-        (first,) = workers.idle()
-        more = fleet.worker_specs(["GPU-old"], preload=[older])
+        assert len(workers.idle()) == 1
+        more = fleet.worker_specs(["GPU-late"])
+        more |= fleet.worker_specs(["GPU-old"], preload=[older])
         more |= fleet.worker_specs(["GPU-bare"], resources={})
         cluster.worker_spec.update(more)
         cluster.sync(cluster._correct_state)
-        until = time.monotonic() + PATIENCE_S
-        while len(told.words) < 2 and time.monotonic() < until:
-            assert workers.idle() == [first]
-            time.sleep(0.1)
-        assert workers.cards() == {first.card}
+        wait_until(lambda: len(workers.idle()) == 2 and len(told.words) == 2)
+        assert {card for _, card in workers.cards()} == {"GPU-0", "GPU-late"}
+        assert len(workers.hosts()) == 2
     words = sorted(one.partition(" is not used: ")[2] for one in told.words)
     assert words == [
         f"benchlib 0.0.9, not {benchlib.__version__}",

@@ -30,13 +30,12 @@ Run = Callable[..., Outcome]
 VALUES = {
     "models": ["resnet18", "resnet34", "fast_scnn"],
     "resolutions": ["64x64", "96x96"],
-    "batch_sizes": [1, 2],
     "duration_s": 0.5,
     "min_rounds": 2,
     "max_rounds": 2,
     "roofs": False,
 }
-CASES = 3 * 2 * 2
+CASES = 3 * 2
 PATIENCE_S = 180
 
 
@@ -91,7 +90,7 @@ def test_a_killed_job_loses_nothing_and_goes_on(
     folder = tmp_path / "killed" / "set"
     folder.mkdir(parents=True)
     ever: dict[str, list[dict[str, Any]]] = {}
-    for whole_tree in (True, False, True):
+    for whole_tree in (True, False):
         since_ns = time.time_ns()
         process = job(folder, sleep_s=0.05)
         wait_for(
@@ -103,7 +102,7 @@ def test_a_killed_job_loses_nothing_and_goes_on(
             lambda had=had: sum(len(row.detail.runs) for row in rows(folder)) > had,
             "nothing was timed",
         )
-        time.sleep(chance.uniform(0, 1.2))
+        time.sleep(chance.uniform(0, 0.6))
         assert process.poll() is None
         children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -112,7 +111,7 @@ def test_a_killed_job_loses_nothing_and_goes_on(
                 child.kill()
         process.communicate()
         # The kernel, its recorder and programs end by themselves when the job is gone.
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
         assert not alive
         for row in rows(folder):
             before = ever.get(row.key, [])

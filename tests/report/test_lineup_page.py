@@ -172,12 +172,3 @@ def test_the_notebook_runs_under_papermill(tmp_path: Path) -> None:
     shown = "".join(outputs)
     assert shown.count("<table") == 2 and shown.count("<img") == 3
     assert len(list((tmp_path / "figures").glob("*.svg"))) == 3
-
-
-def test_the_notebook_is_clean() -> None:
-    notebook = nbformat.read(NOTEBOOK, 4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
-    assert notebook.metadata.kernelspec.name == "python3"
