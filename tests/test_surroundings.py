@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import fake_trtexec
 import nbformat
 import pandas as pd
 import pytest
@@ -67,33 +68,40 @@ def complaint(stderr: str) -> str:
 # --- the kernel
 
 
-@pytest.mark.usefixtures("installed")
-def test_the_kernel_is_this_interpreter_whatever_else_is_installed(tmp_path):
-    kernels = tmp_path / "jupyter" / "kernels" / "python3"
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder with a set measured in odd surroundings, and the environment of the run."""
+    folder = tmp_path_factory.mktemp("odd")
+    kernels = folder / "jupyter" / "kernels" / "python3"
     kernels.mkdir(parents=True)
     spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "P", "language": "python"}
     (kernels / "kernel.json").write_text(json.dumps(spec))
-    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00-mine.py").write_text("DATA_DIR = '/data'\nmodles = []\nprecision = 'fp64'\n")
     (startup.parent / "ipython_config.py").write_text(
         "c.InteractiveShell.ast_node_interactivity = 'none'\n"
     )
-    (tmp_path / "rc.py").write_text("raise SystemExit('ran')\n")
-    done = benchlib(
-        *("run", *TINY, "-o", tmp_path / "set"),
-        JUPYTER_PATH=str(tmp_path / "jupyter"),
-        IPYTHONDIR=str(tmp_path / "ipython"),
-        PYTHONSTARTUP=str(tmp_path / "rc.py"),
-        # A home that takes no files.
-        HOME=os.devnull,
-    )
+    (folder / "rc.py").write_text("raise SystemExit('ran')\n")
+    environ = fake_trtexec.install(folder / "programs") | {
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONSTARTUP": str(folder / "rc.py"),
+        "HOME": os.devnull,  # takes no files
+    }
+    done = benchlib("run", *TINY, "-o", folder / "set", **environ)
     assert done.returncode == 0, done.stderr
-    assert set(pd.read_csv(tmp_path / "set" / "table.csv")["status"]) == {"ok"}
-    ran = nbformat.read(tmp_path / "set" / "benchmark_fp32.ipynb", as_version=4)
+    return folder, environ
+
+
+def test_the_kernel_is_this_interpreter_whatever_else_is_installed(odd):
+    folder, _ = odd
+    assert set(pd.read_csv(folder / "set" / "table.csv")["status"]) == {"ok"}
+    ran = nbformat.read(folder / "set" / "benchmark_fp32.ipynb", as_version=4)
     shown = [o for cell in ran.cells for o in cell.get("outputs", ()) if "data" in o]
     assert shown, "the user's IPython settings hide what cells show"
-    assert not list(startup.parent.glob("*.sqlite")), "nothing is written into the user's folder"
+    profile = folder / "ipython" / "profile_default"
+    assert not list(profile.glob("*.sqlite")), "nothing is written into the user's folder"
 
 
 @pytest.mark.usefixtures("installed")
@@ -197,12 +205,13 @@ def test_a_run_without_locks_in_its_cache_ends_before_a_kernel_starts(tmp_path):
 # --- disks
 
 
-@pytest.mark.usefixtures("installed")
-def test_a_notebook_that_cannot_be_saved_ends_the_run_in_one_line(tmp_path):
-    out = tmp_path / "set"
-    assert benchlib("run", *TINY, "-o", out).returncode == 0
+def test_a_notebook_that_cannot_be_saved_ends_the_run_in_one_line(odd, tmp_path):
+    folder, environ = odd
+    out = Path(shutil.copytree(folder / "set", tmp_path / "set"))
     before = {path.name: path.read_bytes() for path in (out / "rows").iterdir()}
-    done = benchlib("run", *TINY, "-o", out, limit=4096)
+    # ONNX Runtime complains of a home that takes no files.
+    environ = environ | {"HOME": str(Path.home())}
+    done = benchlib("run", *TINY, "-o", out, limit=4096, **environ)
     assert done.returncode == 1
     assert "benchmark_fp32.ipynb: there is no room left" in complaint(done.stderr)
     assert {path.name: path.read_bytes() for path in (out / "rows").iterdir()} == before
