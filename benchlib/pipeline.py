@@ -97,7 +97,7 @@ def execute(
     parameters: Mapping[str, Any],
     before_cell: Callable[..., None] | None = None,
 ) -> Execution:
-    """Run the source notebook ``name`` into ``output``; failures are told, not raised.
+    """Run the source notebook ``name`` into ``output``; a failure is returned, not raised.
 
     Trusts the exception, never the metadata: a killed kernel leaves all cells "completed".
     ``before_cell`` is called before each cell and may raise. Raises OSError, with the name of the

@@ -44,7 +44,7 @@ class Variant:
 class Part:
     """``frame`` has at most one row per model, precision and size; ``label`` names only what
     sets it apart from the other parts of its table, so it is empty for an only one. A rest
-    between queries is named in any case: nobody expects it.
+    between queries is always named, as it is unexpected.
     ``surroundings`` is the label without the INT8 method: parts that share it share all rows of
     the other precisions. ``method`` is that method in words, empty where there is only one."""
 
@@ -144,7 +144,7 @@ def parts(frame: pd.DataFrame) -> tuple[Part, ...]:
 
 
 def side_by_side(frame: pd.DataFrame) -> tuple[Part, ...]:
-    """As :func:`parts`, but INT8 methods stand beside each other instead of apart.
+    """As :func:`parts`, but with all INT8 methods in one part.
 
     Column ``variant`` holds each row's :class:`Variant`. What the methods share is there once.
     """

@@ -1,8 +1,8 @@
 """Locking the GPU's clock for the length of a run, when asked and permitted, and unlocking it.
 
-The lock is held by a lock holder process that lets go when its standard input closes. So the clock
-comes back after an error, a signal and even SIGKILL to the run itself, none of which leave a
-notebook the chance to tidy up.
+The lock is held by a lock holder process that releases it when its standard input closes. So the
+clock is free again after an error, a signal and even SIGKILL to the run itself, after which a
+notebook could not do it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUSTAINABLE_SHARE = 0.8
 Hopper stand 20 to 30 % above what they hold at full load under their power limit."""
 
 RELEASE_LIMIT_S = 10.0
-"""Seconds for the lock holder to let go; one NVML call takes milliseconds."""
+"""Seconds for the lock holder to release the clock; one NVML call takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def held(wanted: bool, module: str = nvml.MODULE) -> Iterator[ClockLock]:
         try:
             yield _state(lock_holder)
         finally:
-            if not _let_go(lock_holder):
+            if not _release(lock_holder):
                 device.unlock_clock()
 
 
@@ -100,7 +100,7 @@ def _state(lock_holder: subprocess.Popen[str]) -> ClockLock:
     return ClockLock(**json.loads(line))
 
 
-def _let_go(lock_holder: subprocess.Popen[str]) -> bool:
+def _release(lock_holder: subprocess.Popen[str]) -> bool:
     """End the lock holder; True when its status shows that the clock is free."""
     try:
         lock_holder.communicate(timeout=RELEASE_LIMIT_S)
@@ -133,8 +133,8 @@ def main() -> int:
     parser.add_argument("mhz", type=int)
     parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")
     words = parser.parse_args()
-    for polite in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(polite, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     with nvml.opened(words.module) as device:
         if device is None:
             return 1

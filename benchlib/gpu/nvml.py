@@ -62,7 +62,7 @@ _NO_DRIVER = {
 """In words, by the class of NVML's error."""
 
 UUID_SHOWN = 8
-"""Last characters of a UUID that tell the cards of a set apart, and say no more."""
+"""Last characters of a UUID: enough to distinguish the cards of a set."""
 
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 """Environment variable: percent of the card's multiprocessors that CUDA's MPS gives a process."""
@@ -381,7 +381,7 @@ _DISPLAY_CLASSES = ("0x0300", "0x0302")
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """What NVML said: the driver's version and the GPUs, or in ``reason`` why it said nothing."""
+    """NVML's answer: the driver's version and the GPUs, or in ``reason`` why there is none."""
 
     driver: str | None
     devices: tuple[Gpu, ...]
@@ -416,7 +416,7 @@ def visible_uuids(module: str = MODULE, environ: Mapping[str, str] = os.environ)
 
 
 def clocks_lockable(gpus: Gpus) -> tuple[bool | None, str]:
-    """Whether clocks can be locked here, and why; None when only trying would tell.
+    """Whether clocks can be locked here, and why; None when only an attempt shows it.
 
     Only the superuser may lock, and even that may be refused in a container or on a shared
     machine.

@@ -132,7 +132,7 @@ def measure_roofs(
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         reason = last[0] if last and not ended.timed_out else ended.words
     except OSError as error:
-        reason = f"{error.strerror}; the meter left no file that can be read"
+        reason = f"{error.strerror}; the benchmark left no file that can be read"
     except (ProgramMissingError, ValidationError) as error:
         reason = " ".join(str(error).split())
     say(f"no roofs of the device are known: {reason}")

@@ -66,10 +66,10 @@ _LIMITS = {
 
 
 def limited_by(words: Iterable[str]) -> Limit:
-    """The worst of what the throttle ``words`` tell.
+    """The most serious limit that the throttle ``words`` name.
 
-    A hardware slow-down comes with heat or a power brake as a rule, which then say why; power is
-    the card's own limit, reached by a workload that asks for more, and least of all.
+    A hardware slow-down mostly comes with heat or a power brake, which are then its cause; power is
+    the card's own limit, which a demanding workload reaches, and the least serious.
     """
     found = {_LIMITS.get(word, Limit.OTHER) for word in set(words) - HARMLESS}
     order = (Limit.THERMAL, Limit.POWER_BRAKE, Limit.HARDWARE, Limit.OTHER, Limit.POWER)
@@ -120,7 +120,7 @@ energy is given, with what the window's ends may be off added to it. NVML calls 
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySample:
-    """One look at the card. ``time_s`` is CLOCK_MONOTONIC; what it did not tell is None.
+    """One sample of the card. ``time_s`` is CLOCK_MONOTONIC; what is not known is None.
 
     ``foreign`` are process numbers that use the card and are not ours; None when this reading
     did not ask (it is asked less often).
@@ -138,7 +138,7 @@ class TelemetrySample:
 
     @property
     def busy(self) -> bool:
-        """Whether the card had work, as far as it says; one that does not say counts as busy."""
+        """Whether the card had work; True where that is not known."""
         return self.event_bits is None or not self.event_bits & IDLE_BIT
 
 
@@ -230,10 +230,9 @@ def settled(
     Empty where there are too few. A power reading is the mean of the second before it: it passes
     half of its rise half a second after the load began, and half of its fall half a second after
     it ended, so that the readings from half a second after the one to half a second before the
-    other tell of nothing else, less the age of a reading. A series that ends before that shows how
-    far the fall had come.
-    The first second of a series tells of what ran before. (The idle bit does not serve: it comes
-    and goes up to a second late.) A load of under a second never fills a reading.
+    other are of the load alone, less the age of a reading. A series that ends before that shows how
+    far the power had fallen. The first second of a series is partly of what ran before. (The idle
+    bit is no help: it changes up to a second late.) A load of under a second never fills a reading.
     """
     known = [one for one in readings if one.power_w is not None]
     if not known or (span_s is not None and span_s < 0.99 * AVERAGING_S):
@@ -292,7 +291,7 @@ def dump_samples(reading: TelemetrySample) -> str:
 def load_samples(lines: Iterable[str]) -> tuple[TelemetrySample, ...]:
     """The readings of a series' file, up to the first line that is none.
 
-    A killed recorder leaves a torn last line, which is dropped; more than that is told of.
+    A killed recorder leaves a torn last line, which is dropped; more than that is logged.
     """
     found = []
     rest = iter(lines)
@@ -349,7 +348,7 @@ def _energy(load: Sequence[TelemetrySample]) -> dict[str, Any]:
     if any(one.energy_mj is None for one in load):
         return by_power
     counter = np.array([one.energy_mj for one in load], dtype=np.float64) / 1000
-    # From the first reading that saw a step to the last that did: ends within a step say less
+    # From the first reading that saw a step to the last that did: ends within a step are less exact
     steps = np.flatnonzero(np.diff(counter)) + 1
     if len(steps) < 2:
         return by_power
@@ -411,7 +410,7 @@ class Recorder:
         self._module = module
 
     def __enter__(self) -> Recorder:
-        """Start recording; returns when the first reading stands in the file or none will."""
+        """Start recording; returns when the first sample is in the file or none will be."""
         command = [sys.executable, "-m", "benchlib.gpu.telemetry"]
         command += ["--root", str(os.getpid()), "--interval", str(self._interval_s)]
         command += ["--module", self._module, str(self.path)]

@@ -2,7 +2,7 @@
 
 A folder with ``graphs/``, ``cases.json`` (all that :mod:`benchlib.measure.collect` has to know) and
 ``run.sh``, which leaves what it measured in ``out/``. The script builds every engine, then times in
-rounds; their number is fixed here, because a shell cannot tell when an interval is narrow enough.
+rounds; their number is fixed here, because a shell cannot compute an interval.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ START_S = 4
 """Seconds from the start of a timing process to its warm-up, as on the H100 (up to 6 s)."""
 
 ENGINE_SHARE = 1.2
-"""Size of an engine over that of its graph in the estimate of room; those of the committed sets
-take 0.3 to 1.4 of it."""
+"""Size of an engine over that of its graph in the estimate of disk space; those of the committed
+sets take 0.3 to 1.4 of it."""
 
 WATCH_S = 0.1
-"""Seconds between two looks at clocks, power and temperature."""
+"""Seconds between two samples of clocks, power and temperature."""
 
 CASES, SCRIPT, GRAPHS, OUT = "cases.json", "run.sh", "graphs", "out"
 
@@ -80,7 +80,7 @@ class Unit:
 class BundledCase:
     """A case with what is known of its network and graph.
 
-    ``shown`` is how rows name the network. ``skipped`` or ``fault`` say why there are no ``units``.
+    ``shown`` is how rows name the network. ``skipped`` or ``fault`` is the reason for no ``units``.
     Paths are within the bundle, and a user's own file goes by its name alone.
     """
 
@@ -96,7 +96,7 @@ class BundledCase:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What cases.json holds; ``device_mb`` is an estimate of the room that it needs there."""
+    """What cases.json holds; ``device_mb`` is an estimate of the disk space that it needs there."""
 
     benchlib: str
     date: datetime
@@ -171,8 +171,8 @@ def write(
     """Write the cases of ``runs`` (one per precision) for ``program`` into the new folder ``out``.
 
     With ``split_mb`` into folders below it, each a bundle of at most so many megabytes of graphs.
-    A case whose graph cannot be made is told of and gets a failed row when the rest is collected.
-    Raises :class:`InputError` for what the user gave wrong, :class:`MachineError` without room.
+    A case whose graph cannot be made is logged and gets a failed row when the rest is collected.
+    Raises :class:`InputError` for what the user gave wrong, :class:`MachineError` for a full disk.
     """
     if program.engine is not Engine.TRTEXEC:
         raise InputError("engine", "a bundle is measured by trtexec; leave engine out")
@@ -290,7 +290,7 @@ def _parts(cases: Sequence[BundledCase], split_mb: float | None) -> list[list[Bu
         by_graph.setdefault(one.graph and one.graph.sha256, []).append(one)
     without = by_graph.pop(None, [])
     parts: list[list[BundledCase]] = []
-    room = 0.0
+    left_mb = 0.0
     for group in by_graph.values():
         size = sum(map(_megabytes, _graphs(group).values()))
         if size > split_mb:
@@ -298,11 +298,11 @@ def _parts(cases: Sequence[BundledCase], split_mb: float | None) -> list[list[Bu
                 "split-mb",
                 f"the graph of {group[0].case.model} alone takes {size:.1f} MB; give that or more",
             )
-        if size > room:
+        if size > left_mb:
             parts.append([])
-            room = split_mb
+            left_mb = split_mb
         parts[-1] += group
-        room -= size
+        left_mb -= size
     parts[0] += without
     return parts
 
@@ -391,7 +391,7 @@ def identity(cases_json: bytes) -> str:
     return hashlib.sha256(cases_json).hexdigest()[:16]
 
 
-def script(bundle: Bundle, told: str) -> str:
+def script(bundle: Bundle, name: str) -> str:
     """run.sh: the template with the commands, and the units' order in each round."""
     loader = FileSystemLoader(Path(__file__).parent)
     made = Environment(loader=loader, trim_blocks=True, keep_trailing_newline=True)
@@ -417,7 +417,7 @@ def script(bundle: Bundle, told: str) -> str:
     ]
     return made.get_template("run.sh.j2").render(
         bundle=bundle,
-        id=told,
+        id=name,
         units=units,
         env=sorted(
             {item for unit in bundle.units for one in unit.commands for item in one.env.items()}

@@ -124,9 +124,9 @@ class CaseRunner:
             for command, files in self._commands(measurement, step, Phase.TIME, which):
                 while True:
                     warm_up_ms, asked_s = measurement.warm_up_ms, measurement.duration_s
-                    told = command.with_flag("--warmUp", f"{warm_up_ms:g}")
-                    told = told.with_flag("--duration", f"{asked_s:g}")
-                    run = self._timed(measurement, told, files, which)
+                    adapted = command.with_flag("--warmUp", f"{warm_up_ms:g}")
+                    adapted = adapted.with_flag("--duration", f"{asked_s:g}")
+                    run = self._timed(measurement, adapted, files, which)
                     run.trial = drift.judge_warm_up(
                         which,
                         warm_up_ms,
@@ -161,10 +161,10 @@ class CaseRunner:
 
     def _engine(self, measurement: Measurement, graph: Graph, command: Command, build: int) -> None:
         def make(plan: Path, layers: Path) -> BuildFacts:
-            told = command.with_flag("--saveEngine", plan)
-            if told.flag("--exportLayerInfo") is not None:
-                told = told.with_flag("--exportLayerInfo", layers)
-            ran = self._run(measurement, told, plan)
+            adapted = command.with_flag("--saveEngine", plan)
+            if adapted.flag("--exportLayerInfo") is not None:
+                adapted = adapted.with_flag("--exportLayerInfo", layers)
+            ran = self._run(measurement, adapted, plan)
             return BuildFacts(ran.log.built_s, ran.seconds, ran.log.skipped_tactics)
 
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
@@ -189,7 +189,7 @@ class CaseRunner:
         return run
 
     def _run(self, measurement: Measurement, command: Command, product: Path) -> PhaseRun:
-        """Run one command that owes ``product``; raises :class:`CaseError` unless it did its work.
+        """Run one command that has to write ``product``; raises :class:`CaseError` if it failed.
 
         What it wrote is read here and nowhere else.
         """

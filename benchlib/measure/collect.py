@@ -132,7 +132,7 @@ _WATCHERS = {"# tegrastats": tegrastats, "# nvidia-smi": nvidia_smi}
 
 
 def watched(path: Path) -> tuple[TelemetrySample, ...]:
-    """The readings in a file of run.sh; none where nobody watched."""
+    """The readings in a file of run.sh; none where there was no telemetry."""
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -148,56 +148,58 @@ _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where run.sh ran. ``said`` are its records by name, ``release`` TensorRT's version there."""
+    """Where run.sh ran. ``records`` are its notes by name, ``release`` TensorRT's version there."""
 
-    said: dict[str, str]
+    records: dict[str, str]
     release: str
 
     @classmethod
     def read(cls, folder: Path) -> Device:
         """Raises :class:`InputError` where there is no record, or a damaged one."""
         names = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
-        said = {path.name: path.read_text("utf-8", "replace").strip() for path in names}
-        if not said.get("trtexec", "").isdecimal():
+        records = {path.name: path.read_text("utf-8", "replace").strip() for path in names}
+        if not records.get("trtexec", "").isdecimal():
             raise InputError(
                 "DIR", "out/device is missing or damaged: run.sh was not run here, or not copied"
             )
-        return cls(said, str(version_from_banner(int(said["trtexec"]))))
+        return cls(records, str(version_from_banner(int(records["trtexec"]))))
 
     @property
     def card(self) -> list[str]:
         """Name, driver, memory in MiB, power limit, highest clocks, as nvidia-smi has them."""
-        cells = [cell.strip() for cell in self.said.get("smi", "").split(",")]
+        cells = [cell.strip() for cell in self.records.get("smi", "").split(",")]
         return cells if len(cells) == 6 else []
 
     @property
     def power_mode(self) -> str | None:
-        found = _POWER_MODE.search(self.said.get("nvpmodel", ""))
+        found = _POWER_MODE.search(self.records.get("nvpmodel", ""))
         return None if found is None else found[1]
 
     @property
     def name(self) -> str:
         """The board's or card's name, and its power mode: in another it is another device."""
-        name = self.said.get("model") if self.power_mode else None
-        name = name or (self.card[0] if self.card else self.said.get("model")) or "unnamed device"
+        name = self.records.get("model") if self.power_mode else None
+        name = (
+            name or (self.card[0] if self.card else self.records.get("model")) or "unnamed device"
+        )
         return f"{name} {self.power_mode}" if self.power_mode else name
 
     @property
     def clocks(self) -> str | None:
-        """What jetson_clocks says of the GPU and its memory; it tells the superuser only."""
-        said = self.said.get("jetson_clocks", "").splitlines()
-        return "; ".join(line for line in said if line.startswith(("GPU", "EMC"))) or None
+        """What jetson_clocks prints of the GPU and its memory; it does for the superuser only."""
+        records = self.records.get("jetson_clocks", "").splitlines()
+        return "; ".join(line for line in records if line.startswith(("GPU", "EMC"))) or None
 
     @property
     def l4t(self) -> str | None:
-        found = _L4T.search(self.said.get("l4t", ""))
+        found = _L4T.search(self.records.get("l4t", ""))
         return None if found is None else f"{found[1]}.{found[2]}"
 
     def environment(self, bundle: Bundle, date: datetime, notes: tuple[str, ...]) -> Environment:
         """environment.json: the device's facts, and of the graphs where they were made."""
         card = self.card
-        memory = re.search(r"(\d+) kB", self.said.get("memory", ""))
-        cpu = self.said.get("cpu", "").partition(":")[2].splitlines()
+        memory = re.search(r"(\d+) kB", self.records.get("memory", ""))
+        cpu = self.records.get("cpu", "").partition(":")[2].splitlines()
         gpu: dict[str, str | bool | float | None] = {"name": self.name}
         if card:
             names = ("memory_mb", "power_limit_w", "max_sm_clock_mhz", "max_memory_clock_mhz")
@@ -206,7 +208,7 @@ class Device:
         jetson = {
             "power_mode": self.power_mode,
             "jetson_linux": self.l4t,
-            "jetpack": self.said.get("jetpack"),
+            "jetpack": self.records.get("jetpack"),
             "jetson_clocks": self.clocks,
         }
         gpu |= {name: value for name, value in jetson.items() if value is not None}
@@ -218,12 +220,12 @@ class Device:
             device=self.name,
             gpu=gpu,
             driver=card[1] if card else None,
-            cuda=self.said.get("cuda"),
+            cuda=self.records.get("cuda"),
             tensorrt=self.release,
             cpu=cpu[0].strip() if cpu else None,
-            cpu_cores=len(self.said.get("cores", "").splitlines()) or None,
+            cpu_cores=len(self.records.get("cores", "").splitlines()) or None,
             memory_gb=round(int(memory[1]) * 1024 / 1e9, 1) if memory else 0.0,
-            system=self.said.get("uname", "unknown"),
+            system=self.records.get("uname", "unknown"),
             python=bundle.python,
             packages=bundle.packages,
             git_commit=bundle.git_commit,
@@ -357,7 +359,7 @@ def _opened(folder: Path) -> tuple[Bundle, Device]:
             "DIR", f"{path} is damaged or of another benchlib ({where}: {first['msg']})"
         ) from None
     device = Device.read(folder / bundles.OUT / "device")
-    if device.said.get("bundle") != bundles.identity(content):
+    if device.records.get("bundle") != bundles.identity(content):
         raise InputError(
             "DIR", f"{folder}: out/ is not of this cases.json; keep the two of one bundle together"
         )
@@ -408,7 +410,7 @@ class _Case:
         self._program = program
         self._device = device.name
         self._assembler = Assembler(given, program, device.name, names=names)
-        folders = zip(device.said.get("folders", "").splitlines(), (".", "~"), strict=False)
+        folders = zip(device.records.get("folders", "").splitlines(), (".", "~"), strict=False)
         self._redactor = Redactor.naming((Path(path), name) for path, name in folders)
         self._measurement = Measurement(
             bundled.case,
@@ -489,7 +491,7 @@ class _Case:
         try:
             step = self._taken(f"{unit.name}.profile", command, "profile.json")
         except CaseError as error:
-            self._measurement.oddities.append(error.fault.message)
+            self._measurement.warnings.append(error.fault.message)
             return
         if step is not None:
             self._measurement.profile = step.ran.outcome.profile
@@ -515,6 +517,6 @@ class _Case:
         if failed and not whole:
             raise failed[0][1]
         if whole and whole < self._rounds:
-            told = [f"{whole} of {self._rounds} rounds are whole"]
-            told += [f"round {number} failed: {error.fault.message}" for number, error in failed]
-            self._measurement.oddities += told
+            remarks = [f"{whole} of {self._rounds} rounds are whole"]
+            remarks += [f"round {number} failed: {error.fault.message}" for number, error in failed]
+            self._measurement.warnings += remarks

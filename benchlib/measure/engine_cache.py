@@ -39,7 +39,7 @@ SPARED_S = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class BuildFacts:
-    """What a build says of itself: its own seconds (None if it tells none), our wall seconds, and
+    """What a build reports: its own seconds (None if it prints none), our wall seconds, and
     how many tactics it had to skip."""
 
     build_s: float | None

@@ -33,7 +33,7 @@ from benchlib.gpu.peaks import Roofs
 from benchlib.trtexec.command import Command, Program
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-"""The folder that the package lies in."""
+"""The folder of the package."""
 
 # Folders of this machine, and their names in what is published.
 
@@ -59,7 +59,7 @@ class Redactor:
     """Text with this machine's paths in it becomes text without.
 
     Rows and logs are sent around and committed; where somebody keeps his files, and what his
-    account is called, is nobody's business. ``names`` holds (path, its name), longest path first.
+    account is called, is private. ``names`` holds (path, its name), longest path first.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -99,7 +99,7 @@ class Redactor:
         return self._replaced(text, _END_IN_TEXT)
 
     def argv(self, command: Command) -> list[str]:
-        """A command as it stands in a row: known paths named, of others the last part."""
+        """A command as a row has it: known paths named, of others the last part."""
         return [self._argument(argument) for argument in command.argv]
 
     def _argument(self, argument: str) -> str:
@@ -134,7 +134,7 @@ def model_names(
 ) -> dict[str, str]:
     """How rows name the model of each of ``cases``; of ``onnx:PATH`` only the file.
 
-    Files of one name get as many of their folders as tell them apart, where these may be shown,
+    Files of one name get as many of their folders as distinguish them, where these may be shown,
     else digits of their content. ``standing`` is (model, digest) of the rows that the set has
     already: a network keeps its name, and no other gets it.
     """
@@ -192,7 +192,7 @@ PACKAGES = (
 
 
 class Environment(BaseModel):
-    """What environment.json holds. What a machine does not tell is None.
+    """What environment.json holds. What is not known of a machine is None.
 
     ``parameters`` has those of each run into the set under its precision. ``roofs`` are those of
     ``device``, once they were measured. ``notes`` are sentences for the report, written by hand.
@@ -280,7 +280,7 @@ def describe_environment(
 def _together(
     earlier: Sequence[Mapping[str, Any]], hosts: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
-    """Every host and card once, what was told last."""
+    """Every host and card once, as last reported."""
     known = {(one["host"], one.get("gpu_uuid")): dict(one) for one in (*earlier, *hosts)}
     return tuple(known[name] for name in sorted(known, key=str))
 
@@ -313,7 +313,7 @@ def public(parameters: Parameters, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def cpu_model() -> str | None:
-    """The CPU's name, None where the system does not tell."""
+    """The CPU's name, None where the system does not name it."""
     info = Path("/proc/cpuinfo")
     text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
     named = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)

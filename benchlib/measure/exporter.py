@@ -3,8 +3,8 @@
 PyTorch takes seconds to import and can take the process down with it (memory, native code), so
 one exporter serves the whole run. When it ends over a case, that case fails and the next one starts
 it again. :class:`Exporter` is its client. The process, ``python -m benchlib.measure.exporter FD``,
-answers requests over a pipe with graphs and facts. An error that is no refusal ends it. The
-traceback is in its log, as is that of a library's error that became a refusal.
+answers requests over a pipe with graphs and facts. An error other than InputError ends it. The
+traceback is in its log, as is that of a library's error that became an InputError.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from benchlib.trtexec.command import BLOG_MIN
 MODULE = "benchlib.measure.exporter"
 """What the exporter's process runs."""
 
-DYING_S = 10.0
+ENDING_S = 10.0
 """Seconds an exporter has to end after its pipe was closed; Python's exit takes under one."""
 
 
@@ -88,7 +88,7 @@ class Exporter:
         self._line: Connection | None = None
 
     def describe(self, case: Case) -> Network:
-        """The network's facts; raises :class:`CaseError` when the exporter dies over it."""
+        """The network's facts; raises :class:`CaseError` when the exporter ends over it."""
         return self._ask(case, "network", case.model, case.height, case.width)
 
     def graph(self, case: Case, form: GraphForm) -> Graph:
@@ -129,7 +129,7 @@ class Exporter:
             answered = line.poll(self._time_limit_s)
             answer = line.recv() if answered else None
         except (EOFError, ConnectionError):
-            raise self._died(case, begun) from None
+            raise self._ended(case, begun) from None
         if not answered:
             self.close()
             raise CaseError(
@@ -157,12 +157,12 @@ class Exporter:
         self._line = ours
         return ours
 
-    def _died(self, case: Case, begun: int) -> CaseError:
-        """The error for an exporter that died over ``case``; of its log, all from ``begun`` on."""
+    def _ended(self, case: Case, begun: int) -> CaseError:
+        """The error for an exporter that ended over ``case``; of its log, all from ``begun`` on."""
         process = self._process
-        # It hung up and is dying; its traceback and status are still to come.
+        # It closed the pipe and is ending; its traceback and status are still to come.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(DYING_S)
+            process.wait(ENDING_S)
         self.close()
         text = self._log.read_bytes()[begun:].decode(errors="replace")
         return export_fault(case.model, Ended(process.returncode), text)
@@ -221,7 +221,7 @@ def serve(line: Connection) -> None:
 
 
 if __name__ == "__main__":
-    # What is sent back has to be of the module by its name, not of the one that runs here.
+    # An answer's class must be the module's by its name, which is another than the one here.
     from benchlib.measure import exporter
 
     logging.basicConfig(level=logging.WARNING)

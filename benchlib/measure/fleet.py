@@ -52,7 +52,7 @@ CONNECT_S = 10
 """Seconds in which a scheduler must answer."""
 
 TELL_S = 60.0
-"""Seconds without any usable worker after which the user is told that the run waits for one."""
+"""Seconds without any usable worker after which a line says that the run waits for one."""
 
 POLL_S = 0.1
 """Seconds between looks at which workers came and went; a job that ends is seen at once."""
@@ -76,7 +76,7 @@ Card = tuple[str, str]
 class Worker:
     """One worker: its card, Dask's address of it, and what a run has to know of it.
 
-    ``gpu`` is None where no NVML tells of one; ``facts`` stand in environment.json.
+    ``gpu`` is None where NVML shows none; ``facts`` are for environment.json.
     """
 
     card: Card
@@ -103,7 +103,7 @@ def _this_worker(
 ) -> Worker:
     """This process, with the GPU that programs begun here use, called ``name`` where there is none.
 
-    ``host`` is told of the machine: nobody needs its name where there is one.
+    ``host`` names the machine where there are several.
     """
     gpu = uuid = None
     if nvml_module is not None:
@@ -305,7 +305,7 @@ class Fleet:
         measurement.all_runs += back.all_runs
         measurement.logs += back.logs
         measurement.commands += back.commands
-        for name in ("engines", "layers", "profile", "memory_freed", "oddities"):
+        for name in ("engines", "layers", "profile", "memory_freed", "warnings"):
             setattr(measurement, name, getattr(back, name))
         measurement.host, measurement.gpu_uuid = back.host, back.gpu_uuid
         if fault is None and measurement.graph is not None:
@@ -352,7 +352,7 @@ class Fleet:
             self._seen = now
 
     def _accepted(self, address: str, version: Future, examined: Future) -> Worker | None:
-        """The worker at ``address`` if the run can use it; else why not, said, and None."""
+        """The worker at ``address`` if the run can use it; else None, with a line that says why."""
         try:
             theirs = version.result(RESULT_S)
             if theirs == __version__:
@@ -405,7 +405,7 @@ def _examine(parameters: Parameters, nvml_module: str) -> Worker:
 
 
 def _roofs(parameters: Parameters, program: Program) -> tuple[peaks.Roofs | None, list[str]]:
-    """The roofs of this worker's card, and what was said meanwhile."""
+    """The roofs of this worker's card, and the lines of progress meanwhile."""
     words: list[str] = []
     return peaks.measure_roofs(program, parameters.threads, _work(), words.append), words
 
@@ -475,7 +475,7 @@ def connected(
 ) -> Iterator[Fleet]:
     """The fleet that ``where`` names; what is started here ends with it.
 
-    Raises :class:`InputError` as :func:`cluster` does and for an address where nobody answers.
+    Raises :class:`InputError` as :func:`cluster` does and for an address that does not answer.
     """
     with cluster(where) as address:
         distributed = _distributed()
@@ -588,7 +588,7 @@ def _from_file(path: Path) -> Any:
 
 
 def _distributed() -> Any:
-    # Dask writes its files below the folder that a worker is started in, unless it is told.
+    # Dask writes its files below the folder that a worker is started in, unless another is given.
     os.environ.setdefault("DASK_TEMPORARY_DIRECTORY", tempfile.gettempdir())
     try:
         return importlib.import_module("distributed")

@@ -94,8 +94,8 @@ def _unique(found: list[Case]) -> list[Case]:
         by_key.setdefault(case.key, case)
     kept = {case.model for case in by_key.values()}
     for model in dict.fromkeys(case.model for case in found if case.model not in kept):
-        twin = next(by_key[case.key].model for case in found if case.model == model)
-        log.warning("%s is the same file as %s and is measured once", model, twin)
+        same = next(by_key[case.key].model for case in found if case.model == model)
+        log.warning("%s is the same file as %s and is measured once", model, same)
     return list(by_key.values())
 
 
@@ -235,10 +235,7 @@ _GPU_ONLY = (
 
 
 def plan(
-    preset_name: str | None,
-    overrides: Mapping[str, Any],
-    *,
-    tensorrt: str | None = None,
+    preset_name: str | None, overrides: Mapping[str, Any], *, tensorrt: str | None = None
 ) -> Plan:
     """The steps of a preset with ``overrides``, for the machine at hand or for ``tensorrt``.
 

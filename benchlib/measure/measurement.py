@@ -119,7 +119,7 @@ class TimingRun:
         readings: tuple[TelemetrySample, ...],
         trial: Trial | None = None,
     ) -> TimingRun:
-        """The run that a row's ``detail.runs`` tells of, with its series."""
+        """The run that an entry of a row's ``detail.runs`` describes, with its series."""
         if len(samples.compute_ms) != kept["n"]:
             raise ValueError("its samples have other counts than its runs")
         names = ("wall_s", "stopped_by", "built_s", "place", "of", "neighbours")
@@ -152,7 +152,7 @@ class TimingRun:
 
     @cached_property
     def summary(self) -> Summary:
-        """What the run's samples say: of the warm-up first, then of the case."""
+        """What the run's samples show: of the warm-up first, then of the case."""
         return summary.summary(self.samples.compute_ms, self.samples.enqueue_ms)
 
     @property
@@ -176,7 +176,7 @@ def save_runs(store: Store, key: str, runs: Sequence[TimingRun]) -> list[str]:
 def stored_runs(folder: Path, row: Row) -> tuple[TimingRun, ...]:
     """Every timing process of a row of the set in ``folder``, in the order they ran.
 
-    A row of a version before rounds tells only of those that count, which come first in its
+    A row of a version before rounds has only those that count, which come first in its
     files. Raises OSError, ValueError, or what missing evidence does.
     """
     kept = row.detail.runs
@@ -184,14 +184,14 @@ def stored_runs(folder: Path, row: Row) -> tuple[TimingRun, ...]:
     if len(samples) < len(kept):
         raise ValueError("its samples have other counts than its runs")
     watched = f"telemetry/{row.key}.parquet"
-    told: Sequence[tuple[TelemetrySample, ...]] = [()] * len(samples)
+    known: Sequence[tuple[TelemetrySample, ...]] = [()] * len(samples)
     if watched in row.detail.samples:
-        told = load_telemetry(folder / watched, len(samples))
+        known = load_telemetry(folder / watched, len(samples))
     trials = [
         Trial(**{**one, "ended_by": one["ended_by"] and WarmUpEnding(one["ended_by"])})
         for one in (() if row.rounds is None else row.detail.warm_up)
     ] or [None] * len(kept)
-    return tuple(map(TimingRun.stored, kept, samples, told, trials))
+    return tuple(map(TimingRun.stored, kept, samples, known, trials))
 
 
 @dataclass(slots=True)
@@ -199,9 +199,9 @@ class Measurement:
     """Filled while a case is measured, so that a failure still leaves what was known before it.
 
     ``work`` has the multiply-accumulates of the graph's nodes by name, as far as known.
-    ``commands`` are argv lists and ``logs`` what the programs said, both without this machine's
+    ``commands`` are argv lists and ``logs`` what the programs printed, both without this machine's
     paths; ``all_runs`` has every timing process in the order they ran, those that were set aside
-    included; ``memory_freed`` is None where it cannot be known; ``oddities`` are sentences about
+    included; ``memory_freed`` is None where it cannot be known; ``warnings`` are sentences about
     phases that went well in an unusual way; ``host`` and ``gpu_uuid`` are where it was timed.
     """
 
@@ -218,7 +218,7 @@ class Measurement:
     layers: tuple[Layer, ...] = ()
     profile: Mapping[str, float] = field(default_factory=dict)
     memory_freed: bool | None = None
-    oddities: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     host: str | None = None
     gpu_uuid: str | None = None
 
@@ -239,8 +239,8 @@ class Measurement:
         if ran.outcome.failure is not None:
             raise record.phase_fault(phase, ran.outcome, ran.text)
         message = f"{phase} {ran.outcome.message}"
-        if ran.outcome.message and message not in self.oddities:
-            self.oddities.append(message)
+        if ran.outcome.message and message not in self.warnings:
+            self.warnings.append(message)
         return ran
 
     @property
@@ -369,7 +369,7 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
 
 
 def agreement(found: Fidelity | None) -> dict[str, Any]:
-    """What the verdict goes by of a graph's agreement with FP32, by the names of
+    """What the verdict uses of a graph's agreement with FP32, by the names of
     :class:`Observed`; nothing where it was not measured."""
     if found is None:
         return {}
@@ -388,7 +388,7 @@ def agreement(found: Fidelity | None) -> dict[str, Any]:
 class MeasuredValues:
     """Everything that is computed from the series of one case, each when asked for.
 
-    ``timed`` has the processes in the order they ran, ``known`` what else the verdict goes by;
+    ``timed`` has the processes in the order they ran, ``known`` what else the verdict uses;
     ``stopped`` is whether the interval's width decided how many they are.
     """
 
@@ -406,7 +406,7 @@ class MeasuredValues:
 
     @cached_property
     def pooled(self) -> Summary:
-        """All samples as one series: what mean, percentiles and spread are told of."""
+        """All samples as one series: what mean, percentiles and spread are of."""
         series = [one.samples for one in self.timed]
         compute = np.concatenate([one.compute_ms for one in series])
         enqueue = np.concatenate([one.enqueue_ms for one in series])
@@ -454,18 +454,18 @@ class MeasuredValues:
     @property
     def throttle(self) -> str | None:
         """Words of all throttle bits seen, joined by ;, ``none`` when none, None when unknown."""
-        told = [one.throttle for one in self.telemetry if one.throttle is not None]
-        if not told:
+        known = [one.throttle for one in self.telemetry if one.throttle is not None]
+        if not known:
             return None
-        return ";".join(sorted(set().union(*told))) or "none"
+        return ";".join(sorted(set().union(*known))) or "none"
 
     @property
     def energy(self) -> tuple[float | None, EnergySource | None]:
         """Millijoules per image and what they come from: the median of the processes that could
         tell, of those with the counter where there are any."""
-        told = [one for one in self.telemetry if one.energy_source is not None]
+        known = [one for one in self.telemetry if one.energy_source is not None]
         for source in EnergySource:
-            of_source = [one for one in told if one.energy_source is source]
+            of_source = [one for one in known if one.energy_source is source]
             if of_source:
                 rate = self.throughput_img_s
                 return median(one.energy_mj_per_image(rate) for one in of_source), source
@@ -569,7 +569,7 @@ class Assembler:
     def skipped(
         self, case: Case, reason: str, fingerprint: str, network: Network | None = None
     ) -> Row:
-        """The row of a case that this program cannot honestly run; ``network`` where its file is
+        """The row of a case that this program cannot run as asked; ``network`` where its file is
         not at hand."""
         network = network or named(case.model)
         measurement = Measurement(case, settings(self.parameters), network=network)
@@ -626,7 +626,7 @@ class Assembler:
             rounds=min(rounds),
             ended_by=ending or Ending.INTERRUPTED,
             status=Status.OK,
-            message="; ".join([*measurement.oddities, *remarks]) or None,
+            message="; ".join([*measurement.warnings, *remarks]) or None,
             log=log,
             fingerprint=fingerprint,
             detail=self._detail(measurement, proven).but(
@@ -635,7 +635,7 @@ class Assembler:
         )
 
     def _observed(self, measurement: Measurement, proven: LayerPrecision) -> Observed:
-        """What the verdict goes by, without the series."""
+        """What the verdict is made from, without the series."""
         case, given, graph = measurement.case, measurement.settings, measurement.graph
         gmacs = measurement.network.gmacs
         return Observed(
@@ -688,7 +688,7 @@ class Assembler:
         }
 
     def _detail(self, measurement: Measurement, proven: LayerPrecision) -> Detail:
-        """The measurement that stands beside the table."""
+        """The evidence, which is stored beside the table."""
         on_gpu = {} if self.program.on_cpu else {"confidential_computing": self.confidential}
         return Detail(
             commands=measurement.commands,
@@ -699,7 +699,7 @@ class Assembler:
             **proven.as_json(),
             runs=[run.as_json() for run in measurement.all_runs],
             warm_up=[run.trial.as_json() for run in measurement.all_runs if run.trial],
-            oddities=measurement.oddities,
+            oddities=measurement.warnings,
             memory_freed=measurement.memory_freed,
             clock_lock=asdict(self.lock),
             **on_gpu,
@@ -707,7 +707,7 @@ class Assembler:
 
 
 def _build_s(measurement: Measurement) -> float | None:
-    """Seconds to make the first engine; without one (ONNX Runtime) those the program tells."""
+    """Seconds to make the first engine; without one (ONNX Runtime) those the program prints."""
     if measurement.engines:
         facts = measurement.engines[0].facts
         return facts.wall_s if facts.build_s is None else facts.build_s

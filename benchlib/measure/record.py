@@ -1,4 +1,4 @@
-"""The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``."""
+"""The row: the outcome of one case, good or bad, as ``rows/KEY.json`` has it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def one_line(text: str) -> str:
 
 
 def phase_fault(phase: str, outcome: PhaseOutcome, log: str) -> CaseError:
-    """The error for a program's phase that went wrong; ``log`` is all the program said."""
+    """The error for a program's phase that went wrong; ``log`` is all that the program printed."""
     if outcome.failure is not Failure.TIMEOUT and disk_full(log):
         return CaseError(Failure.BAD_OUTPUT, f"{phase}: the disk is full")
     return CaseError(outcome.failure, f"{phase} {outcome.message}")
@@ -86,13 +86,13 @@ def disk_full(log: str) -> bool:
 
 
 def export_fault(model: str, ended: Ended, log: str) -> CaseError:
-    """The error for an exporter that died over ``model``; ``log`` is what it said meanwhile."""
-    said = _cause(log)
-    kind = _of_words(said)
+    """The error for an exporter that ended over ``model``; ``log`` is what it printed meanwhile."""
+    cause = _cause(log)
+    kind = _of_words(cause)
     # The kernel's out-of-memory killer is what kills an exporter from outside.
     if kind is None and ended.code == -9:
         kind = Failure.OOM_BUILD
-    return CaseError(kind or Failure.CRASH, f"export of {model} {ended.words}: {said}")
+    return CaseError(kind or Failure.CRASH, f"export of {model} {ended.words}: {cause}")
 
 
 def _cause(log: str) -> str:
@@ -108,11 +108,11 @@ def _cause(log: str) -> str:
     return first or (lines[-1] if lines else "it said nothing")
 
 
-def _of_words(said: str) -> Failure | None:
+def _of_words(cause: str) -> Failure | None:
     """The class of an error that speaks of a full disk or of too little memory."""
-    if disk_full(said):
+    if disk_full(cause):
         return Failure.BAD_OUTPUT
-    return Failure.OOM_BUILD if _MEMORY.search(said) else None
+    return Failure.OOM_BUILD if _MEMORY.search(cause) else None
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -132,7 +132,7 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(Failure.CRASH, one_line(f"{type(error).__name__}: {error}"))
 
 
-# The row: the outcome of one case, good or bad, as it stands in ``rows/KEY.json``.
+# The row.
 
 
 class _Evidence(BaseModel):
@@ -221,7 +221,7 @@ class Detail(_Evidence):
         return Detail.model_validate(self.model_dump() | parts)
 
     def without_layers(self) -> Detail:
-        """What of this evidence stands in the row's own file."""
+        """The part of this evidence that is in the row's own file."""
         return Detail.model_validate(self.model_dump(exclude={"layers"}))
 
 
@@ -233,7 +233,7 @@ written in :func:`load_row`."""
 class Row(BaseModel):
     """One line of table.csv, its columns in order, and the evidence behind it in ``detail``.
 
-    Units stand in the names: ``_ms`` milliseconds per batch, ``_s`` seconds, ``_mb`` decimal
+    Names end in units: ``_ms`` milliseconds per batch, ``_s`` seconds, ``_mb`` decimal
     megabytes, ``_m`` millions. What is unknown is None, never 0.
     """
 
@@ -373,9 +373,9 @@ def with_notes_apart(document: dict[str, Any]) -> dict[str, Any]:
     apart = [[one for one in codes if (one in NOTES) is note] for note in (False, True)]
     changed = {"reasons": apart[0], "notes": [*(document.get("notes") or ()), *apart[1]]}
     detail = document.get("detail")
-    told = detail.get("reasons") if isinstance(detail, dict) else None
-    if isinstance(told, list) and len(told) == len(codes):
-        of = dict(zip(codes, told, strict=True))
+    sentences = detail.get("reasons") if isinstance(detail, dict) else None
+    if isinstance(sentences, list) and len(sentences) == len(codes):
+        of = dict(zip(codes, sentences, strict=True))
         notes = [*(detail.get("notes") or ()), *(of[code] for code in apart[1])]
         changed["detail"] = {**detail, "reasons": [of[code] for code in apart[0]], "notes": notes}
     return {**document, **changed}

@@ -1,7 +1,8 @@
-"""Judge a measured set anew: intervals, reasons and notes from its stored series, by today's rules.
+"""Judge a measured set again: intervals, reasons and notes by today's rules.
 
-Nothing is measured, and no series is touched. What the series do not hold (the graph's agreement
-with FP32, the layers' shares, the clock's lock) is taken from the row.
+They are made from the stored series. Nothing is measured, and no series is touched. What the
+series do not hold (the graph's agreement with FP32, the layers' shares, the clock's lock) is taken
+from the row.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Outcome:
 
 
 def rejudge(folder: Path) -> Outcome:
-    """Judge the set in ``folder`` anew and rewrite the rows that change.
+    """Judge the set in ``folder`` again and rewrite the rows that change.
 
     Raises :class:`InputError` where there is no row with a series, or the set cannot be written.
     """
@@ -127,13 +128,13 @@ def _judged(folder: Path, row: Row) -> Row:
 
 
 def _observed(row: Row) -> Observed:
-    """What the verdict goes by, without the series, as the row tells it."""
+    """What the verdict is made from, without the series, as the row has it."""
     detail, given = row.detail.model_dump(), row.detail.settings
     graph = detail.get("graph") or {}
     found = Fidelity.from_json(graph["fidelity"]) if graph.get("fidelity") else None
     lock = detail.get("clock_lock")
     shares = detail.get("shares") or {}
-    # Whether a layer of UINT8 is of a quantised network or a mask is told by its inputs, which are
+    # Whether a layer of UINT8 is of a quantised network or a mask shows in its inputs, which are
     # not in the row, so that it counts where it did
     proven = LayerPrecision(
         *map(shares.get, ("layers", "macs")),

@@ -152,7 +152,7 @@ def outcome_line(row: Row) -> str:
 
 
 def time_span(seconds: float) -> str:
-    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    """Seconds in the largest unit that fits: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -218,11 +218,11 @@ def run(
     :class:`benchlib.measure.store.StoreError` when rows can no longer be saved. KeyboardInterrupt
     is raised by a second Ctrl-C only.
     """
-    telling = progress or Lines()
+    progress_shown = progress or Lines()
     with contextlib.ExitStack() as opened:
         workers = None
         if parameters.fleet is not None:
-            given = (parameters.fleet, parameters, nvml_module, telling.say)
+            given = (parameters.fleet, parameters, nvml_module, progress_shown.say)
             workers = opened.enter_context(fleet.connected(*given))
             program = workers.program
         if program is None:
@@ -234,11 +234,13 @@ def run(
         wanted = parameters.lock_clocks and not program.on_cpu
         lock = opened.enter_context(clock_lock.held(wanted, module=nvml_module))
         if parameters.lock_clocks:
-            telling.say(lock.reason)
+            progress_shown.say(lock.reason)
         card = None if program.on_cpu else nvml.describe_gpu(nvml_module)
         if workers is not None:
             card = workers.gpu
-        one = _Run(parameters, program, store, telling, lock, card, nvml_module, steps, workers)
+        one = _Run(
+            parameters, program, store, progress_shown, lock, card, nvml_module, steps, workers
+        )
         return one.all()
 
 
@@ -306,9 +308,9 @@ class _Run:
     def all(self) -> Outcome:
         """Prepare every case, then time them in rounds until all have ended or a stop is asked."""
         cases = [step.case for step in self._steps]
-        newer = {case: told for case in cases if (told := self._store.newer(case.key))}
-        for told in newer.values():
-            self._progress.say(f"not measured again, {told}")
+        newer = {case: why for case in cases if (why := self._store.newer(case.key))}
+        for why in newer.values():
+            self._progress.say(f"not measured again, {why}")
         standing = {case for case in cases if case in newer or self._stands(case)}
         todo = [step for step in self._steps if step.case not in standing]
         self._tell_of_other_settings([step.case for step in todo])
@@ -553,7 +555,7 @@ class _Run:
         made.started_at = row.started_at
         made.commands[:0] = map(list, row.detail.commands)
         made.logs[:0] = [self._store.log(row)]
-        made.oddities[:0] = row.detail.oddities or ()
+        made.warnings[:0] = row.detail.oddities or ()
         one.logs = len(made.logs)
 
     def _time(self, cases: list[_Case]) -> None:
@@ -590,7 +592,7 @@ class _Run:
         return random.Random(lot).random()
 
     def _begin_turn(self, one: _Case, worker: Worker) -> bool:
-        """Note the turn's place in the round; a case whose card is lost begins anew on another.
+        """Note the turn's place in the round; a case whose card is lost begins again on another.
 
         A row is of one card: its rounds on the lost one are given up.
         """

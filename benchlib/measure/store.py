@@ -149,7 +149,7 @@ class Store:
 
     def save_log(self, key: str, text: str) -> str | None:
         """Keep a case's log, a long one compressed (xzcat shows it); return the path within the
-        set, None when there is nothing to keep or no room for it."""
+        set, None when there is nothing to keep or no space for it."""
         if not text:
             return None
         content, names = text.encode(), [f"logs/{key}.log", f"logs/{key}.log.xz"]
@@ -209,7 +209,7 @@ class Store:
         self._write("table.csv", text.getvalue().encode())
 
     def _lines_without_row(self) -> list[dict[str, str]]:
-        """The lines of the present table.csv for which there is no row; tells of what is amiss."""
+        """The lines of the present table.csv for which there is no row; logs what is wrong."""
         path = self.directory / "table.csv"
         lines: list[dict[str, str]] = []
         problem = ""
@@ -264,9 +264,9 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            said = " ".join(str(error).split())
+            why = " ".join(str(error).split())
             aside = self._set_aside(path)
-            log.warning("environment.json cannot be read (%s) and is kept as %s", said, aside.name)
+            log.warning("environment.json cannot be read (%s) and is kept as %s", why, aside.name)
             return None
 
     def add_note(self, sentence: str, instead_of: str | None = None) -> None:
@@ -317,7 +317,7 @@ _TELEMETRY = pa.schema(
 )
 
 _ENCODINGS = {"time_s": "BYTE_STREAM_SPLIT", "energy_mj": "DELTA_BINARY_PACKED"}
-"""What rises steadily takes half the room so: these columns are half of a telemetry file."""
+"""Steadily rising values take half the space this way; these columns are half of such a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,7 +371,7 @@ def dump_telemetry(runs: Sequence[Sequence[TelemetrySample]]) -> bytes:
 
 
 def load_telemetry(path: Path, runs: int) -> tuple[tuple[TelemetrySample, ...], ...]:
-    """The readings of each of the ``runs`` of a file; empty for a run that nobody watched."""
+    """The samples of each of the ``runs`` of a file; empty for a run without telemetry."""
     found: list[list[TelemetrySample]] = [[] for _ in range(runs)]
     for row in pq.read_table(path).to_pylist():
         foreign = row.pop("foreign")

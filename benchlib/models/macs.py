@@ -237,11 +237,7 @@ class _Node:
 
 
 def _counted(
-    file: str,
-    model: onnx.ModelProto,
-    name: str,
-    shape: tuple[int, ...],
-    params: int | None = None,
+    file: str, model: onnx.ModelProto, name: str, shape: tuple[int, ...], params: int | None = None
 ) -> Iterator[_Node]:
     """Every node of ``model`` that multiplies and adds, with its input ``name`` at ``shape``."""
     try:

@@ -594,7 +594,7 @@ _NETS = (
     ),
     _Net("ddrnet23_slim", "ddrnet", "DDRNet-23-slim", _DDRNET, mean_iou=77.8),
     _Net(
-        *("dapspnet", "dapspnet", "DAPSPNet (reconstruction)", _DAPSPNET),
+        *("dapspnet", "ddrnet", "DAPSPNet (reconstruction)", _DAPSPNET),
         note=(
             "DDRNet-23-slim with strip pooling: our reconstruction from the abstract, since "
             "neither code nor a readable paper exists; left out of the findings."

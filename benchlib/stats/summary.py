@@ -1,4 +1,4 @@
-"""One run's samples as a number: the median with its interval, the digits it bears, two modes.
+"""One run's samples as a number: the median with its interval and digits, and two modes.
 
 Percentiles and spread follow trtexec's own rules (contract, section 7.3), so a row agrees with
 the program's log; the interval is ours, because trtexec gives none.

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from benchlib.export import fp16
+from benchlib.export import convert
 
 RAMP = np.linspace(-1, 1, 3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)
 
@@ -40,7 +40,7 @@ def results(model: onnx.ModelProto, image: np.ndarray = RAMP) -> list[np.ndarray
 
 def halved(model: onnx.ModelProto, *, half_io: bool = False, atol: float = 4e-3) -> onnx.ModelProto:
     """The FP16 graph, valid and close to FP32's in every output."""
-    half, _ = fp16.to_half(model, half_io=half_io)
+    half, _ = convert.to_half(model, half_io=half_io)
     onnx.checker.check_model(half, full_check=True)
     assert [one.name for one in half.graph.output] == [one.name for one in model.graph.output]
     for wanted, given in zip(results(model), results(half), strict=True):
@@ -63,7 +63,7 @@ def writers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 @pytest.mark.parametrize("value", [10_001.0, -20_000.0, 65_504.0])
 def test_constants_up_to_65504_are_kept(value: float) -> None:
     model = model_of("g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Mul(x, c) }", c=[value])
-    half, losses = fp16.to_half(model)
+    half, losses = convert.to_half(model)
     assert [numpy_helper.to_array(one) for one in half.graph.initializer] == [np.float16(value)]
     assert losses == ()
 
@@ -73,7 +73,7 @@ def test_what_fp16_does_not_hold_is_clamped_and_told() -> None:
     model = model_of(
         "g (float[1,3,8,8] x) => (float[2,3] y) { s = Size(x)  y = Identity(c) }", c=values
     )
-    half, (loss,) = fp16.to_half(model)
+    half, (loss,) = convert.to_half(model)
     kept = numpy_helper.to_array(next(one for one in half.graph.initializer if one.name == "c"))
     assert kept.tolist() == [[1, 65504, -65504], [np.inf, 2**-24, 0]]
     assert (loss.tensor, loss.clamped, loss.raised, loss.size) == ("c", 2, 1, 6)
@@ -90,7 +90,7 @@ def test_small_values_matter_where_they_are_many_and_no_biases(
 ) -> None:
     values = np.ones(shape, np.float32)
     values.reshape(-1)[:small] = 1e-9
-    assert fp16.halved("c", values)[1].matters is matters
+    assert convert.halved("c", values)[1].matters is matters
 
 
 @pytest.mark.parametrize("half_io", [False, True])
@@ -115,7 +115,7 @@ def test_arithmetic_on_shapes_stays_in_float32() -> None:
         million=1e-6,
         hundred=100.0,
     )
-    half, _ = fp16.to_half(model)
+    half, _ = convert.to_half(model)
     image = np.ones((1, 3, 480, 640), np.float32)
     wanted, given = results(model, image)[0], results(half, image)[0]
     np.testing.assert_allclose(given, wanted, rtol=2e-3)

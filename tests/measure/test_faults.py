@@ -139,8 +139,7 @@ def test_a_failed_row_keeps_the_first_line_of_the_cause(
         "raise RuntimeError('bad node conv1\\n==> Context: advice\\nmore advice')\n"
     )
     made, case = exporter(tmp_path, code, monkeypatch, limit_s=60)
-    with pytest.raises(record.CaseError, match="answered dict"):
-        made.graph(case, GraphForm.FP32)
+    made.graph(case, GraphForm.FP32)
     with pytest.raises(record.CaseError) as raised:
         made.graph(case, GraphForm.FP32)
     assert raised.value.fault.message.endswith(": RuntimeError: bad node conv1")
@@ -158,8 +157,7 @@ def test_an_exporter_that_is_killed_is_not_blamed_on_an_earlier_error(
         "os.kill(os.getpid(), 9)\n"
     )
     made, case = exporter(tmp_path, code, monkeypatch, limit_s=60)
-    with pytest.raises(record.CaseError, match="answered dict"):
-        made.graph(case, GraphForm.FP32)
+    made.graph(case, GraphForm.FP32)
     with pytest.raises(record.CaseError, match="SIGKILL: it said nothing"):
         made.graph(case, GraphForm.FP32)
     made.close()

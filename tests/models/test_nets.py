@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchlib.models.nets import bisenetv2, dapspnet, ddrnet, fassdnet, fast_scnn, fasterseg
+from benchlib.models.nets import bisenetv2, ddrnet, fassdnet, fast_scnn, fasterseg
 
 SIZES = ((1024, 2048), (512, 1024), (480, 640))
 IMAGE = (1, 3, 256, 512)
@@ -120,7 +120,7 @@ REFERENCES = {
         output=(32, 64),
     ),
     "dapspnet": Reference(
-        dapspnet.dapspnet,
+        ddrnet.dapspnet,
         5_695_987,
         (36.2813, 9.0704, 5.3232),
         (3.40120069e01, 7.03597482e02, -4.17251454e01, 3.97409196e02, -1.78984849e02),
@@ -226,7 +226,7 @@ LINE_UP = {
     fassdnet.fassdnet_l1: (43, 86),
     fassdnet.fassdnet_l2: (32, 64),
     ddrnet.ddrnet23_slim: (32, 64),
-    dapspnet.dapspnet: (32, 64),
+    ddrnet.dapspnet: (32, 64),
     fasterseg.fasterseg: (32, 64),
 }
 
@@ -333,7 +333,7 @@ def test_logits_stay_at_the_output_stride_when_asked(build: Callable[..., nn.Mod
         (bisenetv2.bisenetv2, bisenetv2.DIVISOR),
         (fast_scnn.fast_scnn, fast_scnn.DIVISOR),
         (ddrnet.ddrnet23_slim, ddrnet.DIVISOR),
-        (dapspnet.dapspnet, ddrnet.DIVISOR),
+        (ddrnet.dapspnet, ddrnet.DIVISOR),
         (fassdnet.fassdnet_l1, 1),
         (fasterseg.fasterseg, 1),
     ],

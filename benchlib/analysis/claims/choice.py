@@ -117,7 +117,7 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
 
 
 def _fastest_places(ms: Array) -> tuple[Array, ...]:
-    """Where the least of each precision and size stands in [networks, precisions, sizes]."""
+    """The place in [networks, precisions, sizes] of the least of each precision and size."""
     least = np.nanargmin(np.where(np.isnan(ms), np.inf, ms), axis=0)
     return (least, *np.indices(least.shape))
 

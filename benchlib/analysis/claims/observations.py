@@ -45,7 +45,7 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     found = significance.gains(cells, Precision.INT8.value, base=Precision.FP16.value)
     networks = len({one.model for one in found})
     slower = [one for one in found if one.slower]
-    # "Never" falls with one cell; that it holds takes many networks.
+    # One cell refutes "never"; to support it takes many networks.
     if networks < significance.FEWEST and not slower:
         what, takes = "at both precisions", significance.FEWEST
         yield too_few(catalogue.INT8_FP16, ALL, test, networks, what, takes)
