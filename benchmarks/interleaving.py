@@ -91,7 +91,11 @@ def main() -> None:
             by_name = {row.model: row for row in rows}
             first, second = (by_name[f"onnx:{one}.onnx"] for one in ("first", "second"))
             of_both, low, high = ratio(first, second)
-            turns = zip(first.detail.runs, second.detail.runs, strict=False)
+            counted = (
+                [run for run in row.detail.runs if not run.get("set_aside")]
+                for row in (first, second)
+            )
+            turns = zip(*counted, strict=False)
             found.append(
                 {
                     "seed": seed,
