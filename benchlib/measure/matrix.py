@@ -258,9 +258,13 @@ def every(runs: Sequence[Parameters], program: Program) -> Plan:
 def unused(runs: Sequence[Parameters], planned: Plan, program: Program) -> tuple[str, ...]:
     """What was set, differs from its default, and has no effect in ``runs``: a sentence each.
 
-    No error, because a preset over which another precision or engine is set may well hold such.
+    No error, because a preset over which another precision or engine is set may well hold such; of
+    what one of benchlib's own presets sets nothing is said.
     """
     given, usual = runs[0], Parameters()
+    own = (given.preset or "").partition(",")[0]
+    if own in config.preset_names():
+        usual = config.find_preset(own).runs()[0]
     precisions = {parameters.precision for parameters in runs}
     modes = set(given.shape_modes)
     reasons: dict[str, str] = {}
