@@ -128,9 +128,13 @@ def main(verbose: bool) -> None:
 
 a_path = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON.")
-preset_option = click.option("--preset", help="quick, blog, full, edge, or a YAML file's path.")
+preset_option = click.option(
+    "--preset", help="quick, blog, full, edge, modern, or a YAML file's path."
+)
 parameter_option = click.option(
-    *("-p", "--parameter", "parameters"),
+    "-p",
+    "--parameter",
+    "parameters",
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
@@ -313,7 +317,8 @@ def plan(
 @parameter_option
 @click.option("--engine", help="trtexec, tensorrt_python or onnxruntime_cpu; default: the best.")
 @click.option(
-    *("-o", "--out"),
+    "-o",
+    "--out",
     type=a_path,
     default=Path("results/local"),
     show_default=True,

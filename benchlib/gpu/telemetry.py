@@ -479,7 +479,12 @@ def _descendants(root: int) -> set[int]:
 
 
 _ASKED = (
-    *("sm_clock_mhz", "memory_clock_mhz", "power_w", "temperature_c", "energy_mj", "event_bits"),
+    "sm_clock_mhz",
+    "memory_clock_mhz",
+    "power_w",
+    "temperature_c",
+    "energy_mj",
+    "event_bits",
     "memory_used_mb",
 )
 

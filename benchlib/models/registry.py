@@ -567,12 +567,18 @@ _NETS = (
         note=_BLOG_VARIANT,
     ),
     _Net(
-        *("fast_scnn", "fast_scnn", "Fast-SCNN", _FAST_SCNN),
+        "fast_scnn",
+        "fast_scnn",
+        "Fast-SCNN",
+        _FAST_SCNN,
         mean_iou=68.62,
         of=f"{_VAL}; read in a transcription",
     ),
     _Net(
-        *("fast_scnn_blog", "fast_scnn", "Fast-SCNN (blog)", _FAST_SCNN),
+        "fast_scnn_blog",
+        "fast_scnn",
+        "Fast-SCNN (blog)",
+        _FAST_SCNN,
         full_size=False,
         classes=1,
         blog_name="FastSCNN",
@@ -580,13 +586,19 @@ _NETS = (
     ),
     _Net("fassdnet", "fassdnet", "FASSD-Net", _FASSDNET, stride=4, divisor=1, mean_iou=78.8),
     _Net(
-        *("fassdnet_l1", "fassdnet", "FASSD-Net-L1", _FASSDNET),
+        "fassdnet_l1",
+        "fassdnet",
+        "FASSD-Net-L1",
+        _FASSDNET,
         stride=6,
         divisor=1,
         note="No accuracy of this variant could be read anywhere.",
     ),
     _Net(
-        *("fassdnet_l2", "fassdnet", "FASSD-Net-L2", _FASSDNET),
+        "fassdnet_l2",
+        "fassdnet",
+        "FASSD-Net-L2",
+        _FASSDNET,
         divisor=1,
         mean_iou=74.1,
         of=f"{_VAL}; the abstract's light version, taken to be L2 by its speed",
@@ -594,7 +606,10 @@ _NETS = (
     ),
     _Net("ddrnet23_slim", "ddrnet", "DDRNet-23-slim", _DDRNET, mean_iou=77.8),
     _Net(
-        *("dapspnet", "ddrnet", "DAPSPNet (reconstruction)", _DAPSPNET),
+        "dapspnet",
+        "ddrnet",
+        "DAPSPNet (reconstruction)",
+        _DAPSPNET,
         note=(
             "DDRNet-23-slim with strip pooling: our reconstruction from the abstract, since "
             "neither code nor a readable paper exists; left out of the findings."

@@ -545,8 +545,33 @@ def _unwatched(seen: Observed) -> str | None:
 
 Rule = Callable[[Observed], str | None]
 
-RULES: dict[Reason, Rule] = {reason: globals()[f"_{reason.value}"] for reason in Reason}
-"""One rule per reason: the function above that has its name."""
+RULES: dict[Reason, Rule] = {
+    Reason.NO_SAMPLES: _no_samples,
+    Reason.NUMERICS: _numerics,
+    Reason.FAR_FROM_FP32: _far_from_fp32,
+    Reason.IMPOSSIBLE: _impossible,
+    Reason.CLOCK_MOVED: _clock_moved,
+    Reason.THROTTLED: _throttled,
+    Reason.FOREIGN_PROCESS: _foreign_process,
+    Reason.IMPRECISE: _imprecise,
+    Reason.DRIFT: _drift,
+    Reason.WARMING_UP: _warming_up,
+    Reason.NOT_STEADY: _not_steady,
+    Reason.TWO_MODES: _two_modes,
+    Reason.FEW_SAMPLES: _few_samples,
+    Reason.ENQUEUE_BOUND: _enqueue_bound,
+    Reason.SHORT_KERNEL: _short_kernel,
+    Reason.CUDA_GRAPH: _cuda_graph,
+    Reason.TRANSFERS: _transfers,
+    Reason.PRECISION: _precision,
+    Reason.MADE_UP_RANGES: _made_up_ranges,
+    Reason.CONFIDENTIAL_COMPUTING: _confidential_computing,
+    Reason.SKIPPED_TACTICS: _skipped_tactics,
+    Reason.UNWATCHED: _unwatched,
+    Reason.POWER_LIMITED: _power_limited,
+    Reason.SPREAD: _spread,
+}
+"""One rule per reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from benchlib.case import Verdict
 from benchlib.gpu.telemetry import TelemetrySample
-from benchlib.measure import store
+from benchlib.measure import record, store
+from benchlib.measure.measurement import stored_runs
 from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
 from benchlib.stats.drift import CEILING_MS, LIMITED_CEILING_MS, Ending, Trial
@@ -145,6 +147,36 @@ def test_the_limiters_swings_are_no_warm_up() -> None:
     swinging = [int(1755 * (1 - 0.08 * np.sin(2 * np.pi * step / 9))) for step in range(31)]
     trial = judged(swing, limited([694.0, 698.0, 690.0] * 10 + [695.0], swinging), 2000, 3.0)
     assert (trial.ended_by, trial.cold_ms) == (Ending.STEADY, 0.0)
+
+
+def test_the_rule_on_the_series_of_h100_cards(root: Path) -> None:
+    """NVIDIA's trtexec with 2 s of warm-up: steady, whether or not at the power limit, and never
+    at it without the row's note."""
+    folder = root / "results" / "h100-trtexec-8.6"
+    found = []
+    for path in sorted((folder / "rows").glob("*.json")):
+        row = record.load_row(path.read_text())
+        for run in stored_runs(folder, row):
+            series = (run.samples.compute_ms, run.summary.settling, run.readings, run.span_s)
+            trial = drift.judge_warm_up((0, 0), 2000, 3.0, *series)
+            assert trial.power_limited == ("power_limited" in row.notes), row.key
+            found.append((trial.power_limited, trial.ended_by))
+    assert Counter(found) == {(True, Ending.STEADY): 15, (False, Ending.STEADY): 25}
+
+
+def test_what_was_set_aside_at_the_power_limit_is_judged_so_again(root: Path) -> None:
+    folder = root / "results" / "h100-tensorrt-8.6"
+    (path,) = (folder / "rows").glob("vgg13_bn-fp32-b1-640x480-*.json")
+    row = record.load_row(path.read_text())
+    warm_ups = []
+    for run in stored_runs(folder, row):
+        series = (run.samples.compute_ms, run.summary.settling, run.readings, run.span_s)
+        again = drift.judge_warm_up((0, run.process), run.trial.warm_up_ms, 3.0, *series)
+        assert again == run.trial
+        warm_ups.append((again.warm_up_ms, again.ended_by))
+    aside = [(2000, None), (4000, None)]
+    assert warm_ups[:2] == aside
+    assert warm_ups[2:] == 3 * [(8000, Ending.STEADY)]
 
 
 def flags(row: object, name: str) -> list[str]:
