@@ -397,7 +397,7 @@ def report(
     """
     # jsonschema, which papermill brings, would build a grammar of international addresses, which
     # no schema here has, for as long as a figure takes.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    sys.modules.setdefault("rfc3987_syntax", None)
     from benchlib import pipeline
     from benchlib.report import html
 

@@ -135,12 +135,8 @@ def settling(values: Array) -> Settling | None:
     length = len(values) // BLOCKS
     blocks = values[: BLOCKS * length].reshape(BLOCKS, length)
     spread = MAD_TO_SD * float(np.median(np.abs(blocks - medians[:, None])))
-    late = medians[BLOCKS // 2 :]
-    settled = float(np.median(late))
     noise = NOISE_WIDTHS * MEDIAN_ERROR * spread / length**0.5
-    beyond = np.abs(medians - settled) > STEADY_BAND * settled + noise
-    last = np.flatnonzero(beyond)
-    first_steady = int(last[-1]) + 1 if len(last) else 0
+    settled, beyond, first_steady = _steady(medians, noise)
     rest = medians[first_steady:]
     return Settling(
         steady_from=first_steady / BLOCKS,
@@ -150,6 +146,15 @@ def settling(values: Array) -> Settling | None:
         shift=float(np.median(values[len(values) // 2 :]) / np.median(values[: len(values) // 2]))
         - 1.0,
     )
+
+
+def _steady(medians: Array, noise: float = 0.0) -> tuple[float, NDArray[np.bool_], int]:
+    """The median of the later half of ``medians``; which of them leave the band around it, widened
+    by ``noise``; and the place of the first after which none does."""
+    settled = float(np.median(medians[len(medians) // 2 :]))
+    beyond = np.abs(medians - settled) > STEADY_BAND * settled + noise
+    last = np.flatnonzero(beyond)
+    return settled, beyond, int(last[-1]) + 1 if len(last) else 0
 
 
 def _rise(medians: Array) -> float:
@@ -294,9 +299,7 @@ def _first_steady_second(compute_ms: Array, span_s: float) -> int:
     if seconds < 2 or len(compute_ms) < seconds:
         return 0
     medians = np.array([np.median(part) for part in np.array_split(compute_ms, seconds)])
-    settled = float(np.median(medians[seconds // 2 :]))
-    beyond = np.flatnonzero(np.abs(medians - settled) > STEADY_BAND * settled)
-    first_steady = int(beyond[-1]) + 1 if len(beyond) else 0
+    _, _, first_steady = _steady(medians)
     return first_steady if first_steady <= SETTLED_BY * seconds else 0
 
 
