@@ -13,8 +13,9 @@ import pandas as pd
 
 from benchlib.analysis import results
 from benchlib.analysis.claims import findings as claims
-from benchlib.case import Int8Method, Precision, Verdict
+from benchlib.case import Int8Method, Precision, Status, Verdict
 from benchlib.gpu.telemetry import Limit
+from benchlib.models import registry
 from benchlib.stats.summary import rounded
 
 END = "<!-- end of the table -->"
@@ -54,17 +55,36 @@ TABLES = (
 
 
 def table(frame: pd.DataFrame, columns: Columns) -> str:
-    """Median milliseconds per image as a Markdown table; ``†`` marks a SUSPECT row.
+    """Median milliseconds per image as a Markdown table, by year; ``†`` marks a SUSPECT row.
 
-    ``‡`` marks one of a card at its power limit.
+    ``‡`` marks one of a card at its power limit, ``✗`` stands for one that failed.
     """
-    header = ["network", "size", *(name for name, _, _ in columns)]
-    lines = ["| " + " | ".join(header) + " |", "|---|---|" + "--:|" * len(columns)]
-    rows = results.usable(frame)
-    for (model, resolution), group in rows.groupby(["model", "resolution"], observed=True):
+    header = ["year", "network", "accuracy, %", "size", *(name for name, _, _ in columns)]
+    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|---|" + "--:|" * len(columns)]
+    failed = frame[frame["status"] == Status.FAILED.value]
+    rows = pd.concat([results.usable(frame), failed]).assign(
+        year=lambda rows: rows["model"].map(_year)
+    )
+    for key, group in rows.groupby(["year", "model", "resolution"], observed=True):
+        year, model, resolution = map(str, key)
         cells = [_cell(group, precision, method) for _, precision, method in columns]
-        lines.append("| " + " | ".join([model, str(resolution), *cells]) + " |")
+        lines.append("| " + " | ".join([year, model, _accuracy(group), resolution, *cells]) + " |")
     return "\n".join(lines)
+
+
+def _year(model: str) -> int:
+    """The paper's."""
+    year = registry.card(model).year
+    assert year is not None, f"{model} has no year"
+    return year
+
+
+def _accuracy(group: pd.DataFrame) -> str:
+    """Published, as a row of the group has it."""
+    row = group.iloc[0]
+    if pd.isna(row["accuracy"]):
+        return "–"
+    return f"{row['accuracy']:.1f} {str(row['accuracy_metric']).split()[-1]}"
 
 
 FINDINGS = (
@@ -114,6 +134,8 @@ def _cell(group: pd.DataFrame, precision: Precision, method: Int8Method | None) 
     if chosen.empty:
         return "–"
     row = chosen.iloc[0]
+    if row["status"] == Status.FAILED.value:
+        return "✗"
     low, high = row["latency_ci_low_ms"], row["latency_ci_high_ms"]
     mark = " †" if row["verdict"] == Verdict.SUSPECT.value else ""
     if row["limited_by"] == Limit.POWER.value:
