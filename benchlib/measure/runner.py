@@ -432,17 +432,18 @@ class _Run:
     ) -> Iterator[tuple[Callable[[_Case], bool], Callable[[_Case], None]]]:
         """Whether a case's graph need not be waited for, and what has it made.
 
-        Here each is made when it is its turn; for a fleet ahead, by several exporters, so that no
-        card waits for the graph of another.
+        On this machine's CPU each is made when it is its turn, beside no layer that is timed; for
+        cards ahead, so that none waits for a graph, and by several exporters for a fleet.
         """
         exporters = [self._case_runner.exporter]
-        if isinstance(self._workers, Here):
+        here = isinstance(self._workers, Here)
+        if here and self._program.on_cpu:
             yield (
                 lambda one: True,
                 lambda one: one.measurement.export(exporters[0], one.step.form),
             )
             return
-        for number in range(1, EXPORTERS):
+        for number in range(1, 1 if here else EXPORTERS):
             work = self._store.work / f"exporter{number}"
             work.mkdir()
             exporters.append(_exporter(self._parameters, self._program, work))
@@ -457,10 +458,10 @@ class _Run:
             finally:
                 free.put(exporter)
 
-        pool = ThreadPoolExecutor(EXPORTERS)
+        pool = ThreadPoolExecutor(len(exporters))
         made = {id(one): pool.submit(make, one) for one in cases}
         try:
-            yield lambda one: made[id(one)].done(), lambda one: made[id(one)].result()
+            yield lambda one: here or made[id(one)].done(), lambda one: made[id(one)].result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for exporter in exporters:

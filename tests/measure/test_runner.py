@@ -6,6 +6,7 @@ import csv
 import json
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from getpass import getuser
@@ -16,12 +17,15 @@ import fake_trtexec
 import mend_commands
 import numpy as np
 import pytest
+from placeholders import Placeholders
 
-from benchlib.case import Engine, Failure, Status, Verdict
+from benchlib.case import Case, Engine, Failure, GraphForm, Status, Verdict
 from benchlib.config import read_parameters
 from benchlib.errors import InputError
+from benchlib.export.build import Graph
 from benchlib.measure import environment, matrix, runner, store
-from benchlib.measure.record import COLUMNS
+from benchlib.measure.case_runner import CaseRunner
+from benchlib.measure.record import COLUMNS, Fault
 from benchlib.measure.runner import Outcome
 from benchlib.stats import drift
 from benchlib.trtexec import exit_check, exports
@@ -312,3 +316,36 @@ def test_what_a_program_leaves_is_read_once(fake_run: Run, monkeypatch: pytest.M
     assert read.count("read_log") == 2 + timings
     # One per timing process, and one after each round of all samples as one series.
     assert read.count("settling") == timings + row.rounds
+
+
+def test_the_next_graph_is_made_while_a_card_builds(
+    fake_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a run on a CPU it is not: that would take processors from layers that are profiled."""
+    seen: list[str] = []
+    second = threading.Event()
+    graph, do = Placeholders.graph, CaseRunner.do
+
+    def made(self: Placeholders, case: Case, form: GraphForm) -> Graph:
+        seen.append("graph")
+        if seen.count("graph") == 2:
+            second.set()
+        return graph(self, case, form)
+
+    def done(self: CaseRunner, *given: Any) -> Fault | None:
+        if given[-1] is None and "build" not in seen and not self.program.on_cpu:
+            assert second.wait(60)
+        seen.append("build" if given[-1] is None else "time")
+        return do(self, *given)
+
+    monkeypatch.setattr(Placeholders, "graph", made)
+    monkeypatch.setattr(CaseRunner, "do", done)
+    sizes = ["64x64", "96x96", "128x128"]
+    assert len(fake_run(resolutions=sizes, precision="fp32").rows) == 3
+    assert seen.count("graph") == seen.count("build") == 3
+
+    seen.clear()
+    command = (sys.executable, fake_trtexec.__file__)
+    program = Program(Engine.ONNXRUNTIME_CPU, command, "1.32.0", "cpu")
+    fake_run(program, resolutions=sizes, precision="fp32", seed=1, engine="onnxruntime_cpu")
+    assert seen == [*("graph", "build") * 3, *("time",) * 3]
