@@ -332,6 +332,9 @@ _UNSAFE = re.compile(r"[^ !'()*+,\-./:;<=>?@\[\]_$~0-9A-Za-z]+")
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
+_LETTER = "scale(0.015625)"
+"""Of a letter's outline, which Matplotlib gives in whole 64ths of what places the letters: a tenth
+of that is a hundredth of a point."""
 
 _LEAST_PIXELS_PER_INCH = 66
 """Labels of 8 points are then some 7 pixels high: the least that can be read."""
@@ -388,21 +391,23 @@ class Drawing(Shown):
 
 
 def _shortened(svg: str) -> str:
-    """The same picture in a third fewer letters: comments, groups without attributes and ids that
-    nothing refers to go, and the other ids become short."""
+    """The same picture in half the letters: comments, groups without attributes and ids that
+    nothing refers to go, the other ids become short, styles become classes."""
     for prefix, name in (("", _SVG), ("xlink", _XLINK)):
         ElementTree.register_namespace(prefix, name)
     root = ElementTree.fromstring(svg)
     referred = dict.fromkeys(re.findall(r"#([\w-]+)(?=[)\"])", svg))
-    ids = {name: f"a{place:x}" for place, name in enumerate(referred)}
-    _shorten(root, ids)
+    classes: dict[str, str] = {}
+    _shorten(root, {name: f"a{place:x}" for place, name in enumerate(referred)}, classes)
+    rules = root.find(f"*/{{{_SVG}}}style")
+    rules.text += "".join(f".{name}{{{style}}}" for style, name in classes.items())
     return ElementTree.tostring(root, encoding="unicode").replace('"', "'").replace(" />", "/>")
 
 
-def _shorten(parent: ElementTree.Element, ids: Mapping[str, str]) -> None:
+def _shorten(parent: ElementTree.Element, ids: Mapping[str, str], classes: dict[str, str]) -> None:
     kept: list[ElementTree.Element] = []
     for one in parent:
-        _shorten(one, ids)
+        _shorten(one, ids, classes)
         one.text, one.tail = (one.text or "").strip() or None, None
         known = one.attrib
         name = known.pop("id", None)
@@ -414,13 +419,21 @@ def _shorten(parent: ElementTree.Element, ids: Mapping[str, str]) -> None:
         if moved and one.tag == f"{{{_SVG}}}use":  # a letter, in hundredths of the type's size
             del known["transform"]
             known["x"] = f"{float(moved[1]):.0f}"
+        if known.get("transform") == _LETTER and "d" in known:
+            del known["transform"]
+            known["d"] = re.sub(
+                r"-?[\d.]+", lambda found: f"{float(found[0]) / 64:.1f}", known["d"]
+            )
+            known["d"] = known["d"].replace(".0", "")
         for key, value in known.items():
             short = re.sub(r"url\(#([\w-]+)\)", lambda found: f"url(#{ids[found[1]]})", value)
             if key == "style":
                 short = re.sub(r"([:;]) ", r"\1", short)
             elif key == "d":
-                short = re.sub(r" *([A-Za-z]) *", r"\1", short)
+                short = re.sub(r" *([A-Za-z]) *", r"\1", short).strip()
             known[key] = short
+        if style := known.pop("style", None):
+            known["class"] = classes.setdefault(style, f"c{len(classes):x}")
         is_bare = one.tag == f"{{{_SVG}}}g" and not known
         kept += list(one) if is_bare else [] if one.tag == f"{{{_SVG}}}metadata" else [one]
     parent[:] = kept

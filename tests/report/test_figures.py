@@ -1,3 +1,6 @@
+import base64
+import html
+import io
 import itertools
 import re
 from collections.abc import Callable
@@ -13,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
+from playwright.sync_api import Browser
 
 from benchlib.analysis import ranking
 from benchlib.analysis.comparable_groups import Variant
@@ -68,6 +73,26 @@ def test_the_same_rows_give_the_same_bytes(
     assert svg == draw(kind, invented_view).svg()
     assert svg.count(b"<svg") == 1
     assert b"<dc:date>" not in svg
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", ["fps panels", "heat map", "roofline"])
+def test_the_picture_of_the_page_looks_as_the_file_does(
+    kind: str, drawn: Callable[[str], Drawing], browser: Browser
+) -> None:
+    drawing = drawn(kind)
+    whole = f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg()).decode()}"
+    assert len(drawing.data_url) < 0.5 * len(whole)
+    page = browser.new_page(viewport={"width": 1400, "height": 1400})
+    seen = []
+    for url in (whole, drawing.data_url):
+        page.set_content(f'<img width="1300" src="{html.escape(url)}">')
+        page.locator("img").evaluate("one => one.decode()")
+        shot = Image.open(io.BytesIO(page.locator("img").screenshot())).convert("L")
+        seen.append(np.asarray(shot, dtype=float))
+    page.close()
+    assert seen[0].std() > 10  # it shows something
+    assert (np.abs(seen[0] - seen[1]) > 40).mean() < 5e-4  # else: a letter's edge
 
 
 def test_a_png_repeats_too(invented_view: View) -> None:
