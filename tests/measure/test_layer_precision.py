@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,11 @@ def test_layers_work_and_time_are_shared_out_by_type() -> None:
     assert kept["shares"]["layers"] == {"int8": 0.5, "fp16": 0.25, "fp32": 0.25}
     assert kept["shares"]["macs"] == {"int8": 0.9, "fp32": 0.1}
     assert sum(kept["shares"]["time"].values()) == pytest.approx(1)
+    moving = replace(found, of_time={"moving": 0.5, "int8": 0.2, "fp16": 0.3})
+    assert moving.low_time_share(Precision.INT8) == pytest.approx(0.4)
+    assert moving.low_time_share(Precision.FP16) == pytest.approx(1)
+    assert kept["shares"]["time"]["unknown"] > exports.UNPLACED
+    assert found.low_time_share(Precision.INT8) is None
     first, second = kept["layers"][:2]
     assert (first["precision"], first["macs"]) == (None, None)  # a reformat computes nothing
     assert (second["precision"], second["macs"]) == ("int8", 60)
@@ -61,6 +67,7 @@ def test_files_that_cannot_be_read_prove_nothing(name: str) -> None:
     assert found == LayerPrecision()
     assert found.as_json()["shares"] == {"layers": None, "macs": None, "time": None}
     assert found.low_share(Precision.INT8) is None
+    assert found.low_time_share(Precision.INT8) is None
 
 
 @pytest.mark.parametrize(("elsewhere", "known"), [(10, True), (12, False)])
