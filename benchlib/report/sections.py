@@ -286,7 +286,7 @@ def table(part: observations.Part, label: str, name: str) -> Table:
     at = f" at {only}" if only else ""
     timed = all(one.moving is not None for one in cells)
     share_of = "a profiled run's time" if timed else "the engine's computing layers"
-    ran_in = "Time in" if timed else "Layers in"
+    ran_in = "Time" if timed else "Layers in"
     return Table(
         name=f"int8-{name}",
         caption=(
