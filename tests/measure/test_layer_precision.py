@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from benchlib.measure import matrix, measurement, rejudge, runner
 from benchlib.measure.exporter import Network
 from benchlib.measure.measurement import LayerPrecision, Measurement, read_layers
 from benchlib.measure.record import Row
+from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec import exports, locate
 from benchlib.trtexec.exports import Layer
 
@@ -114,6 +116,21 @@ def test_which_layers_are_below_fp32(kinds: list[tuple[str, ...]], below: dict[s
     engine = tuple(layer(*kind) for kind in kinds)
     found = measurement.layer_precision(evidence(layers=engine)).below(Precision.FP32)
     assert found == ({"computing layers": below} if below else {})
+
+
+def test_a_run_is_judged_by_the_time_of_its_layers(
+    fake_run: Callable[..., runner.Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three layers are FP16, and the profile has all its time in the third."""
+    engine = (layer("Conv", "fp32"), *(layer("Conv", "fp16"),) * 2)
+    names = ("Conv_0", "Conv_1", "Conv_2")
+    named = tuple(replace(one, name=name) for one, name in zip(engine, names, strict=True))
+    monkeypatch.setattr(exports, "read", lambda path: named)
+    given = {"precision": "fp16", "min_rounds": 1, "max_rounds": 1}
+    for profile, doubted in ((True, True), (False, False)):
+        (row,) = fake_run(**given, profile=profile).rows
+        assert row.low_precision_share == pytest.approx(2 / 3)
+        assert (Reason.PRECISION in row.reasons) is doubted, row.detail.reasons
 
 
 def fp32_row(path: Path, folder: Path) -> Row:
