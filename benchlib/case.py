@@ -196,7 +196,12 @@ class Status(Word):
 
 
 class Failure(Word):
-    """Why a row failed."""
+    """Why a row failed.
+
+    ``unsupported``: a program, a parser or a builder that ended in order refuses what it was given,
+    a builder's internal error included; another version or method may take it. ``crash``: a process
+    that a signal ended, or an error that is none of the others.
+    """
 
     OOM_BUILD = "oom_build"
     OOM_RUN = "oom_run"

@@ -101,6 +101,11 @@ class MeasuredSet:
         ``key``; a kind that is not known is None or missing."""
         return self._detail(key).shares or {}
 
+    def layer_types(self, key: str) -> dict[str, int]:
+        """How many layers of each of TensorRT's types the engine of row ``key`` has; empty when
+        not kept."""
+        return self._detail(key).layer_types or {}
+
     def off_fp32(self, key: str) -> float | None:
         """Relative L2 distance of the graph's output of row ``key`` from FP32's, on real images;
         None where it was not measured, as with ranges that the builder makes up."""

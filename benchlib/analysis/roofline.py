@@ -13,7 +13,7 @@ from benchlib.analysis.comparable_groups import Variant, by_variant
 from benchlib.analysis.results import MeasuredSet, usable
 from benchlib.case import Engine, Precision, Word, partition
 from benchlib.gpu import peaks
-from benchlib.trtexec.exports import UNKNOWN, Layer
+from benchlib.trtexec.exports import UNKNOWN, UNPLACED, Layer
 
 # Where an engine's time goes, layer by layer, beside where its work is.
 #
@@ -27,9 +27,6 @@ proportion."""
 
 NOTICED = 0.02
 """Share of the time below which no layer is called out of proportion: a launch costs that much."""
-
-UNPLACED = 0.1
-"""Share of the profiled time under names that no layer has, above which there is no breakdown."""
 
 
 class Kind(Word):

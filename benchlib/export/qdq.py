@@ -374,19 +374,28 @@ def _activation_pair(
 def _quantise_weights(
     graph: onnx.GraphProto, names: Names, products: tuple[int, ...], *, stored: bool
 ) -> list[onnx.NodeProto]:
-    """Put DQ, or Q and DQ, in front of the products' weights; return those nodes."""
+    """Put DQ, or Q and DQ, in front of the products' weights; return those nodes.
+
+    Products of one weight have a copy and nodes each, as ModelOpt makes them
+    (``duplicate_shared_constants``): TensorRT fuses a weight's nodes into the one product behind
+    them. Of the networks tried with 8.6.0 RepViT alone had such weights (its zero ones, which the
+    exporter merges), and it alone failed in that fusing, as NVIDIA/TensorRT issue 2719 tells it.
+    """
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    done: dict[tuple[str, int | None], str] = {}
+    taken: set[str] = set()
     nodes = []
     for index in products:
         product = graph.node[index]
         name, values = product.input[1], numpy_helper.to_array(constants[product.input[1]])
+        if name in taken:
+            copy = graph.initializer.add()
+            copy.CopyFrom(constants[name])
+            name = copy.name = names.free(name)
+        taken.add(name)
         axis = channel_axis(product, values.ndim)
-        if (name, axis) not in done:
-            made = _weight_nodes(graph, names, name, values, axis, stored=stored)
-            nodes += made
-            done[name, axis] = made[-1].output[0]
-        product.input[1] = done[name, axis]
+        made = _weight_nodes(graph, names, name, values, axis, stored=stored)
+        nodes += made
+        product.input[1] = made[-1].output[0]
     return nodes
 
 

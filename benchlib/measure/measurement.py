@@ -317,6 +317,11 @@ class LayerPrecision:
         """Share of multiply-accumulates in ``precision`` or less; None when not known."""
         return exports.low(self.of_macs, precision)
 
+    def low_time_share(self, precision: Precision) -> float | None:
+        """Share of the computing layers' profiled time in ``precision`` or less; None when not
+        known."""
+        return exports.low(exports.computing_time(self.of_time), precision)
+
     def below(self, precision: Precision) -> dict[str, dict[str, float]]:
         """Shares by type of what is less than ``precision``: of layers, work and the file's own
         products, each under what it is a share of; without those that have none."""
@@ -651,6 +656,7 @@ class Assembler:
             transfers=given.transfers,
             low_precision_share=proven.low_share(case.precision),
             low_mac_share=proven.low_mac_share(case.precision),
+            low_time_share=proven.low_time_share(case.precision),
             below=proven.below(case.precision),
             confidential=self.confidential,
             event_timed=self.program.event_timed,

@@ -188,7 +188,8 @@ class Detail(_Evidence):
     """The evidence behind a row, written in :mod:`benchlib.measure.measurement`.
 
     ``layers`` are on disk in a file of their own (:func:`layers_file`), and before version 3 of
-    the rules in the row.
+    the rules in the row. ``rules`` is the version of the rules that gave the verdict; where a
+    later one gives the same, it stays.
     """
 
     commands: tuple[tuple[str, ...], ...] | None = None
@@ -287,9 +288,17 @@ class Row(BaseModel):
     accuracy_metric: str | None = Field(None, description="What the accuracy is of.")
     accuracy_source: str | None = Field(None, description="Where it was published.")
     graph_layers: int | None = Field(None, ge=1, description="Nodes of the ONNX graph.")
-    engine_layers: int | None = Field(None, ge=1, description="Layers of the built engine.")
+    engine_layers: int | None = Field(
+        None,
+        ge=1,
+        description="Layers of the built engine, with those of no time (Constant, NoOp).",
+    )
     low_precision_share: float | None = Field(
-        None, ge=0, le=1, description="Share of the engine's layers below FP32, as built."
+        None,
+        ge=0,
+        le=1,
+        description="Share, by number, of the engine's computing layers in the precision asked for "
+        "or less (FP32: in less).",
     )
     cuda_graph: bool | None = Field(None, description="Launched as one CUDA graph.")
     transfers: bool | None = Field(None, description="Copies to and from the GPU were made.")

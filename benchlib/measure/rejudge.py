@@ -2,7 +2,7 @@
 
 They are made from the stored series. Nothing is measured, and no series is touched. What the
 series do not hold (the graph's agreement with FP32, the layers' shares, the clock's lock) is taken
-from the row.
+from the row. A row for which today's rules give what it has is left as it is, its version too.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def rejudge(folder: Path) -> Outcome:
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 left[row.key] = _why(error)
                 continue
-            # As text: on disk a tuple is a list
-            changed = record.dump_row(new) != record.dump_row(row)
+            # A row that is judged as before keeps its version. As text: on disk a tuple is a list
+            same = new.model_copy(update={"detail": new.detail.but(rules=row.detail.rules)})
+            changed = record.dump_row(same) != record.dump_row(row)
             if changed:
                 store.save_row(new)
             codes = (row.reasons, new.reasons, row.notes, new.notes)
@@ -137,7 +138,7 @@ def _observed(row: Row) -> Observed:
     # Whether a layer of UINT8 is of a quantised network or a mask shows in its inputs, which are
     # not in the row, so that it counts where it did
     proven = LayerPrecision(
-        *map(shares.get, ("layers", "macs")),
+        *map(shares.get, ("layers", "macs", "time")),
         declared=detail.get("declared") or {},
         quantised=Reason.PRECISION.value in row.reasons,
     )
@@ -157,6 +158,7 @@ def _observed(row: Row) -> Observed:
         transfers=given["transfers"],
         low_precision_share=row.low_precision_share,
         low_mac_share=proven.low_mac_share(row.precision),
+        low_time_share=proven.low_time_share(row.precision),
         below=proven.below(row.precision),
         confidential=detail.get("confidential_computing"),
         event_timed=Program(

@@ -284,13 +284,16 @@ def table(part: observations.Part, label: str, name: str) -> Table:
     if any(one.doubted for one in cells):
         footnotes.append("!: the row is SUSPECT")
     at = f" at {only}" if only else ""
+    timed = all(one.moving is not None for one in cells)
+    share_of = "a profiled run's time" if timed else "the engine's computing layers"
+    ran_in = "Time" if timed else "Layers in"
     return Table(
         name=f"int8-{name}",
         caption=(
             f"INT8 by the way it was made{at}; {label}. FP16 over INT8 above 1: INT8 is faster. "
-            "Layers are shares of the engine's computing layers by type; moving is the share of a "
-            "profiled run's time that only moves or converts data. Off FP32: relative L2 distance "
-            "of the graph's output from FP32's on real photos; it is no accuracy."
+            f"{ran_in}: shares of {share_of} by type; moving is the share of a profiled run's time "
+            "that only moves or converts data. Off FP32: relative L2 distance of the graph's "
+            "output from FP32's on real photos; it is no accuracy."
         ),
         corner="Network",
         rows=tuple(one.model for one in cells),
@@ -301,9 +304,9 @@ def table(part: observations.Part, label: str, name: str) -> Table:
                 ("", "Made by", _method),
                 ("", "ms", _latency),
                 ("", "FP16 over INT8", _gain),
-                ("Layers in", "INT8", lambda one: share(one.int8)),
-                ("Layers in", "FP16", lambda one: share(one.fp16)),
-                ("Layers in", "FP32", lambda one: share(one.fp32)),
+                (ran_in, "INT8", lambda one: share(one.int8)),
+                (ran_in, "FP16", lambda one: share(one.fp16)),
+                (ran_in, "FP32", lambda one: share(one.fp32)),
                 ("Time", "moving", lambda one: share(one.moving)),
                 ("Output", "off FP32", lambda one: share(one.off_fp32)),
                 ("Build", "s", lambda one: number(one.build_s)),

@@ -109,9 +109,12 @@ _UNSUPPORTED = re.compile(
     r"not supported|Plugin not found|unsupported",
     re.IGNORECASE,
 )
+_INTERNAL = re.compile(r"Error Code \d+: Internal Error")
+"""How the builder calls a failed assertion of its own; it gives no plan and ends with status 1."""
 _NO_LIBRARY = re.compile(r"(?:Unable|Failed|Could not).*(?:open|load).*library", re.IGNORECASE)
 
 _LONGEST_MESSAGE = 300
+_ANOTHER = "another TensorRT version, precision or int8_method may build it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     not be started are the caller's to report.
     """
     if status != 0 and not log.passed:
-        return PhaseOutcome(_failure(phase, log), _reason(status, log))
+        return _failed(phase, status, log)
     queries, profile = (), {}
     try:
         if phase is Phase.BUILD:
@@ -188,10 +191,19 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
             queries = exports.read_times(product)
     except BadFileError as error:
         if log.errors or log.cuda_failure:
-            return PhaseOutcome(_failure(phase, log), _reason(status, log))
+            return _failed(phase, status, log)
         return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
     oddity = f"{_ending(status)} after PASSED; its file is whole" if status != 0 else ""
     return PhaseOutcome(None, oddity, queries, profile)
+
+
+def _failed(phase: Phase, status: int, log: Log) -> PhaseOutcome:
+    failure, reason = _failure(phase, log), _reason(status, log)
+    refused = status >= 0 and log.errors and _INTERNAL.search(log.errors[0])
+    if failure is Failure.CRASH and phase is Phase.BUILD and refused:
+        kept = reason[: _LONGEST_MESSAGE - len(f"{phase} ; {_ANOTHER}")]
+        return PhaseOutcome(Failure.UNSUPPORTED, f"{kept}; {_ANOTHER}")
+    return PhaseOutcome(failure, reason)
 
 
 def _failure(phase: Phase, log: Log) -> Failure:

@@ -65,6 +65,9 @@ UNKNOWN = "unknown"
 MOVING = "moving"
 """What stands for the layers that only move, convert or name data in shares of time."""
 
+UNPLACED = 0.1
+"""Share of the profiled time under names that no layer has, above which it tells nothing."""
+
 _PRODUCTS = re.compile(r"Conv|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected", re.IGNORECASE)
 
 _FLOATS = frozenset({"fp32", "fp16", "bf16"})
@@ -119,7 +122,8 @@ class Layer:
 
     @property
     def precision(self) -> str | None:
-        """The type it computes in: that of its output.
+        """The type it computes in: that of its output. What the parts of a fused layer (Myelin's
+        ForeignNode) compute in is not in the file, and such a layer too has that of its output.
 
         A convolution or matrix product of 8-bit inputs computes in 8 bits even where it hands
         its result on in a wider type; so does one that makes its input so itself and shows only
@@ -219,6 +223,16 @@ def time_share(layers: Sequence[Layer], times: Mapping[str, float]) -> dict[str,
         layer.name: (layer.precision or UNKNOWN) if layer.computes else MOVING for layer in layers
     }
     return _shared_out((kinds.get(name, UNKNOWN), time) for name, time in times.items())
+
+
+def computing_time(shares: Mapping[str, float] | None) -> dict[str, float] | None:
+    """The :func:`time_share` of the computing layers alone (0 to 1): moving and converting data has
+    no precision. None when not known, or when too much of it is of no known type."""
+    computing = {word: share for word, share in (shares or {}).items() if word != MOVING}
+    whole = sum(computing.values())
+    if computing.get(UNKNOWN, 0.0) > UNPLACED * whole or not whole:
+        return None
+    return {word: share / whole for word, share in computing.items()}
 
 
 def _shared_out(parts: Iterable[tuple[str, float]]) -> dict[str, float] | None:

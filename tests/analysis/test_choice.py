@@ -115,14 +115,30 @@ def test_why_int8_is_slower_is_told_from_layers_and_profile(measured, row):
         row("a", 1.5, precision="int8", key="int8", int8_method="qdq"),
     ]
     one = measured(rows)
-    evidence = {
-        "fp16": {"shares": {"layers": {"fp16": 1.0}, "time": {"moving": 0.1, "fp16": 0.9}}},
-        "int8": {"shares": {"layers": {"int8": 0.7, "fp32": 0.3}, "time": {"moving": 0.4}}},
-    }
-    one.details.update({key: Detail.model_validate(part) for key, part in evidence.items()})
-    cell = told(of(one), catalogue.INT8_FP16, "a 640×480")
-    assert (cell.estimate, cell.n) == (pytest.approx(1.5), 1)
-    assert "moving data +0.500 ms, computing +0.000 ms" in cell.sentence
-    assert "70 % of its layers run in INT8, 30 % in FP32" in cell.sentence
+
+    def why(fp16: dict, int8: dict, **types: int) -> str:
+        for key, shares in (("fp16", fp16), ("int8", int8)):
+            detail = {"shares": shares, "layer_types": types}
+            one.details[key] = Detail.model_validate(detail)
+        cell = told(of(one), catalogue.INT8_FP16, "a 640×480")
+        assert (cell.estimate, cell.n) == (pytest.approx(1.5), 1)
+        return cell.sentence
+
+    before = {"layers": {"fp16": 1.0}, "time": {"moving": 0.1, "fp16": 0.9}}
+    layers = {"int8": 0.7, "fp32": 0.3}
+    time = {"moving": 0.4, "int8": 0.04, "fp32": 0.56}
+    timed = why(before, {"layers": layers, "time": time})
+    assert timed.endswith(
+        "; moving data +0.500 ms, computing +0.000 ms: of a profiled run's time 40 % is moving and "
+        "converting (at FP16 10 %), 4.0 % layers in INT8, 56 % in FP32."
+    )
+    fused = why(before, {"layers": layers, "time": time}, Myelin=1, CaskConvolution=2)
+    assert fused.endswith(
+        "56 % in FP32; a Myelin layer, many nodes in one, is counted by its output's type."
+    )
+    alone = why({"layers": {"fp16": 1.0}}, {"layers": layers, "time": time})
+    assert "; of a profiled run's time 40 % is moving and converting, 4.0 % layers" in alone
+    counted = why(before, {"layers": layers})
+    assert counted.endswith("; 70 % of its layers run in INT8, 30 % in FP32.")
     unexplained = told(findings(one.frame), catalogue.INT8_FP16, "a 640×480")
     assert "why is not known" in unexplained.sentence

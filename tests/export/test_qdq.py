@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -100,6 +101,44 @@ def test_weights_behind_identity_are_found() -> None:
     image = np.ones((1, 3, 4, 4), np.float32)
     kinds = Counter(node.op_type for node in qdq.quantise(model, "input", [image]).graph.node)
     assert kinds == {"QuantizeLinear": 3, "DequantizeLinear": 3, "Conv": 2, "Mul": 1}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_products_of_one_weight_have_a_pair_each(stored: bool) -> None:
+    """TensorRT 8.6.0 gives up a graph in which several convolutions read one pair's weight."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((3, 3, 1, 1)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["input", "w"], ["a"]),
+            helper.make_node("Conv", ["a", "w"], ["b"]),
+            helper.make_node("Conv", ["b", "w"], ["output"]),
+        ],
+        "shared",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 4, 4])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3, 4, 4])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    image = rng.standard_normal((1, 3, 4, 4)).astype(np.float32)
+    made = qdq.quantise(model, "input", [image], stored_weights=stored)
+    onnx.checker.check_model(made, full_check=True)
+    readers = Counter(name for node in made.graph.node for name in node.input)
+    constants = initialisers(made)
+    back = [node for node in made.graph.node if node.op_type == "DequantizeLinear"]
+    weights = [node for node in made.graph.node if node.op_type == "Conv"]
+    assert len({conv.input[1] for conv in weights}) == 3
+    assert all(readers[node.output[0]] == 1 for node in back)
+    values = [name for name, value in constants.items() if value.shape == weight.shape]
+    assert len(values) == 3 and all(readers[name] == 1 for name in values)
+    if not stored:
+        assert all((constants[name] == weight).all() for name in values)
+    plain, quantised = (
+        ort.InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"])
+        for one in (model, made)
+    )
+    outputs = [one.run(None, {"input": image})[0] for one in (plain, quantised)]
+    assert np.linalg.norm(outputs[1] - outputs[0]) < 0.05 * np.linalg.norm(outputs[0])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ FAULTS = [
     ({"time": "segfault"}, Failure.CRASH, "SIGSEGV"),
     ({"time": "abort"}, Failure.CRASH, "SIGABRT"),
     ({"crash_at": 3}, Failure.CRASH, "SIGSEGV"),
-    ({"build": "error"}, Failure.CRASH, "Internal Error"),
+    ({"build": "error"}, Failure.UNSUPPORTED, "Internal Error"),
     ({"build": "silent"}, Failure.BAD_OUTPUT, "plan"),
     ({"time": "silent"}, Failure.BAD_OUTPUT, "times"),
     ({"build": "empty"}, Failure.BAD_OUTPUT, "empty"),

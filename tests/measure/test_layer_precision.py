@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from benchlib.measure import matrix, measurement, rejudge, runner
 from benchlib.measure.exporter import Network
 from benchlib.measure.measurement import LayerPrecision, Measurement, read_layers
 from benchlib.measure.record import Row
+from benchlib.stats.quality_checks import Reason
 from benchlib.trtexec import exports, locate
 from benchlib.trtexec.exports import Layer
 
@@ -50,6 +53,11 @@ def test_layers_work_and_time_are_shared_out_by_type() -> None:
     assert kept["shares"]["layers"] == {"int8": 0.5, "fp16": 0.25, "fp32": 0.25}
     assert kept["shares"]["macs"] == {"int8": 0.9, "fp32": 0.1}
     assert sum(kept["shares"]["time"].values()) == pytest.approx(1)
+    moving = replace(found, of_time={"moving": 0.5, "int8": 0.2, "fp16": 0.3})
+    assert moving.low_time_share(Precision.INT8) == pytest.approx(0.4)
+    assert moving.low_time_share(Precision.FP16) == pytest.approx(1)
+    assert kept["shares"]["time"]["unknown"] > exports.UNPLACED
+    assert found.low_time_share(Precision.INT8) is None
     first, second = kept["layers"][:2]
     assert (first["precision"], first["macs"]) == (None, None)  # a reformat computes nothing
     assert (second["precision"], second["macs"]) == ("int8", 60)
@@ -61,6 +69,7 @@ def test_files_that_cannot_be_read_prove_nothing(name: str) -> None:
     assert found == LayerPrecision()
     assert found.as_json()["shares"] == {"layers": None, "macs": None, "time": None}
     assert found.low_share(Precision.INT8) is None
+    assert found.low_time_share(Precision.INT8) is None
 
 
 @pytest.mark.parametrize(("elsewhere", "known"), [(10, True), (12, False)])
@@ -107,6 +116,21 @@ def test_which_layers_are_below_fp32(kinds: list[tuple[str, ...]], below: dict[s
     engine = tuple(layer(*kind) for kind in kinds)
     found = measurement.layer_precision(evidence(layers=engine)).below(Precision.FP32)
     assert found == ({"computing layers": below} if below else {})
+
+
+def test_a_run_is_judged_by_the_time_of_its_layers(
+    fake_run: Callable[..., runner.Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three layers are FP16, and the profile has all its time in the third."""
+    engine = (layer("Conv", "fp32"), *(layer("Conv", "fp16"),) * 2)
+    names = ("Conv_0", "Conv_1", "Conv_2")
+    named = tuple(replace(one, name=name) for one, name in zip(engine, names, strict=True))
+    monkeypatch.setattr(exports, "read", lambda path: named)
+    given = {"precision": "fp16", "min_rounds": 1, "max_rounds": 1}
+    for profile, doubted in ((True, True), (False, False)):
+        (row,) = fake_run(**given, profile=profile).rows
+        assert row.low_precision_share == pytest.approx(2 / 3)
+        assert (Reason.PRECISION in row.reasons) is doubted, row.detail.reasons
 
 
 def fp32_row(path: Path, folder: Path) -> Row:

@@ -84,11 +84,42 @@ def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
     assert contents(folder) == judged
 
 
-def test_the_committed_sets_are_judged_by_todays_rules() -> None:
-    for name, suspects in (("h100-trtexec-8.6", 4), ("h100-tensorrt-8.6", 10)):
-        rows = [record.read(path) for path in (RESULTS / name / "rows").glob("*.json")]
-        assert {row.detail.rules for row in rows} == {RULES_VERSION}
-        assert sum(row.verdict is not Verdict.VALID for row in rows) <= suspects
+@pytest.mark.parametrize(("name", "suspects"), [("h100-trtexec-8.6", 4), ("h100-tensorrt-8.6", 20)])
+def test_the_committed_sets_are_judged_by_todays_rules(
+    tmp_path: Path, name: str, suspects: int
+) -> None:
+    folder = tmp_path / name
+    shutil.copytree(RESULTS / name, folder, ignore=shutil.ignore_patterns("logs", "layers"))
+    outcome = rejudge.rejudge(folder)
+    assert not outcome.left
+    for one in outcome.rows:
+        assert (one.before, one.old_reasons, one.old_notes) == (one.after, one.reasons, one.notes)
+    assert sum(one.after is not Verdict.VALID for one in outcome.rows) <= suspects
+
+
+def test_a_row_is_judged_by_its_layers_time_and_keeps_its_version_where_nothing_changes(
+    tmp_path: Path,
+) -> None:
+    folder = copied(tmp_path, STEADY)
+    rejudge.rejudge(folder)
+    (path,) = (folder / "rows").glob("*.json")
+
+    def rewritten(**detail: object) -> record.Row:
+        row = json.loads(path.read_text())
+        row["detail"].update(detail)
+        path.write_text(json.dumps(row))
+        (outcome,) = rejudge.rejudge(folder).rows
+        assert outcome.changed is ("shares" in detail)
+        return record.read(path)
+
+    same = rewritten(rules=2)
+    assert (same.verdict, same.detail.rules) == (Verdict.VALID, 2)
+    time = {"moving": 0.5, "fp16": 0.2, "fp32": 0.3}
+    changed = rewritten(shares={"layers": {"fp16": 1.0}, "macs": {"fp16": 1.0}, "time": time})
+    assert (changed.verdict, changed.reasons) == (Verdict.SUSPECT, ("precision",))
+    assert changed.detail.reasons[0].startswith("Only 40% of the computing layers' time")
+    assert changed.detail.rules == RULES_VERSION
+    assert changed.latency_ms == same.latency_ms
 
 
 @pytest.mark.parametrize("folder", ["samples", "telemetry"])

@@ -197,14 +197,16 @@ def test_asked_and_got_takes_the_lowest_share(
     rows.loc[at, "low_precision_share"] = 0.25
     folder = write(tmp_path / "set", rows)
     keep_shares(folder, "resnet50-int8-640x480", {"int8": 0.75, "fp16": 0.25}, None)
-    keep_shares(folder, "resnet50-int8-1024x768", {"int8": 0.9}, {"int8": 0.5, "moving": 0.5})
+    keep_shares(
+        folder, "resnet50-int8-1024x768", {"int8": 0.9}, {"int8": 0.3, "fp32": 0.2, "moving": 0.5}
+    )
     measured = load(folder)
     built = latency.build_precision(views(measured)[0], measured)
     assert built is not None
     assert cell(built, "resnet18", "INT8", "layers").text == "25 %"
     assert cell(built, "resnet50", "INT8", "layers").text == "91 %"
     assert cell(built, "resnet50", "INT8", "MACs").text == "75 %"
-    assert cell(built, "resnet50", "INT8", "time").text == "50 %"
+    assert cell(built, "resnet50", "INT8", "time").text == "60 %"
     assert cell(built, "resnet18", "INT8", "time").note == "not known"
 
 

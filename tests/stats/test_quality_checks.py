@@ -178,6 +178,12 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
         (replace(GOOD, low_precision_share=0.2), Reason.PRECISION, "SUSPECT", "20%.*fp16"),
         (replace(GOOD, low_mac_share=0.3), Reason.PRECISION, "SUSPECT", "30%.*multiply-acc.*fp16"),
         (
+            replace(GOOD, low_precision_share=0.5, low_time_share=0.02),
+            Reason.PRECISION,
+            "SUSPECT",
+            "^Only 2% of the computing layers' time ran in fp16",
+        ),
+        (
             replace(
                 GOOD,
                 precision=Precision.FP32,
@@ -241,6 +247,16 @@ def test_each_reason(observed, reason, weight, words):
     # Groups come with halves; nothing else may come along unbidden
     companions = {Reason.TWO_MODES, Reason.NOT_STEADY}
     assert set(found.reasons) - {reason} <= companions
+
+
+def test_time_decides_alone_where_the_layers_were_timed():
+    # Many small layers, or the work, in another precision that take little time
+    few = replace(GOOD, low_precision_share=0.2, low_mac_share=0.3)
+    assert judge(few).reasons == (Reason.PRECISION,)
+    assert judge(replace(few, low_time_share=0.5)).verdict is Verdict.VALID
+    assert judge(replace(few, low_time_share=0.49)).reasons == (Reason.PRECISION,)
+    timed = replace(GOOD, precision=Precision.FP32, low_time_share=0.0)
+    assert judge(timed).verdict is Verdict.VALID
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.TF32])

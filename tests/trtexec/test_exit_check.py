@@ -7,7 +7,7 @@ import pytest
 from benchlib.case import Failure
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import Command, Phase
-from benchlib.trtexec.exit_check import Log, judge_phase
+from benchlib.trtexec.exit_check import Log, PhaseOutcome, judge_phase
 from benchlib.trtexec.flags import Version
 
 DATA = Path(__file__).parent / "data"
@@ -161,6 +161,32 @@ def judged_error(message: str, phase: Phase = Phase.BUILD, warning: str = "") ->
 def test_errors_have_a_class(message: str, failure: Failure | str) -> None:
     expected = Failure.MISSING_PROGRAM if failure == "missing" else failure
     assert judged_error(message) is expected
+
+
+ASSERTION = (
+    "[TRT] 2: [graphOptimizer.cpp::fusePattern::2112] Error Code 2: Internal Error (Assertion "
+    "matchPattern(context, first) && matchBackend(context, first) failed. )"
+)
+
+
+def test_an_internal_error_of_a_builder_that_ends_in_order_is_no_crash() -> None:
+    def judged(text: str, phase: Phase = Phase.BUILD, status: int = 1) -> PhaseOutcome:
+        lines = "\n".join(f"[11/23/2026-18:00:00] [E] {line}" for line in text.splitlines())
+        return judge_phase(phase, status, exit_check.read_log(lines), Path("none"))
+
+    refused = judged(ASSERTION)
+    assert refused.failure is Failure.UNSUPPORTED
+    assert "fusePattern::2112" in refused.message
+    assert refused.message.endswith(
+        "another TensorRT version, precision or int8_method may build it"
+    )
+    long = judged(ASSERTION.replace("context", "context" * 40))
+    assert long.message.endswith("may build it") and len(f"build {long.message}") <= 300
+    assert judged(ASSERTION, status=-6).failure is Failure.CRASH
+    assert judged(ASSERTION, Phase.TIME).failure is Failure.CRASH
+    # What follows from another error is not the cause
+    cuda = "Error Code 1: Cuda Runtime (an illegal memory access was encountered)"
+    assert judged(f"{cuda}\n{ASSERTION}").failure is Failure.CRASH
 
 
 def test_memory_is_told_apart_by_phase_and_by_skipped_tactics() -> None:

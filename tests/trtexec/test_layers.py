@@ -55,6 +55,25 @@ def test_time_that_only_moves_data_is_told_apart() -> None:
     assert exports.time_share(read, times) == {"moving": 0.25, "int8": 0.5, "unknown": 0.25}
 
 
+@pytest.mark.parametrize(
+    ("shares", "computing"),
+    [
+        # What moves data has no precision, however long it takes
+        ({"moving": 0.6, "int8": 0.3, "fp32": 0.1}, {"int8": 0.75, "fp32": 0.25}),
+        ({"moving": 0.5, "int8": 0.46, "unknown": 0.04}, {"int8": 0.92, "unknown": 0.08}),
+        ({"moving": 0.5, "int8": 0.44, "unknown": 0.06}, None),  # too much is of no known type
+        ({"moving": 1.0}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_time_of_computing_layers_alone(
+    shares: dict[str, float] | None, computing: dict[str, float] | None
+) -> None:
+    found = exports.computing_time(shares)
+    assert found == (computing and pytest.approx(computing))
+
+
 def test_shares_of_work_go_by_the_nodes_in_a_layer() -> None:
     read = exports.read(DATA / "8.6/layers.json")
     work = {"/conv1/Conv": 60, "/layer1/Conv": 30, "/fc/Gemm": 10}

@@ -42,7 +42,8 @@ TESTS: tuple[Test, ...] = (
 def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Finding, ...]:
     """The :func:`findings` of a set, with reasons from its rows' evidence, and those of the set
     :func:`between` it and others: the same card timed again, or another card."""
-    shares = [measured.shares(str(key)) for key in measured.frame["key"]]
+    keys = map(str, measured.frame["key"])
+    shares = [{**measured.shares(key), "types": measured.layer_types(key)} for key in keys]
     evidence = {
         name: [found.get(word, 0.0) if (found := one.get(kind)) else np.nan for one in shares]
         for name, (kind, word) in observations.EVIDENCE.items()

@@ -29,14 +29,14 @@ ALIKE = 2.0
 
 FEWEST_FAMILIES = 3
 
-EVIDENCE = {
-    "moving_share": ("time", "moving"),
-    "int8_layers": ("layers", "int8"),
-    "fp16_layers": ("layers", "fp16"),
-    "fp32_layers": ("layers", "fp32"),
+EVIDENCE = {"moving_share": ("time", "moving"), "fused_layers": ("types", "Myelin")} | {
+    f"{word}_{kind}": (kind, word)
+    for kind in ("time", "layers")
+    for word in ("int8", "fp16", "fp32")
 }
-"""Columns with shares (0 to 1) of an engine's layers by type, and of the profiled time that moves
-or converts data; each with its kind and word in :meth:`MeasuredSet.shares`."""
+"""Columns with shares (0 to 1) of an engine's profiled time and of its layers by type, of the time
+that moves or converts data, and the number of its fused layers; each with its kind and word in
+:meth:`MeasuredSet.shares` and :meth:`MeasuredSet.layer_types` (``types``)."""
 
 
 def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
@@ -78,7 +78,7 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
 
 def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
     """Where the time goes that INT8 takes more than FP16, in brief and in full: moving data, or
-    layers that are not in INT8."""
+    layers that are not in INT8, by their time or, where that is not known, their number."""
     network, resolution = cells.networks.index(gain.model), cells.sizes.index(gain.resolution)
     int8, fp16 = (
         {
@@ -94,20 +94,23 @@ def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
         # Rounded, and 0.0 added: a zero is then never "-0.000"
         more, rest = (round(one, 3) + 0.0 for one in (moving - before, rest))
         brief = f"moving data {more:+.3f} ms, computing {rest:+.3f} ms"
+    kind, first = "layers", "of its layers run in INT8"
+    if np.isfinite(moving):
+        kind, first = "time", "layers in INT8"
+        at_fp16 = f" (at FP16 {percent(fp16['moving_share'])})" if brief else ""
         parts.append(
-            f"{brief}: moving and converting is {percent(int8['moving_share'])} of a profiled "
-            f"run, at FP16 {percent(fp16['moving_share'])}"
+            f"of a profiled run's time {percent(int8['moving_share'])} is moving and "
+            f"converting{at_fp16}"
         )
-    if np.isfinite(int8["int8_layers"]):
-        left = [
-            f"{percent(int8[f'{kind}_layers'])} in {word(kind)}"
-            for kind in ("fp16", "fp32")
-            if int8[f"{kind}_layers"]
-        ]
-        of_int8 = f"{percent(int8['int8_layers'])} of its layers run in INT8"
-        parts.append(", ".join([of_int8, *left]))
+    ran = {one: int8[f"{one}_{kind}"] for one in ("int8", "fp16", "fp32")}
+    if np.isfinite(ran["int8"]):
+        parts.append(f"{percent(ran.pop('int8'))} {first}")
+        parts += [f"{percent(share)} in {word(one)}" for one, share in ran.items() if share]
+    reason = (f"{brief}: " if brief else "") + ", ".join(parts)
+    if reason and int8["fused_layers"] > 0:
+        reason += "; a Myelin layer, many nodes in one, is counted by its output's type"
     unknown = "why is not known, the set keeps neither layers nor a profile"
-    return brief, "; ".join(parts) or unknown
+    return brief, reason or unknown
 
 
 def fixed_cost(cells: Cells) -> Iterator[Finding]:
@@ -327,10 +330,10 @@ class Made:
 
     ``latency_ms`` is the median of a batch, ``low_ms`` and ``high_ms`` bound it, ``gain`` is how
     many times as fast as FP16 it is. ``int8``, ``fp16`` and ``fp32`` are shares (0 to 1) of the
-    engine's computing layers, ``moving`` the share of the profiled time that only moves or
-    converts data; ``off_fp32`` is the relative L2 distance of the graph's output from FP32's;
-    ``build_s`` are seconds. None is not known. ``same_as_qdq`` says that nothing was left out,
-    ``doubted`` that the row is SUSPECT.
+    profiled time, or of the engine's computing layers in a part where not all were profiled;
+    ``moving`` is the share of the profiled time that only moves or converts data; ``off_fp32`` is
+    the relative L2 distance of the graph's output from FP32's; ``build_s`` are seconds. None is
+    not known. ``same_as_qdq`` says that nothing was left out, ``doubted`` that the row is SUSPECT.
     """
 
     model: str
@@ -433,10 +436,12 @@ def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
     nodes = _nodes(cells, Int8Method.QDQ)
     frame = cells.frame
     rows = frame[frame["variant"].isin(words)]
+    timed = all(measured.shares(str(key)).get("time") for key in rows["key"])
     for row in rows.sort_values(["model", "resolution", "variant"]).to_dict("records"):
         where = (str(row["model"]), str(row["resolution"]))
         method = Int8Method(row["variant"].method)
-        shares = measured.shares(str(row["key"]))
+        of_time = measured.shares(str(row["key"])).get("time")
+        ran = of_time if timed else measured.shares(str(row["key"])).get("layers")
         spared = method is Int8Method.QDQ_NO_DEPTHWISE
         yield Made(
             model=where[0],
@@ -446,10 +451,10 @@ def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:
             low_ms=known(row["latency_ci_low_ms"]),
             high_ms=known(row["latency_ci_high_ms"]),
             gain=gains.get((*where, row["variant"])),
-            int8=_share(shares.get("layers"), "int8", "uint8"),
-            fp16=_share(shares.get("layers"), "fp16", "bf16"),
-            fp32=_share(shares.get("layers"), "fp32"),
-            moving=_share(shares.get("time"), "moving"),
+            int8=_share(ran, "int8", "uint8"),
+            fp16=_share(ran, "fp16", "bf16"),
+            fp32=_share(ran, "fp32"),
+            moving=_share(of_time, "moving"),
             off_fp32=measured.off_fp32(str(row["key"])),
             build_s=known(row["build_s"]),
             same_as_qdq=spared and where in nodes and nodes[where] == row["graph_layers"],

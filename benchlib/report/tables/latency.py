@@ -30,8 +30,8 @@ _LOW = {precision.value for precision in Precision} - {Precision.FP32.value, Pre
 _TITLES = {"layers": "layers", "macs": "MACs", "time": "time"}
 _WORDS = {"layers": "layers", "macs": "multiply-accumulates (MACs)", "time": "time"}
 _OF_TIME = (
-    "The time is that of a profiled run apart, in which moving and converting data counts as not "
-    "got either. "
+    "The time is that of the computing layers in a profiled run apart: moving and converting data "
+    "has no precision. "
 )
 
 
@@ -73,8 +73,11 @@ def build_precision(view: View, measured: MeasuredSet) -> Table | None:
 def _got(row: Mapping[str, object], measured: MeasuredSet) -> dict[str, float | None]:
     precision = Precision(row["precision"])
     known = measured.shares(str(row["key"]))
-    found = {kind: exports.low(known.get(kind), precision) for kind in ("macs", "time")}
-    return {"layers": row["low_precision_share"], **found}
+    return {
+        "layers": row["low_precision_share"],
+        "macs": exports.low(known.get("macs"), precision),
+        "time": exports.low(exports.computing_time(known.get("time")), precision),
+    }
 
 
 def _methods(rows: pd.DataFrame, models: list[str]) -> Column:
