@@ -33,6 +33,22 @@ def test_file_is_self_contained_and_folded(tmp_path: Path, network: nn.Module) -
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_equal_weights_are_read_without_a_node_between(tmp_path: Path) -> None:
+    """Identity of a weight is a copy in every inference to TensorRT 8.6."""
+    layers = [nn.LayerNorm((3, 4, 4)) for _ in range(3)]
+    network = nn.Sequential(*layers).eval()
+    export(network, Shape(1, 4, 4), tmp_path / "graph.onnx")
+    graph = onnx.load(tmp_path / "graph.onnx").graph
+    assert "LayerNormalization" in {node.op_type for node in graph.node}
+    assert "Identity" not in {node.op_type for node in graph.node}
+    image = np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "graph.onnx")
+    (got,) = session.run(None, {"input": image})
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_dynamic_axes_are_named(tmp_path: Path, network: nn.Module) -> None:
     path = tmp_path / "net.onnx"
     export(network, Shape(1, 16, 24, dynamic=True), path)
