@@ -19,7 +19,7 @@ from benchlib.analysis.claims.observations import HALF
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.results import known
 from benchlib.analysis.significance import Array, Times
-from benchlib.analysis.wording import listed, percent, plural, short, size, times, word
+from benchlib.analysis.wording import listed, percent, plural, short, size, span, times, word
 from benchlib.case import Int8Method
 from benchlib.gpu.telemetry import Limit
 from benchlib.models import registry
@@ -295,7 +295,7 @@ def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Fi
 
 
 def _of(some: Sequence[_Beside], every: Sequence[_Beside]) -> str:
-    """``2 of 5 cells (1.20× to 1.50× as fast): always than a; at times than b (FP16 640×480); never
+    """``2 of 5 cells (1.20 to 1.50× as fast): always than a; at times than b (FP16 640×480); never
     than c``."""
     groups: dict[str, list[str]] = {"always": [], "at times": [], "never": []}
     for name in sorted({one.name for one in every}):
@@ -308,7 +308,7 @@ def _of(some: Sequence[_Beside], every: Sequence[_Beside]) -> str:
         f"{when} than {listed(names, most=len(names))}" for when, names in groups.items() if names
     )
     gains = [one.finding.estimate or np.nan for one in some]
-    by = f" ({times(min(gains))} to {times(max(gains))} as fast)" if gains else ""
+    by = f" ({span(min(gains), max(gains), '.2f')}× as fast)" if gains else ""
     count = f"{len(some)} of {plural(len(every), 'cell')}{by}"
     return f"{count}: {named}" if named else count
 
