@@ -181,9 +181,10 @@ class TestFronts:
         cell = told(found, catalogue.FRONTS, "FP32 640×480, ImageNet top-1")
         assert (cell.estimate, cell.n, cell.verdict) == (2 / 6, 6, Answer.REFUTED)
         assert cell.sentence == (
-            "On both a (60.0 %, 1.000 ms, 10.0 mJ) and d (80.0 %, 4.000 ms, 80.0 mJ); by time only "
-            "b (70.0 %, 2.000 ms, 50.0 mJ) and c (71.0 %, 3.000 ms, 40.0 mJ); by energy only e "
-            "(75.0 %, 5.000 ms, 30.0 mJ) and f (59.0 %, 6.000 ms, 10.4 mJ)."
+            "On both a (60.0 %, 1.000 ms ±0.5 %, 10.0 mJ) and d (80.0 %, 4.000 ms ±0.5 %, 80.0 "
+            "mJ); by time only b (70.0 %, 2.000 ms ±0.5 %, 50.0 mJ) and c (71.0 %, 3.000 ms "
+            "±0.5 %, 40.0 mJ); by energy only e (75.0 %, 5.000 ms ±0.5 %, 30.0 mJ) and f (59.0 %, "
+            "6.000 ms ±0.5 %, 10.4 mJ)."
         )
         ms, mj = (
             [one for one in found if one.subset == f"FP32 640×480, ImageNet top-1 {name}"]
@@ -213,6 +214,9 @@ class TestFronts:
         ]
         one = told(findings(table(rows)), catalogue.FRONTS, "all")
         assert "are the same in 0 of 2 cells; on both a in 2 and d in 2; by time only b" in (
+            one.sentence
+        )
+        assert "Most are compared at FP32 640×480, ImageNet top-1, 6 networks: On both a (60.0" in (
             one.sentence
         )
         plain = table([{**one, "energy_mj": None} for one in rows])

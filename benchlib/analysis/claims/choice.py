@@ -324,16 +324,21 @@ def fronts(cells: Cells) -> Iterator[Finding]:
                 mj = some["energy_mj"].to_numpy(float)
                 by_ms = ranking.undominated(some)
                 by_mj = ranking.undominated(some, Times(mj, mj, mj * (1 + ENERGY_ERROR)))
-                some = some.assign(
-                    where=f"{where}, {metric}", by_ms=by_ms, by_mj=by_mj, n=len(some)
-                )
-                found.append(some[by_ms | by_mj])
+                some = some.assign(by_ms=by_ms, by_mj=by_mj, n=len(some))
+                found.append(some[by_ms | by_mj].assign(where=f"{where}, {metric}"))
     if not found:
         return
-    yield _front(ALL, pd.concat(found))
-    for some in found:
-        yield _front(some["where"].iloc[0], some)
-    for row in pd.concat(found).itertuples():
+    every = pd.concat(found)
+    whole = _front(ALL, every)
+    each = [_front(some["where"].iloc[0], some) for some in found]
+    most, one = max(zip(found, each, strict=True), key=lambda pair: pair[0]["n"].iloc[0])
+    if len(each) > 1:
+        text = f"Most are compared at {one.subset}, {most['n'].iloc[0]} networks: {one.sentence}"
+        whole = replace(whole, sentence=f"{whole.sentence} {text}")
+    note = f"Energies are good to {percent(ENERGY_ERROR)}; those within it count as equal."
+    yield replace(whole, sentence=f"{whole.sentence} {note}")
+    yield from each
+    for row in every.itertuples():
         answer = Answer.SUPPORTED if row.by_ms and row.by_mj else Answer.REFUTED
         text = f"{row.model} has {row.accuracy:.1f} % and takes {row.latency_ms:.3f} ms and "
         head = (catalogue.FRONTS, f"{row.where} {row.model}")
@@ -353,6 +358,8 @@ _FRONTS = (
 
 def _front(subset: str, rows: pd.DataFrame) -> Finding:
     both = rows["by_ms"] & rows["by_mj"]
+    half = (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / 2 / rows["latency_ms"]
+    rows = rows.assign(half=half.astype(float))
     places = list(zip(rows["model"], rows["where"], strict=True))
     table = significance.spread_out(places, list(both.astype(float)))
     share, *ends = significance.over_networks(table, significance.mean)
@@ -372,8 +379,9 @@ def _front(subset: str, rows: pd.DataFrame) -> Finding:
         names = [f"{name} in {count}" for name, count in some["model"].value_counts().items()]
         if cells == 1:
             names = [
-                f"{row.model} ({row.accuracy:.1f} %, {row.latency_ms:.3f} ms, "
-                f"{short(row.energy_mj)} mJ)"
+                f"{row.model} ({row.accuracy:.1f} %, {row.latency_ms:.3f} ms"
+                + ("" if pd.isna(row.half) else f" ±{percent(row.half)}")
+                + f", {short(row.energy_mj)} mJ)"
                 for row in some.sort_values("latency_ms").itertuples()
             ]
         texts += [f"{kind} {listed(names, most=len(names))}"] * bool(names)
@@ -382,8 +390,6 @@ def _front(subset: str, rows: pd.DataFrame) -> Finding:
         same = sum(one.all() for _, one in both.groupby(rows["where"]))
         text = f"the fronts by time and by energy are the same in {same} of {cells} cells; {text}"
     text = f"{text[:1].upper()}{text[1:]}."
-    if subset == ALL:
-        text += f" Energies within {percent(ENERGY_ERROR)} count as equal."
     return Finding(*(catalogue.FRONTS, subset, _FRONTS, share, *ends, len(rows), answer), text)
 
 
