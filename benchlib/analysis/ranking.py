@@ -131,20 +131,19 @@ def _signs(times: significance.Times) -> NDArray[np.float32]:
 # literature's, and two metrics are never ranked together.
 
 
-def undominated(rows: pd.DataFrame) -> pd.Series:
-    """True for rows that no other dominates: is at least as accurate and certainly faster.
+def undominated(rows: pd.DataFrame, cost: significance.Times | None = None) -> pd.Series:
+    """True for rows that no other dominates: is at least as accurate and certainly of less ``cost``
+    (default: faster).
 
     Two networks of one accuracy and tied times are both kept. One timed without its classifier
     is never True and dominates none: its accuracy takes more time than its row says.
     """
-    accuracy = rows["accuracy"].to_numpy(float)
+    cost = cost or significance.Times.of(rows)
     whole = ~comparable_groups.without_classifier(rows["model"]).to_numpy(bool)
-    dominated = (
-        significance.significantly_faster_pairs(rows, threshold=0.0)
-        & (accuracy[:, None] >= accuracy)
-        & whole[:, None]
-    )
-    return pd.Series(whole & ~dominated.any(axis=0), index=rows.index, dtype=bool)
+    # Of the rows at least as accurate, the first whose interval ends
+    ends = pd.Series(np.where(whole, cost.high, np.inf)).groupby(rows["accuracy"].to_numpy(float))
+    first = ends.min()[::-1].cummin().reindex(rows["accuracy"]).to_numpy()
+    return pd.Series(whole & ~(first < cost.low), index=rows.index, dtype=bool)
 
 
 def choose(

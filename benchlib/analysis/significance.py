@@ -111,7 +111,7 @@ class Times:
     high: Array
 
     @classmethod
-    def of(cls, columns: pd.DataFrame | Cells, place: object = slice(None)) -> Times:
+    def of(cls, columns: pd.DataFrame | pd.Series | Cells, place: object = ...) -> Times:
         """The times in ``columns``, or those at ``place`` of its arrays."""
         ms, low, high = (
             np.asarray(columns[f"latency{end}_ms"], dtype=float)[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from difflib import get_close_matches
 from functools import cache, partial
 from http.client import HTTPException
 from importlib import import_module
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -641,6 +643,16 @@ _AT_STRIDE = {card.name: card for card in (net.card(False) for net in _NETS if n
 def names() -> tuple[str, ...]:
     """Every network of the line-up; the ``@stride`` forms are left out."""
     return tuple(_CARDS)
+
+
+@cache
+def published_latencies() -> tuple[dict[str, str], ...]:
+    """The times in ms of one image that others published of the line-up's networks.
+
+    ``kind`` is "phone", "embedded" or "card"; what a source does not state is empty.
+    """
+    text = (files("benchlib.models") / "published_latencies.csv").read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines()))
 
 
 def card(name: str) -> Card:

@@ -9,6 +9,7 @@ from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.catalogue import Answer
 from benchlib.analysis.claims.findings import findings, of
 from benchlib.measure.record import Detail
+from benchlib.models import registry
 
 NAMES = [f"n{place}" for place in range(9)]
 
@@ -53,6 +54,207 @@ class TestFastest:
         assert found[0].n == 1 and "d" not in found[0].sentence.split()
         few = findings(table(rows[:2]))
         assert told(few, catalogue.FASTEST, "all").verdict is Answer.CANT_TELL
+
+
+TOP1 = {"accuracy_metric": "ImageNet top-1"}
+
+
+class TestNewer:
+    """Networks of the line-up with invented times: the blog's, and mobilenetv4_conv_small (s),
+    mobilenetv4_conv_medium (m) of 2024; regnetx_004 of 2020 belongs to neither."""
+
+    OLD = (
+        ("resnet18", 1.0, 70.0),  # s is as accurate and 1.25 times as fast
+        ("mnasnet1_0", 1.2, 74.0),  # s has exactly its accuracy
+        ("mnasnet1_3", 0.805, 72.0),  # within 2 % of s: neither is faster
+        ("resnet34", 1.6, 75.0),  # m is slower, s less accurate
+        ("resnet50", 4.0, 76.0),  # m is as accurate and twice as fast
+        ("shufflenet_v2_x1_5", 3.0, 90.0),  # nothing newer is as accurate
+        ("vgg16_bn", 0.5, 71.0),  # faster than s, but without its classifier
+        ("vgg11_bn", 1.0, 71.0),  # slower than s even without it
+        ("fast_scnn_blog", 0.4, None),
+        ("regnetx_004", 0.1, 99.0),
+    )
+    NEW = (("mobilenetv4_conv_small", 0.8, 74.0), ("mobilenetv4_conv_medium", 2.0, 76.0))
+
+    def _found(self, row, table, old=OLD, **other):
+        rows = [
+            row(
+                *(name, ms),
+                accuracy=accuracy,
+                accuracy_metric="Cityscapes mIoU" if name == "fassdnet_l2" else "ImageNet top-1",
+                **other,
+            )
+            for name, ms, accuracy in (*old, *self.NEW)
+        ]
+        return findings(table(rows))
+
+    def test_each_is_beside_the_fastest_newer_one_of_at_least_its_accuracy(self, row, table):
+        found = self._found(row, table)
+        answers = {
+            name: told(found, catalogue.NEWER, f"FP32 640×480 {name}").verdict
+            for name, _, _ in (*self.OLD[:-1], *self.NEW)
+        }
+        assert answers == {
+            "resnet18": Answer.SUPPORTED,
+            "mnasnet1_0": Answer.SUPPORTED,
+            "mnasnet1_3": Answer.CANT_TELL,
+            "resnet34": Answer.REFUTED,
+            "resnet50": Answer.SUPPORTED,
+            "shufflenet_v2_x1_5": Answer.CANT_TELL,
+            "vgg16_bn": Answer.CANT_TELL,
+            "vgg11_bn": Answer.SUPPORTED,
+            "fast_scnn_blog": Answer.CANT_TELL,
+            "mobilenetv4_conv_small": Answer.SUPPORTED,
+            "mobilenetv4_conv_medium": Answer.SUPPORTED,
+        }
+        one = told(found, catalogue.NEWER, "FP32 640×480 resnet18")
+        assert one.estimate == pytest.approx(1.25)
+        assert (one.ci_low, one.ci_high) == pytest.approx((0.995 / 0.804, 1.005 / 0.796))
+        assert "resnet18 takes 1.000 ms and has 70.0 %, mobilenetv4_conv_small takes 0.800" in (
+            one.sentence
+        )
+        assert all("regnetx_004" not in one.subset for one in found)
+
+    def test_they_are_counted_and_named(self, row, table):
+        one = told(self._found(row, table), catalogue.NEWER, "all")
+        # Of eight with an accuracy shufflenet has no rival; four of the seven others are beaten
+        assert (one.estimate, one.n, one.verdict) == (4 / 7, 7, Answer.PARTLY)
+        assert 0 <= one.ci_low < 4 / 7 < one.ci_high <= 1
+        assert (
+            "in 4 of 7 cells (1.25 to 2.00× as fast): always than mnasnet1_0, resnet18, resnet50 "
+            "and vgg11_bn; never than mnasnet1_3, resnet34 and vgg16_bn. One of the blog's is "
+            "faster than the newer in 0 of 2 cells: never than"
+        ) in one.sentence
+        assert "Of fast_scnn_blog no ImageNet top-1 is known; it takes 0.50× as long as" in (
+            one.sentence
+        )
+        assert "Accuracies are published" in one.sentence
+
+    def test_the_reverse_is_counted_too(self, row, table):
+        old = (
+            ("resnet18", 0.4, 75.0),
+            ("mnasnet1_0", 1.0, 70.0),
+            ("vgg16_bn", 0.1, 90.0),  # its accuracy takes longer than its row
+            ("fassdnet_l2", 0.1, 78.0),  # of another metric
+        )
+        one = told(self._found(row, table, old), catalogue.NEWER, "all")
+        assert (one.estimate, one.ci_low, one.verdict) == (0.5, None, Answer.PARTLY)
+        assert "in 1 of 1 cell (2.00× as fast): always than mobilenetv4_conv_small" in (
+            one.sentence
+        )
+
+    @pytest.mark.parametrize(("count", "answer"), [(5, Answer.CANT_TELL), (6, Answer.SUPPORTED)])
+    def test_that_all_are_beaten_takes_many(self, row, table, count, answer):
+        old = [(name, 9.0, 70.0) for name in registry.BLOG[3 : 3 + count]]
+        one = told(self._found(row, table, old), catalogue.NEWER, "all")
+        assert (one.verdict, one.n) == (answer, count)
+
+    def test_nothing_is_told_without_an_accuracy_to_compare(self, row, table):
+        made_up = self._found(row, table, precision="int8", int8_method="made-up ranges")
+        alone = findings(table([row("resnet18", 1.0, accuracy=70.0, **TOP1)]))
+        segments = [row("fassdnet_l2", 1.0, accuracy=70.0, accuracy_metric="Cityscapes mIoU")]
+        segments += [row("mobilenetv4_conv_small", 0.5, accuracy=74.0, **TOP1)]
+        for found in (made_up, alone, findings(table(segments))):
+            assert all(one.claim != catalogue.NEWER for one in found)
+
+
+class TestFronts:
+    def _rows(self, row):
+        """a, b, c and d lead by time; by energy b costs more than c, and e, the slowest, least of
+        all but a."""
+        figures = {
+            "a": (1.0, 60.0, 10.0),
+            "b": (2.0, 70.0, 50.0),
+            "c": (3.0, 71.0, 40.0),
+            "d": (4.0, 80.0, 80.0),
+            "e": (5.0, 75.0, 30.0),
+            "f": (6.0, 59.0, 10.4),  # slower and less accurate; its energy is a's within 5 %
+        }
+        return [
+            row(name, ms, accuracy=accuracy, energy_mj=mj, **TOP1)
+            for name, (ms, accuracy, mj) in figures.items()
+        ]
+
+    def test_who_is_on_which_front_with_figures(self, row, table):
+        found = findings(table(self._rows(row)))
+        cell = told(found, catalogue.FRONTS, "FP32 640×480, ImageNet top-1")
+        assert (cell.estimate, cell.n, cell.verdict) == (2 / 6, 6, Answer.REFUTED)
+        assert cell.sentence == (
+            "On both a (60.0 %, 1.000 ms ±0.5 %, 10.0 mJ) and d (80.0 %, 4.000 ms ±0.5 %, 80.0 "
+            "mJ); by time only b (70.0 %, 2.000 ms ±0.5 %, 50.0 mJ) and c (71.0 %, 3.000 ms "
+            "±0.5 %, 40.0 mJ); by energy only e (75.0 %, 5.000 ms ±0.5 %, 30.0 mJ) and f (59.0 %, "
+            "6.000 ms ±0.5 %, 10.4 mJ)."
+        )
+        ms, mj = (
+            [one for one in found if one.subset == f"FP32 640×480, ImageNet top-1 {name}"]
+            for name in "be"
+        )
+        assert [(one.verdict, one.ci_low, one.estimate, one.ci_high) for one in ms] == [
+            (Answer.REFUTED, 1.99, 2.0, pytest.approx(2.01))
+        ]
+        assert [(one.estimate, one.ci_low, one.ci_high) for one in mj] == [(30.0, 28.5, 31.5)]
+        assert "mJ" in mj[0].test and "ms" in ms[0].test
+
+    def test_one_front_by_both_takes_many_networks(self, row, table):
+        def answer(count):
+            rows = [
+                row(f"n{i}", 1.0 + i, accuracy=60.0 + i, energy_mj=9.0 + i, **TOP1)
+                for i in range(count)
+            ]
+            return [one.verdict for one in findings(table(rows)) if one.claim == catalogue.FRONTS]
+
+        assert answer(6)[0] is Answer.SUPPORTED and answer(5)[0] is Answer.CANT_TELL
+        assert answer(2) == []
+
+    def test_cells_are_counted_and_no_energy_says_nothing(self, row, table):
+        rows = [
+            *self._rows(row),
+            *({**one, "width": 1024, "height": 768} for one in self._rows(row)),
+        ]
+        one = told(findings(table(rows)), catalogue.FRONTS, "all")
+        assert "are the same in 0 of 2 cells; on both a in 2 and d in 2; by time only b" in (
+            one.sentence
+        )
+        assert "Most are compared at FP32 640×480, ImageNet top-1, 6 networks: On both a (60.0" in (
+            one.sentence
+        )
+        plain = table([{**one, "energy_mj": None} for one in rows])
+        assert all(one.claim != catalogue.FRONTS for one in findings(plain))
+
+
+PHONE_MS = {
+    line["network"]: float(line["latency_ms"])
+    for line in registry.published_latencies()
+    if line["device"] == "iPhone 13"
+}
+
+
+class TestPhones:
+    def _headline(self, row, table, ms, names):
+        rows = [row(name, ms(time)) for name, time in PHONE_MS.items() if name in names]
+        found = [one for one in findings(table(rows)) if one.claim == catalogue.PHONE]
+        return found[0] if found else None
+
+    def test_the_phone_with_the_most_networks_decides(self, row, table):
+        names = set(PHONE_MS)
+        same = self._headline(row, table, lambda time: 1 + time, names)
+        assert same.subset == "iPhone 13: all" and same.n == len(names) >= 12
+        assert same.estimate > 0.9 and same.verdict in (Answer.SUPPORTED, Answer.PARTLY)
+        turned = self._headline(row, table, lambda time: 1 / time, names)
+        assert turned.verdict is Answer.REFUTED and turned.estimate < -0.9
+
+    def test_two_sources_of_one_network_count_as_their_mean(self, row, table):
+        """mobileone_s0 is 0.5 ms in one and 0.7 ms in the other: 0.592 ms."""
+        one = self._headline(
+            row, table, lambda time: time, {"mobileone_s0", "efficientvit_b1", "efficientnet_b0"}
+        )
+        assert one.verdict is Answer.CANT_TELL and one.n == 3
+        assert "mobileone_s0 0.59 and" in one.sentence and "it takes 8" in one.sentence
+
+    def test_old_networks_alone_are_not_set_beside_a_phone(self, row, table):
+        old = {"mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0"}
+        assert self._headline(row, table, lambda time: time, old) is None
 
 
 class TestPowerLimit:

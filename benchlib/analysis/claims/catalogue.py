@@ -32,16 +32,19 @@ FIXED = "On the smallest image, time is mostly a fixed cost and not pixels."
 RATE = "A multiply-accumulate takes about as long in every model family."
 ACTIVATIONS = "Activations tell compute time better than multiply-accumulates do."
 FASTEST = "One network is fastest, or tied with the fastest, at every precision and size."
+NEWER = "The backbones of 2021 and later are faster than the blog's at equal accuracy."
+FRONTS = "What is best in accuracy and time is also best in accuracy and energy."
 POWER = "No network runs at the card's power limit."
 ENERGY = "The faster network also takes less energy per image."
+PHONE = "A phone puts the networks in the same order."
 SAME_TIME = "Another program, build or card of the kind gives the same time."
 SAME_ORDER = "Another card puts the networks in the same order."
 SAME_FACTOR = "Another card is faster by the same factor for every network."
 DOUBT = "No row behind these findings is doubted."
 
 OURS = (
-    *(FASTEST, INT8_FP16, CALIBRATED, DEPTHWISE, POWER, ENERGY, FIXED, RATE, ACTIVATIONS),
-    *(SAME_TIME, SAME_ORDER, SAME_FACTOR, DOUBT),
+    *(FASTEST, NEWER, FRONTS, INT8_FP16, CALIBRATED, DEPTHWISE, POWER, ENERGY, FIXED, RATE),
+    *(ACTIVATIONS, PHONE, SAME_TIME, SAME_ORDER, SAME_FACTOR, DOUBT),
 )
 """Claims that the blog did not make."""
 
@@ -142,6 +145,23 @@ def decided(low: float | None, high: float | None, limit: float, *, below: bool 
     if high is not None and high < limit:
         return Answer.SUPPORTED if below else Answer.REFUTED
     return Answer.CANT_TELL
+
+
+KEPT = 0.9
+"""ρ from which on the order counts as kept: of sixteen networks two neighbours in three may then
+still have changed places, but none has gone from one end to the other."""
+
+UNKEPT = 0.5
+"""ρ below which one device explains less than a quarter of the order on the other (ρ² = 0.25)."""
+
+
+def order_kept(low: float | None, high: float | None) -> Answer:
+    """Whether ρ between ``low`` and ``high`` keeps the order of the networks."""
+    if low is None or high is None:
+        return Answer.CANT_TELL
+    if low > KEPT or high < UNKEPT:
+        return Answer.SUPPORTED if low > KEPT else Answer.REFUTED
+    return Answer.PARTLY if low > 0 else Answer.CANT_TELL
 
 
 def too_few(

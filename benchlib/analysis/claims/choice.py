@@ -1,23 +1,28 @@
-"""Which network to take at a precision and size, whether it runs at the card's power limit, and
-what energy an image takes."""
+"""Which network to take at a precision and size, by time and at an accuracy, whether it runs at the
+card's power limit, and what energy an image takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby
 
 import numpy as np
+import pandas as pd
 
-from benchlib.analysis import latency_model, ranking, significance
+from benchlib.analysis import comparable_groups, latency_model, ranking, significance
 from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.blog import FEWEST_TO_PICK
 from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, decided, too_few
 from benchlib.analysis.claims.observations import HALF
 from benchlib.analysis.comparable_groups import Cells
+from benchlib.analysis.results import known
 from benchlib.analysis.significance import Array, Times
-from benchlib.analysis.wording import listed, percent, plural, short, size, times, word
+from benchlib.analysis.wording import listed, percent, plural, short, size, span, times, word
+from benchlib.case import Int8Method
 from benchlib.gpu.telemetry import Limit
+from benchlib.models import registry
 
 ENERGY_ERROR = 0.05
 """Relative. NVIDIA calls the power readings of a card good to 5 %."""
@@ -151,6 +156,243 @@ def _listed_winners(winners: Sequence[tuple[str, str, str]]) -> str:
     return "; ".join(texts)
 
 
+# At an accuracy: the backbones that came after the blog's, and the fronts by time and by energy.
+
+
+NEWER_SINCE = 2021
+"""Year of the paper: those of the blog's classification networks are of 2015 to 2020."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A network at one precision and size beside ``rival``, the fastest of the other generation
+    with at least its accuracy; of all of them where its own is not known."""
+
+    name: str
+    where: str
+    rival: str
+    known: bool
+    finding: Finding
+
+
+def newer(cells: Cells) -> Iterator[Finding]:
+    """Each network of the blog's against the newer ones of at least its accuracy, and the reverse;
+    nothing in a set without such a pair."""
+    blog, later = _generations()
+    forth, back = [], []
+    for where, rows in _rated(cells):
+        old = rows[rows["model"].isin(blog)]
+        new = rows[rows["model"].isin(later)].dropna(subset="accuracy")
+        if len(new):
+            forth += [_beside(where, row, new, "newer network") for _, row in old.iterrows()]
+            old = old[old["whole"]]
+            back += [_beside(where, row, old, "network of the blog's") for _, row in new.iterrows()]
+    if not any(one.known and one.rival for one in (*forth, *back)):
+        return
+    yield _newer(ALL, forth, back)
+    for where in dict.fromkeys(one.where for one in forth):
+        yield _newer(
+            where, *([one for one in some if one.where == where] for some in (forth, back))
+        )
+    yield from (one.finding for one in (*forth, *back))
+
+
+@cache
+def _generations() -> tuple[frozenset[str], frozenset[str]]:
+    """The blog's networks, and those of the line-up that classify and came later."""
+    cards = [registry.card(name) for name in registry.names()]
+    later = [
+        one.name
+        for one in cards
+        if one.task == registry.CLASSIFICATION and (one.year or 0) >= NEWER_SINCE
+    ]
+    return frozenset(one.name for one in cards if one.blog_name), frozenset(later)
+
+
+def _rated(cells: Cells) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows at each precision and size. INT8 with made-up ranges has no accuracy; ``whole`` are
+    those timed with the classifier that theirs is of."""
+    for i, precision in enumerate(cells.precisions):
+        for j, resolution in enumerate(cells.sizes):
+            there = cells.rows[:, i, j]
+            rows = cells.frame[_RATED].iloc[there[there >= 0]]
+            made_up = rows["int8_method"] == Int8Method.MADE_UP_RANGES.value
+            rows = rows.assign(
+                model=rows["model"].astype(str),
+                accuracy=rows["accuracy"].mask(made_up),
+                whole=~comparable_groups.without_classifier(rows["model"]),
+            )
+            yield f"{word(precision)} {size(resolution)}", rows
+
+
+_RATED = [
+    *("model", "int8_method", "accuracy", "accuracy_metric", "energy_mj"),
+    *("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"),
+]
+
+
+def _beside(where: str, row: pd.Series, others: pd.DataFrame, kind: str) -> _Beside:
+    rated = row["accuracy_metric"] == registry.IMAGENET_TOP1 and pd.notna(row["accuracy"])
+    if rated:
+        alike = others["accuracy_metric"] == registry.IMAGENET_TOP1
+        others = others[alike & (others["accuracy"] >= row["accuracy"])]
+    name, limit = row["model"], " of at least its accuracy" if rated else ", whatever its accuracy"
+    head = (catalogue.NEWER, f"{where} {name}", f"ms over that of the fastest {kind}{limit}")
+    if others.empty:
+        text = f"No {kind} measured here is known to be as accurate as {name}."
+        return _Beside(name, where, "", False, cant_tell(*head, 0, text))
+    rival = others.loc[others["latency_ms"].idxmin()]
+    mine, best, theirs = map(Times.of, (row, rival, others))
+    faster, slower = theirs.faster_than(mine).any(), mine.faster_than(theirs).all()
+    answers = (Answer.SUPPORTED, Answer.REFUTED)
+    yes, no = answers if kind.startswith("newer") else answers[::-1]
+    answer = yes if rated and faster else no if rated and slower and row["whole"] else None
+    text = ", ".join(
+        f"{one['model']} takes {one['latency_ms']:.3f} ms"
+        + (f" and has {one['accuracy']:.1f} %" if pd.notna(one["accuracy"]) else "")
+        for one in (row, rival)
+    )
+    text += "" if rated else f"; no {registry.IMAGENET_TOP1} of {name} is known"
+    text += "" if row["whole"] else f"; {name} was timed without its classifier"
+    ratios = map(float, (mine.ms / best.ms, mine.low / best.high, mine.high / best.low))
+    found = Finding(*head, *ratios, 1, answer or Answer.CANT_TELL, f"{text}.")
+    return _Beside(name, where, rival["model"], rated, found)
+
+
+def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Finding:
+    test = "share of cells of the blog's where a newer network of at least the accuracy is faster"
+    alone = [one for one in forth if one.rival and not one.known]
+    forth, back = ([one for one in some if one.known] for some in (forth, back))
+    beaten = [one for one in forth if one.finding.verdict is Answer.SUPPORTED]
+    lost = [one for one in back if one.finding.verdict is Answer.REFUTED]
+    networks = len({one.name for one in forth})
+    head = (catalogue.NEWER, subset, f"{test}, n counts cells")
+    if not forth or (networks < significance.FEWEST and len(beaten) in (0, len(forth))):
+        what = "of the blog's beside a newer one of at least its accuracy"
+        return too_few(*head, networks, what, significance.FEWEST, len(forth))
+    table = significance.spread_out(
+        [(one.name, one.where) for one in forth], [float(one in beaten) for one in forth]
+    )
+    share, *ends = significance.over_networks(table, significance.mean)
+    answer = Answer.SUPPORTED if share == 1 else Answer.PARTLY if share >= HALF else Answer.REFUTED
+    text = (
+        f"A newer network of at least the accuracy is faster than the blog's in "
+        f"{_of(beaten, forth)}. One of the blog's is faster than the newer in {_of(lost, back)}."
+    )
+    if subset == ALL:
+        for name in dict.fromkeys(one.name for one in alone):
+            ratios = [
+                f"{times(one.finding.estimate or np.nan)} as long as {one.rival} at {one.where}"
+                for one in alone
+                if one.name == name
+            ]
+            text += f" Of {name} no {registry.IMAGENET_TOP1} is known; it takes {listed(ratios)}."
+        text += (
+            " Accuracies are published, of each network's own training and image size, and not of "
+            "these weights, sizes and precisions."
+        )
+    return Finding(*head, share, *ends, len(forth), answer, text)
+
+
+def _of(some: Sequence[_Beside], every: Sequence[_Beside]) -> str:
+    """``2 of 5 cells (1.20 to 1.50× as fast): always than a; at times than b (FP16 640×480); never
+    than c``."""
+    groups: dict[str, list[str]] = {"always": [], "at times": [], "never": []}
+    for name in sorted({one.name for one in every}):
+        there, of = ([one.where for one in them if one.name == name] for them in (some, every))
+        if 0 < len(there) < len(of):
+            groups["at times"].append(f"{name} ({listed(there)})")
+        else:
+            groups["always" if there else "never"].append(name)
+    named = "; ".join(
+        f"{when} than {listed(names, most=len(names))}" for when, names in groups.items() if names
+    )
+    gains = [one.finding.estimate or np.nan for one in some]
+    by = f" ({span(min(gains), max(gains), '.2f')}× as fast)" if gains else ""
+    count = f"{len(some)} of {plural(len(every), 'cell')}{by}"
+    return f"{count}: {named}" if named else count
+
+
+def fronts(cells: Cells) -> Iterator[Finding]:
+    """Which networks no other beats in accuracy and time, and which in accuracy and energy; nothing
+    where no precision and size has enough networks with both."""
+    found = []
+    for where, rows in _rated(cells):
+        rows = rows[rows["whole"]].dropna(subset=["accuracy", "energy_mj"])
+        for metric, some in rows.groupby("accuracy_metric", observed=True):
+            if len(some) >= FEWEST_TO_PICK:
+                mj = some["energy_mj"].to_numpy(float)
+                by_ms = ranking.undominated(some)
+                by_mj = ranking.undominated(some, Times(mj, mj, mj * (1 + ENERGY_ERROR)))
+                some = some.assign(by_ms=by_ms, by_mj=by_mj, n=len(some))
+                found.append(some[by_ms | by_mj].assign(where=f"{where}, {metric}"))
+    if not found:
+        return
+    every = pd.concat(found)
+    whole = _front(ALL, every)
+    each = [_front(some["where"].iloc[0], some) for some in found]
+    most, one = max(zip(found, each, strict=True), key=lambda pair: pair[0]["n"].iloc[0])
+    if len(each) > 1:
+        text = f"Most are compared at {one.subset}, {most['n'].iloc[0]} networks: {one.sentence}"
+        whole = replace(whole, sentence=f"{whole.sentence} {text}")
+    note = f"Energies are good to {percent(ENERGY_ERROR)}; those within it count as equal."
+    yield replace(whole, sentence=f"{whole.sentence} {note}")
+    yield from each
+    for row in every.itertuples():
+        answer = Answer.SUPPORTED if row.by_ms and row.by_mj else Answer.REFUTED
+        text = f"{row.model} has {row.accuracy:.1f} % and takes {row.latency_ms:.3f} ms and "
+        head = (catalogue.FRONTS, f"{row.where} {row.model}")
+        tail = (1, answer, f"{text}{short(row.energy_mj)} mJ.")
+        if row.by_ms:
+            ms = (row.latency_ms, known(row.latency_ci_low_ms), known(row.latency_ci_high_ms))
+            yield Finding(*head, "ms on the front of accuracy against time", *ms, *tail)
+        if row.by_mj:
+            mj = [row.energy_mj * (1 + side) for side in (0, -ENERGY_ERROR, ENERGY_ERROR)]
+            yield Finding(*head, "mJ on the front of accuracy against energy", *mj, *tail)
+
+
+_FRONTS = (
+    "share of the networks on a front by time or energy that are on both, n counts them by cell"
+)
+
+
+def _front(subset: str, rows: pd.DataFrame) -> Finding:
+    both = rows["by_ms"] & rows["by_mj"]
+    half = (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / 2 / rows["latency_ms"]
+    rows = rows.assign(half=half.astype(float))
+    places = list(zip(rows["model"], rows["where"], strict=True))
+    table = significance.spread_out(places, list(both.astype(float)))
+    share, *ends = significance.over_networks(table, significance.mean)
+    answer = Answer.PARTLY if share >= HALF else Answer.REFUTED
+    if share == 1:
+        # That few networks have one front is no evidence that many would
+        many = rows["n"].max() >= significance.FEWEST
+        answer = Answer.SUPPORTED if many else Answer.CANT_TELL
+    cells = rows["where"].nunique()
+    kinds = {
+        "on both": rows[both],
+        "by time only": rows[rows["by_ms"] & ~both],
+        "by energy only": rows[rows["by_mj"] & ~both],
+    }
+    texts = []
+    for kind, some in kinds.items():
+        names = [f"{name} in {count}" for name, count in some["model"].value_counts().items()]
+        if cells == 1:
+            names = [
+                f"{row.model} ({row.accuracy:.1f} %, {row.latency_ms:.3f} ms"
+                + ("" if pd.isna(row.half) else f" ±{percent(row.half)}")
+                + f", {short(row.energy_mj)} mJ)"
+                for row in some.sort_values("latency_ms").itertuples()
+            ]
+        texts += [f"{kind} {listed(names, most=len(names))}"] * bool(names)
+    text = "; ".join(texts)
+    if cells > 1:
+        same = sum(one.all() for _, one in both.groupby(rows["where"]))
+        text = f"the fronts by time and by energy are the same in {same} of {cells} cells; {text}"
+    text = f"{text[:1].upper()}{text[1:]}."
+    return Finding(*(catalogue.FRONTS, subset, _FRONTS, share, *ends, len(rows), answer), text)
+
+
 # The card's power limit.
 
 
@@ -260,3 +502,63 @@ def _joules(cells: Cells) -> str:
         return f"{text}, the least or within {percent(ENERGY_ERROR)} of it."
     other = cells.networks[least]
     return f"{text}; {other} takes {short(joules[least])} mJ in {short(ms[least])} ms."
+
+
+# Phones, for which the newer backbones were made.
+
+
+def phones(cells: Cells) -> Iterator[Finding]:
+    """ρ of the time here against that on each phone of which enough was published, that with the
+    most networks first; nothing in a set without a backbone newer than the blog's, or of none."""
+    if not set(cells.networks) & _generations()[1]:
+        return
+    published = pd.DataFrame(registry.published_latencies()).query("kind == 'phone'")
+    ms = published["latency_ms"].astype(float)
+    each = []
+    for device, lines in published.groupby("device"):
+        # Where several timed a network on one phone: their geometric mean
+        there = np.exp(np.log(ms[lines.index]).groupby(lines["network"]).mean())
+        column = cells.frame["model"].astype(str).map(there)
+        timed = replace(cells, frame=cells.frame.assign(phone_ms=column), columns={})
+        each.append((latency_model.mean(timed, "phone_ms"), device, timed))
+    each.sort(key=lambda one: -one[0].n)
+    if not each[0][0].n:
+        return
+    for place, (mean, device, timed) in enumerate(each):
+        test = f"Spearman's ρ of ms against the {device}'s ms"
+        if mean.rho is None and not place:
+            yield _few_phones(timed, device, test)
+        if mean.rho is None:
+            continue
+        yield _phone(mean, f"{device}: all", f"{test}, mean over precisions and sizes")
+        for cell in latency_model.dependences(timed, "phone_ms"):
+            if cell.rho is not None:
+                where = f"{word(cell.precision)} {size(cell.resolution)}"
+                yield _phone(cell, f"{device}: {where}", test)
+
+
+def _phone(cell: latency_model.Dependence, subset: str, test: str) -> Finding:
+    return Finding(
+        *(catalogue.PHONE, subset, test, cell.rho, cell.low, cell.high, cell.n),
+        catalogue.order_kept(cell.low, cell.high),
+        f"The orders of {cell.n} networks there, as published, and here go together with "
+        f"ρ = {cell.rho:.2f}.",
+    )
+
+
+def _few_phones(timed: Cells, device: str, test: str) -> Finding:
+    there = ~np.isnan(timed["phone_ms"])
+    i, j = np.unravel_index(there.sum(axis=0).argmax(), there.shape[1:])
+    takes = latency_model.FEWEST_NETWORKS
+    names = [
+        f"{timed.networks[place]} {short(timed['phone_ms'][place, i, j])} and "
+        f"{timed['latency_ms'][place, i, j]:.3f} ms"
+        for place in np.flatnonzero(there[:, i, j])
+    ]
+    where = f"{word(timed.precisions[i])} {size(timed.sizes[j])}"
+    return cant_tell(
+        *(catalogue.PHONE, f"{device}: all", test, len(names)),
+        f"Not to be told from the {plural(len(names), 'network')} timed here at {where} whose time "
+        f"on the {device} is published, the most of any phone; it takes {takes}. On the phone and "
+        f"here: {listed(names, most=takes)}.",
+    )

@@ -29,12 +29,15 @@ TESTS: tuple[Test, ...] = (
     lambda cells: blog.gain(cells, catalogue.INT8, Precision.INT8.value),
     blog.curve,
     choice.fastest,
+    choice.newer,
+    choice.fronts,
     observations.int8_against_fp16,
     choice.power_limit,
     choice.energy,
     observations.fixed_cost,
     observations.rate,
     observations.activations,
+    choice.phones,
     observations.doubt,
 )
 
@@ -337,7 +340,7 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
         found.append(
             Finding(
                 *(claim, where, test, one.rho, one.low, one.high, one.n),
-                _order_kept(one.low, one.high),
+                catalogue.order_kept(one.low, one.high),
                 f"ρ = {one.rho:.2f}; {_movers(some)}.",
             )
         )
@@ -351,29 +354,12 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
         known = [one for one in found if one.estimate is not None]
         worst = min(known, key=lambda one: one.estimate or 0)
         yield Finding(
-            *(claim, "all", test, rho, low, high, len(first), _order_kept(low, high)),
+            *(claim, "all", test, rho, low, high, len(first), catalogue.order_kept(low, high)),
             f"The orders of the networks on {names[0]} and on {names[1]} go together with a mean ρ "
             f"of {rho:.2f} over {plural(len(known), 'cell')}; least at {worst.subset}: "
             f"{worst.sentence}",
         )
     yield from found
-
-
-KEPT = 0.9
-"""ρ from which on the order counts as kept: of sixteen networks two neighbours in three may then
-still have changed places, but none has gone from one end to the other."""
-
-
-UNKEPT = 0.5
-"""ρ below which one card explains less than a quarter of the order on the other (ρ² = 0.25)."""
-
-
-def _order_kept(low: float | None, high: float | None) -> Answer:
-    if low is None or high is None:
-        return Answer.CANT_TELL
-    if low > KEPT or high < UNKEPT:
-        return Answer.SUPPORTED if low > KEPT else Answer.REFUTED
-    return Answer.PARTLY if low > 0 else Answer.CANT_TELL
 
 
 def _movers(cells: Sequence[Cell]) -> str:

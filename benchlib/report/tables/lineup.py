@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from importlib.resources import as_file, files
 from itertools import groupby
 from typing import Any
-
-import pandas as pd
 
 from benchlib.analysis import wording
 from benchlib.errors import InputError
@@ -213,10 +210,9 @@ def facts(rows: Sequence[Record]) -> Table:
 def elsewhere(rows: Sequence[Record]) -> Table | Absent:
     """Latencies of these networks that others published, and why ours differ."""
     name = "lineup-elsewhere"
-    with as_file(files("benchlib.models") / "published_latencies.csv") as path:
-        known = pd.read_csv(path, keep_default_na=False)
-    known = known[known["network"].isin([row.name for row in rows])]
-    if known.empty:
+    names = {row.name for row in rows}
+    known = [line for line in registry.published_latencies() if line["network"] in names]
+    if not known:
         return Absent(name, "no latency of these networks is known to be published.")
     titles = ("Device", "Program", "Precision", "Size", "ms per image", "Ours differ by", "Source")
     return Table(
@@ -224,14 +220,15 @@ def elsewhere(rows: Sequence[Record]) -> Table | Absent:
         name=name,
         caption=(
             "Latencies that others published, one image at a time, as they state them. None was "
-            "measured here and none enters a figure or a finding. A dash: not stated there."
+            "measured here; those of phones enter the one finding about phones, the others none. "
+            "A dash: not stated there."
         ),
         corner="Network",
-        rows=tuple(known["network"]),
+        rows=tuple(line["network"] for line in known),
         columns=columns(
-            known.itertuples(index=False),
+            [list(line.values()) for line in known],
             *(
-                ("", title, lambda row, place=place: str(row[place]) or wording.DASH)
+                ("", title, lambda line, place=place: line[place] or wording.DASH)
                 for place, title in enumerate(titles, 1)
             ),
         ),
