@@ -5,11 +5,13 @@ Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--hel
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +54,8 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         _settle_streams()
+        # All is said and done by then, and Python takes a while to end: Ctrl-C would kill it.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
