@@ -1,8 +1,9 @@
 """A program that speaks trtexec's contract and behaves as it is told; ``TRTEXEC`` names it.
 
 ``python tests/fake_trtexec.py --onnx=… --saveEngine=…`` needs no GPU, no network and no time.
-``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``tool``, its name in the banner; ``all``, a behaviour; and ``cases``, further
-behaviours by a piece of text that the command line holds (a case's key stands in its file names).
+``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``tool``, its name in the banner; ``all``, a
+behaviour; and ``cases``, further behaviours by a piece of text that the command line holds (a
+case's key stands in its file names).
 It imports little, so that it starts in no time.
 """
 

@@ -411,7 +411,7 @@ def test_the_rows_name_the_program_that_answered_as_trtexec(
     (folder / "out/device/tool").unlink()  # as scripts of before left it
     assert collect(folder, tmp_path / "set").rows[0].key == found.key
     (folder / "out/device/tool").write_text("TensorRT.trtexec\n")
-    with pytest.raises(InputError, match="is of tensorrt_python .* and this of trtexec"):
+    with pytest.raises(InputError, match=r"is of tensorrt_python .* and this of trtexec"):
         collect(folder, tmp_path / "set")
     status, said = site.run(folder)
     assert status == 2 and "tool was TensorRT.trtexec" in said.splitlines()[-1]
