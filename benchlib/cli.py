@@ -5,11 +5,13 @@ Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--hel
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -30,10 +32,14 @@ log = logging.getLogger(__name__)
 
 
 class Command(click.Command):
-    """Refuses an option that stands twice: click would silently take the last."""
+    """Refuses an option that stands twice, of which click would silently take the last, and an
+    empty value: an unset variable of a script, which would stand for the folder at hand."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        values, _, given = self.make_parser(ctx).parse_args(list(args))
+        for name, value in values.items():
+            if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+                raise InputError(name, "it is empty; give a value or leave it out")
         for option in given:
             is_single = isinstance(option, click.Option) and not option.multiple
             if is_single and not option.is_flag and given.count(option) > 1:
@@ -52,6 +58,8 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         _settle_streams()
+        # All is said and done by then, and Python takes a while to end: Ctrl-C would kill it.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -223,7 +231,7 @@ def models(as_json: bool, **which: Any) -> None:
 @click.option("--dynamic", is_flag=True, help="Leave batch, height and width open.")
 @click.option("--int8-method", help="qdq, qdq-no-depthwise, modelopt or ort-static.")
 @click.option("--weights", default="random", show_default=True, help="random or imagenet.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--calibration-dir", type=a_path, help="A folder of photos.")
 @click.option("-o", "--out", type=a_path, required=True, help="ONNX file.")
 @as_json

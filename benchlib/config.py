@@ -133,7 +133,9 @@ class Settings(BaseModel):
     half_io: bool = Field(False, description="FP16 inputs and outputs instead of FP32")
     profile: bool = Field(False, description="a further run that times each layer")
     extra_flags: tuple[str, ...] = Field((), description="further flags for the engine program")
-    threads: int | None = Field(None, ge=1, description="CPU threads; none: the engine's choice")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads; none: the engine's choice"
+    )
     min_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
     opt_shape: Shape | None = Field(None, description="[batch, height, width], dynamic only")
     max_shape: Shape | None = Field(None, description="[batch, height, width], dynamic and blog")
@@ -201,7 +203,9 @@ class Parameters(Settings, Matrix):
     @field_validator("resolutions", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        """YAML reads ``[640]`` as a number; as text it gets the message it deserves."""
+        """YAML reads ``[640]`` and ``0x64`` as numbers; as text they get a message of their own."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
         return [str(one) for one in value] if isinstance(value, (list, tuple)) else value
 
     @field_validator("resolutions")
@@ -283,7 +287,7 @@ def _as_input_error(error: ValidationError, source: str) -> InputError:
         return InputError(cause.field, said_in(source) + cause.problem)
     if field in _WORDS:
         known = _WORDS[field]
-        hint = _nearest(_shown(first["input"]), known)
+        hint = _nearest(_shown(first["input"]), known).partition("; the names are")[0]
         return InputError(
             field,
             f"{said_in(source)}{_REPR.repr(first['input'])} is not one of {', '.join(known)}{hint}",

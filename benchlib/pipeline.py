@@ -216,14 +216,17 @@ def main_job(
     kernel starts. A failed precision does not stop the next one.
     """
     # These bring the exporter's libraries, which a report does without.
-    from benchlib.export import cache
+    from benchlib.export import cache, calibration
     from benchlib.measure import fleet, matrix
     from benchlib.trtexec import locate
 
     runs = config.preset_runs(preset_name, overrides)
     where = runs[0].fleet
     if where in (None, fleet.LOCAL):  # what other hosts have is known when they are there
-        matrix.every(runs, locate.find(runs[0].engine))
+        planned = matrix.every(runs, locate.find(runs[0].engine))
+        photos = runs[0].calibration_dir
+        if photos and any(step.form is not None and step.form.is_int8 for step in planned):
+            calibration.files_of(Path(photos))
     _check_writable(out)
     cache.Cache(cache.root()).check()
     out.mkdir(parents=True, exist_ok=True)

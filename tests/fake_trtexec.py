@@ -1,8 +1,9 @@
 """A program that speaks trtexec's contract and behaves as it is told; ``TRTEXEC`` names it.
 
 ``python tests/fake_trtexec.py --onnx=… --saveEngine=…`` needs no GPU, no network and no time.
-``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``all``, a behaviour; and ``cases``, further
-behaviours by a piece of text that the command line holds (a case's key stands in its file names).
+``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``tool``, its name in the banner; ``all``, a
+behaviour; and ``cases``, further behaviours by a piece of text that the command line holds (a
+case's key stands in its file names).
 It imports little, so that it starts in no time.
 """
 
@@ -29,7 +30,6 @@ from benchlib.trtexec.flags import Version, parse_version
 
 VARIABLE = "BENCHLIB_FAKE"
 INTERPRETER_VARIABLE = "BENCHLIB_TENSORRT_PYTHON"
-TOOL = "TensorRT.trtexec"
 MOST_QUERIES = 2000
 """A run of seconds is told in no more than this many queries."""
 
@@ -67,6 +67,7 @@ class Script:
     """The whole of ``BENCHLIB_FAKE``."""
 
     version: str = "10.16.1"
+    tool: str = "TensorRT.trtexec"
     all: Mapping[str, Any] = field(default_factory=dict)
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -250,7 +251,8 @@ def _say(severity: str, message: str) -> None:
 
 
 def _banner(state: str, version: Version, argv: Sequence[str]) -> None:
-    line = f"&&&& {state} {TOOL} [TensorRT v{version.banner()}] # {TOOL} {' '.join(argv)}\n"
+    tool = read(os.environ.get(VARIABLE, "")).tool
+    line = f"&&&& {state} {tool} [TensorRT v{version.banner()}] # {tool} {' '.join(argv)}\n"
     sys.stdout.write(line)
     sys.stdout.flush()
 

@@ -375,6 +375,20 @@ def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
     assert not (tmp_path / "out" / "report.html").exists()
 
 
+def test_ctrl_c_when_the_page_stands_already_is_no_death_by_a_signal(tmp_path, published):
+    running = subprocess.Popen(
+        [sys.executable, "-m", "benchlib", "report", str(published), "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout.readline() == f"{tmp_path / 'out/report.html'}\n"
+    time.sleep(0.05)  # Python ends for a fifth of a second
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode in (0, 130), errors
+
+
 @pytest.mark.usefixtures("installed")
 def test_ctrl_c_while_the_kernel_starts_begins_no_case(tmp_path):
     out = tmp_path / "set"

@@ -229,10 +229,18 @@ def _photo(name: str) -> Pixels:
 
 
 def folder(path: Path) -> ImageSet:
-    """The user's own images: up to ``MAX_FILES`` of a folder, in order of name.
+    """The user's own images: those that :func:`files_of` names.
 
-    Hidden files are passed over. Raises :class:`InputError` for a folder that is missing or holds
-    no image, and for a file that cannot be read.
+    Raises :class:`InputError` as that does, and for a file that cannot be read.
+    """
+    photos = (np.asarray(read(file, FIELD, str(file)), np.uint8) for file in files_of(path))
+    return ImageSet(path.name, tuple(photos))
+
+
+def files_of(path: Path) -> list[Path]:
+    """Up to ``MAX_FILES`` images of a folder in order of name; hidden files are passed over.
+
+    Raises :class:`InputError` for a folder that is missing or holds no image.
     """
     if not path.is_dir():
         raise InputError(FIELD, f"{path} is not a folder; give one that holds images")
@@ -242,8 +250,7 @@ def folder(path: Path) -> ImageSet:
         raise InputError(FIELD, f"{path} cannot be read ({error.strerror})") from error
     if not files:
         raise InputError(FIELD, f"{path} holds no image; put {', '.join(SUFFIXES)} files there")
-    photos = (np.asarray(read(file, FIELD, str(file)), np.uint8) for file in files)
-    return ImageSet(path.name, tuple(photos))
+    return files
 
 
 PERCENTILE = 99.99

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,14 @@ _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where run.sh ran. ``records`` are its notes by name, ``release`` TensorRT's version there."""
+    """Where run.sh ran. ``records`` are its notes by name, ``release`` TensorRT's version there.
+
+    ``engine`` is the program that answered as trtexec, which may be a stand-in.
+    """
 
     records: dict[str, str]
     release: str
+    engine: Engine
 
     @classmethod
     def read(cls, folder: Path) -> Device:
@@ -162,7 +166,11 @@ class Device:
             raise InputError(
                 "DIR", "out/device is missing or damaged: run.sh was not run here, or not copied"
             )
-        return cls(records, str(version_from_banner(int(records["trtexec"]))))
+        # Earlier scripts did not note the program's own name, which its logs have.
+        logs = (path.read_text("utf-8", "replace") for path in sorted(folder.parent.glob("*.log")))
+        tools = (records.get("tool"), *(exit_check.read_log(text).tool for text in logs))
+        engine = exit_check.program_of(next(filter(None, tools), None))
+        return cls(records, str(version_from_banner(int(records["trtexec"]))), engine)
 
     @property
     def card(self) -> list[str]:
@@ -215,7 +223,7 @@ class Device:
         return Environment(
             benchlib=bundle.benchlib,
             date=date,
-            engine=Engine.TRTEXEC,
+            engine=self.engine,
             engine_version=self.release,
             device=self.name,
             gpu=gpu,
@@ -375,11 +383,11 @@ def _check_same(store: Store, device: Device) -> None:
             )
         return
     before, now = (there.device, there.engine_version), (device.name, device.release)
-    if (there.engine, *before) != (Engine.TRTEXEC, *now):
+    if (there.engine, *before) != (device.engine, *now):
         raise InputError(
             "out",
             f"{store.directory} is of {there.engine} {before[1]} on {before[0]} and this of "
-            f"trtexec {now[1]} on {now[0]}; give another folder",
+            f"{device.engine} {now[1]} on {now[0]}; give another folder",
         )
 
 
@@ -400,8 +408,9 @@ class _Case:
     def __init__(
         self, place: Path, bundle: Bundle, device: Device, bundled: BundledCase, store: Store
     ) -> None:
+        bundled = replace(bundled, case=replace(bundled.case, engine=device.engine))
         given = bundle.parameters[bundled.case.precision]
-        program = Program(Engine.TRTEXEC, ("trtexec",), device.release, "cuda:0")
+        program = Program(device.engine, ("trtexec",), device.release, "cuda:0")
         names = {bundled.case.model: bundled.shown}
         self._out = place / bundles.OUT
         self._rounds = bundle.rounds

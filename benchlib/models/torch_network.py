@@ -50,6 +50,7 @@ def count_network(network: nn.Module, height: int, width: int) -> tuple[int, int
     cannot take.
     """
     image = torch.empty(1, 3, height, width, device="meta")
+    network.requires_grad_(False)  # the counter would follow the gradients of CaiT's class token
     flops = FlopCounterMode(display=False)
     written = _WrittenElements()
     # Attention is taken apart into its two products, which is how it stands in an ONNX graph.

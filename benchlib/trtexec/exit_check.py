@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchlib import process
-from benchlib.case import Failure
+from benchlib.case import Engine, Failure
 from benchlib.trtexec import exports
 from benchlib.trtexec.command import Command, Phase
 from benchlib.trtexec.exports import BadFileError, Query
@@ -67,6 +67,12 @@ class Log:
     def passed(self) -> bool:
         """Whether the program said it had done all it was asked."""
         return "PASSED" in self.states
+
+
+def program_of(tool: str | None) -> Engine:
+    """Whose banner names ``tool``: a stand-in says so, whatever it was started as."""
+    name = (tool or "").removeprefix("benchlib.")
+    return next((one for one in Engine if one == name), Engine.TRTEXEC)
 
 
 def read_log(text: str) -> Log:

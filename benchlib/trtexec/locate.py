@@ -271,10 +271,12 @@ def trtexec_version(path: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingProgramError(f"{path} cannot be started: {error}") from error
-    release = exit_check.read_log(done.stdout).version
-    if release is None:
+    log = exit_check.read_log(done.stdout)
+    if log.version is None:
         raise MissingProgramError(f"{path} --help printed no banner; is it trtexec?")
-    return str(release)
+    if (ours := exit_check.program_of(log.tool)) is not Engine.TRTEXEC:
+        raise MissingProgramError(f"{path} starts our {ours}; ask for engine={ours}")
+    return str(log.version)
 
 
 def onnxruntime_version() -> str | None:

@@ -397,6 +397,26 @@ def test_another_power_mode_is_not_mixed_with_the_first(
     assert (gpu["power_mode"], gpu["jetson_clocks"]) == ("MODE_30W", "GPU MinFreq=3 MaxFreq=6")
 
 
+def test_the_rows_name_the_program_that_answered_as_trtexec(
+    bundler: Bundler, site: Site, tmp_path: Path
+) -> None:
+    (folder,) = bundler(models=["resnet18"], profile=True).folders
+    site.says["tool"] = "benchlib.tensorrt_python"
+    assert site.run(folder)[0] == 0
+    found = collect(folder, tmp_path / "set").rows[0]
+    environment = tmp_path / "set/environment.json"
+    assert (found.engine, found.status) == ("tensorrt_python", Status.OK)
+    assert "-tensorrt_python-" in found.key
+    assert json.loads(environment.read_text())["engine"] == "tensorrt_python"
+    (folder / "out/device/tool").unlink()  # as scripts of before left it
+    assert collect(folder, tmp_path / "set").rows[0].key == found.key
+    (folder / "out/device/tool").write_text("TensorRT.trtexec\n")
+    with pytest.raises(InputError, match=r"is of tensorrt_python .* and this of trtexec"):
+        collect(folder, tmp_path / "set")
+    status, said = site.run(folder)
+    assert status == 2 and "tool was TensorRT.trtexec" in said.splitlines()[-1]
+
+
 # --- what watches the device
 
 

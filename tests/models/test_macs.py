@@ -59,6 +59,12 @@ def cost_of(network: nn.Module, height: int, width: int) -> macs.Complexity:
     return macs.of_network(network.to("meta").eval(), height, width)
 
 
+def test_a_class_token_that_is_a_parameter_is_counted_through() -> None:
+    counted = macs.of("timm:cait_xxs24_224", 224, 224)
+    assert counted.gmacs == pytest.approx(2.53, rel=0.005)  # timm's own table
+    assert counted.params == pytest.approx(11.96e6, rel=0.001)
+
+
 def test_counts_by_hand() -> None:
     """Conv 3->8, 3x3, stride 2, on 16x12: 8*8*6 outputs of 27 products; then 384 -> 10."""
     network = nn.Sequential(

@@ -194,6 +194,16 @@ def test_a_program_without_a_banner_is_not_trtexec(
         locate.find("trtexec")
 
 
+def test_a_stand_in_named_as_trtexec_is_not_taken_for_it(
+    install: Install, python: Callable[..., Path]
+) -> None:
+    install(banner(8600).replace("TensorRT.trtexec", "benchlib.tensorrt_python"))
+    python("8.6.0")
+    with pytest.raises(MissingProgramError, match="starts our tensorrt_python; ask for engine=te"):
+        locate.find("trtexec")
+    assert locate.find("auto").engine is Engine.TENSORRT_PYTHON
+
+
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(InputError, match="engine: 'gpu' is not one of"):
         locate.find("gpu")
