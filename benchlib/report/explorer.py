@@ -56,7 +56,8 @@ _SIGNIFICANT = 7
 """Digits of a number in the page; the tenth-digit of a time is no measurement and takes room."""
 
 _USUAL_MEGAPIXELS = 1920 * 1056 / 1e6
-"""The size shown at first is the one next to this: what most cameras give."""
+"""The size shown at first is the one at which most networks were timed; of several the one next to
+this, which is what most cameras give."""
 
 _SHAPES = {
     # matplotlib's marks as Vega calls them, or as its paths in a square from -1 to 1.

@@ -311,9 +311,10 @@ def key(label: str, color: str, marker: str = "o", points: float = 6.0) -> Line2
 
 
 def family_keys(looks: dict[str, Look], models: Iterable[str]) -> list[Line2D]:
-    """A mark for each family of ``models``."""
-    families = sorted({looks[model].family for model in models})
-    return [key(family, swatch(family).line) for family in families]
+    """A mark for each family of ``models``: that of its first network, so that families whose
+    colours are close are told apart here as they are in the figure."""
+    first = {looks[model].family: looks[model] for model in sorted(set(models), reverse=True)}
+    return [key(family, look.color, look.marker) for family, look in sorted(first.items())]
 
 
 def precision_keys(precisions: Iterable[Variant]) -> list[Line2D]:
@@ -478,7 +479,9 @@ _POINTS_PER_INCH = 72
 _LEADING = 1.3
 """Height of a line of type over its size."""
 _LEADER_INCHES = 0.26
-
+_HINTED = 1.07
+"""Width of type in a PNG of 150 dots per inch over that of its outlines, at most: each letter ends
+at a whole dot."""
 
 _MARK_POINTS = 9
 """Room for a mark, a little more than the largest that is drawn."""
@@ -548,7 +551,7 @@ def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
 def room(texts: Iterable[str], points: float) -> float:
     """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
     widths = [_width(text, points) for text in texts if text]
-    return _LEADER_INCHES + max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
+    return _LEADER_INCHES + _HINTED * max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
 
 
 def _width(text: str, points: float) -> float:

@@ -141,9 +141,11 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
     view = view_of(rows[(rows["model"] != long.iloc[0]) | (rows["width"] == 640)])
     drawing = fps.panels(view) if small else fps.draw_fps(view, Variant("fp16"))
     assert isinstance(drawing, Drawing)
+    drawing.figure.set_dpi(150)  # of the PNG, in which letters are wider
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     texts = [text for axes in drawing.figure.axes for text in axes.texts]
-    assert any("one size" in text.get_text() for text in texts)
+    assert any("onnx" in text.get_text() and "at 640×480" in text.get_text() for text in texts)
+    assert not any("1920×1056" in text.get_text() for text in texts), "the largest goes unsaid"
     # Beyond the figure's right edge the name would be cut off
     ends = [text.get_window_extent(renderer).x1 for text in texts]
     assert max(ends) <= drawing.figure.bbox.x1
@@ -190,6 +192,94 @@ def test_what_was_not_measured_has_no_panel_and_a_short_word(
     assert len(shown) == 3 + 3 + 1 + 1
     words = {text.get_text() for axes in draw("speed-up", view).figure.axes for text in axes.texts}
     assert "no INT8" in words  # rather than each of its methods
+
+
+def test_one_of_several_methods_needs_no_word_where_another_is(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    """Else the words are longer than the panels and leave them no width."""
+    int8 = (rows["precision"] == "int8") & (rows["model"] == "resnet18") & (rows["width"] == 640)
+    other = rows[int8].assign(int8_method="qdq-no-depthwise")
+    drawing = draw("speed-up", view_of(pd.concat([rows, other], ignore_index=True)))
+    words = {text.get_text() for axes in drawing.figure.axes for text in axes.texts}
+    assert not any("depthwise" in word for word in words)
+    across = sum(axes.get_position().width for axes in drawing.figure.axes)
+    assert across > 0.6
+
+
+def test_numbers_of_near_methods_do_not_cover_each_other(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    int8 = rows[rows["precision"] == "int8"]
+    near = int8.assign(latency_ms=1.01 * int8["latency_ms"].astype(float), int8_method="modelopt")
+    near = near.assign(latency_ci_low_ms=None, latency_ci_high_ms=None)
+    far = near.assign(latency_ms=2 * near["latency_ms"], int8_method="made-up ranges")
+    view = view_of(pd.concat([rows, near, far], ignore_index=True))
+    figure = draw("speed-up", view).figure
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for axes in figure.axes:
+        boxes = [one.get_window_extent(renderer) for one in axes.texts if "." in one.get_text()]
+        boxes = [one.shrunk(0.9, 0.7) for one in boxes]
+        assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+
+
+def test_what_has_no_fp32_is_named_and_not_counted(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    alone = (rows["model"] == "resnet18") & (rows["precision"] == "fp32")
+    caption = draw("speed-up", view_of(rows[~alone])).caption
+    assert caption.endswith("Not drawn, because no FP32 stands beside: resnet18.")
+    assert "SUSPECT" not in caption  # the one such row is resnet18's
+    assert "Not drawn" not in draw("speed-up", view_of(rows)).caption
+
+
+def test_precisions_without_a_line_leave_room_to_those_with_some(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    lines = rows[(rows["precision"] != "int8") | (rows["width"] == 640)]
+    drawing = draw("fps panels", view_of(lines))
+    assert [axes.get_title(loc="left") for axes in drawing.figure.axes] == ["FP32", "FP16"]
+    assert drawing.caption.endswith("Without a network at two sizes: INT8.")
+    points = draw("fps panels", view_of(rows[rows["width"] == 640]))
+    assert len(points.figure.axes) == 3
+    assert "Without" not in points.caption
+
+
+@pytest.mark.parametrize("few", ["fp32", "int8"])
+def test_every_mark_of_the_front_stands_inside_its_panel(
+    few: str, rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    """Panels share the axis of accuracies, whichever has the fewest networks."""
+    middle = rows["model"].isin(["efficientnet_b0", "vgg11_bn", "resnet18"])
+    view = view_of(rows[middle | (rows["precision"] != few)])
+    shown = [axes for axes in draw("imagenet", view).figure.axes if axes.get_visible()]
+    assert len(shown) == 3
+    for axes in shown:
+        low, high = axes.get_ylim()
+        assert low < rows["accuracy"][rows["task"] == "classification"].min()
+        assert high > rows["accuracy"][rows["task"] == "classification"].max()
+
+
+def test_remarks_on_a_front_are_of_its_rows(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    """The front is of 640x480; the SUSPECT row is of 1024x768."""
+    assert "SUSPECT" not in draw("imagenet", view_of(rows)).caption
+
+
+def test_long_names_stand_whole_beside_the_cells(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    long = rows["model"].replace({"resnet18": "mobilenetv4_hybrid_medium_of_mine"})
+    figure = draw("heat map", view_of(rows.assign(model=long))).figure
+    figure.set_dpi(150)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    names = figure.axes[0].get_yticklabels()
+    assert "mobilenetv4_hybrid_medium_of_mine" in {one.get_text() for one in names}
+    assert min(one.get_window_extent(renderer).x0 for one in names) >= 0
+
+
+def test_a_familys_key_has_the_mark_of_its_first_network() -> None:
+    looks = style.looks(
+        pd.DataFrame({"model": ["hgnetv2_b0", "vgg11_bn"], "family": ["HGNet", "VGG"]})
+    )
+    hgnet, vgg = style.family_keys(looks, looks)
+    assert hgnet.get_marker() == looks["hgnetv2_b0"].marker != vgg.get_marker()
 
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, 1.01), (3.0, 9.0), (1.0, 500.0)])

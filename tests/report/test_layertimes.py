@@ -73,6 +73,30 @@ def test_the_words_name_what_stands_out_at_the_size_with_most(
     assert drawing.svg() == layer_times.draw(view, roofline.breakdowns(view.usable, profiled)).svg()
 
 
+def test_a_line_of_panels_names_only_networks_that_it_shows(
+    rows: pd.DataFrame, tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    """Five precisions: three beside each other, two below, which resnet18 alone has."""
+    some = rows[(rows["width"] == 640) & rows["model"].isin(["resnet18", "resnet50"])]
+    int8 = some[(some["precision"] == "int8") & (some["model"] == "resnet18")]
+    more = [
+        int8.assign(int8_method=word, key=f"resnet18-{word}")
+        for word in ("qdq-no-depthwise", "made-up ranges")
+    ]
+    whole = pd.concat([some, *more], ignore_index=True)
+    folder = write(tmp_path / "five", whole)
+    for key in whole["key"]:
+        keep(folder, key, 0.3, 0.1, None)
+    measured = load(folder)
+    view = views(measured)[0]
+    drawing = layer_times.draw(view, roofline.breakdowns(view.usable, measured))
+    assert isinstance(drawing, Drawing)
+    shown = [axes for axes in drawing.figure.axes if axes.get_visible()]
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in shown]  # left ones
+    assert sorted(names[0]) == ["resnet18", "resnet50"]
+    assert names[3] == ["resnet18"]
+
+
 def test_the_largest_of_sizes_with_as_many_rows_is_drawn(view: View, profiled: MeasuredSet) -> None:
     half = replace(view, frame=view.frame[view.frame["precision"] == "fp16"])
     drawing = layer_times.draw(half, roofline.breakdowns(half.usable, profiled))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -215,11 +216,13 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
     columns = min(2, len(precisions))
     lines = math.ceil(len(precisions) / columns)
     looks = view.looks()
+    room = max(1.0, 0.08 * (known["accuracy"].max() - known["accuracy"].min()))
     with style.style():
         figure = Figure(figsize=(_PANEL[0] * columns + 0.4, _PANEL[1] * lines))
         grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
         for axes, precision in zip(grid, precisions, strict=False):
             _panel(axes, known[known["variant"] == precision], looks)
+            axes.set_ylim(known["accuracy"].min() - room, known["accuracy"].max() + room)
             axes.set_title(f"{style.precision_label(precision)}, {wording.size(size)}")
             axes.set_xlabel("Latency, ms per batch (log); left is faster")
         for axes in grid[::columns]:
@@ -245,11 +248,13 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         f"Scatter of {metric} against latency at {wording.size(size)}, one panel per "
         f"precision; {view.label}. {finding}"
     )
+    at_size = (view.frame["resolution"] == size) & (view.frame["accuracy_metric"] == metric)
+    drawn = replace(view, frame=view.frame[at_size & view.frame["variant"].isin(precisions)])
     caption = (
         f"{metric} against latency at {wording.size(size)}; {view.label}. {finding} Line: Pareto "
         "front of the medians. Black edge and bold: no network is both at least as accurate and "
         "faster beyond the intervals. The accuracy is the literature's at its own input size, "
-        f"not measured on these engines. {_hollow(known)}{view.remarks()}"
+        f"not measured on these engines. {_hollow(known)}{drawn.remarks()}"
     )
     return Drawing(figure, name, alt, caption)
 
@@ -316,8 +321,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None
     ]
     axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
     axes.minorticks_off()
-    room = max(1.0, 0.08 * (rows["accuracy"].max() - rows["accuracy"].min()))
-    axes.set_ylim(rows["accuracy"].min() - room, rows["accuracy"].max() + room)
 
 
 def _names(axes: Axes, rows: pd.DataFrame) -> None:

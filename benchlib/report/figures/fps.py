@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -61,8 +62,12 @@ def draw_speedup(view: View) -> Drawing | Absent:
         "Dot plot of the speed-up against FP32, one row per network, one panel per input size; "
         f"{view.label}. {summary}"
     )
-    remark = view.remarks().replace("of the median", "of the ratio, from both medians' intervals")
+    drawn = replace(view, frame=view.frame[view.frame["model"].isin(models)])
+    remark = drawn.remarks().replace("of the median", "of the ratio, from both medians' intervals")
     caption = f"Speed-up against FP32, {view.label}. {summary} {remark}"
+    without = sorted(set(view.usable["model"]) - set(models))
+    if without:
+        caption += f" Not drawn, because no FP32 stands beside: {wording.listed(without, most=20)}."
     return Drawing(figure, name, alt, caption)
 
 
@@ -88,9 +93,14 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
     axes.hlines(gains["height"], gains["low"], gains["high"], color=colors, linewidth=1.2)
     style.dots(axes, gains, "ratio", "height", looks, by="precision")
     axes.set_xscale("log")
+    written: dict[tuple[str, int], list[float]] = {}
     for gain in gains.itertuples(index=False):
         # Every second precision below its dot: two dots close together stay readable.
         below = precisions.index(gain.precision) % 2
+        side = written.setdefault((gain.model, below), [])
+        if any(max(gain.ratio, one) < _NUMBERS_APART * min(gain.ratio, one) for one in side):
+            continue
+        side.append(gain.ratio)
         axes.annotate(
             _two_digits(gain.ratio),
             (gain.ratio, gain.height),
@@ -110,19 +120,30 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
     axes.minorticks_off()
 
 
+_NUMBERS_APART = 1.13
+"""Two numbers on the same side of a line cover each other when their ratio is below this: on an
+axis from 0.7 to 3.5 and 2.2 inches long it is the width of one."""
+
+
 def _two_digits(ratio: float) -> str:
     """Two significant digits at every size: 0.47, 1.2, 12."""
     return f"{ratio:.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
 
 
 def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[Variant]) -> None:
-    """Say in words which dots a network lacks, right of those it has."""
+    """Say in words which precisions a network lacks, right of the dots that it has.
+
+    One of several methods of INT8 has no word where another is there: it would be longer than the
+    axis.
+    """
+    every = list(dict.fromkeys(one.precision for one in precisions))
     for height, model in enumerate(models):
         dots = gains[gains["model"] == model]
-        absent = [word for word in precisions if word not in set(dots["precision"])]
+        absent = [one for one in every if one not in {dot.precision for dot in dots["precision"]}]
         if absent:
+            words = f"no {', '.join(map(style.precision_label, absent))}"
             axes.annotate(
-                _without(absent, precisions),
+                "not measured" if absent == every else words,
                 (max([1.0, *dots["ratio"]]), height),
                 xytext=(8, 0),
                 textcoords="offset points",
@@ -130,17 +151,6 @@ def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: lis
                 fontsize=6.5,
                 color="#555555",
             )
-
-
-def _without(absent: list[Variant], precisions: list[Variant]) -> str:
-    """``no INT8`` rather than every method of it, where all of them are absent."""
-    if absent == precisions:
-        return "not measured"
-    words = []
-    for word in absent:
-        family = {one for one in precisions if one.precision == word.precision}
-        words.append(Variant(word.precision) if family <= set(absent) else word)
-    return f"no {', '.join(map(style.precision_label, dict.fromkeys(words)))}"
 
 
 REAL_TIME_FPS = 30
@@ -181,12 +191,15 @@ def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
 
 
 def panels(view: View) -> Drawing | Absent:
-    """The same for all precisions side by side on one scale."""
+    """The same for the precisions side by side on one scale; where any of them has lines, those
+    with points only are left out."""
     name = f"fps-panels-{view.slug}"
-    precisions = view.precisions
-    if not precisions:
+    every = view.precisions
+    if not every:
         return Absent(name, "no usable row.")
-    limits = _limits(view.usable)
+    precisions = [one for one in every if view.at(one)["model"].duplicated().any()] or every
+    rows = view.usable[view.usable["variant"].isin(precisions)]
+    limits = _limits(rows)
     with style.style():
         texts = [text for word in precisions for text in _texts(view, word).values()]
         beside = style.room(texts, _SMALL_POINTS)
@@ -211,8 +224,12 @@ def panels(view: View) -> Drawing | Absent:
         f"{len(precisions)} line charts side by side on one scale, frames per second against "
         f"input megapixels, both axes logarithmic, one chart per precision; {view.label}. {summary}"
     )
+    points = [style.precision_label(one) for one in every if one not in precisions]
+    left_out = f" Without a network at two sizes: {wording.listed(points)}." if points else ""
+    drawn = replace(view, frame=view.frame[view.frame["variant"].isin(precisions)])
     caption = (
-        f"The same for every precision on one scale; {view.label}. {view.remarks(hollow=True)}"
+        f"The same for every precision on one scale; {view.label}. {drawn.remarks(hollow=True)}"
+        f"{left_out}"
     )
     return Drawing(figure, name, alt, caption)
 
@@ -236,11 +253,14 @@ def finding(view: View, precision: Variant) -> str:
 
 @lru_cache(maxsize=16)
 def _texts(view: View, precision: Variant) -> dict[str, str]:
-    """What stands at the end of each network's line: its name and the FPS of its last size."""
+    """What stands at the end of each network's line: its name and the FPS of its last size, which
+    is said where it is not the largest of all."""
     texts = {}
+    largest = view.sizes[-1]
     for model, points in view.at(precision).sort_values("megapixels").groupby("model"):
-        only = ", one size" if len(points) == 1 and len(view.sizes) > 1 else ""
-        texts[str(model)] = f"{model}  {wording.short(points['fps'].iloc[-1])}{only}"
+        last = points.iloc[-1]
+        at = "" if last["resolution"] == largest else f" at {wording.size(last['resolution'])}"
+        texts[str(model)] = f"{model}  {wording.short(last['fps'])}{at}"
     return texts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from benchlib.analysis import roofline, wording
+from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.roofline import Breakdown, Kind
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
@@ -42,7 +42,8 @@ _ROOM = 0.11
 
 
 def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
-    """A bar per network and a panel per precision, at the size with most profiled rows.
+    """A bar per network and a panel per precision, at the size with most profiled rows; beside
+    each other stand three panels at most, with the networks that any of them has.
 
     ``every`` are the breakdowns of the view's rows.
     """
@@ -53,21 +54,25 @@ def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
     size = max(view.sizes, key=lambda one: (counts[one], view.sizes.index(one)))
     drawn = [one for one in every if one.resolution == size]
     precisions = [word for word in view.precisions if any(o.precision == word for o in drawn)]
-    models = _ordered(drawn)
     kinds = [kind for kind in _FILLS if any(one.share(kind) for one in drawn)]
     with style.style():
         # Four in a square: the last would stand alone under three.
         across = 2 if len(precisions) == 4 else min(len(precisions), _MOST_ACROSS)
-        lines = math.ceil(len(precisions) / across)
+        lines = [precisions[at : at + across] for at in range(0, len(precisions), across)]
+        beside = [_ordered(drawn, line) for line in lines]
         below = 0.24 * len(kinds) + 0.15
         width = 2.0 + max(3.4 * across, 5.0)
-        height = lines * (0.34 * len(models) + 0.85) + below
+        heights = [0.34 * len(models) + 0.85 for models in beside]
+        height = sum(heights) + below
         figure = Figure(figsize=(width, height))
-        grid = figure.subplots(lines, across, sharey=True, squeeze=False)
+        grid = figure.subplots(
+            len(lines), across, sharey="row", squeeze=False, height_ratios=heights
+        )
         for spare in grid.flat[len(precisions) :]:
             spare.set_visible(False)
         for axes, precision in zip(grid.flat, precisions, strict=False):
-            _panel(axes, [one for one in drawn if one.precision == precision], models, kinds)
+            some = [one for one in drawn if one.precision == precision]
+            _panel(axes, some, beside[precisions.index(precision) // across], kinds)
             axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Share of the profiled time")
         handles = [Patch(label=_LABELS[kind], **_look(kind)) for kind in kinds]
@@ -132,12 +137,14 @@ def _stretched(ratios: list[float]) -> str:
     return f"{sentence}: it stops after every layer, so small ones weigh more than in a free run."
 
 
-def _ordered(drawn: list[Breakdown]) -> list[str]:
-    """Networks by the mean share of the time that is not plain work, least at the top."""
+def _ordered(drawn: list[Breakdown], precisions: list[Variant]) -> list[str]:
+    """Networks that have a bar at any of ``precisions``, by the mean share of the time that is not
+    plain work, least at the top."""
     plain: dict[str, list[float]] = {}
     for one in drawn:
         plain.setdefault(one.model, []).append(one.share(Kind.WORK, Kind.COMPUTING))
-    return sorted(plain, key=lambda model: (float(np.mean(plain[model])), model))
+    shown = {one.model for one in drawn if one.precision in precisions}
+    return sorted(shown, key=lambda model: (float(np.mean(plain[model])), model))
 
 
 def _panel(axes: Axes, some: list[Breakdown], models: list[str], kinds: list[Kind]) -> None:

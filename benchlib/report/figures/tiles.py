@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import seaborn as sns
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from seaborn.utils import relative_luminance
@@ -41,9 +41,10 @@ def draw_tiles(
     # of INT8 that stands in a heading as wide as that.
     methods = any(one.method for _, one in values.columns)
     each = 0.98 if methods or max(counts) == 1 else 0.72
-    width, height = max(5.5, each * len(values.columns) + 2.9), 0.32 * len(values) + 1.15
+    left = max(1.75, style.room(values.index, rcParams["ytick.labelsize"]))
+    width, height = max(5.5, each * len(values.columns) + left + 1.15), 0.32 * len(values) + 1.15
     figure = Figure(figsize=(width, height))
-    room = {"left": 1.75 / width, "right": 1 - 1 / width, "top": 1 - 0.78 / height}
+    room = {"left": left / width, "right": 1 - 1 / width, "top": 1 - 0.78 / height}
     room |= {"bottom": 0.12 / height, "wspace": _GAP * len(counts) / len(values.columns)}
     grid = figure.subplots(
         1, len(counts), squeeze=False, width_ratios=list(counts), gridspec_kw=room
@@ -103,7 +104,7 @@ def draw_fps(view: View) -> Drawing | Absent:
     summary = (
         f"From {wording.short(worst['fps'])} FPS ({_cell(worst)}) "
         f"to {wording.short(best['fps'])} ({_cell(best)}); "
-        f"over all cells {ranked[0]} ranks first."
+        f"over the cells that it has {ranked[0]} ranks first."
     )
     alt = (
         "Heat map of frames per second, networks down, input size and precision across, darker "

@@ -96,7 +96,11 @@
   };
   const usual = (pixels) => {
     const off = (word) => Math.abs(Math.log(pixels[word] / told.usual.megapixels));
-    const boxes = [...form.querySelectorAll('[name="resolution"]')].sort((a, b) => off(a.value) - off(b.value));
+    const timed = rows.filter((row) => ["", row.set].includes(fields.set.value)
+      && row.precision === told.usual.precision && known(row.latency_ms));
+    const networks = (word) => distinct(timed.filter((row) => row.resolution === word), "model").length;
+    const boxes = [...form.querySelectorAll('[name="resolution"]')].sort(
+      (a, b) => networks(b.value) - networks(a.value) || off(a.value) - off(b.value));
     if (boxes.length) boxes[0].checked = true;
   };
   const start = () => {
