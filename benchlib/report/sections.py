@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -348,10 +349,15 @@ def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
 
 
 def _named(some: Sequence[Made], known: Sequence[Made], is_one_size: bool) -> list[str]:
-    """The networks of ``some``, those that have all their cells there with the number of sizes."""
-    sizes: dict[str, list[str]] = {}
+    """The networks of ``some``, most affected first, those that have all their cells there with the
+    number of sizes."""
+    most = {
+        model: max(abs(math.log(one.gain.ratio)) for one in some if one.model == model)
+        for model in dict.fromkeys(one.model for one in some)
+    }
+    sizes: dict[str, list[str]] = {model: [] for model in sorted(most, key=most.get, reverse=True)}
     for one in some:
-        sizes.setdefault(one.model, []).append(wording.size(one.resolution))
+        sizes[one.model].append(wording.size(one.resolution))
     names = []
     for model, mine in sizes.items():
         if is_one_size:

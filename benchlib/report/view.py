@@ -195,9 +195,20 @@ def made_for(frame: pd.DataFrame, model: str) -> str | None:
     """The ``WIDTHxHEIGHT`` of the images that the accuracy of ``model`` in ``frame`` is of: what
     its source says, else the line-up's; None where neither is known."""
     sources = frame.loc[frame["model"] == model, "accuracy_source"].dropna()
-    name = model.removesuffix(REBUILT).removesuffix(registry.STRIDE_SUFFIX)
-    own = registry.card(name).made_for if name in registry.names() else None
+    card = _card(model)
+    own = card.made_for if card else None
     return registry.size_named(sources.iloc[0] if len(sources) else None) or own or None
+
+
+def year(model: str) -> int | None:
+    """Of the paper that ``model`` is from; None for a network outside the line-up."""
+    card = _card(model)
+    return card.year if card else None
+
+
+def _card(model: str) -> registry.Card | None:
+    name = model.removesuffix(REBUILT).removesuffix(registry.STRIDE_SUFFIX)
+    return registry.card(name) if name in registry.names() else None
 
 
 def _is(number: int) -> str:

@@ -402,6 +402,13 @@ def test_spread_counts_verdicts(invented_view: View) -> None:
     assert "68 VALID, 1 SUSPECT, 1 INVALID" in draw("spread", invented_view).alt
 
 
+def test_spread_names_rows_of_a_single_process(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    assert "process" not in draw("spread", view_of(rows)).caption  # not known there
+    one = (rows["model"] == "resnet50") & (rows["width"] == 640)
+    caption = draw("spread", view_of(rows.assign(rounds=3 - 2 * one))).caption
+    assert "3 rows (resnet50) of one timing process each: their intervals do not hold" in caption
+
+
 @pytest.mark.parametrize(("builds", "said"), [(1, True), (3, False)])
 def test_spread_says_when_every_engine_was_built_once(
     builds: int, said: bool, invented_view: View

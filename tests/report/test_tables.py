@@ -206,6 +206,14 @@ def test_asked_and_got_takes_the_lowest_share(
     assert cell(built, "resnet50", "INT8", "MACs").text == "75 %"
     assert cell(built, "resnet50", "INT8", "time").text == "50 %"
     assert cell(built, "resnet18", "INT8", "time").note == "not known"
+    assert "A dash under MACs" not in built.caption  # no row of these has a time and no work
+
+    keep_shares(folder, "fast_scnn-int8-640x480", None, {"fp32": 0.9, "int8": 0.1})
+    measured = load(folder)
+    built = latency.build_precision(views(measured)[0], measured)
+    assert built is not None
+    assert cell(built, "fast_scnn", "INT8", "MACs").text == "–"
+    assert "A dash under MACs alone: the builder fused layers" in built.caption
 
 
 def keep_shares(folder: Path, key: str, macs: object, time: object) -> None:
@@ -337,3 +345,17 @@ def test_each_network_has_the_size_it_was_made_for(
     assert sizes["fast_scnn"] == "1024×512"
     assert sizes["resnet18"] == "224×224"
     assert sizes["onnx:mine.onnx"] == "–"
+
+
+def test_each_network_has_the_year_of_its_paper(
+    rows: pd.DataFrame, view_of: Callable[..., View]
+) -> None:
+    rows["model"] = rows["model"].replace("efficientnet_b0", "mobilenetv4_conv_small")
+    table = latency.build(view_of(rows))
+    column = next(one for one in table.columns if one.title == "Year")
+    years = dict(zip(table.rows, (cell.value for cell in column.cells), strict=True))
+    assert (years["vgg11_bn"], years["mobilenetv4_conv_small"]) == (2015, 2024)
+    assert years["onnx:mine.onnx"] is None
+    unknown = latency.build(view_of(rows[rows["model"] == "onnx:mine.onnx"]))
+    assert "Year" not in {one.title for one in unknown.columns}
+    assert "Year" not in unknown.caption

@@ -188,4 +188,11 @@ def _finding(rows: pd.DataFrame) -> str:
     if len(counts):
         judged = [f"{counts.get(word.value, 0)} {word.value}" for word in Verdict]
         parts.append(f"Verdicts: {', '.join(judged)}.")
+    single = rows[rows["rounds"] == 1]
+    if len(single):
+        names = wording.listed(dict.fromkeys(single["model"]))
+        parts.append(
+            f"{wording.plural(len(single), 'row')} ({names}) of one timing process each: their "
+            "intervals do not hold how much processes differ."
+        )
     return " ".join(parts)

@@ -17,7 +17,7 @@ from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, EnergySource
 from benchlib.report import style
 from benchlib.report.tables import grid
 from benchlib.report.tables.grid import Cell, Column, Mark, Table, share
-from benchlib.report.view import View, made_for, shown, slug
+from benchlib.report.view import View, made_for, shown, slug, year
 from benchlib.stats.quality_checks import Reason
 from benchlib.stats.summary import rounded
 from benchlib.trtexec import exports
@@ -33,6 +33,7 @@ _OF_TIME = (
     "The time is that of a profiled run apart, in which moving and converting data counts as not "
     "got either. "
 )
+_FUSED = " A dash under MACs alone: the builder fused layers whose work cannot be told apart."
 
 
 def build_precision(view: View, measured: MeasuredSet) -> Table | None:
@@ -47,6 +48,7 @@ def build_precision(view: View, measured: MeasuredSet) -> Table | None:
     got = pd.DataFrame([_got(row, measured) for row in rows.to_dict("records")], index=rows.index)
     shares = got.groupby([rows["model"], rows["variant"]], observed=True).min()
     models = sorted(set(rows["model"]))
+    fused = (shares["macs"].isna() & shares["time"].notna()).any() and shares["macs"].notna().any()
     known = [kind for kind in _TITLES if shares[kind].notna().any()]
     columns = []
     for precision in [one for one in view.precisions if one in set(rows["variant"])]:
@@ -62,7 +64,7 @@ def build_precision(view: View, measured: MeasuredSet) -> Table | None:
             f"{wording.listed(map(_WORDS.get, known))} in the precision asked for or a lower one, "
             "the least over the sizes; "
             f"{view.label}. {_OF_TIME if 'time' in known else ''}What is missing "
-            "went to a higher precision."
+            f"went to a higher precision.{_FUSED if fused else ''}"
         ),
         corner="Network",
         rows=tuple(models),
@@ -302,6 +304,8 @@ def _caption(view: View, columns: list[Column]) -> str:
         )
     if any(column.title == "Made for" for column in columns):
         parts.append("Made for: the size of the images that the accuracy is of.")
+    if any(column.title == "Year" for column in columns):
+        parts.append("Year: of the paper.")
     if any(cell.reference and cell.value is None for cell in cells):
         parts.append("A dash has its reason below the table.")
     for verdict, meaning in (
@@ -348,7 +352,9 @@ class _Footnotes:
 def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
     size = frame["resolution"].cat.remove_unused_categories().cat.categories[0]
     smallest = frame[frame["resolution"] == size]
+    years = tuple(Cell(str(one or wording.DASH), one) for one in map(year, models))
     columns = [
+        Column("Network", "Year", years),
         _fact(smallest, models, "gmacs", f"GMACs at {wording.size(size)}", low_is_best=True),
         _fact(frame, models, "size_mb", "MB", low_is_best=True),
     ]
