@@ -158,6 +158,8 @@ REAL_TIME_FPS = 30
 _POINTS = 8.5
 _SMALL_POINTS = 7.0
 _PANEL_INCHES = 2.3
+_BETWEEN_INCHES = 0.45
+"""From the names of one panel to the next one's axis."""
 
 
 def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
@@ -201,24 +203,17 @@ def panels(view: View) -> Drawing | Absent:
     rows = view.usable[view.usable["variant"].isin(precisions)]
     limits = _limits(rows)
     with style.style():
-        texts = [text for word in precisions for text in _texts(view, word).values()]
-        beside = style.room(texts, _SMALL_POINTS)
-        width = 0.8 + len(precisions) * _PANEL_INCHES + (len(precisions) - 1) * 0.45
-        width += len(precisions) * beside
+        rooms = [style.room(_texts(view, one).values(), _SMALL_POINTS) for one in precisions]
+        left = 0.8
+        width = left + sum(rooms) + len(rooms) * (_PANEL_INCHES + _BETWEEN_INCHES) - _BETWEEN_INCHES
         figure = Figure(figsize=(width, 5.6))
-        grid = figure.subplots(1, len(precisions), squeeze=False)[0]
-        figure.subplots_adjust(
-            left=0.8 / width,
-            right=1 - beside / width,
-            bottom=0.15,
-            top=0.92,
-            wspace=(beside + 0.45) / _PANEL_INCHES,
-        )
-        for axes, precision in zip(grid, precisions, strict=True):
+        for precision, room in zip(precisions, rooms, strict=True):
+            axes = figure.add_axes((left / width, 0.15, _PANEL_INCHES / width, 0.77))
+            left += _PANEL_INCHES + room + _BETWEEN_INCHES
             _lines(axes, view, precision, limits, small=True)
             axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Input size (log megapixels)")
-        grid[0].set_ylabel("Frames per second (log)")
+        figure.axes[0].set_ylabel("Frames per second (log)")
     summary = " ".join(finding(view, precision) for precision in precisions)
     alt = (
         f"{len(precisions)} line charts side by side on one scale, frames per second against "
