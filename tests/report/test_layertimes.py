@@ -129,6 +129,22 @@ def test_the_table_has_a_line_per_profiled_row(view: View, profiled: MeasuredSet
     assert lines["resnet18", "640×480", "FP16"]["Slowest layer type"].text == "moving"
 
 
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("w.weight + w.weight_axis0_quantised_node + /stem/conv/Conv", "/stem/conv/Conv"),
+        ("stem.conv.bias", "stem.conv.bias"),
+        (
+            "{ForeignNode[head.weight...(Unnamed Layer* 9) [Cast]]}",
+            "{ForeignNode[head.weight...(Unn…",
+        ),
+    ],
+)
+def test_a_layer_is_named_by_its_node(name: str, short: str) -> None:
+    layer = roofline.LayerTime(name, roofline.Kind.WORK, None, share=1.0, work=1.0)
+    assert latency._name(layer).text == short
+
+
 def test_a_set_without_a_profile_says_how_to_get_one(invented: MeasuredSet) -> None:
     view = views(invented)[0]
     drawing = layer_times.draw(view, roofline.breakdowns(view.usable, invented))

@@ -89,7 +89,9 @@ def _methods(rows: pd.DataFrame, models: list[str]) -> Column:
 
 
 _LONGEST = 32
-_AUXILIARY = re.compile(r"^onnx::|_(?:quantised|dequantised)_node$|(?:Quantize|Dequantize)Linear")
+_AUXILIARY = re.compile(
+    r"^onnx::|_(?:quantised|dequantised)_node$|(?:Quantize|Dequantize)Linear|\.(?:weight|bias)$"
+)
 
 
 def build_layer_times(view: View, found: Sequence[Breakdown]) -> Table:
@@ -151,13 +153,15 @@ def _costly_time(one: Breakdown) -> Cell:
 
 
 def _name(layer: LayerTime) -> Cell:
-    """The first of the nodes that the layer was made from, cut from the left; all in the note.
+    """The first of the nodes that the layer was made from, cut from the left, or from the right
+    where the builder says first that it fused a range of them; all in the note.
 
     Weights and Q/DQ nodes, which the builder names too, are passed over where there is another.
     """
     nodes = JOINTS.split(layer.name)
     first = next((node for node in nodes if not _AUXILIARY.search(node)), nodes[0])
-    short = first if len(first) <= _LONGEST else f"…{first[1 - _LONGEST :]}"
+    cut = f"{first[: _LONGEST - 1]}…" if first.startswith("{") else f"…{first[1 - _LONGEST :]}"
+    short = first if len(first) <= _LONGEST else cut
     return Cell(short, note="" if short == layer.name else layer.name)
 
 
