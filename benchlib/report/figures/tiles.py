@@ -104,7 +104,7 @@ def draw_fps(view: View) -> Drawing | Absent:
     summary = (
         f"From {wording.short(worst['fps'])} FPS ({_cell(worst)}) "
         f"to {wording.short(best['fps'])} ({_cell(best)}); "
-        f"over the cells that it has {ranked[0]} ranks first."
+        f"{ranked[0]} has the best mean rank over its own cells."
     )
     alt = (
         "Heat map of frames per second, networks down, input size and precision across, darker "
