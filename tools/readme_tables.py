@@ -13,11 +13,13 @@ import pandas as pd
 
 from benchlib.analysis import results
 from benchlib.analysis.claims import findings as claims
-from benchlib.case import Int8Method, Precision, Verdict
+from benchlib.case import Int8Method, Precision, Status, Verdict
 from benchlib.gpu.telemetry import Limit
+from benchlib.report.view import year
 from benchlib.stats.summary import rounded
 
 END = "<!-- end of the table -->"
+_FAILED = Status.FAILED.value
 
 Columns = tuple[tuple[str, Precision, Int8Method | None], ...]
 
@@ -54,16 +56,17 @@ TABLES = (
 
 
 def table(frame: pd.DataFrame, columns: Columns) -> str:
-    """Median milliseconds per image as a Markdown table; ``†`` marks a SUSPECT row.
+    """Median milliseconds per image as a Markdown table, by year of the network's paper.
 
-    ``‡`` marks one of a card at its power limit.
+    ``†`` marks a SUSPECT row, ``‡`` one of a card at its power limit.
     """
-    header = ["network", "size", *(name for name, _, _ in columns)]
-    lines = ["| " + " | ".join(header) + " |", "|---|---|" + "--:|" * len(columns)]
-    rows = results.usable(frame)
-    for (model, resolution), group in rows.groupby(["model", "resolution"], observed=True):
+    header = ["year", "network", "size", *(name for name, _, _ in columns)]
+    lines = ["| " + " | ".join(header) + " |", "|---|---|---|" + "--:|" * len(columns)]
+    known = frame.index.isin(results.usable(frame).index) | (frame["status"] == _FAILED)
+    rows = frame[known].assign(year=frame["model"].map(year))
+    for of, group in rows.groupby(["year", "model", "resolution"], observed=True, dropna=False):
         cells = [_cell(group, precision, method) for _, precision, method in columns]
-        lines.append("| " + " | ".join([model, str(resolution), *cells]) + " |")
+        lines.append("| " + " | ".join([*map(str, of), *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -114,6 +117,8 @@ def _cell(group: pd.DataFrame, precision: Precision, method: Int8Method | None) 
     if chosen.empty:
         return "–"
     row = chosen.iloc[0]
+    if row["status"] == _FAILED:
+        return "failed"
     low, high = row["latency_ci_low_ms"], row["latency_ci_high_ms"]
     mark = " †" if row["verdict"] == Verdict.SUSPECT.value else ""
     if row["limited_by"] == Limit.POWER.value:
