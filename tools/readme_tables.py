@@ -15,7 +15,7 @@ from benchlib.analysis import results
 from benchlib.analysis.claims import findings as claims
 from benchlib.case import Int8Method, Precision, Status, Verdict
 from benchlib.gpu.telemetry import Limit
-from benchlib.models import registry
+from benchlib.report import view
 from benchlib.stats.summary import rounded
 
 END = "<!-- end of the table -->"
@@ -62,21 +62,13 @@ def table(frame: pd.DataFrame, columns: Columns) -> str:
     header = ["year", "network", "accuracy, %", "size", *(name for name, _, _ in columns)]
     lines = ["| " + " | ".join(header) + " |", "|---|---|--:|---|" + "--:|" * len(columns)]
     failed = frame[frame["status"] == Status.FAILED.value]
-    rows = pd.concat([results.usable(frame), failed]).assign(
-        year=lambda rows: rows["model"].map(_year)
-    )
+    rows = pd.concat([results.usable(frame), failed])
+    rows["year"] = rows["model"].map(view.year)
     for key, group in rows.groupby(["year", "model", "resolution"], observed=True):
         year, model, resolution = map(str, key)
         cells = [_cell(group, precision, method) for _, precision, method in columns]
         lines.append("| " + " | ".join([year, model, _accuracy(group), resolution, *cells]) + " |")
     return "\n".join(lines)
-
-
-def _year(model: str) -> int:
-    """The paper's."""
-    year = registry.card(model).year
-    assert year is not None, f"{model} has no year"
-    return year
 
 
 def _accuracy(group: pd.DataFrame) -> str:

@@ -52,6 +52,17 @@ def test_the_tables_of_the_readme_are_what_their_sets_give(root: Path) -> None:
             readme_tables.rewritten(text.replace(begin, ""), root)
 
 
+def test_a_table_of_the_readme_goes_by_year_and_says_what_failed(root: Path) -> None:
+    frame = load(root / "results" / "h100-tensorrt-8.6").frame
+    columns = readme_tables.TABLES[1].columns
+    header, _, *lines = readme_tables.table(frame, columns).splitlines()
+    assert header.startswith("| year | network | accuracy, % | size | FP32")
+    years = [line.split(" | ")[0].removeprefix("| ") for line in lines]
+    assert years == sorted(years)
+    assert (years[0], years[-1]) == ("2015", "2024")
+    assert "| 2024 | repvit_m0_9 | 79.1 top-1 | 640x480 | – | – | ✗ | – | – |" in lines
+
+
 def test_the_findings_of_the_readme_are_what_the_command_prints(root: Path) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
     _, _, rest = text.partition(readme_tables.FINDINGS_BEGIN)
