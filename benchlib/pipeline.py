@@ -364,11 +364,11 @@ def report(
     Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
     :class:`MachineError` when the notebook stops.
     """
+    for one in sets:
+        _check_name(one, "results")
     results.load_sets(sets)
     ranking.check_price(price_per_hour)
     out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)
-    for one in sets:
-        _check_name(one, "results")
     for folder, field in ((out, "out"), (figures, "figures")):
         if folder is not None:
             _check_writable(folder, field)

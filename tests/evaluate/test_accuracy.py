@@ -706,6 +706,7 @@ def test_bad_choices_are_one_line_with_status_2(
         ([str(tmp_path / "none"), "--images", str(photos)], "holds no rows"),
         ([directory, "--images", str(tmp_path / "none")], "is not a folder"),
         ([directory, "--images", str(photos), "--key", "nobody"], "no row is called 'nobody'"),
+        ([directory, "--images", str(photos), "--key", "nobody"], "; 2 more"),
         ([directory, "--images", str(photos), "--key", "scene"], "does segmentation"),
         ([directory, "--images", str(tmp_path / "high"), "--key", network], "class index 1000"),
         ([directory, "--images", str(tmp_path / "broken"), "--key", network], "3/a.png cannot be"),
