@@ -472,7 +472,10 @@ def collect(folder: Path, out: Path, as_json: bool) -> None:
     """
     from benchlib.measure.collect import collect as collected
 
-    _show(collected(folder, out), as_json)
+    found = collected(folder, out)
+    _show(found, as_json)
+    if not found.ok:
+        sys.exit(1)
 
 
 @main.command()

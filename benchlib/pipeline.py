@@ -65,6 +65,11 @@ class OwnKernel(AsyncKernelManager):
         """A folder of its own beside the file by which the kernel is reached."""
         return str(Path(self.connection_file).parent)
 
+    async def _async_interrupt_kernel(self) -> None:
+        """Not before a shutdown, whose request follows: the kernel would log an error of it."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -316,6 +321,7 @@ def _check_writable(out: Path, field: str = "out") -> None:
 
     Makes none: where there is no such folder yet, the one that it would be made in is looked at.
     """
+    _check_name(out, field)
     try:
         there = out.absolute()
         while not there.exists() and not there.is_symlink():
@@ -325,6 +331,16 @@ def _check_writable(out: Path, field: str = "out") -> None:
     except OSError as error:
         raise InputError(
             field, f"{out} cannot be written ({error.strerror}); choose another folder"
+        ) from None
+
+
+def _check_name(path: Path, field: str) -> None:
+    """Refuse bytes that are no text here: they cannot be written into a notebook."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            field, f"{path} has a name that is not UTF-8; rename it, or set LC_ALL=C.UTF-8"
         ) from None
 
 
@@ -348,6 +364,8 @@ def report(
     Raises :class:`InputError` for sets and folders that cannot be used, before any is made, and
     :class:`MachineError` when the notebook stops.
     """
+    for one in sets:
+        _check_name(one, "results")
     results.load_sets(sets)
     ranking.check_price(price_per_hour)
     out = out or (sets[0] if sets[0].is_dir() else sets[0].parent)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from onnx import helper
 
+from benchlib import pipeline
 from benchlib.measure import store
 
 TINY = (
@@ -219,3 +220,21 @@ def test_a_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(tmp_p
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_kernel_is_not_interrupted_when_it_is_shut_down(tmp_path, monkeypatch):
+    sent = []
+
+    class Watched(pipeline.OwnKernel):
+        async def _async_signal_kernel(self, signum: int) -> None:
+            sent.append(signum)
+            await super()._async_signal_kernel(signum)
+
+    cell = nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]})
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "x"}
+    nbformat.write(notebook, tmp_path / "benchmark.ipynb")
+    monkeypatch.setenv("BENCHLIB_NOTEBOOKS", str(tmp_path))
+    monkeypatch.setattr(pipeline, "OwnKernel", Watched)
+    assert pipeline.execute("benchmark.ipynb", tmp_path / "done.ipynb", {"value": 2}).ok
+    assert signal.SIGINT not in sent

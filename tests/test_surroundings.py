@@ -342,6 +342,7 @@ def published(root: Path) -> Path:
         (["{set}", "-o", "{tmp}/file/below/it"], "cannot be written (Not a directory)"),
         (["{set}", "-o", "{tmp}/out", "--figures", "{tmp}/file/x"], "figures: "),
         (["{set}", "-o", "{tmp}/" + "x" * 300], "cannot be written (File name too long)"),
+        (["{set}", "-o", "{tmp}/b\udcfcro"], "has a name that is not UTF-8; rename it"),
     ],
 )
 def test_a_report_that_cannot_be_made_leaves_nothing_behind(tmp_path, published, argv, words):

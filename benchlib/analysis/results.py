@@ -470,6 +470,8 @@ def _contradiction(status: str, verdict: str, ms: str, low: str, high: str) -> s
         return "column latency_ms: is empty though the row is ok; fill it in, or take the row out"
     if low and high and float(low) > float(high):
         return f"column latency_ci_low_ms: {low!r} is more than {high!r}, its upper end"
+    if ms and low and high and not float(low) <= float(ms) <= float(high):
+        return f"column latency_ms: {ms!r} is outside of its interval, {low} to {high}"
     return None
 
 

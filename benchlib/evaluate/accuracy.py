@@ -7,10 +7,11 @@ accuracy in the rows: that is of another computation.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -234,14 +235,20 @@ def _chosen(
     known = {row.key: row for row in rows}
     for key in keys:
         if key not in known:
-            raise InputError("key", f"no row is called {key!r}; the set has {', '.join(known)}")
+            raise InputError("key", f"no row is called {key!r}; the set has {_first(known)}")
     wanted = [known[key] for key in dict.fromkeys(keys)] if keys else list(rows)
     reasons = {row.key: reason for row in wanted if (reason := _refusal(row)) is not None}
     chosen = [row for row in wanted if row.key not in reasons]
     if (keys and reasons) or not chosen:
-        problem = "; ".join(reasons.values()) or "the set is empty"
+        problem = _first(dict.fromkeys(reasons.values())) or "the set is empty"
         raise InputError("key", f"{problem}; choose a measured row of a classification network")
     return chosen, tuple(reasons.items())
+
+
+def _first(words: Collection[str], most: int = 3) -> str:
+    """The first of ``words``, and how many more there are."""
+    rest = [f"{len(words) - most} more"] if len(words) > most else []
+    return "; ".join([*itertools.islice(words, most), *rest])
 
 
 def _refusal(row: Row) -> str | None:
@@ -249,8 +256,9 @@ def _refusal(row: Row) -> str | None:
         return f"{row.key} is {row.status}"
     try:
         return dataset.preprocessing_refusal(row.model)
-    except InputError as error:  # a user's file that lies elsewhere
-        return error.problem
+    except InputError:
+        name = row.model.removeprefix("onnx:")
+        return f"{name} is not in this folder; start the command where it lies"
 
 
 class _Run:

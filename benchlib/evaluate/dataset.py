@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import unicodedata
@@ -29,14 +30,13 @@ from PIL import Image
 from benchlib.errors import InputError
 from benchlib.export import calibration
 from benchlib.models import onnx_file, registry
-from benchlib.models.registry import CLASSIFICATION, Card
+from benchlib.models.registry import CLASSIFICATION, IMAGENET_CLASSES, Card
 
 log = logging.getLogger(__name__)
 
 FIELD = "images"
 
 LABEL_FILES = ("classes.json", "classes.txt")
-IMAGENET_CLASSES = 1000
 _WNID = re.compile(r"n\d{8}")
 _INDEX = re.compile(r"[0-9]{1,9}")
 """ASCII digits, and no more than an output index can have."""
@@ -373,8 +373,8 @@ def preprocessing_refusal(model: str) -> str | None:
         return f"{model} is timed without its classifier and gives no class"
     if card.task not in (CLASSIFICATION, ""):
         return f"{model} does {card.task}, and top-1 is of classification"
-    if card.path is None and card.weights_enum is None:
-        return f"{model} names no torchvision weights whose transforms could be taken"
+    if card.path is None and card.weights_enum is None and not card.timm_weights:
+        return f"{model} names no weights for ImageNet's classes whose transforms could be taken"
     return None
 
 
@@ -389,8 +389,27 @@ def preprocessing_of(model: str, height: int, width: int) -> Preprocessing:
 def _preset(card: Card) -> tuple[Any, str]:
     from torchvision.models import get_weight
 
+    if card.timm_weights:
+        return _timm_preset(card.timm_weights), f"transforms of timm's {card.timm_weights}"
     weights = card.weights_enum or _USUAL
     source = f"transforms of {weights}"
     if card.weights_enum is None:
         source += ", taken for a file that names none"
     return get_weight(weights).transforms(), source
+
+
+def _timm_preset(weights: str) -> Any:
+    """What timm does before these weights, as one of torchvision's presets."""
+    import timm
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms._presets import ImageClassification
+
+    own = timm.get_pretrained_cfg(weights)
+    side = own.input_size[-1]
+    return ImageClassification(
+        crop_size=side,
+        resize_size=math.floor(side / own.crop_pct),
+        mean=own.mean,
+        std=own.std,
+        interpolation=InterpolationMode(own.interpolation),
+    )

@@ -306,6 +306,11 @@ class Collected:
     rows: tuple[Row, ...]
     missing: tuple[str, ...]
 
+    @property
+    def ok(self) -> bool:
+        """There are rows and none failed; that rounds or cases are to come is no failure."""
+        return bool(self.rows) and all(row.status is not Status.FAILED for row in self.rows)
+
     def lines(self) -> Iterator[str]:
         yield f"{self.folder}: {len(self.rows)} rows: {record.counted(self.rows) or 'none'}"
         for row in self.rows:
@@ -313,7 +318,7 @@ class Collected:
                 yield f"failed: {row.key}: {row.message}"
         if self.missing:
             yield (
-                f"{len(self.missing)} cases have no timing run yet, the first of "
+                f"cases without a timing run yet: {len(self.missing)}, the first of "
                 f"{self.missing[0]}; sh run.sh goes on, and collecting again adds them"
             )
 

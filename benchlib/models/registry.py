@@ -66,7 +66,8 @@ class Card:
     without its classifier, whose accuracy is nonetheless the whole network's.
     ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
     out of the findings. ``made_for`` is the ``WIDTHxHEIGHT`` of the images its accuracy is of,
-    empty where it is not known.
+    empty where it is not known. ``timm_weights`` are timm's, where they tell ImageNet's thousand
+    classes.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Card:
     path: Path | None = None
     note: str = ""
     weights_licence: str = ""
+    timm_weights: str = ""
     features_only: bool = False
     reconstruction: bool = False
     made_for: str = ""
@@ -157,7 +159,8 @@ class Card:
 # can be listed without waiting for torch.
 
 
-_SCORES = "1000 class scores (logits); no softmax"
+IMAGENET_CLASSES = 1000
+_SCORES = f"{IMAGENET_CLASSES} class scores (logits); no softmax"
 _FEATURES = "512-channel feature map at 1/32 of the input size; no classifier"
 _FEATURES_NOTE = (
     "Convolutional features only, as the blog timed it; the accuracy belongs to the whole "
@@ -290,6 +293,12 @@ def timm_card(name: str) -> Card:
             f"did you mean {TIMM_PREFIX}{near[0]}?" if near else "timm.list_models() lists them"
         )
         raise InputError("models", f"timm has no network called {name!r}; {remedy}")
+    tagged = timm.models.get_arch_pretrained_cfgs(architecture)
+    if "." in name and name not in tagged:
+        near = get_close_matches(name, tagged, n=1, cutoff=0) or [architecture]
+        raise InputError(
+            "models", f"timm has no weights called {name!r}; the nearest are {TIMM_PREFIX}{near[0]}"
+        )
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     network = _timm_without_values(name)
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
@@ -319,6 +328,7 @@ def timm_card(name: str) -> Card:
         obstacle=partial(_timm_obstacle, name),
         note=" ".join(done),
         weights_licence=(settings and settings.license) or "",
+        timm_weights=name if settings and settings.num_classes == IMAGENET_CLASSES else "",
     )
 
 
@@ -464,6 +474,7 @@ def _timm_lineup_card(line: str) -> Card:
         one_size=patch > 1,
         note=note,
         weights_licence=licence,
+        timm_weights=weights,
     )
 
 

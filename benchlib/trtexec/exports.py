@@ -368,7 +368,9 @@ def read_times(path: Path) -> tuple[Query, ...]:
         if data.startswith(_GZIP_MAGIC):
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadFileError(f"{path.name}: {error}") from error
+        # The system's words have the whole path, which rows must not.
+        words = getattr(error, "strerror", None) or error
+        raise BadFileError(f"{path.name}: {words}") from error
     return load_times(data, path.name)
 
 

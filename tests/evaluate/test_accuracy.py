@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 import skimage.data
+import timm
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 from PIL import Image
@@ -33,6 +34,7 @@ from benchlib.export.build import make
 from benchlib.measure import engine_cache, record, runner
 from benchlib.measure.record import Row, RowError
 from benchlib.measure.store import Store
+from benchlib.models import registry
 from benchlib.trtexec import locate
 from benchlib.trtexec.command import Program
 
@@ -459,6 +461,23 @@ def test_at_the_published_size_the_transforms_are_torchvisions() -> None:
     np.testing.assert_allclose(half.tensor(photo), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("model", ["mobilenetv4_conv_small", "timm:vit_tiny_patch16_224"])
+def test_timms_networks_have_timms_transforms(model: str) -> None:
+    settings = timm.get_pretrained_cfg(registry.card(model).timm_weights)
+    photo = Image.fromarray(skimage.data.astronaut())
+    given = ("interpolation", "mean", "std", "crop_pct")
+    own = {name: getattr(settings, name) for name in given}
+    wanted = timm.data.create_transform(settings.input_size, **own)(photo).numpy()
+    found = dataset.preprocessing_of(model, 224, 224)
+    assert found.published_size and registry.card(model).timm_weights in found.words
+    np.testing.assert_allclose(found.tensor(photo), wanted, atol=1e-6)
+
+
+def test_weights_of_other_classes_give_no_top1() -> None:
+    words = dataset.preprocessing_refusal("timm:vit_tiny_patch16_224.augreg_in21k")
+    assert words is not None and "no weights for ImageNet's classes" in words
+
+
 def test_another_size_is_covered_and_said() -> None:
     steps = dataset.preprocessing_of("resnet18", 96, 160)
     assert steps.tensor(_photo("coffee")).shape == (3, 96, 160)
@@ -706,6 +725,7 @@ def test_bad_choices_are_one_line_with_status_2(
         ([str(tmp_path / "none"), "--images", str(photos)], "holds no rows"),
         ([directory, "--images", str(tmp_path / "none")], "is not a folder"),
         ([directory, "--images", str(photos), "--key", "nobody"], "no row is called 'nobody'"),
+        ([directory, "--images", str(photos), "--key", "nobody"], "; 2 more"),
         ([directory, "--images", str(photos), "--key", "scene"], "does segmentation"),
         ([directory, "--images", str(tmp_path / "high"), "--key", network], "class index 1000"),
         ([directory, "--images", str(tmp_path / "broken"), "--key", network], "3/a.png cannot be"),

@@ -639,6 +639,11 @@ def test_torn_files_cost_their_round_only(bundler: Bundler, site: Site, tmp_path
     (row,) = collect(folder, tmp_path / "set").rows
     assert (row.status, len(row.detail.runs)) == (Status.OK, 1)
     assert "1 of 3 rounds are whole; round 1 failed" in row.message
+    for path in (folder / "out").glob("*.times.json"):
+        path.unlink()
+    done = CliRunner().invoke(main, ["collect", str(folder), "-o", str(tmp_path / "other")])
+    assert (done.exit_code, "1 rows: 1 failed" in done.output) == (1, True)
+    assert str(tmp_path) not in (tmp_path / "other/table.csv").read_text()
 
 
 def test_what_was_odd_in_every_round_is_told_once(

@@ -188,6 +188,8 @@ def test_timm_is_asked_for_by_its_pip_name(monkeypatch: pytest.MonkeyPatch) -> N
 def test_timm_names_are_checked() -> None:
     with pytest.raises(InputError, match="did you mean timm:convnext_tiny"):
         registry.card("timm:convnext_tinny")
+    with pytest.raises(InputError, match=r"'resnet18\.a4_in1k'; the nearest are timm:resnet18\.a"):
+        registry.card("timm:resnet18.a4_in1k")
 
 
 @pytest.mark.parametrize(

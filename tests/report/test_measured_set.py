@@ -191,6 +191,10 @@ def test_cells_that_deny_each_other_are_refused(tmp_path: Path) -> None:
     pd.DataFrame([turned]).to_csv(tmp_path / "table.csv", index=False)
     with pytest.raises(InputError, match=r"column latency_ci_low_ms: '2' is more than '1\.2'"):
         load(tmp_path)
+    apart = LINE | {"latency_ci_low_ms": "1.6", "latency_ci_high_ms": "1.7"}
+    pd.DataFrame([apart]).to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InputError, match=r"latency_ms: '1\.5' is outside of its interval, 1\.6 to"):
+        load(tmp_path)
     # Nothing was counted in an INVALID row, and a failed one has no time.
     for row in ({"status": "ok", "verdict": "INVALID"}, {"status": "failed"}):
         pd.DataFrame([LINE | {"latency_ms": ""} | row]).to_csv(tmp_path / "table.csv", index=False)
