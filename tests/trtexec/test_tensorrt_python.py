@@ -349,7 +349,7 @@ def test_the_benchmark_compares_stand_in_and_bare_loop(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(FAKES), str(REPOSITORY)))}
     environment.pop("BENCHLIB_TENSORRT_PYTHON", None)
     command = [sys.executable, str(REPOSITORY / "benchmarks/standin_vs_trtexec.py"), "net.plan"]
-    options = ["--processes=2", "--duration=0.02", "--trtexec=", "--json=out.json"]
+    options = ["--processes=2", "--duration=0.2", "--trtexec=", "--json=out.json"]
     done = subprocess.run(
         [*command, *options],
         cwd=folder,
