@@ -103,7 +103,8 @@ def test_a_part_of_its_own_is_a_set_of_its_own(
     rows: pd.DataFrame, tmp_path: Path, write: object
 ) -> None:
     more = rows.copy()
-    more[["batch", "latency_ms"]] = [8, 9.0]
+    more["batch"] = 8
+    more[["latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"]] = 9.0
     other = rows.assign(shape_mode="dynamic")
     found = Explorer([load(write(tmp_path / "mine", pd.concat([rows, more, other])))]).rows
     assert sorted(found["set"].unique()) == [

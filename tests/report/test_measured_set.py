@@ -308,7 +308,8 @@ def test_batches_are_views_and_int8_methods_stand_side_by_side_in_one(
     tmp_path: Path, rows: pd.DataFrame, write: Write
 ) -> None:
     eight = rows.assign(batch=8)
-    other = rows[rows["precision"] == "int8"].assign(int8_method="made-up ranges", latency_ms=9.0)
+    nine = dict.fromkeys(("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"), 9.0)
+    other = rows[rows["precision"] == "int8"].assign(int8_method="made-up ranges", **nine)
     both = pd.concat([other, rows, eight], ignore_index=True)
     found = views(load(write(tmp_path / "mine", both)))
     assert [view.slug for view in found] == ["mine-batch-1", "mine-batch-8"]
