@@ -358,14 +358,19 @@ def test_a_report_that_cannot_be_made_leaves_nothing_behind(tmp_path, published,
 # --- Ctrl-C
 
 
-def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
-    running = subprocess.Popen(
-        [sys.executable, "-m", "benchlib", "report", str(published), "-o", str(tmp_path / "out")],
+def begun(*argv: str) -> subprocess.Popen[str]:
+    """benchlib with ``argv``, in a process group that a signal can be sent to."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchlib", *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
+    running = begun("report", str(published), "-o", str(tmp_path / "out"))
     deadline = time.monotonic() + PATIENCE_S
     while not psutil.Process(running.pid).children() and time.monotonic() < deadline:
         time.sleep(0.05)  # until there is a kernel
@@ -377,12 +382,7 @@ def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
 
 
 def test_ctrl_c_when_the_page_stands_already_is_no_death_by_a_signal(tmp_path, published):
-    running = subprocess.Popen(
-        [sys.executable, "-m", "benchlib", "report", str(published), "-o", str(tmp_path / "out")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    running = begun("report", str(published), "-o", str(tmp_path / "out"))
     assert running.stdout.readline() == f"{tmp_path / 'out/report.html'}\n"
     time.sleep(0.05)  # Python ends for a fifth of a second
     running.send_signal(signal.SIGINT)
@@ -393,13 +393,7 @@ def test_ctrl_c_when_the_page_stands_already_is_no_death_by_a_signal(tmp_path, p
 @pytest.mark.usefixtures("installed")
 def test_ctrl_c_while_the_kernel_starts_begins_no_case(tmp_path):
     out = tmp_path / "set"
-    running = subprocess.Popen(
-        [sys.executable, "-m", "benchlib", "run", *TINY, "-o", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    running = begun("run", *TINY, "-o", str(out))
     deadline = time.monotonic() + PATIENCE_S
     while not (out / "benchmark_fp32.ipynb").exists() and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -105,7 +105,7 @@ def test_weights_behind_identity_are_found() -> None:
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_products_of_one_weight_have_a_pair_each(stored: bool) -> None:
-    """TensorRT 8.6.0 gives up a graph in which several convolutions read one pair's weight."""
+    """So that TensorRT can fuse each pair into its product: see issue 2719 of NVIDIA/TensorRT."""
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((3, 3, 1, 1)).astype(np.float32)
     graph = helper.make_graph(

@@ -21,12 +21,8 @@ from benchlib.analysis.results import known
 from benchlib.analysis.significance import Array, Times
 from benchlib.analysis.wording import listed, percent, plural, short, size, span, times, word
 from benchlib.case import Int8Method
-from benchlib.gpu.telemetry import Limit
+from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, Limit
 from benchlib.models import registry
-
-ENERGY_ERROR = 0.05
-"""Relative. NVIDIA calls the power readings of a card good to 5 %."""
-
 
 _COST = "time of one network everywhere over the fastest's, geometric mean, n counts cells"
 
@@ -323,7 +319,7 @@ def fronts(cells: Cells) -> Iterator[Finding]:
             if len(some) >= FEWEST_TO_PICK:
                 mj = some["energy_mj"].to_numpy(float)
                 by_ms = ranking.undominated(some)
-                by_mj = ranking.undominated(some, Times(mj, mj, mj * (1 + ENERGY_ERROR)))
+                by_mj = ranking.undominated(some, Times(mj, mj, mj * (1 + ENERGY_UNCERTAINTY)))
                 some = some.assign(by_ms=by_ms, by_mj=by_mj, n=len(some))
                 found.append(some[by_ms | by_mj].assign(where=f"{where}, {metric}"))
     if not found:
@@ -335,7 +331,7 @@ def fronts(cells: Cells) -> Iterator[Finding]:
     if len(each) > 1:
         text = f"Most are compared at {one.subset}, {most['n'].iloc[0]} networks: {one.sentence}"
         whole = replace(whole, sentence=f"{whole.sentence} {text}")
-    note = f"Energies are good to {percent(ENERGY_ERROR)}; those within it count as equal."
+    note = f"Energies are good to {percent(ENERGY_UNCERTAINTY)}; those within it count as equal."
     yield replace(whole, sentence=f"{whole.sentence} {note}")
     yield from each
     for row in every.itertuples():
@@ -347,7 +343,9 @@ def fronts(cells: Cells) -> Iterator[Finding]:
             ms = (row.latency_ms, known(row.latency_ci_low_ms), known(row.latency_ci_high_ms))
             yield Finding(*head, "ms on the front of accuracy against time", *ms, *tail)
         if row.by_mj:
-            mj = [row.energy_mj * (1 + side) for side in (0, -ENERGY_ERROR, ENERGY_ERROR)]
+            mj = [
+                row.energy_mj * (1 + side) for side in (0, -ENERGY_UNCERTAINTY, ENERGY_UNCERTAINTY)
+            ]
             yield Finding(*head, "mJ on the front of accuracy against energy", *mj, *tail)
 
 
@@ -498,8 +496,8 @@ def _joules(cells: Cells) -> str:
     fast, least = int(np.nanargmin(ms)), int(np.nanargmin(joules))
     name = cells.networks[fast]
     text = f" {name} is the fastest with {short(ms[fast])} ms and takes {short(joules[fast])} mJ"
-    if joules[least] >= joules[fast] * (1 - ENERGY_ERROR):
-        return f"{text}, the least or within {percent(ENERGY_ERROR)} of it."
+    if joules[least] >= joules[fast] * (1 - ENERGY_UNCERTAINTY):
+        return f"{text}, the least or within {percent(ENERGY_UNCERTAINTY)} of it."
     other = cells.networks[least]
     return f"{text}; {other} takes {short(joules[least])} mJ in {short(ms[least])} ms."
 
