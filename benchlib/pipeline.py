@@ -42,6 +42,11 @@ log = logging.getLogger(__name__)
 #: name in the notebook cannot be relied upon: JupyterLab users save their kernel's into the file.
 KERNEL = "python3"
 
+#: A kernel's ports are chosen before it binds them, and one that finds a port taken meanwhile, as
+#: when several runs start at once, ends before any cell has run: it is started again.
+KERNEL_STARTS = 3
+_DIED_STARTING = "Kernel died before replying to kernel_info"
+
 #: ipykernel warns that a kernel talks over plain TCP unless it is set to encrypt where it can.
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
 
@@ -111,7 +116,20 @@ def execute(
     source = notebooks_dir() / name
     refuse_unknown(source, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
-    problem = ""
+    for _ in range(KERNEL_STARTS):
+        problem = _execute(source, output, parameters, before_cell)
+        if _DIED_STARTING not in problem:
+            break
+    return Execution(output, record.one_line(problem))
+
+
+def _execute(
+    source: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    before_cell: Callable[..., None] | None,
+) -> str:
+    """What ended the notebook early; empty when it went through."""
     with tempfile.TemporaryDirectory(prefix="benchlib-kernel-") as own:
         try:
             config = Config(_QUIET)
@@ -136,14 +154,14 @@ def execute(
             )
         except PapermillExecutionError as error:
             is_plain = error.ename in ("InputError", "InterruptedError")
-            problem = error.evalue if is_plain else f"{error.ename}: {error.evalue}".rstrip(": ")
+            return error.evalue if is_plain else f"{error.ename}: {error.evalue}".rstrip(": ")
         except OSError as error:
             where = error.filename or str(output)
             raise OSError(error.errno, error.strerror or str(error), where) from error
         except (CellTimeoutError, RuntimeError, PapermillException) as error:
             # jupyter_client and nbclient raise a RuntimeError for a kernel that ended.
-            problem = f"{type(error).__name__}: {error}".strip()
-    return Execution(output, record.one_line(problem))
+            return f"{type(error).__name__}: {error}".strip()
+    return ""
 
 
 def _literal(path: Path) -> str:

@@ -222,6 +222,40 @@ def test_a_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(tmp_p
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.fixture
+def one_cell(tmp_path, monkeypatch):
+    """A measuring notebook of one cell of parameters."""
+    cell = nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]})
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "x"}
+    nbformat.write(notebook, tmp_path / "benchmark.ipynb")
+    monkeypatch.setenv("BENCHLIB_NOTEBOOKS", str(tmp_path))
+
+
+def execute(tmp_path: Path) -> pipeline.Execution:
+    return pipeline.execute("benchmark.ipynb", tmp_path / "done.ipynb", {"value": 2})
+
+
+@pytest.mark.usefixtures("one_cell")
+@pytest.mark.parametrize(("ends", "starts"), [(1, 2), (2, 3), (9, 3)])
+def test_a_kernel_that_ends_while_it_starts_is_started_again(tmp_path, monkeypatch, ends, starts):
+    """As one does whose port another kernel took in the moment between choosing and binding."""
+    started = []
+
+    class Unlucky(pipeline.OwnKernel):
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **how: object) -> None:
+            started.append(kernel_cmd)
+            dead = [sys.executable, "-c", "raise SystemExit(1)"]
+            await super()._async_launch_kernel(dead if len(started) <= ends else kernel_cmd, **how)
+
+    monkeypatch.setattr(pipeline, "OwnKernel", Unlucky)
+    done = execute(tmp_path)
+    assert done.ok is (ends < starts)
+    assert done.ok or "Kernel died before replying" in done.problem
+    assert len(started) == starts
+
+
+@pytest.mark.usefixtures("one_cell")
 def test_a_kernel_is_not_interrupted_when_it_is_shut_down(tmp_path, monkeypatch):
     sent = []
 
@@ -230,11 +264,6 @@ def test_a_kernel_is_not_interrupted_when_it_is_shut_down(tmp_path, monkeypatch)
             sent.append(signum)
             await super()._async_signal_kernel(signum)
 
-    cell = nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]})
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "x"}
-    nbformat.write(notebook, tmp_path / "benchmark.ipynb")
-    monkeypatch.setenv("BENCHLIB_NOTEBOOKS", str(tmp_path))
     monkeypatch.setattr(pipeline, "OwnKernel", Watched)
-    assert pipeline.execute("benchmark.ipynb", tmp_path / "done.ipynb", {"value": 2}).ok
+    assert execute(tmp_path).ok
     assert signal.SIGINT not in sent

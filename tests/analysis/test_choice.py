@@ -243,6 +243,10 @@ class TestPhones:
         assert same.estimate > 0.9 and same.verdict in (Answer.SUPPORTED, Answer.PARTLY)
         turned = self._headline(row, table, lambda time: 1 / time, names)
         assert turned.verdict is Answer.REFUTED and turned.estimate < -0.9
+        assert "networks on the iPhone 13, as published, and here go together" in same.sentence
+        assert same.sentence.endswith("at FP32 640×480 no network moves by 2 places or more.")
+        slowest = max(PHONE_MS, key=PHONE_MS.__getitem__)
+        assert f"{slowest} is at place 1 instead of " in turned.sentence
 
     def test_two_sources_of_one_network_count_as_their_mean(self, row, table):
         """mobileone_s0 is 0.5 ms in one and 0.7 ms in the other: 0.592 ms."""

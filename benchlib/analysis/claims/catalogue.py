@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from benchlib.analysis.wording import plural
+import numpy as np
+import pandas as pd
+
+from benchlib.analysis.significance import Array
+from benchlib.analysis.wording import listed, plural
 from benchlib.case import Word
 
 # The blog's claims, in our words, with the figures it printed; and ours.
@@ -154,6 +159,9 @@ still have changed places, but none has gone from one end to the other."""
 UNKEPT = 0.5
 """ρ below which one device explains less than a quarter of the order on the other (ρ² = 0.25)."""
 
+MOVED = 2
+"""Places. A network that changes by one has changed with a neighbour, which a tie does too."""
+
 
 def order_kept(low: float | None, high: float | None) -> Answer:
     """Whether ρ between ``low`` and ``high`` keeps the order of the networks."""
@@ -162,6 +170,18 @@ def order_kept(low: float | None, high: float | None) -> Answer:
     if low > KEPT or high < UNKEPT:
         return Answer.SUPPORTED if low > KEPT else Answer.REFUTED
     return Answer.PARTLY if low > 0 else Answer.CANT_TELL
+
+
+def movers(networks: Sequence[str], here: Array, there: Array) -> str:
+    """Which ``networks`` stand at least :data:`MOVED` places elsewhere by their times ``here`` than
+    by those ``there``, furthest first."""
+    here, there = (pd.Series(ms).rank().to_numpy() for ms in (here, there))
+    moved = [
+        f"{networks[k]} is at place {here[k]:.0f} instead of {there[k]:.0f}"
+        for k in np.argsort(-np.abs(here - there), kind="stable")
+        if abs(here[k] - there[k]) >= MOVED
+    ]
+    return listed(moved, most=4) if moved else f"no network moves by {MOVED} places or more"
 
 
 def too_few(

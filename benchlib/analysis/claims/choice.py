@@ -528,35 +528,61 @@ def phones(cells: Cells) -> Iterator[Finding]:
             yield _few_phones(timed, device, test)
         if mean.rho is None:
             continue
-        yield _phone(mean, f"{device}: all", f"{test}, mean over precisions and sizes")
+        both = f"networks on the {device}, as published, and here go together with"
+        i, j = _most_timed(timed)
+        yield _phone(
+            mean,
+            f"{device}: all",
+            f"{test}, mean over precisions and sizes",
+            f"The orders of {mean.n} {both} a mean ρ of {mean.rho:.2f}; "
+            f"at {_where(timed, i, j)} {_moved(timed, i, j)}.",
+        )
         for cell in latency_model.dependences(timed, "phone_ms"):
             if cell.rho is not None:
-                where = f"{word(cell.precision)} {size(cell.resolution)}"
-                yield _phone(cell, f"{device}: {where}", test)
+                i = timed.precisions.index(cell.precision)
+                j = timed.sizes.index(cell.resolution)
+                moved = _moved(timed, i, j)
+                sentence = f"The orders of {cell.n} {both} ρ = {cell.rho:.2f}; {moved}."
+                yield _phone(cell, f"{device}: {_where(timed, i, j)}", test, sentence)
 
 
-def _phone(cell: latency_model.Dependence, subset: str, test: str) -> Finding:
+def _phone(cell: latency_model.Dependence, subset: str, test: str, sentence: str) -> Finding:
     return Finding(
         *(catalogue.PHONE, subset, test, cell.rho, cell.low, cell.high, cell.n),
-        catalogue.order_kept(cell.low, cell.high),
-        f"The orders of {cell.n} networks there, as published, and here go together with "
-        f"ρ = {cell.rho:.2f}.",
+        *(catalogue.order_kept(cell.low, cell.high), sentence),
     )
 
 
-def _few_phones(timed: Cells, device: str, test: str) -> Finding:
+def _moved(timed: Cells, i: int, j: int) -> str:
+    """Who stands elsewhere here than on the phone, at precision ``i`` and size ``j``."""
+    here, there = timed["latency_ms"][:, i, j], timed["phone_ms"][:, i, j]
+    both = np.flatnonzero(~np.isnan(here + there))
+    return catalogue.movers([timed.networks[k] for k in both], here[both], there[both])
+
+
+def _most_timed(timed: Cells) -> tuple[int, int]:
+    """The precision and size with the most networks that have a time on the phone."""
     there = ~np.isnan(timed["phone_ms"])
     i, j = np.unravel_index(there.sum(axis=0).argmax(), there.shape[1:])
+    return int(i), int(j)
+
+
+def _where(timed: Cells, i: int, j: int) -> str:
+    return f"{word(timed.precisions[i])} {size(timed.sizes[j])}"
+
+
+def _few_phones(timed: Cells, device: str, test: str) -> Finding:
+    i, j = _most_timed(timed)
     takes = latency_model.FEWEST_NETWORKS
     names = [
         f"{timed.networks[place]} {short(timed['phone_ms'][place, i, j])} and "
         f"{timed['latency_ms'][place, i, j]:.3f} ms"
-        for place in np.flatnonzero(there[:, i, j])
+        for place in np.flatnonzero(~np.isnan(timed["phone_ms"][:, i, j]))
     ]
-    where = f"{word(timed.precisions[i])} {size(timed.sizes[j])}"
     return cant_tell(
         *(catalogue.PHONE, f"{device}: all", test, len(names)),
-        f"Not to be told from the {plural(len(names), 'network')} timed here at {where} whose time "
+        f"Not to be told from the {plural(len(names), 'network')} timed here at "
+        f"{_where(timed, i, j)} whose time "
         f"on the {device} is published, the most of any phone; it takes {takes}. On the phone and "
         f"here: {listed(names, most=takes)}.",
     )

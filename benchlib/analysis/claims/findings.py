@@ -16,7 +16,7 @@ from benchlib.analysis.comparable_groups import Cells, sound
 from benchlib.analysis.compare import Outcome
 from benchlib.analysis.results import MeasuredSet
 from benchlib.analysis.significance import PRACTICAL, Array
-from benchlib.analysis.wording import listed, percent, plural, short, size, word
+from benchlib.analysis.wording import percent, plural, short, size, word
 from benchlib.case import Precision
 
 Test = Callable[[Cells], Iterator[Finding]]
@@ -173,9 +173,6 @@ MOSTLY = 0.9
 UNLIKE_FACTOR = 0.10
 """Relative. Where one network gains by this much more than another, it is another network that one
 takes: neighbours in a ranking differ by about as much."""
-
-MOVED = 2
-"""Places. A network that changes by one has changed with a neighbour, which a tie does too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +338,7 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
             Finding(
                 *(claim, where, test, one.rho, one.low, one.high, one.n),
                 catalogue.order_kept(one.low, one.high),
-                f"ρ = {one.rho:.2f}; {_movers(some)}.",
+                f"ρ = {one.rho:.2f}; {_moved(some)}.",
             )
         )
     test = f"{test}, mean over precisions and sizes"
@@ -362,19 +359,12 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
     yield from found
 
 
-def _movers(cells: Sequence[Cell]) -> str:
-    """Which networks stand at least :data:`MOVED` places elsewhere, furthest first."""
-    here, there = (
-        pd.Series([getattr(one, name) for one in cells]).rank().to_numpy()
-        for name in ("first_ms", "second_ms")
+def _moved(cells: Sequence[Cell]) -> str:
+    return catalogue.movers(
+        [one.model for one in cells],
+        np.array([one.first_ms for one in cells]),
+        np.array([one.second_ms for one in cells]),
     )
-    order = np.argsort(-np.abs(here - there), kind="stable")
-    moved = [
-        f"{cells[place].model} is at place {here[place]:.0f} instead of {there[place]:.0f}"
-        for place in order
-        if abs(here[place] - there[place]) >= MOVED
-    ]
-    return listed(moved, most=4) if moved else f"no network moves by {MOVED} places or more"
 
 
 def _same_factor(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
