@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 FEWEST_SIZES = 3
 """Through two sizes there is always a line."""
 
+PREDICTABLE = 0.10
+"""Relative error within which a time counts as predicted: less than the gap between networks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -40,6 +43,16 @@ class Fit:
     largest_error: float
     held_out_error: float | None
     megapixels: tuple[float, ...]
+
+    @property
+    def error(self) -> float:
+        """What the fit is judged by: the error at a size left out where one is known."""
+        return self.largest_error if self.held_out_error is None else self.held_out_error
+
+    @property
+    def holds(self) -> bool:
+        """Whether the times are on the line; a network with attention leaves it upwards."""
+        return self.error <= PREDICTABLE
 
     @property
     def n(self) -> int:

@@ -140,6 +140,20 @@ class TestCurve:
         assert one.verdict is Answer.REFUTED
         assert one.estimate == pytest.approx(0, abs=1e-9)
 
+    def test_a_network_off_the_line_is_named_and_has_no_fixed_cost(self, grid, headline):
+        """As a vision transformer is, whose attention grows with the square of the pixels."""
+
+        def ms(i, p, mp):
+            return 0.01 + mp**2 if (i, p) == (4, "int8") else 0.5 + (1 + i) * mp
+
+        found = findings.findings(grid(MODELS, ms))
+        one = headline(found, catalogue.CURVE)
+        assert one.verdict is Answer.REFUTED and one.n == 3 * len(MODELS)
+        assert f"holds within 0.0 % in {one.n - 1} of {one.n} fits (R² from 1.000)" in one.sentence
+        assert f" Not so: {MODELS[4]} INT8 (" in one.sentence
+        fixed = headline(found, catalogue.FIXED)
+        assert fixed.n == one.n - 1 and "from 0 %" not in fixed.sentence
+
     def test_supported_by_what_no_line_fits(self, grid, headline):
         steps = {0.3072: 1.0, 0.786432: 1.0, 2.02752: 9.0, 8.23296: 9.0}
         frame = grid(MODELS, lambda i, p, mp: steps[round(mp, 6)])

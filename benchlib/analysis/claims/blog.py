@@ -114,9 +114,6 @@ def _printed(cells: Cells) -> Iterator[Finding]:
 FEWEST_TO_PICK = 3
 """Networks. Of fewer there is no choice."""
 
-PREDICTABLE = 0.10
-"""Relative error within which a time counts as predicted: less than the gap between networks."""
-
 MOST_PAIRS = 0.9
 """Share of pairs whose order has to be certain before "none changes" means something."""
 
@@ -319,24 +316,27 @@ def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
             f"sizes or more; it takes {FEWEST_TO_PICK}."
         )
         return cant_tell(catalogue.CURVE, subset, test, networks, reason)
-    errors = [one.largest_error for one in fits]
     median, low, high = significance.over_networks(
         latency_model.by_network(fits, lambda fit: fit.largest_error), significance.median
     )
-    held = [one.held_out_error for one in fits if one.held_out_error is not None]
-    judged = held if len(held) == len(fits) else errors
-    share = float(np.mean(np.array(judged) <= PREDICTABLE))
+    good = [one for one in fits if one.holds]
+    share = len(good) / len(fits)
     if share >= MOSTLY:
         answer = Answer.REFUTED
     else:
         answer = Answer.SUPPORTED if share <= 1 - MOSTLY else Answer.PARTLY
-    left_out = f", and a size left out is met within {percent(max(held))}" if held else ""
+    held_out = [one.held_out_error for one in good if one.held_out_error is not None]
+    left_out = f", and a size left out is met within {percent(max(held_out))}" if held_out else ""
+    bad = sorted((one for one in fits if not one.holds), key=lambda one: -one.error)
+    worst = listed([f"{one.model} {word(one.precision)} ({percent(one.error)} off)" for one in bad])
     return Finding(
         *(catalogue.CURVE, subset, f"{test}, n counts fits", median, low, high, len(fits), answer),
-        f"ms = fixed + per megapixel holds within {percent(max(errors))} in "
-        f"{plural(len(fits), 'fit')} (R² from {min(one.r2 for one in fits):.3f}){left_out}: FPS "
-        "curves only because it is a reciprocal."
+        f"ms = fixed + per megapixel holds within {percent(max(one.largest_error for one in good))} "
+        f"in {f'{len(good)} of ' * bool(bad)}{plural(len(fits), 'fit')} (R² from "
+        f"{min(one.r2 for one in good):.3f}){left_out}: FPS curves only because it is a reciprocal."
+        + f" Not so: {worst}."
+        * bool(bad)
         if answer is Answer.REFUTED
-        else f"ms = fixed + per megapixel predicts within {percent(PREDICTABLE)} in "
-        f"{percent(share)} of {plural(len(fits), 'fit')}; the worst is {percent(max(judged))} off.",
+        else f"ms = fixed + per megapixel predicts within {percent(latency_model.PREDICTABLE)} in "
+        f"{percent(share)} of {plural(len(fits), 'fit')}; not {worst}.",
     )

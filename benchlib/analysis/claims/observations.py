@@ -228,11 +228,13 @@ def machine_sentence(results: MeasuredSet) -> str:
 
 def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
     test = "median share of the fixed term in the fitted time at the smallest size, n counts fits"
+    # Where the times are not on the line, its fixed term is nobody's.
+    fits = [one for one in fits if one.holds]
     networks = len({one.model for one in fits})
     if networks < significance.FEWEST:
         reason = (
             f"Not to be told: {plural(networks, 'network')} with {latency_model.FEWEST_SIZES} "
-            f"sizes or more; it takes {significance.FEWEST}."
+            f"sizes or more on a line; it takes {significance.FEWEST}."
         )
         return cant_tell(catalogue.FIXED, subset, test, networks, reason)
     shares = latency_model.by_network(fits, lambda one: one.fixed_share(min(one.megapixels)))
