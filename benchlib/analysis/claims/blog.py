@@ -325,18 +325,24 @@ def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
         answer = Answer.REFUTED
     else:
         answer = Answer.SUPPORTED if share <= 1 - MOSTLY else Answer.PARTLY
-    held_out = [one.held_out_error for one in good if one.held_out_error is not None]
-    left_out = f", and a size left out is met within {percent(max(held_out))}" if held_out else ""
     bad = sorted((one for one in fits if not one.holds), key=lambda one: -one.error)
     worst = listed([f"{one.model} {word(one.precision)} ({percent(one.error)} off)" for one in bad])
+    if answer is Answer.REFUTED:
+        within = percent(max(one.largest_error for one in good))
+        counted = f"{len(good)} of " * bool(bad) + plural(len(fits), "fit")
+        held_out = [one.held_out_error for one in good if one.held_out_error is not None]
+        left_out = f", and a size left out is met within {percent(max(held_out, default=0))}"
+        sentence = (
+            f"ms = fixed + per megapixel holds within {within} in {counted} "
+            f"(R² from {min(one.r2 for one in good):.3f}){left_out * bool(held_out)}: "
+            f"FPS curves only because it is a reciprocal.{f' Not so: {worst}.' * bool(bad)}"
+        )
+    else:
+        sentence = (
+            f"ms = fixed + per megapixel predicts within {percent(latency_model.PREDICTABLE)} in "
+            f"{percent(share)} of {plural(len(fits), 'fit')}; not {worst}."
+        )
     return Finding(
         *(catalogue.CURVE, subset, f"{test}, n counts fits", median, low, high, len(fits), answer),
-        f"ms = fixed + per megapixel holds within {percent(max(one.largest_error for one in good))} "
-        f"in {f'{len(good)} of ' * bool(bad)}{plural(len(fits), 'fit')} (R² from "
-        f"{min(one.r2 for one in good):.3f}){left_out}: FPS curves only because it is a reciprocal."
-        + f" Not so: {worst}."
-        * bool(bad)
-        if answer is Answer.REFUTED
-        else f"ms = fixed + per megapixel predicts within {percent(latency_model.PREDICTABLE)} in "
-        f"{percent(share)} of {plural(len(fits), 'fit')}; not {worst}.",
+        sentence,
     )
