@@ -207,9 +207,11 @@ def _failed(phase: Phase, status: int, log: Log) -> PhaseOutcome:
     failure, reason = _failure(phase, log), _reason(status, log)
     refused = status >= 0 and log.errors and _INTERNAL.search(log.errors[0])
     if failure is Failure.CRASH and phase is Phase.BUILD and refused:
-        kept = reason[: _LONGEST_MESSAGE - len(f"{phase} ; {_ANOTHER}")]
-        return PhaseOutcome(Failure.UNSUPPORTED, f"{kept}; {_ANOTHER}")
-    return PhaseOutcome(failure, reason)
+        failure = Failure.UNSUPPORTED
+    elif failure is not Failure.NO_TACTIC:
+        return PhaseOutcome(failure, reason)
+    kept = reason[: _LONGEST_MESSAGE - len(f"{phase} ; {_ANOTHER}")]
+    return PhaseOutcome(failure, f"{kept}; {_ANOTHER}")
 
 
 def _failure(phase: Phase, log: Log) -> Failure:

@@ -84,9 +84,11 @@ def test_rules_are_applied_to_real_series(tmp_path: Path) -> None:
     assert contents(folder) == judged
 
 
-@pytest.mark.parametrize(("name", "suspects"), [("h100-trtexec-8.6", 4), ("h100-tensorrt-8.6", 20)])
+@pytest.mark.parametrize(
+    ("name", "doubted"), [("h100-trtexec-8.6", 0.1), ("h100-tensorrt-8.6", 0.12)]
+)
 def test_the_committed_sets_are_judged_by_todays_rules(
-    tmp_path: Path, name: str, suspects: int
+    tmp_path: Path, name: str, doubted: float
 ) -> None:
     folder = tmp_path / name
     shutil.copytree(RESULTS / name, folder, ignore=shutil.ignore_patterns("logs", "layers"))
@@ -94,7 +96,8 @@ def test_the_committed_sets_are_judged_by_todays_rules(
     assert not outcome.left
     for one in outcome.rows:
         assert (one.before, one.old_reasons, one.old_notes) == (one.after, one.reasons, one.notes)
-    assert sum(one.after is not Verdict.VALID for one in outcome.rows) <= suspects
+    suspects = sum(one.after is not Verdict.VALID for one in outcome.rows)
+    assert suspects <= doubted * len(outcome.rows)
 
 
 def test_a_row_is_judged_by_its_layers_time_and_keeps_its_version_where_nothing_changes(

@@ -96,3 +96,5 @@ def test_a_real_refusal_names_the_layer_that_has_no_kernel(tmp_path):
     judged = judge_phase(Phase.BUILD, 1, read, tmp_path / "none")
     assert judged.failure is Failure.NO_TACTIC
     assert "stage3.0/main/main.1/main.1.0/Conv" in judged.message
+    assert judged.message.endswith("precision or int8_method may build it")
+    assert len(f"build {judged.message}") <= 300
