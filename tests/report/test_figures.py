@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,10 +22,11 @@ from playwright.sync_api import Browser
 
 from benchlib.analysis import ranking
 from benchlib.analysis.comparable_groups import Variant
+from benchlib.analysis.results import load
 from benchlib.report import style
 from benchlib.report.figures import accuracy, fps, scatter, tiles
 from benchlib.report.style import Absent, Drawing
-from benchlib.report.view import View
+from benchlib.report.view import View, views
 
 ViewOf = Callable[[pd.DataFrame], View]
 
@@ -382,6 +384,34 @@ def test_a_latency_model_says_how_far_it_misses(published_view: View) -> None:
     assert "FP16: fixed cost 0.17 to 3.31 ms; the line misses a time by 3 %" in alt
     few = replace(published_view, frame=published_view.frame[published_view.frame["width"] < 1500])
     assert isinstance(scatter.draw_latency_model(few), Absent)
+
+
+def test_a_network_on_no_line_has_no_fixed_cost(published_view: View) -> None:
+    frame = published_view.frame
+    bent = (frame["model"] == "resnet18") & (frame["precision"] == "int8")
+    pixels = frame["width"].astype(float) * frame["height"]
+    frame = frame.assign(latency_ms=frame["latency_ms"].where(~bent, pixels**2 / 1e12))
+    drawn = [draw("latency model", replace(published_view, frame=frame))]
+    drawn.append(draw("latency model", published_view))
+    left_out = "Not drawn, because the line misses by more than 10 %: resnet18 INT8"
+    assert [left_out in one.caption for one in drawn] == [True, False]
+    dots = [
+        sum(len(marks.get_offsets()) for marks in one.figure.axes[0].findobj(PathCollection))
+        for one in drawn
+    ]
+    assert dots[0] == dots[1] - 1
+
+
+def test_the_keys_of_many_families_leave_the_axis_its_name(root: Path) -> None:
+    view = views(load(root / "results" / "h100-tensorrt-8.6"))[0]
+    figure = draw("roofline", view).figure
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) > 12
+    top = legend.get_window_extent().y1
+    assert all(
+        axes.xaxis.label.get_window_extent().y0 >= top for axes in figure.axes if axes.get_visible()
+    )
 
 
 def test_the_front_is_bold_and_named(invented_view: View) -> None:

@@ -105,9 +105,14 @@ def _against_work(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) 
 def draw_latency_model(view: View) -> Drawing | Absent:
     """Two panels with a row per network: the fixed cost, and the cost per megapixel."""
     name = f"latency-model-{view.slug}"
-    lines = table_of(latency_model.fit(view.usable), latency_model.Fit)
-    if lines.empty:
+    fits = latency_model.fit(view.usable)
+    if not fits:
         return Absent(name, "no network has three sizes, so no line can be tested.")
+    bad = [f"{one.model} {style.precision_label(one.precision)}" for one in fits if not one.holds]
+    missed = f"by more than {wording.percent(latency_model.PREDICTABLE)}"
+    lines = table_of([one for one in fits if one.holds], latency_model.Fit)
+    if lines.empty:
+        return Absent(name, f"a line misses the times of every network {missed}.")
     slopes = lines.groupby("model")["ms_per_megapixel"].min()
     models = list(slopes.sort_values(ascending=False).index)
     precisions = [word for word in view.precisions if (lines["precision"] == word).any()]
@@ -135,9 +140,11 @@ def draw_latency_model(view: View) -> Drawing | Absent:
         "Dot plot with a row per network: left the fixed part of the latency in ms, right the "
         f"part per megapixel, logarithmic; {view.label}. {summary}"
     )
+    left_out = f" Not drawn, because the line misses {missed}: {wording.listed(bad)}."
     caption = (
         "A line through each network's latencies over the sizes, by least relative error: "
         f"ms = fixed + slope × megapixels; {view.label}. {summary} Neither part can be below zero."
+        f"{left_out * bool(bad)}"
     )
     return Drawing(figure, name, alt, caption)
 
@@ -155,6 +162,8 @@ def _costs(lines: pd.DataFrame, precision: Variant) -> str:
 _MOST_ACROSS = 3
 """Panels in a row; more make labels too small to read on a page."""
 
+_KEYS_ACROSS = 6
+
 
 def draw_roofline(view: View) -> Drawing | Absent:
     """A panel per precision: rate reached against operations per byte, under the roof if known."""
@@ -170,7 +179,13 @@ def draw_roofline(view: View) -> Drawing | Absent:
     with style.style():
         columns = min(len(precisions), _MOST_ACROSS)
         lines = math.ceil(len(precisions) / columns)
-        width, height = max(6.5, 4.4 * columns), 4.4 * lines + 0.8
+        handles = style.family_keys(looks, [point.model for point in points])
+        handles += [
+            style.key(wording.size(size), "#777777", points=_mark_points(index))
+            for index, size in enumerate(sizes)
+        ]
+        keys = 0.18 * math.ceil(len(handles) / _KEYS_ACROSS) + 0.15
+        width, height = max(6.5, 4.4 * columns), 4.4 * lines + keys + 0.3
         figure = Figure(figsize=(width, height))
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for spare in grid.flat[len(precisions) :]:
@@ -186,13 +201,8 @@ def draw_roofline(view: View) -> Drawing | Absent:
             style.tidy_log_axis(axes.yaxis)
         for axes in grid[:, 0]:
             axes.set_ylabel("Reached, 10¹² operations per second (log)")
-        handles = style.family_keys(looks, [point.model for point in points])
-        handles += [
-            style.key(wording.size(size), "#777777", points=_mark_points(index))
-            for index, size in enumerate(sizes)
-        ]
-        figure.legend(handles=handles, loc="lower center", ncols=6, fontsize=8.5)
-        style.tighten(figure, (0, 0.5 / height, 1, 1))
+        figure.legend(handles=handles, loc="lower center", ncols=_KEYS_ACROSS, fontsize=8.5)
+        style.tighten(figure, (0, keys / height, 1, 1))
     summary = " ".join(_reached(points, word, roofs[word]) for word in precisions)
     alt = (
         "Roofline, one panel per precision: rate reached against operations per byte, both "
