@@ -290,6 +290,9 @@ def test_a_stopped_run_goes_on_and_leaves_nothing_running(
     process = site.start(folder)
     _until(lambda: any(".r1.log" in name for name in steps(folder)), process)
     _until((folder / "out/lock/child").exists, process)
+    # Not before timeout has started it: busybox's, ended in between, leaves its watcher behind,
+    # which has taken process 1 for the program.
+    _until(lambda: any(not line.startswith("timeout") for line in _programs(folder)), process)
     before = steps(folder)
     process.send_signal(number)
     said, _ = process.communicate(timeout=PATIENCE_S)
@@ -318,15 +321,26 @@ def _until(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+def _programs(folder: Path) -> list[str]:
+    """The command lines of the trtexecs that work in the bundle, timeout's own among them."""
+    return [line for line in _working(folder) if "--loadEngine" in line]
+
+
+def _working(folder: Path) -> list[str]:
+    """The command line of every process that works in the bundle."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").resolve() == folder:
+                found.append((process / "cmdline").read_text())
+    return found
+
+
 def _all_gone(folder: Path) -> None:
     """No program works in the bundle any more, whatever started it."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if (process / "cwd").resolve() == folder:
-                    found.append((process / "cmdline").read_text())
+        found = _working(folder)
         # The sleep of a pretended tegrastats ends by itself
         if not found:
             return
