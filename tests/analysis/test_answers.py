@@ -110,6 +110,15 @@ class TestPick:
         frame = grid(self.NAMES, lambda i, p, mp: float(times[p][i]), precisions=list(times))
         assert _answer(headline, frame, catalogue.PICK) is answer
 
+    def test_networks_that_the_blog_did_not_time_are_no_rivals(self, grid, headline):
+        names = ("mobilenetv4_conv_small", *self.NAMES, "my_own")
+        times = (0.5, 1, 2, 2, 3, 0.5)
+        frame = grid(names, lambda i, p, mp: float(times[i]), precisions=["fp32"])
+        one = headline(findings.findings(frame), catalogue.PICK)
+        assert (one.verdict, one.estimate) == (Answer.SUPPORTED, 1.0)
+        alone = grid(names[:4:3], lambda i, p, mp: 1.0 + i, precisions=["fp32"])
+        assert _answer(headline, alone, catalogue.PICK) is Answer.CANT_TELL
+
     def test_cant_tell_when_they_were_not_measured(self, grid, headline):
         frame = grid(["a", "b", "c"], lambda i, p, mp: 1.0 + i)
         assert _answer(headline, frame, catalogue.PICK) is Answer.CANT_TELL

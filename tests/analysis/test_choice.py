@@ -126,10 +126,28 @@ class TestNewer:
             "and vgg11_bn; never than mnasnet1_3, resnet34 and vgg16_bn. One of the blog's is "
             "faster than the newer in 0 of 2 cells: never than"
         ) in one.sentence
-        assert "Of fast_scnn_blog no ImageNet top-1 is known; it takes 0.50× as long as" in (
-            one.sentence
-        )
+        assert (
+            "Of fast_scnn_blog no ImageNet top-1 is known; beside the fastest newer one it takes "
+            "0.50× as long as mobilenetv4_conv_small at FP32 640×480."
+        ) in one.sentence
         assert "Accuracies are published" in one.sentence
+
+    def test_sizes_are_counted_and_the_ends_are_told(self, row, table):
+        top1 = {"resnet18": 70.0, "mobilenetv4_conv_small": 74.0, "fast_scnn_blog": None}
+
+        def rows(ms, **size):
+            rated = zip(top1.items(), ms, strict=True)
+            return [row(name, one, accuracy=top, **TOP1, **size) for (name, top), one in rated]
+
+        small = rows((1.0, 0.8, 0.4))
+        large = rows((2.0, 4.0, 1.0), width=1024, height=768)
+        alike = [row(f"vgg{i}_bn", 9.0, accuracy=70.0, **TOP1) for i in (11, 13, 16)]
+        one = told(findings(table([*small, *large, *alike])), catalogue.NEWER, "all")
+        assert "at times than resnet18 (1 of 2)" in one.sentence
+        assert (
+            "it takes from 0.25× as long as mobilenetv4_conv_small at FP32 1024×768 to 0.50× as "
+            "long as mobilenetv4_conv_small at FP32 640×480."
+        ) in one.sentence
 
     def test_the_reverse_is_counted_too(self, row, table):
         old = (

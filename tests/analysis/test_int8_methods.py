@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchlib.analysis.claims import catalogue, observations
-from benchlib.analysis.claims.catalogue import Answer
+from benchlib.analysis.claims.catalogue import Answer, Finding
 from benchlib.analysis.claims.findings import findings
 from benchlib.case import Int8Method
 from benchlib.measure.record import Detail
@@ -134,7 +134,7 @@ def test_the_measured_set_says_what_it_was_measured_for(root, headline):
 
 
 def test_never_falls_with_one_cell_and_holds_with_many(table, row, headline):
-    def verdict(*int8: float) -> Answer:
+    def answer(*int8: float) -> Finding:
         rows = [
             line
             for index, ms in enumerate(int8)
@@ -143,9 +143,12 @@ def test_never_falls_with_one_cell_and_holds_with_many(table, row, headline):
                 row(f"n{index}", ms, precision="int8", int8_method=QDQ),
             )
         ]
-        return headline(findings(table(rows)), catalogue.INT8_FP16).verdict
+        return headline(findings(table(rows)), catalogue.INT8_FP16)
 
-    assert verdict(0.5, 0.5) is Answer.CANT_TELL
-    assert verdict(0.5, 1.5) is Answer.PARTLY
-    assert verdict(1.5, 1.5, 0.5) is Answer.REFUTED
-    assert verdict(*[0.5] * 6) is Answer.SUPPORTED
+    assert answer(0.5, 0.5).verdict is Answer.CANT_TELL
+    assert answer(0.5, 1.5).verdict is Answer.PARTLY
+    assert answer(1.5, 1.5, 0.5).verdict is Answer.REFUTED
+    assert answer(*[0.5] * 6).verdict is Answer.SUPPORTED
+    assert "in 2 of 3 cells, taking up to 2.00× as long: n2 at 640×480, n0 at 640×480" in (
+        answer(1.5, 0.5, 2.0).sentence.replace(" and ", ", ")
+    )

@@ -12,6 +12,7 @@ from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, 
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.latency_model import Dependence
 from benchlib.analysis.wording import listed, percent, plural, size, times, word
+from benchlib.models import registry
 
 # The claim that compute time does not depend on work or size, tested on one part of a set.
 
@@ -157,13 +158,16 @@ def order_of_networks(cells: Cells) -> Iterator[Finding]:
 
 
 def picks(cells: Cells) -> Iterator[Finding]:
-    """Are the networks that the blog recommends the fastest at every size?"""
+    """Are the networks that the blog recommends the fastest of its own at every size?"""
+    named = {name for groups in catalogue.PICKS.values() for group in groups for name in group}
+    its_own = np.array([name in named.union(registry.BLOG) for name in cells.networks])
+    cells = cells.of_networks(its_own)
     found = [
         _pick(cells.at(precision), precision, groups)
         for precision, groups in catalogue.PICKS.items()
         if precision in cells.precisions
     ]
-    test = "time of the recommended network over that of the fastest, mean over sizes"
+    test = "time of the recommended network over that of the blog's fastest, mean over sizes"
     decided = [one for one in found if one.verdict is not Answer.CANT_TELL]
     if not decided:
         reason = "the recommended networks were not measured beside enough others"
@@ -236,12 +240,12 @@ def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
 
 
 def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Finding:
-    test = "time of the recommended network over that of the fastest, mean over sizes"
+    test = "time of the recommended network over that of the blog's fastest, mean over sizes"
     label = word(precision)
     names = [next((name for name in group if name in cells.networks), None) for group in groups]
     networks = len(cells.networks)
     if None in names or networks < FEWEST_TO_PICK:
-        what = f"{plural(networks, 'network')} at {label}"
+        what = f"{plural(networks, 'network')} of the blog's at {label}"
         missing = [group[0] for group, name in zip(groups, names, strict=True) if name is None]
         why = f", without {listed(missing)}" if missing else ""
         return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")

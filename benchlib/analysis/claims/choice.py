@@ -277,12 +277,7 @@ def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Fi
     )
     if subset == ALL:
         for name in dict.fromkeys(one.name for one in alone):
-            ratios = [
-                f"{times(one.finding.estimate or np.nan)} as long as {one.rival} at {one.where}"
-                for one in alone
-                if one.name == name
-            ]
-            text += f" Of {name} no {registry.IMAGENET_TOP1} is known; it takes {listed(ratios)}."
+            text += _unrated([one for one in alone if one.name == name])
         text += (
             " Accuracies are published, of each network's own training and image size, and not of "
             "these weights, sizes and precisions."
@@ -290,14 +285,28 @@ def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Fi
     return Finding(*head, share, *ends, len(forth), answer, text)
 
 
+def _unrated(some: Sequence[_Beside]) -> str:
+    """Of a network without an accuracy: where it does best and worst beside the newer ones."""
+    ordered = sorted(some, key=lambda one: one.finding.estimate or np.nan)
+    ends = [
+        f"{times(one.finding.estimate or np.nan)} as long as {one.rival} at {one.where}"
+        for one in ordered[:: max(1, len(ordered) - 1)]
+    ]
+    takes = f"from {ends[0]} to {ends[1]}" if len(ends) > 1 else ends[0]
+    return (
+        f" Of {ordered[0].name} no {registry.IMAGENET_TOP1} is known; beside the fastest newer "
+        f"one it takes {takes}."
+    )
+
+
 def _of(some: Sequence[_Beside], every: Sequence[_Beside]) -> str:
-    """``2 of 5 cells (1.20 to 1.50× as fast): always than a; at times than b (FP16 640×480); never
-    than c``."""
+    """``3 of 6 cells (1.20 to 1.50× as fast): always than a; at times than b (1 of 2); never than
+    c``."""
     groups: dict[str, list[str]] = {"always": [], "at times": [], "never": []}
     for name in sorted({one.name for one in every}):
-        there, of = ([one.where for one in them if one.name == name] for them in (some, every))
-        if 0 < len(there) < len(of):
-            groups["at times"].append(f"{name} ({listed(there)})")
+        there, of = (sum(one.name == name for one in them) for them in (some, every))
+        if 0 < there < of:
+            groups["at times"].append(f"{name} ({there} of {of})")
         else:
             groups["always" if there else "never"].append(name)
     named = "; ".join(
@@ -382,7 +391,8 @@ def _front(subset: str, rows: pd.DataFrame) -> Finding:
                 + f", {short(row.energy_mj)} mJ)"
                 for row in some.sort_values("latency_ms").itertuples()
             ]
-        texts += [f"{kind} {listed(names, most=len(names))}"] * bool(names)
+        most = 4 if cells > 1 else len(names)  # each cell names all of its own
+        texts += [f"{kind} {listed(names, most=most)}"] * bool(names)
     text = "; ".join(texts)
     if cells > 1:
         same = sum(one.all() for _, one in both.groupby(rows["where"]))

@@ -40,11 +40,11 @@ that moves or converts data, and the number of its fused layers; each with its k
 
 
 def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
-    """Cells where INT8 is slower than FP16, counted and named."""
+    """Cells where INT8 is slower than FP16, counted and named, the slowest first."""
     test = "share of cells where INT8 is slower than FP16, n counts cells"
     found = significance.gains(cells, Precision.INT8.value, base=Precision.FP16.value)
     networks = len({one.model for one in found})
-    slower = [one for one in found if one.slower]
+    slower = sorted((one for one in found if one.slower), key=lambda one: one.ratio)
     # One cell refutes "never"; to support it takes many networks.
     if networks < significance.FEWEST and not slower:
         what, takes = "at both precisions", significance.FEWEST
@@ -61,12 +61,11 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
             f"{one.model} at {size(one.resolution)}" + (f" ({brief})" if brief else "")
             for one, (brief, _) in zip(slower, why, strict=True)
         ],
-        most=8,
     )
     yield Finding(
         *(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer),
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
-        + (f": {names}." if slower else "."),
+        + (f", taking up to {times(1 / slower[0].ratio)} as long: {names}." if slower else "."),
     )
     for one, (_, reason) in zip(slower, why, strict=True):
         yield Finding(
