@@ -285,7 +285,7 @@ def _fidelity_facts(
 
 
 def _write_full(request: _Request, path: Path) -> dict[str, Any]:
-    request.card.check_size(request.shape.height, request.shape.width)
+    request.card.check_shape(request.shape)
     if request.card.path is not None:
         cache.save(user_file.fixed(request.card.path, request.shape), path)
     else:

@@ -38,7 +38,6 @@ SAME_OUTPUT = 1e-3
 Some hundred times float32's rounding over a deep network, and far below what another way of
 resizing, onnx's own converter's known fault, changes."""
 
-_IMAGE_AXES = ("batch", "height", "width")
 _ASYMMETRIC_UP_TO = 10  # the last opset in which Resize had no choice of coordinates
 _STUB_BYTES = 1024  # smaller tensors hold shapes and scales, which the rewrites read
 _HALF = frozenset(
@@ -68,15 +67,7 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
         raise InputError(
             "models", f"{path} takes {image.dtype} images; export it to take float32 ones"
         )
-    own = {"batch": image.batch, "height": image.height, "width": image.width}
-    if shape.dynamic:
-        if closed := [axis for axis in _IMAGE_AXES if own[axis] is not None]:
-            raise InputError(
-                "shape_mode",
-                f"{path} has a fixed {' and '.join(closed)}; export it with dynamic axes",
-            )
-    else:
-        _check_shape(path, own, shape)
+    image.check(path, shape)
     model = onnx_file.load(path)
     with _weights_aside(model) as light:
         if light.functions:
@@ -132,18 +123,6 @@ def _check_node(file: Path, node: onnx.NodeProto, kinds: list[int], form: GraphF
             f"{file} {what} ({node.op_type} {node.name}), so no {form} graph is made of it; "
             "give the float32 network it was made from",
         )
-
-
-def _check_shape(path: Path, own: dict[str, int | None], shape: Shape) -> None:
-    for axis in _IMAGE_AXES:
-        wanted = getattr(shape, axis)
-        if own[axis] not in (None, wanted):
-            field = "batch_sizes" if axis == "batch" else "resolutions"
-            raise InputError(
-                field,
-                f"{path} is fixed to {axis} {own[axis]}, not {wanted}; "
-                f"ask for {own[axis]} or export it with dynamic axes",
-            )
 
 
 @contextmanager

@@ -17,7 +17,16 @@ from typing import Any
 import pandas as pd
 
 from benchlib import config
-from benchlib.case import Case, GraphForm, Int8Method, Precision, ShapeMode, Typing, resolution
+from benchlib.case import (
+    Case,
+    GraphForm,
+    Int8Method,
+    Precision,
+    Shape,
+    ShapeMode,
+    Typing,
+    resolution,
+)
 from benchlib.config import AUTO, Parameters, Settings
 from benchlib.measure.exporter import traced_shape
 from benchlib.models import registry
@@ -45,7 +54,7 @@ def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
     Shuffled, because a machine that grows warm or busy would otherwise slow the last network or
     size only. A user's file is known by its name and content: the same one in another folder is
     measured once. Raises :class:`benchlib.errors.InputError` for a model that there is not and
-    for a size that a network cannot take.
+    for a size, batch or open shape that a network cannot take.
     """
     typing = program_typing(program) if parameters.typing == AUTO else Typing(parameters.typing)
     methods = parameters.int8_methods if parameters.precision is Precision.INT8 else (None,)
@@ -59,7 +68,8 @@ def cases(parameters: Parameters, program: Program) -> tuple[Case, ...]:
         methods,
     ):
         height, width = resolution(size)
-        registry.card(model).check_size(height, width)
+        is_open = mode is not ShapeMode.STATIC
+        registry.card(model).check_shape(Shape(batch, height, width, dynamic=is_open))
         asked = Case(
             model=model,
             precision=parameters.precision,

@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto
 
+from benchlib.case import Shape
 from benchlib.errors import InputError, first_line
 
 _CHANNELS = 3
@@ -47,6 +48,25 @@ class ImageInput:
     def is_open(self) -> bool:
         """Whether any of the four sizes is open."""
         return self.channels_open or None in (self.batch, self.height, self.width)
+
+    def check(self, path: Path, shape: Shape) -> None:
+        """Raise :class:`InputError`, naming ``path``, when the graph is fixed to another shape
+        than ``shape``; when that is dynamic, if it is fixed at all."""
+        own = {"batch": self.batch, "height": self.height, "width": self.width}
+        closed = {axis: size for axis, size in own.items() if size is not None}
+        if shape.dynamic and closed:
+            raise InputError(
+                "shape_modes",
+                f"{path} has a fixed {' and '.join(closed)}; take shape_modes=[static], or export "
+                "it with dynamic axes",
+            )
+        for axis, size in closed.items():
+            if size != getattr(shape, axis):
+                raise InputError(
+                    "batch_sizes" if axis == "batch" else "resolutions",
+                    f"{path} is fixed to {axis} {size}, not {getattr(shape, axis)}; "
+                    f"ask for {size} or export it with dynamic axes",
+                )
 
 
 def read(path: Path) -> ImageInput:

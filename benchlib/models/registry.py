@@ -15,12 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchlib.case import ONNX_PREFIX
+from benchlib.case import ONNX_PREFIX, Shape
 from benchlib.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
     from torchvision.models import WeightsEnum
+
+    from benchlib.models.onnx_file import ImageInput
 
 # The card of a network: what is known of it before it is measured.
 
@@ -54,20 +56,19 @@ class Card:
     """What is known of one network.
 
     ``build`` makes it with random weights, taking 3xHxW images; ``pretrained`` makes it with
-    ImageNet weights and may download them. Both are None where there is no such thing (a user's
-    ONNX file has ``path`` instead). Both make the network as it is trained: where deployments run
-    another form, ``deploy`` gives that, for images of a (height, width). ``published`` looks the
-    accuracy up, lazily because torchvision's metadata takes seconds to import. ``task`` is
-    "classification", "segmentation" or "" where it is not known. ``divisor``: height and width must
-    be its multiples. ``fixed_size`` is the only (height, width) it takes, where there is only one;
-    ``obstacle`` says what else keeps it from a size. ``native_size`` is the one it is built for,
-    and ``one_size`` says that each of its graphs is for one size, never open.
-    ``output`` says in words where the timed graph ends. ``features_only`` marks a network timed
-    without its classifier, whose accuracy is nonetheless the whole network's.
-    ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays
-    out of the findings. ``made_for`` is the ``WIDTHxHEIGHT`` of the images its accuracy is of,
-    empty where it is not known. ``timm_weights`` are timm's, where they tell ImageNet's thousand
-    classes.
+    ImageNet weights and may download them. Both are None where there is no such thing; a user's
+    ONNX file has ``path`` instead, and ``image``, what it takes. Both make the network as it is
+    trained: where deployments run another form, ``deploy`` gives that, for images of a (height,
+    width). ``published`` looks the accuracy up, lazily because torchvision's metadata takes seconds
+    to import. ``task`` is "classification", "segmentation" or "" where it is not known.
+    ``divisor``: height and width must be its multiples. ``fixed_size`` is the only (height, width)
+    it takes, where there is only one; ``obstacle`` says what else keeps it from a size.
+    ``native_size`` is the one it is built for, and ``one_size`` says that each of its graphs is for
+    one size, never open. ``output`` says in words where the timed graph ends. ``features_only``
+    marks a network timed without its classifier, whose accuracy is nonetheless the whole network's.
+    ``reconstruction`` marks a network rebuilt from an incomplete description: such a one stays out
+    of the findings. ``made_for`` is the ``WIDTHxHEIGHT`` of the images its accuracy is of, empty
+    where it is not known. ``timm_weights`` are timm's, where they tell ImageNet's thousand classes.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Card:
     one_size: bool = False
     obstacle: Callable[[int, int], str | None] | None = None
     path: Path | None = None
+    image: ImageInput | None = None
     note: str = ""
     weights_licence: str = ""
     timm_weights: str = ""
@@ -119,6 +121,13 @@ class Card:
     def weights_enum(self) -> str | None:
         """torchvision's name of the weights that have the accuracy."""
         return self.published().weights
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise :class:`InputError` when the network cannot take ``shape``, or a user's file cannot
+        be had with it open."""
+        self.check_size(shape.height, shape.width)
+        if self.path is not None and self.image is not None:
+            self.image.check(self.path, shape)
 
     def check_size(self, height: int, width: int) -> None:
         """Raise :class:`InputError` when the network cannot take ``height`` x ``width`` pixels."""
@@ -709,5 +718,6 @@ def _onnx_card(name: str) -> Card:
         output="as the file ends",
         fixed_size=fixed,
         path=path,
+        image=image,
         note="A file of the user's; its weights are as they come.",
     )

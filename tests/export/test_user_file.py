@@ -70,7 +70,7 @@ def test_other_sizes_than_the_fixed_ones_are_refused(graph_for: Callable[..., Gr
         graph_for("fixed.onnx", height=48, width=64)
     with pytest.raises(InputError, match=r"batch_sizes: .*fixed to batch 1, not 4"):
         graph_for("fixed.onnx", batch=4)
-    with pytest.raises(InputError, match=r"shape_mode: .*fixed batch and height and width"):
+    with pytest.raises(InputError, match=r"shape_modes: .*fixed batch and height and width"):
         graph_for("fixed.onnx", dynamic=True)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
 
 from benchlib import config
@@ -32,6 +34,18 @@ def many(**values: object) -> config.Parameters:
 def test_every_combination_once() -> None:
     cases = matrix.cases(many(), CPU)
     assert len(cases) == len({case.key for case in cases}) == 3 * 2 * 2
+
+
+@pytest.mark.parametrize("what", [{"batch_sizes": [1, 2]}, {"shape_modes": ["static", "blog"]}])
+def test_what_a_file_is_fixed_to_is_known_before_anything_runs(tmp_path: Path, what: dict) -> None:
+    value = partial(onnx.helper.make_tensor_value_info, elem_type=onnx.TensorProto.FLOAT)
+    ends = [value("x", shape=(1, 3, 32, 48))], [value("y", shape=(1, 3, 32, 48))]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "net", *ends)
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset]), tmp_path / "fixed.onnx")
+    asked = {"models": [f"onnx:{tmp_path}/fixed.onnx"], "resolutions": ["48x32"], **what}
+    with pytest.raises(InputError, match=f"{next(iter(what))}: .*fixed.onnx .*fixed .*batch"):
+        matrix.cases(config.read_parameters(asked), CPU)
 
 
 def test_the_order_is_shuffled_by_the_seed() -> None:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchlib.case import Shape
 from benchlib.errors import InputError
 from benchlib.models import registry
 from benchlib.models.registry import CITYSCAPES_MIOU, IMAGENET_TOP1
@@ -153,11 +154,18 @@ def test_onnx_file_of_one_size(tmp_path: Path) -> None:
     card.check_size(32, 32)
     with pytest.raises(InputError, match=r"64x48 .* fixed at 32x32; ask for 32x32"):
         card.check_size(48, 64)
+    card.check_shape(Shape(1, 32, 32))
+    with pytest.raises(InputError, match=r"batch_sizes: .*net.onnx is fixed to batch 1, not 8"):
+        card.check_shape(Shape(8, 32, 32))
+    with pytest.raises(InputError, match=r"shape_modes: .*fixed batch and height and width; take"):
+        card.check_shape(Shape(1, 32, 32, dynamic=True))
 
 
 def test_onnx_file_of_any_size(tmp_path: Path) -> None:
     path = _convolution(tmp_path / "net.onnx", ("n", 3, "h", "w"))
-    registry.card(f"onnx:{path}").check_size(48, 65)
+    card = registry.card(f"onnx:{path}")
+    card.check_size(48, 65)
+    card.check_shape(Shape(8, 48, 65, dynamic=True))
 
 
 def test_onnx_file_that_is_missing(tmp_path: Path) -> None:

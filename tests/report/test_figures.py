@@ -451,6 +451,13 @@ def test_a_figure_of_one_metric_has_no_network_of_the_other(invented_view: View)
     assert "fast_scnn" not in names
     assert accuracy.size_for(invented_view, "ImageNet top-1") == "640x480"
     assert accuracy.size_for(invented_view, "Cityscapes mIoU") == "1920x1056"
+    frame = invented_view.frame
+    alone = (frame["model"] == "ddrnet23_slim") & (frame["resolution"] == "1920x1056")
+    without = replace(invented_view, frame=frame[~alone])
+    assert accuracy.size_for(without, "Cityscapes mIoU") == "1024x768"
+    assert isinstance(accuracy.draw(without, "Cityscapes mIoU"), Drawing)
+    only = replace(invented_view, frame=frame[frame["model"] != "ddrnet23_slim"])
+    assert accuracy.size_for(only, "Cityscapes mIoU") == "1920x1056"
 
 
 def test_spread_counts_verdicts(invented_view: View) -> None:

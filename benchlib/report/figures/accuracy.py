@@ -184,10 +184,12 @@ def size_for(view: View, metric: str) -> str:
     """The size whose latency stands beside an accuracy: the one nearest to where it was measured.
 
     ImageNet accuracies are for 224x224 crops, so the smallest size; Cityscapes ones for
-    2048x1024, so the size nearest to that in pixels.
+    2048x1024, so the size nearest to that in pixels. Sizes without a front come last.
     """
-    rows = view.usable[view.usable["accuracy_metric"] == metric]
+    rows = view.usable[view.usable["accuracy_metric"] == metric].dropna(subset="accuracy")
     sizes = rows.drop_duplicates("resolution").sort_values("megapixels")
+    fronts = [bool(_with_front(rows[rows["resolution"] == size])) for size in sizes["resolution"]]
+    sizes = sizes[fronts] if any(fronts) else sizes
     if metric.startswith("Cityscapes"):
         away = (sizes["megapixels"] / _CITYSCAPES_MEGAPIXELS).map(
             lambda ratio: abs(math.log(ratio))
@@ -205,10 +207,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         return Absent(name, f"no usable row with {metric}.")
     size = size or size_for(view, metric)
     known = known[known["resolution"] == size]
-    counts = known.loc[
-        ~comparable_groups.without_classifier(known["model"]), "variant"
-    ].value_counts()
-    precisions = [word for word in view.precisions if counts.get(word, 0) >= _FEWEST]
+    precisions = [word for word in view.precisions if word in _with_front(known)]
     if not precisions:
         few = f"fewer than {_FEWEST} networks with {metric} at {wording.size(size)}"
         return Absent(name, f"{few} at any precision: there is no front.")
@@ -257,6 +256,13 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         f"not measured on these engines. {_hollow(known)}{drawn.remarks()}"
     )
     return Drawing(figure, name, alt, caption)
+
+
+def _with_front(rows: pd.DataFrame) -> set[Variant]:
+    """The precisions with enough networks, those timed without their classifier left out."""
+    whole = rows.loc[~comparable_groups.without_classifier(rows["model"])]
+    counts = whole["variant"].value_counts()
+    return set(counts.index[counts >= _FEWEST])
 
 
 def _hollow(rows: pd.DataFrame) -> str:
