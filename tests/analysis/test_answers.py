@@ -110,6 +110,19 @@ class TestPick:
         frame = grid(self.NAMES, lambda i, p, mp: float(times[p][i]), precisions=list(times))
         assert _answer(headline, frame, catalogue.PICK) is answer
 
+    def test_what_a_pick_is_slower_than_is_named(self, grid, headline):
+        """fast_scnn leads on the smallest image, vgg16_bn by more on the others."""
+        frame = grid(
+            self.NAMES,
+            lambda i, p, mp: (2.0, 3.0, 1.8 if mp < 0.5 else 3.0, 3.0 if mp < 0.5 else 1.0)[i],
+            precisions=["fp32"],
+        )
+        one = headline(findings.findings(frame), catalogue.PICK)
+        assert one.sentence == (
+            "FP32: mobilenet_v3_small is fastest or tied at 0 of 4 sizes and takes up to 2.00× as "
+            "long as vgg16_bn."
+        )
+
     def test_networks_that_the_blog_did_not_time_are_no_rivals(self, grid, headline):
         names = ("mobilenetv4_conv_small", *self.NAMES, "my_own")
         times = (0.5, 1, 2, 2, 3, 0.5)
@@ -148,6 +161,7 @@ class TestCurve:
         one = headline(findings.findings(frame), catalogue.CURVE)
         assert one.verdict is Answer.REFUTED
         assert one.estimate == pytest.approx(0, abs=1e-9)
+        assert ", and a size left out between others is met within " in one.sentence
 
     def test_a_network_off_the_line_is_named_and_has_no_fixed_cost(self, grid, headline):
         """As a vision transformer is, whose attention grows with the square of the pixels."""
@@ -190,6 +204,23 @@ class TestWhatTheBlogDidNotAsk:
     def test_fixed_cost(self, grid, headline, fixed, answer):
         frame = grid(MODELS, lambda i, p, mp: fixed + mp)
         assert _answer(headline, frame, catalogue.FIXED) is answer
+
+    def test_the_ends_of_the_fixed_cost_say_their_precision(self, grid, headline):
+        fixed = {"fp32": 0.1, "fp16": 1.0, "int8": 2.0}
+        frame = grid(MODELS, lambda i, p, mp: fixed[p] + (1 + i) * mp)
+        said = headline(findings.findings(frame), catalogue.FIXED).sentence
+        # The line's slope is 1 to 12 ms per megapixel, the image 0.3072
+        assert f"from 2.6 % ({MODELS[11]} FP32) to 87 % ({MODELS[0]} INT8)." in said
+
+    def test_a_rate_has_three_digits(self, grid, headline):
+        frame = grid(
+            MODELS,
+            lambda i, p, mp: mp / (120.8166 if i % 3 == 0 else 3.5725),
+            extra=lambda i, mp: {"family": "ABC"[i % 3], "gmacs": mp},
+        )
+        said = headline(findings.findings(frame), catalogue.RATE).sentence
+        assert "A reaches 121,000 GMAC/s and" in said
+        assert " 3,570 at FP32 3840×2144, a factor of 33.8" in said
 
     @pytest.mark.parametrize(("slow", "answer"), [(9, Answer.REFUTED), (1, Answer.SUPPORTED)])
     def test_rate_of_families(self, grid, headline, slow, answer):

@@ -39,6 +39,16 @@ class TestFastest:
         assert last.ci_low < last.estimate < last.ci_high
         assert "n1 is the fastest of 4 (8.09 ms); next is n0 at 1.14×" in last.sentence
 
+    def test_a_winner_that_was_not_timed_in_every_cell_is_named(self, grid):
+        """n0 might have been the fastest of the largest image too."""
+        frame = grid(NAMES[:4], lambda i, p, mp: 1.0 + i + mp, precisions=["fp16"])
+        whole = told(findings(frame), catalogue.FASTEST, "classification, all").sentence
+        assert "not timed in every cell" not in whole
+        without = frame[(frame["model"] != "n0") | (frame["width"] < 3840)]
+        one = told(findings(without), catalogue.FASTEST, "classification, all").sentence
+        assert "FP16 n0 from 640×480 to 1920×1056, n1 at 3840×2144; " in one
+        assert one.endswith(" Winners not timed in every cell: n0 (3 of 4).")
+
     def test_a_tie_is_named_and_does_not_break_the_claim(self, table, row):
         rows = [row("a", 1.0), row("b", 1.01), row("c", 2.0)]
         (_, headline, cell) = (
@@ -228,6 +238,12 @@ class TestFronts:
         ]
         assert [(one.estimate, one.ci_low, one.ci_high) for one in mj] == [(30.0, 28.5, 31.5)]
         assert "mJ" in mj[0].test and "ms" in ms[0].test
+
+    def test_an_interval_of_one_engine_is_told_no_finer_than_cards_differ(self, row, table):
+        rows = [{**one, "latency_ci_low_ms": one["latency_ms"]} for one in self._rows(row)]
+        rows = [{**one, "latency_ci_high_ms": one["latency_ms"] * 1.0002} for one in rows]
+        cell = told(findings(table(rows)), catalogue.FRONTS, "FP32 640×480, ImageNet top-1")
+        assert "a (60.0 %, 1.000 ms ±0.1 %, 10.0 mJ)" in cell.sentence
 
     def test_one_front_by_both_takes_many_networks(self, row, table):
         def answer(count):
