@@ -305,7 +305,9 @@ def test_how_good_the_machine_was_is_one_sentence(measured, row, suspect, half, 
     rows = [row(f"n{i}", 1.0, half=half, **(doubted if i < suspect else {})) for i in range(12)]
     said = observations.machine_sentence(measured(rows))
     assert said.startswith(f"As an instrument the machine was {word}: {12 - suspect} of 12 rows")
-    assert f"known to ±{wording.percent(half)} or better" in said
+    assert f"known to ±{wording.percent(half)} or better, the times" in said
+    single = observations.machine_sentence(measured([{**one, "rounds": 1} for one in rows]))
+    assert "or better, most within one process alone, the times" in single
     assert f"the times of {suspect or 'none'} moved" in said
     assert "no other process was seen on the card" in said
 

@@ -417,6 +417,10 @@ def test_why_int8_is_slower_is_told_from_layers_and_profile(measured, row):
         "; moving data +0.500 ms, computing +0.000 ms: of a profiled run's time 40 % is moving and "
         "converting (at FP16 10 %), 4.0 % layers in INT8, 56 % in FP32."
     )
+    note = " Moving and computing are by the shares of a profiled run."
+    assert told(of(one), catalogue.INT8_FP16, "all").sentence.endswith(
+        f"computing +0.000 ms).{note}"
+    )
     fused = why(before, {"layers": layers, "time": time}, Myelin=1, CaskConvolution=2)
     assert fused.endswith(
         "56 % in FP32; a Myelin layer, many nodes in one, is counted by its output's type."
@@ -425,5 +429,6 @@ def test_why_int8_is_slower_is_told_from_layers_and_profile(measured, row):
     assert "; of a profiled run's time 40 % is moving and converting, 4.0 % layers" in alone
     counted = why(before, {"layers": layers})
     assert counted.endswith("; 70 % of its layers run in INT8, 30 % in FP32.")
+    assert note not in told(of(one), catalogue.INT8_FP16, "all").sentence
     unexplained = told(findings(one.frame), catalogue.INT8_FP16, "a 640×480")
     assert "why is not known" in unexplained.sentence

@@ -210,7 +210,10 @@ def machine_sentence(results: MeasuredSet) -> str:
     be = "is" if disturbed < 2 else "are"
     parts.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
     if width is not None:
-        parts.append(f"half of the medians are known to ±{percent(width)} or better")
+        # What one process cannot show: others of the same engine differ by more than its queries do
+        alone = (rows["rounds"] == 1).mean() > HALF
+        within = ", most within one process alone" if alone else ""
+        parts.append(f"half of the medians are known to ±{percent(width)} or better{within}")
     moved = sum(not one.isdisjoint(MOVED) for one in codes)
     parts.append(f"the times of {moved or 'none'} moved while they were taken")
     if not on_cpu:
