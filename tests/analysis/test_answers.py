@@ -95,6 +95,18 @@ class TestOrder:
         assert _answer(headline, two, catalogue.ORDER) is Answer.CANT_TELL
 
 
+def test_each_precision_has_its_own_rank_correlation(grid, headline):
+    """Times go with the work at FP32 and against it at INT8: their mean is nobody's."""
+    frame = grid(
+        MODELS,
+        lambda i, p, mp: 1.0 + i if p == "fp32" else 20.0 - i,
+        precisions=["fp32", "int8"],
+        extra=lambda i, mp: {"gmacs": 1.0 + i},
+    )
+    one = headline(findings.findings(frame), catalogue.WORK)
+    assert "(mean ρ = 0.00: FP32 1.00, INT8 -1.00)" in one.sentence
+
+
 class TestPick:
     NAMES = ("mobilenet_v3_small", "resnet18", "fast_scnn", "vgg16_bn")
 

@@ -75,10 +75,17 @@ def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
         answer = Answer.PARTLY
     rest = [one.subset for one in tested if one.verdict is not Answer.REFUTED]
     but = f"; not for certain at {listed(rest)}" if rest and against_it else ""
+    by: dict[str, list[float]] = {}
+    for one in cells:
+        if one.rho is not None:
+            by.setdefault(word(one.precision), []).append(one.rho)
+    # One mean may be of precisions in which work tells much and in which it tells nothing
+    means = [f"{precision} {np.mean(some):.2f}" for precision, some in by.items()]
+    each = f": {', '.join(means)}" if len(means) > 1 else ""
     return Finding(
         *(catalogue.WORK, ALL, test, mean.rho, mean.low, mean.high, mean.n, answer),
         f"In {len(against_it)} of {len(tested)} cells time goes with {against} "
-        f"(mean ρ = {mean.rho:.2f}){but}.",
+        f"(mean ρ = {mean.rho:.2f}{each}){but}.",
     )
 
 
