@@ -543,7 +543,7 @@ def _turned(cells: Cells) -> str:
         return ""
     return (
         f" In {turned:,} of {pairs:,} pairs ({percent(turned / pairs, tenths=False)}) the faster "
-        "takes more."
+        f"takes more energy, by over {percent(ENERGY_UNCERTAINTY, tenths=False)}."
     )
 
 
