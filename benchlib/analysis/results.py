@@ -187,6 +187,11 @@ def _details(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Detail], tupl
     return details, tuple(found)
 
 
+def _counted(detail: Detail) -> list[dict[str, Any]]:
+    """The timing processes that a row's numbers are of."""
+    return [one for one in detail.runs or () if not one.get("set_aside")]
+
+
 def codes(row: Any) -> list[str]:
     """The codes of a row of the frame: of doubt first, then its notes."""
     cells = (row.reasons, row.notes)
@@ -215,6 +220,9 @@ def load(path: str | Path) -> MeasuredSet:
     details, damaged = _details(folder, [str(key) for key in frame["key"].dropna()])
     for sentence in damaged:
         log.warning("%s: %s", folder.resolve().name, sentence)
+    # Rows from before there were rounds have their timing processes in their evidence alone
+    runs = {key: len(_counted(one)) for key, one in details.items() if one.runs}
+    frame["rounds"] = frame["rounds"].fillna(frame["key"].map(runs).astype(float))
     return MeasuredSet(
         name=str(environment.get("name") or folder.resolve().name),
         frame=frame,

@@ -453,8 +453,11 @@ class MeasuredValues:
     @property
     def throughput_img_s(self) -> float:
         """Images per second of device time, queries queued back to back."""
-        images = self.batch * sum(len(one.samples.compute_ms) for one in self.timed)
-        return images / sum(one.span_s for one in self.timed)
+        return self._img_s(self.timed)
+
+    def _img_s(self, runs: Sequence[TimingRun]) -> float:
+        images = self.batch * sum(len(one.samples.compute_ms) for one in runs)
+        return images / sum(one.span_s for one in runs)
 
     @property
     def throttle(self) -> str | None:
@@ -467,13 +470,17 @@ class MeasuredValues:
     @property
     def energy(self) -> tuple[float | None, EnergySource | None]:
         """Millijoules per image and what they come from: the median of the processes that could
-        tell, of those with the counter where there are any."""
-        known = [one for one in self.telemetry if one.energy_source is not None]
+        tell, of those with the counter where there are any. Each has its own power and its own
+        throughput: where the host held one process up, its card drew less as well."""
+        watched = [one for one in self.timed if one.readings]
         for source in EnergySource:
-            of_source = [one for one in known if one.energy_source is source]
+            of_source = [
+                seen.energy_mj_per_image(self._img_s([run]))
+                for seen, run in zip(self.telemetry, watched, strict=True)
+                if seen.energy_source is source
+            ]
             if of_source:
-                rate = self.throughput_img_s
-                return median(one.energy_mj_per_image(rate) for one in of_source), source
+                return median(of_source), source
         return None, None
 
     @property

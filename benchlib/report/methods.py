@@ -75,7 +75,7 @@ def definition_lines(view: View, models: pd.Series | None = None) -> list[tuple[
                 "Energy per image",
                 f"the board's, within {_GOOD_TO} (NVML's own word): its power readings integrated "
                 "over the part of each run in which their average over a second holds the load "
-                "alone, times the mean time per image; or the energy "
+                "alone, over that run's own images per second; or the energy "
                 f"counter, where that made {FEWEST_TICKS} steps in that part. The column "
                 "energy_source says which. What the host draws is not in it.",
             ),

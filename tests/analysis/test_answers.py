@@ -95,6 +95,18 @@ class TestOrder:
         assert _answer(headline, two, catalogue.ORDER) is Answer.CANT_TELL
 
 
+def test_each_precision_has_its_own_rank_correlation(grid, headline):
+    """Times go with the work at FP32 and against it at INT8: their mean is nobody's."""
+    frame = grid(
+        MODELS,
+        lambda i, p, mp: 1.0 + i if p == "fp32" else 20.0 - i,
+        precisions=["fp32", "int8"],
+        extra=lambda i, mp: {"gmacs": 1.0 + i},
+    )
+    one = headline(findings.findings(frame), catalogue.WORK)
+    assert "(mean ρ = 0.00: FP32 1.00, INT8 -1.00)" in one.sentence
+
+
 class TestPick:
     NAMES = ("mobilenet_v3_small", "resnet18", "fast_scnn", "vgg16_bn")
 
@@ -109,6 +121,19 @@ class TestPick:
     def test_by_who_is_fastest(self, grid, headline, times, answer):
         frame = grid(self.NAMES, lambda i, p, mp: float(times[p][i]), precisions=list(times))
         assert _answer(headline, frame, catalogue.PICK) is answer
+
+    def test_what_a_pick_is_slower_than_is_named(self, grid, headline):
+        """fast_scnn leads on the smallest image, vgg16_bn by more on the others."""
+        frame = grid(
+            self.NAMES,
+            lambda i, p, mp: (2.0, 3.0, 1.8 if mp < 0.5 else 3.0, 3.0 if mp < 0.5 else 1.0)[i],
+            precisions=["fp32"],
+        )
+        one = headline(findings.findings(frame), catalogue.PICK)
+        assert one.sentence == (
+            "FP32: mobilenet_v3_small is fastest or tied at 0 of 4 sizes and takes up to 2.00× as "
+            "long as vgg16_bn."
+        )
 
     def test_networks_that_the_blog_did_not_time_are_no_rivals(self, grid, headline):
         names = ("mobilenetv4_conv_small", *self.NAMES, "my_own")
@@ -148,6 +173,7 @@ class TestCurve:
         one = headline(findings.findings(frame), catalogue.CURVE)
         assert one.verdict is Answer.REFUTED
         assert one.estimate == pytest.approx(0, abs=1e-9)
+        assert ", and a size left out between others is met within " in one.sentence
 
     def test_a_network_off_the_line_is_named_and_has_no_fixed_cost(self, grid, headline):
         """As a vision transformer is, whose attention grows with the square of the pixels."""
@@ -190,6 +216,23 @@ class TestWhatTheBlogDidNotAsk:
     def test_fixed_cost(self, grid, headline, fixed, answer):
         frame = grid(MODELS, lambda i, p, mp: fixed + mp)
         assert _answer(headline, frame, catalogue.FIXED) is answer
+
+    def test_the_ends_of_the_fixed_cost_say_their_precision(self, grid, headline):
+        fixed = {"fp32": 0.1, "fp16": 1.0, "int8": 2.0}
+        frame = grid(MODELS, lambda i, p, mp: fixed[p] + (1 + i) * mp)
+        said = headline(findings.findings(frame), catalogue.FIXED).sentence
+        # The line's slope is 1 to 12 ms per megapixel, the image 0.3072
+        assert f"from 2.6 % ({MODELS[11]} FP32) to 87 % ({MODELS[0]} INT8)." in said
+
+    def test_a_rate_has_three_digits(self, grid, headline):
+        frame = grid(
+            MODELS,
+            lambda i, p, mp: mp / (120.8166 if i % 3 == 0 else 3.5725),
+            extra=lambda i, mp: {"family": "ABC"[i % 3], "gmacs": mp},
+        )
+        said = headline(findings.findings(frame), catalogue.RATE).sentence
+        assert "A reaches 121,000 GMAC/s and" in said
+        assert " 3,570 at FP32 3840×2144, a factor of 33.8" in said
 
     @pytest.mark.parametrize(("slow", "answer"), [(9, Answer.REFUTED), (1, Answer.SUPPORTED)])
     def test_rate_of_families(self, grid, headline, slow, answer):
@@ -274,7 +317,9 @@ def test_how_good_the_machine_was_is_one_sentence(measured, row, suspect, half, 
     rows = [row(f"n{i}", 1.0, half=half, **(doubted if i < suspect else {})) for i in range(12)]
     said = observations.machine_sentence(measured(rows))
     assert said.startswith(f"As an instrument the machine was {word}: {12 - suspect} of 12 rows")
-    assert f"known to ±{wording.percent(half)} or better" in said
+    assert f"known to ±{wording.percent(half)} or better, the times" in said
+    single = observations.machine_sentence(measured([{**one, "rounds": 1} for one in rows]))
+    assert "or better, most within one process alone, the times" in single
     assert f"the times of {suspect or 'none'} moved" in said
     assert "no other process was seen on the card" in said
 

@@ -46,7 +46,9 @@ class TestTheSameCard:
         assert one.estimate == pytest.approx(1.05**0.1)
         assert one.ci_low < one.estimate < one.ci_high < 1.02
         assert (one.n, one.verdict) == (10, Answer.SUPPORTED)
-        assert "5.0 % at most (FP16 640×480 n9)" in one.sentence
+        assert "5.0 % at most (FP16 640×480 n9), and 1 by more than the 2 % from which" in (
+            one.sentence
+        )
         spread = told(found, catalogue.SAME_TIME, "spread")
         assert spread.estimate == pytest.approx(np.log(1.05) / np.sqrt(10))
         assert told(found, catalogue.SAME_TIME, "n9").verdict is Answer.REFUTED
@@ -75,11 +77,41 @@ class TestAnotherCard:
         found = of(first, [second])
         cell = told(found, catalogue.SAME_ORDER, "FP16 640×480")
         assert cell.estimate == pytest.approx(1 - 6 * (8.5**2 + 8 + 0.25) / 990, abs=0.02)
-        assert "n0 is at place 1 instead of 10" in cell.sentence.replace("10.", "10")
+        # It shares place 9 with n9, which takes as long
+        assert "places on Invented GPU and on Another GPU: n0 1 and 9" in cell.sentence
         factor = told(found, catalogue.SAME_FACTOR, "all")
         assert factor.verdict is not Answer.SUPPORTED
         assert "from 0.05 (n0) to 0.50" in factor.sentence.replace("0.050", "0.05")
         assert told(found, catalogue.SAME_FACTOR, "n0").verdict is Answer.REFUTED
+
+    def test_networks_are_held_against_each_other_in_the_same_cells(self, measured, row):
+        """INT8 takes twice as long beside FP16 for all alike, and n9 was timed at INT8 alone."""
+        first, second = (
+            measured(
+                [
+                    row(name, (1.0 + place) * factor, precision=precision, device=device)
+                    for precision, factor in factors.items()
+                    for place, name in enumerate(NAMES)
+                    if precision == "int8" or name != "n9"
+                ],
+                device,
+            )
+            for device, factors in {
+                "GPU a": {"fp16": 1.0, "int8": 1.0},
+                "GPU b": {"fp16": 4.0, "int8": 2.0},
+            }.items()
+        )
+        one = told(of(first, [second]), catalogue.SAME_FACTOR, ": all")
+        mean = np.exp((9 * np.log(0.25) + 10 * np.log(0.5)) / 19)
+        assert (one.n, one.verdict) == (19, Answer.SUPPORTED)
+        assert one.estimate == pytest.approx(mean)
+        assert f"from {mean:.2f} (n" in one.sentence and f"to {mean:.2f} (n" in one.sentence
+
+    def test_a_tie_is_one_place(self):
+        here, there = np.array([3.0, 1.0, 2.0, 4.0]), np.array([1.0, 2.0, 2.0, 2.0])
+        assert catalogue.movers(["a", "b", "c", "d"], here, there, ("here", "there")) == (
+            "places here and there: a 3 and 1 and b 1 and 2"
+        )
 
     def test_the_headline_is_of_the_set_that_it_can_be_told_beside(self, pair):
         first, second = pair([2.0] * 10, device="Another GPU")

@@ -100,6 +100,26 @@ def test_the_committed_sets_are_judged_by_todays_rules(
     assert suspects <= doubted * len(outcome.rows)
 
 
+def test_energy_is_each_processs_own_power_over_its_own_rate(tmp_path: Path) -> None:
+    """In one of three processes the host held the card up: it ran 2,138 images/s at 496 W, the
+    others 3,012 and 3,090 at 650 W. Over the rate of all three an image seems to take 9 % more."""
+    source, folder = RESULTS / "h100-tensorrt-8.6", tmp_path / "set"
+    for path in source.glob("*/vgg11_bn-int8-b1-1024x768-static-weak-tensorrt_python-*"):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    shutil.copy(source / "environment.json", folder)
+    assert not rejudge.rejudge(folder).left
+    row = read(folder, "vgg11_bn")
+    rates = [one["n"] / one["span_s"] for one in row.detail.runs]
+    assert max(rates) > 1.4 * min(rates)
+    powers = [one["energy_j"] / one["energy_window_s"] for one in row.detail.telemetry]
+    each = [1000 * watt / rate for watt, rate in zip(powers, rates, strict=True)]
+    assert row.energy_mj == pytest.approx(sorted(each)[1])
+    pooled = [1000 * watt / row.throughput_img_s for watt in powers]
+    assert sorted(pooled)[1] > 1.05 * row.energy_mj
+
+
 def test_a_row_is_judged_by_its_layers_time_and_keeps_its_version_where_nothing_changes(
     tmp_path: Path,
 ) -> None:

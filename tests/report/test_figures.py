@@ -2,6 +2,7 @@ import base64
 import html
 import io
 import itertools
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -469,6 +470,20 @@ def test_spread_names_rows_of_a_single_process(rows: pd.DataFrame, view_of: View
     one = (rows["model"] == "resnet50") & (rows["width"] == 640)
     caption = draw("spread", view_of(rows.assign(rounds=3 - 2 * one))).caption
     assert "3 rows (resnet50) of one timing process each: their intervals do not hold" in caption
+
+
+def test_a_row_from_before_there_were_rounds_is_counted_by_its_processes(
+    tmp_path: Path, rows: pd.DataFrame, write: Callable[..., Path]
+) -> None:
+    folder = write(tmp_path, rows)
+    (folder / "rows").mkdir()
+    keys = rows.loc[(rows["status"] == "ok") & (rows["model"] == "resnet50"), "key"].tolist()
+    runs = [[{"n": 9}], [{"n": 9}, {"n": 9, "set_aside": True}], [{"n": 9}] * 3]
+    for key, some in zip(keys, runs, strict=False):
+        (folder / "rows" / f"{key}.json").write_text(json.dumps({"detail": {"runs": some}}))
+    frame = load(folder).frame.set_index("key")["rounds"]
+    assert frame[keys[:3]].tolist() == [1, 1, 3]
+    assert frame.drop(keys[:3]).isna().all()
 
 
 @pytest.mark.parametrize(("builds", "said"), [(1, True), (3, False)])

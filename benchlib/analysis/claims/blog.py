@@ -75,10 +75,17 @@ def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
         answer = Answer.PARTLY
     rest = [one.subset for one in tested if one.verdict is not Answer.REFUTED]
     but = f"; not for certain at {listed(rest)}" if rest and against_it else ""
+    by: dict[str, list[float]] = {}
+    for one in cells:
+        if one.rho is not None:
+            by.setdefault(word(one.precision), []).append(one.rho)
+    # One mean may be of precisions in which work tells much and in which it tells nothing
+    means = [f"{precision} {np.mean(some):.2f}" for precision, some in by.items()]
+    each = f": {', '.join(means)}" if len(means) > 1 else ""
     return Finding(
         *(catalogue.WORK, ALL, test, mean.rho, mean.low, mean.high, mean.n, answer),
         f"In {len(against_it)} of {len(tested)} cells time goes with {against} "
-        f"(mean ρ = {mean.rho:.2f}){but}.",
+        f"(mean ρ = {mean.rho:.2f}{each}){but}.",
     )
 
 
@@ -251,7 +258,8 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
         return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")
     texts, ratios, wins = [], [], {}
     spans = significance.Times.of(cells, (slice(None), 0))
-    first = spans.at((np.nanargmin(spans.ms, axis=0), np.arange(len(cells.sizes))))
+    places = np.nanargmin(spans.ms, axis=0)
+    first = spans.at((places, np.arange(len(cells.sizes))))
     for name in map(str, names):
         mine = spans.at(cells.networks.index(name))
         behind = mine.ms / first.ms
@@ -268,7 +276,8 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
             + (
                 ""
                 if wins[name] == known.sum()
-                else f" and takes up to {times(np.nanmax(behind))} as long"
+                else f" and takes up to {times(np.nanmax(behind))} as long as "
+                f"{cells.networks[places[np.nanargmax(behind)]]}"
             )
         )
     sizes = len(cells.sizes)
@@ -335,7 +344,9 @@ def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
         within = percent(max(one.largest_error for one in good))
         counted = f"{len(good)} of " * bool(bad) + plural(len(fits), "fit")
         held_out = [one.held_out_error for one in good if one.held_out_error is not None]
-        left_out = f", and a size left out is met within {percent(max(held_out, default=0))}"
+        # Beyond the sizes fitted a line is less good, and was not tried
+        off = percent(max(held_out, default=0))
+        left_out = f", and a size left out between others is met within {off}"
         sentence = (
             f"ms = fixed + per megapixel holds within {within} in {counted} "
             f"(R² from {min(one.r2 for one in good):.3f}){left_out * bool(held_out)}: "

@@ -172,16 +172,22 @@ def order_kept(low: float | None, high: float | None) -> Answer:
     return Answer.PARTLY if low > 0 else Answer.CANT_TELL
 
 
-def movers(networks: Sequence[str], here: Array, there: Array) -> str:
+def movers(networks: Sequence[str], here: Array, there: Array, devices: tuple[str, str]) -> str:
     """Which ``networks`` stand at least :data:`MOVED` places elsewhere by their times ``here`` than
-    by those ``there``, furthest first."""
-    here, there = (pd.Series(ms).rank().to_numpy() for ms in (here, there))
+    by those ``there``, furthest first; ``devices`` are the two in words: ``on a``, ``on b``."""
+    means, places = (
+        [pd.Series(ms).rank(method=ties).to_numpy() for ms in (here, there)]
+        for ties in ("average", "min")
+    )
+    away = np.abs(means[0] - means[1])
     moved = [
-        f"{networks[k]} is at place {here[k]:.0f} instead of {there[k]:.0f}"
-        for k in np.argsort(-np.abs(here - there), kind="stable")
-        if abs(here[k] - there[k]) >= MOVED
+        f"{networks[k]} {places[0][k]:.0f} and {places[1][k]:.0f}"
+        for k in np.argsort(-away, kind="stable")
+        if away[k] >= MOVED
     ]
-    return listed(moved, most=4) if moved else f"no network moves by {MOVED} places or more"
+    if not moved:
+        return f"no network moves by {MOVED} places or more"
+    return f"places {devices[0]} and {devices[1]}: {listed(moved, most=4)}"
 
 
 def too_few(

@@ -3,7 +3,7 @@ card's power limit, and what energy an image takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -14,7 +14,7 @@ import pandas as pd
 from benchlib.analysis import comparable_groups, latency_model, ranking, significance
 from benchlib.analysis.claims import catalogue
 from benchlib.analysis.claims.blog import FEWEST_TO_PICK
-from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, decided, too_few
+from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, too_few
 from benchlib.analysis.claims.observations import HALF
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.results import known
@@ -77,13 +77,14 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
     count = int(own.sum())
     answer = Answer.PARTLY if wins >= HALF * count else Answer.REFUTED
     name = cells.networks[leader]
-    found, winners = [], []
+    found, winners, won = [], [], {}
     for i, precision in enumerate(cells.precisions):
         for j, resolution in enumerate(cells.sizes):
             if not known[i, j]:
                 continue
             best = ranking.fastest(cells, precision, resolution)
             winners.append((word(precision), resolution, listed(best.models)))
+            won[word(precision), resolution] = best.models
             behind_ends = (None, None)
             if best.second and not exact:
                 second = spans.at((cells.networks.index(best.second), i, j))
@@ -106,7 +107,15 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
         else f"always {name} would take {times(float(costs[leader]))} as long in the geometric "
         f"mean and {times(cost)} at most"
     )
+    # Who is fastest where a winner of another cell was not timed might be another
+    names = {name for precision, resolution, _ in winners for name in won[precision, resolution]}
+    absent = [
+        f"{name} ({there} of {int(known.sum())})"
+        for name in sorted(names)
+        if (there := int((~np.isnan(behind[cells.networks.index(name)])).sum())) < known.sum()
+    ]
     text = f"{task.capitalize()}: {_listed_winners(winners)}; {everywhere}."
+    text += f" Winners not timed in every cell: {listed(absent)}." * bool(absent)
     headline = Finding(
         *(catalogue.FASTEST, f"{task}, all"),
         _COST,
@@ -176,19 +185,21 @@ def newer(cells: Cells) -> Iterator[Finding]:
     nothing in a set without such a pair."""
     blog, later = _generations()
     forth, back = [], []
+    choice: dict[str, list[str]] = {}
     for where, rows in _rated(cells):
         old = rows[rows["model"].isin(blog)]
         new = rows[rows["model"].isin(later)].dropna(subset="accuracy")
         if len(new):
+            choice[where] = list(new["model"])
             forth += [_beside(where, row, new, "newer network") for _, row in old.iterrows()]
             old = old[old["whole"]]
             back += [_beside(where, row, old, "network of the blog's") for _, row in new.iterrows()]
     if not any(one.known and one.rival for one in (*forth, *back)):
         return
-    yield _newer(ALL, forth, back)
+    yield _newer(ALL, forth, back, choice)
     for where in dict.fromkeys(one.where for one in forth):
         yield _newer(
-            where, *([one for one in some if one.where == where] for some in (forth, back))
+            where, *([one for one in some if one.where == where] for some in (forth, back)), choice
         )
     yield from (one.finding for one in (*forth, *back))
 
@@ -255,7 +266,12 @@ def _beside(where: str, row: pd.Series, others: pd.DataFrame, kind: str) -> _Bes
     return _Beside(name, where, rival["model"], rated, found)
 
 
-def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Finding:
+def _newer(
+    subset: str,
+    forth: Sequence[_Beside],
+    back: Sequence[_Beside],
+    choice: Mapping[str, Sequence[str]],
+) -> Finding:
     test = "share of cells of the blog's where a newer network of at least the accuracy is faster"
     alone = [one for one in forth if one.rival and not one.known]
     forth, back = ([one for one in some if one.known] for some in (forth, back))
@@ -276,8 +292,10 @@ def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Fi
         f"{_of(beaten, forth)}. One of the blog's is faster than the newer in {_of(lost, back)}."
     )
     if subset == ALL:
-        for name in dict.fromkeys(one.name for one in alone):
-            text += _unrated([one for one in alone if one.name == name])
+        text += _lone(beaten, forth, choice)
+        if alone:
+            names = listed(dict.fromkeys(one.name for one in alone))
+            text += f" Left out, as no {registry.IMAGENET_TOP1} of theirs is known: {names}."
         text += (
             " Accuracies are published, of each network's own training and image size, and not of "
             "these weights, sizes and precisions."
@@ -285,30 +303,33 @@ def _newer(subset: str, forth: Sequence[_Beside], back: Sequence[_Beside]) -> Fi
     return Finding(*head, share, *ends, len(forth), answer, text)
 
 
-def _unrated(some: Sequence[_Beside]) -> str:
-    """Of a network without an accuracy: where it does best and worst beside the newer ones."""
-    ordered = sorted(some, key=lambda one: one.finding.estimate or np.nan)
-    ends = [
-        f"{times(one.finding.estimate or np.nan)} as long as {one.rival} at {one.where}"
-        for one in ordered[:: max(1, len(ordered) - 1)]
+def _lone(
+    beaten: Sequence[_Beside], every: Sequence[_Beside], choice: Mapping[str, Sequence[str]]
+) -> str:
+    """Where one newer network alone was timed, which it was and how it did: the others might have
+    done better there. Nothing where there was no more to choose from anywhere."""
+    places = [
+        where
+        for where in dict.fromkeys(one.where for one in every)
+        if len(choice[where]) == 1 < len({name for names in choice.values() for name in names})
     ]
-    takes = f"from {ends[0]} to {ends[1]}" if len(ends) > 1 else ends[0]
-    return (
-        f" Of {ordered[0].name} no {registry.IMAGENET_TOP1} is known; beside the fastest newer "
-        f"one it takes {takes}."
+    return "".join(
+        f" At {where} only {choice[where][0]} of the newer ones was timed "
+        f"({sum(one.where == where for one in beaten)} of "
+        f"{plural(sum(one.where == where for one in every), 'cell')})."
+        for where in places
     )
 
 
 def _of(some: Sequence[_Beside], every: Sequence[_Beside]) -> str:
-    """``3 of 6 cells (1.20 to 1.50× as fast): always than a; at times than b (1 of 2); never than
-    c``."""
+    """``3 of 6 cells (1.20 to 1.50× as fast): always than a (2 of 2); at times than b (1 of 2);
+    never than c (0 of 2)``."""
     groups: dict[str, list[str]] = {"always": [], "at times": [], "never": []}
     for name in sorted({one.name for one in every}):
         there, of = (sum(one.name == name for one in them) for them in (some, every))
-        if 0 < there < of:
-            groups["at times"].append(f"{name} ({there} of {of})")
-        else:
-            groups["always" if there else "never"].append(name)
+        when = "at times" if 0 < there < of else "always" if there else "never"
+        # "Always" in one cell is no rule
+        groups[when].append(f"{name} ({there} of {of})")
     named = "; ".join(
         f"{when} than {listed(names, most=len(names))}" for when, names in groups.items() if names
     )
@@ -358,6 +379,10 @@ def fronts(cells: Cells) -> Iterator[Finding]:
             yield Finding(*head, "mJ on the front of accuracy against energy", *mj, *tail)
 
 
+FINEST = 0.001
+"""Half-width over latency than which none is told finer: an interval is of one engine on one card,
+and two cards of one kind differ by more than this."""
+
 _FRONTS = (
     "share of the networks on a front by time or energy that are on both, n counts them by cell"
 )
@@ -387,7 +412,7 @@ def _front(subset: str, rows: pd.DataFrame) -> Finding:
         if cells == 1:
             names = [
                 f"{row.model} ({row.accuracy:.1f} %, {row.latency_ms:.3f} ms"
-                + ("" if pd.isna(row.half) else f" ±{percent(row.half)}")
+                + ("" if pd.isna(row.half) else f" ±{percent(max(row.half, FINEST))}")
                 + f", {short(row.energy_mj)} mJ)"
                 for row in some.sort_values("latency_ms").itertuples()
             ]
@@ -466,8 +491,12 @@ def _limited(cells: Cells, precision: str) -> str:
 
 
 def energy(cells: Cells) -> Iterator[Finding]:
-    """ρ of energy against time, over all and by cell; nothing at all where no row has energy."""
-    watts = cells["energy_mj"] * cells["batch"] / cells["latency_ms"]
+    """ρ of energy against time, over all and by cell, and in how many pairs the faster network
+    takes more; nothing at all where no row has energy."""
+    # By the rate at which images came: energy holds the gaps between queries, a latency does not
+    rate = cells["throughput_img_s"]
+    rate = np.where(np.isnan(rate), 1000 * cells["batch"] / cells["latency_ms"], rate)
+    watts = cells["energy_mj"] * rate / 1000
     if np.isnan(watts).all():
         return
     test = "Spearman's ρ of mJ per image against ms"
@@ -477,7 +506,7 @@ def energy(cells: Cells) -> Iterator[Finding]:
         f"{size(cells.sizes[k])})"
         for i, j, k in ends
     )
-    note = f" What milliseconds hide: the card draws from {least} to {most}."
+    note = f"{_turned(cells)} What milliseconds hide: the card draws from {least} to {most}."
     mean = latency_model.mean(cells, "energy_mj")
     yield _ranked(mean, ALL, f"{test}, mean over precisions and sizes", note)
     for cell in latency_model.dependences(cells, "energy_mj"):
@@ -494,8 +523,27 @@ def _ranked(cell: latency_model.Dependence, subset: str, test: str, note: str) -
         return replace(one, sentence=f"{one.sentence}{note}")
     return Finding(
         *(catalogue.ENERGY, subset, test, cell.rho, cell.low, cell.high, cell.n),
-        decided(cell.low, cell.high, 0),
+        catalogue.order_kept(cell.low, cell.high),
         f"Energy and time rank the networks alike with ρ = {cell.rho:.2f}.{note}",
+    )
+
+
+def _turned(cells: Cells) -> str:
+    """In how many pairs of networks the faster takes more energy, at one precision and size."""
+    spans, mj = Times.of(cells), cells["energy_mj"]
+    pairs = turned = 0
+    for i, j in np.ndindex(mj.shape[1:]):
+        places = np.flatnonzero(~np.isnan(mj[:, i, j]))
+        places = places[:: -(-len(places) // ranking.MOST_PAIRED) or 1]
+        faster = significance.significantly_faster_pairs(spans.at((places, i, j)))
+        joules = mj[places, i, j]
+        more = joules[:, None] > joules * (1 + ENERGY_UNCERTAINTY)
+        pairs, turned = pairs + int(faster.sum()), turned + int((faster & more).sum())
+    if not pairs:
+        return ""
+    return (
+        f" In {turned:,} of {pairs:,} pairs ({percent(turned / pairs, tenths=False)}) the faster "
+        f"takes more energy, by over {percent(ENERGY_UNCERTAINTY, tenths=False)}."
     )
 
 
@@ -567,7 +615,8 @@ def _moved(timed: Cells, i: int, j: int) -> str:
     """Who stands elsewhere here than on the phone, at precision ``i`` and size ``j``."""
     here, there = timed["latency_ms"][:, i, j], timed["phone_ms"][:, i, j]
     both = np.flatnonzero(~np.isnan(here + there))
-    return catalogue.movers([timed.networks[k] for k in both], here[both], there[both])
+    names = [timed.networks[k] for k in both]
+    return catalogue.movers(names, here[both], there[both], ("here", "on the phone"))
 
 
 def _most_timed(timed: Cells) -> tuple[int, int]:

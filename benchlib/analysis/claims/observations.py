@@ -14,7 +14,7 @@ from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, 
 from benchlib.analysis.comparable_groups import Cells, Variant
 from benchlib.analysis.results import MeasuredSet, known
 from benchlib.analysis.significance import Gain
-from benchlib.analysis.wording import listed, percent, plural, size, times, word
+from benchlib.analysis.wording import listed, percent, plural, short, size, times, word
 from benchlib.case import Engine, Int8Method, Precision, Verdict
 from benchlib.gpu.telemetry import Limit
 from benchlib.stats.quality_checks import CPU_IMPRECISE, GPU_IMPRECISE, Reason
@@ -65,7 +65,8 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     yield Finding(
         *(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer),
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
-        + (f", taking up to {times(1 / slower[0].ratio)} as long: {names}." if slower else "."),
+        + (f", taking up to {times(1 / slower[0].ratio)} as long: {names}." if slower else ".")
+        + " Moving and computing are by the shares of a profiled run." * any(one for one, _ in why),
     )
     for one, (_, reason) in zip(slower, why, strict=True):
         yield Finding(
@@ -209,7 +210,10 @@ def machine_sentence(results: MeasuredSet) -> str:
     be = "is" if disturbed < 2 else "are"
     parts.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
     if width is not None:
-        parts.append(f"half of the medians are known to ±{percent(width)} or better")
+        # What one process cannot show: others of the same engine differ by more than its queries do
+        alone = (rows["rounds"] == 1).mean() > HALF
+        within = ", most within one process alone" if alone else ""
+        parts.append(f"half of the medians are known to ±{percent(width)} or better{within}")
     moved = sum(not one.isdisjoint(MOVED) for one in codes)
     parts.append(f"the times of {moved or 'none'} moved while they were taken")
     if not on_cpu:
@@ -245,8 +249,9 @@ def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
     return Finding(
         *(catalogue.FIXED, subset, test, median, low, high, len(fits), answer),
         f"The fixed time is {percent(median)} of a small image's time in the median, from "
-        f"{percent(least.fixed_share(min(least.megapixels)))} ({least.model}) to "
-        f"{percent(most.fixed_share(min(most.megapixels)))} ({most.model}).",
+        f"{percent(least.fixed_share(min(least.megapixels)))} ({least.model} "
+        f"{word(least.precision)}) to {percent(most.fixed_share(min(most.megapixels)))} "
+        f"({most.model} {word(most.precision)}).",
     )
 
 
@@ -278,9 +283,14 @@ def _rate(cells: Cells, precision: str) -> Finding:
     wide = "" if answer is not Answer.CANT_TELL else "; too few networks to tell it from chance"
     return Finding(
         *(catalogue.RATE, subset, test, spread, low, high, len(rates), answer),
-        f"{names[best]} reaches {medians[best]:,.0f} GMAC/s and {names[worst]} "
-        f"{medians[worst]:,.0f} at {subset}, a factor of {spread:.1f}{wide}.",
+        f"{names[best]} reaches {_digits(medians[best])} GMAC/s and {names[worst]} "
+        f"{_digits(medians[worst])} at {subset}, a factor of {short(spread)}{wide}.",
     )
+
+
+def _digits(number: float) -> str:
+    """Three significant figures: a rate is no better known than the time that it is made of."""
+    return f"{float(f'{number:.3g}'):,.0f}" if number >= 100 else short(number)
 
 
 def _activations(cells: Cells, subset: str) -> Finding:
