@@ -158,7 +158,8 @@ class TestNewer:
         one = told(findings(table(rows)), catalogue.NEWER, "all")
         assert "in 4 of 5 cells" in one.sentence
         assert (
-            "At FP16 640×480 only vit_small_patch16_224 of the newer ones was timed (0 of 1 cell)."
+            "At FP16 640×480 only vit_small_patch16_224 of the newer ones was timed, and is "
+            "faster in 0 of 1 cell."
         ) in one.sentence
 
     def test_sizes_are_counted(self, row, table):

@@ -314,9 +314,9 @@ def _lone(
         if len(choice[where]) == 1 < len({name for names in choice.values() for name in names})
     ]
     return "".join(
-        f" At {where} only {choice[where][0]} of the newer ones was timed "
-        f"({sum(one.where == where for one in beaten)} of "
-        f"{plural(sum(one.where == where for one in every), 'cell')})."
+        f" At {where} only {choice[where][0]} of the newer ones was timed, and is faster in "
+        f"{sum(one.where == where for one in beaten)} of "
+        f"{plural(sum(one.where == where for one in every), 'cell')}."
         for where in places
     )
 
