@@ -447,6 +447,27 @@ def test_the_keys_of_a_single_panel_are_not_cut(kind: str, root: Path) -> None:
     assert box.x1 <= figure.bbox.width
 
 
+def test_a_name_is_not_struck_by_the_line_of_the_front(invented_view: View) -> None:
+    axes = draw("imagenet", invented_view).figure.axes[0]
+    (front,) = axes.lines
+    marks = axes.collections[-1]
+    assert len(axes.texts) > 3
+    for text in axes.texts:
+        plate = text.get_bbox_patch()
+        assert plate.get_facecolor()[:3] == (1, 1, 1)
+        assert front.get_zorder() < text.get_zorder() < marks.get_zorder()
+
+
+def test_the_colour_bar_of_a_narrow_scale_has_ticks_to_read(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    figure = draw("heat map", view_of(rows[rows["width"] == 640])).figure
+    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "FPS (log)")
+    low, high = bar.get_ylim()
+    inside = [one for one in bar.get_yticks() if low <= one <= high]
+    assert len(inside) >= 3
+
+
 def test_a_roof_that_is_beaten_is_explained(root: Path) -> None:
     view = views(load(root / "results" / "h100-tensorrt-8.6"))[0]
     said = "above the flat roof"
