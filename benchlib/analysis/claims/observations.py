@@ -206,8 +206,10 @@ def machine_sentence(results: MeasuredSet) -> str:
         word = "good" if clean >= GOOD_SHARE and tight else "middling"
     valid = int((rows["verdict"] == Verdict.VALID.value).sum())
     parts = [f"{valid} of {plural(len(rows), 'row')} {'is' if valid == 1 else 'are'} VALID"]
+    others = len(rows) - valid
+    among = f" of the other {others}" if disturbed < others else ""  # else nothing is unaccounted
     be = "is" if disturbed < 2 else "are"
-    parts.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
+    parts.append(f"{disturbed or 'none'}{among} {be} doubted for what the machine did")
     if width is not None:
         parts.append(f"half of the medians are known to ±{percent(width)} or better")
     moved = sum(not one.isdisjoint(MOVED) for one in codes)

@@ -19,7 +19,7 @@ from benchlib.report.view import View
 # Family and precision colours are taken, so greys; what is out of proportion stands out.
 _FILLS = {
     Kind.WORK: {"facecolor": "#4d4d4d"},
-    Kind.COMPUTING: {"facecolor": "#6e6e6e"},
+    Kind.COMPUTING: {"facecolor": "#6e6e6e", "edgecolor": "#4d4d4d", "hatch": "xx"},
     Kind.COSTLY: {"facecolor": "#fcd5ce", "edgecolor": "#67000d", "hatch": "////"},
     Kind.OTHER: {"facecolor": "#a3a3a3"},
     Kind.MOVING: {"facecolor": "#e3e3e3", "edgecolor": "#8c8c8c", "hatch": ".."},

@@ -258,7 +258,7 @@ def _mark_points(index: int) -> float:
 
 
 def _source(roof: Roofs) -> str:
-    kind = "Solid roof: measured" if roof.measured else "Dashed roof: not measured, taken from the"
+    kind = "Solid roof: measured" if roof.measured else "Dashed roof: taken from the"
     return f"{kind} ({roof.how})." if roof.measured else f"{kind} {roof.how}."
 
 
