@@ -166,7 +166,7 @@ def _panel(axes: Axes, some: list[Breakdown], models: list[str], kinds: list[Kin
 
 
 def _number(axes: Axes, x: float, y: float, share: float, kind: Kind) -> None:
-    is_dark = kind in (Kind.WORK, Kind.COMPUTING)
+    is_dark = kind is Kind.WORK  # a number on a hatch needs a ground
     color, box = ("white", None) if is_dark else ("black", {"pad": 1, "ec": "none", "fc": "white"})
     axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", size=7, color=color, bbox=box)
 
