@@ -169,7 +169,11 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
         (any(one.power_limited for one in choices), "power limit: the card ran at its own"),
         (any(one.tied for one in choices), "=: a tie, no certain difference of 2 % or more"),
         (any(one.verdict == Verdict.SUSPECT.value for one in choices), "!: the row is doubted"),
-        (methods, f"INT8 by {wording.listed(sorted(methods))}, whichever is faster"),
+        (
+            methods,
+            f"INT8 by {wording.listed(sorted(methods))}"
+            f"{', whichever is faster' * (len(methods) > 1)}",
+        ),
         (any(row.made_up for row in found), "INT8 by made-up ranges has a speed and no accuracy"),
     ]
     words = [*(words for there, words in said if there), *without]

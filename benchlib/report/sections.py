@@ -243,14 +243,14 @@ def _estimate(one: Finding) -> str:
     return f"{wording.short(one.estimate)}{bounds}"
 
 
-# INT8 made in several ways: a paragraph of what the set shows, and the cells behind it.
+# INT8 made in several ways: sentences of what the set shows, and the cells behind them.
 
 
 _QDQ_FORMS = (Int8Method.QDQ, Int8Method.QDQ_NO_DEPTHWISE, Int8Method.MODELOPT)
 
 
 def int8_section(sets: Sequence[MeasuredSet]) -> Section:
-    """A paragraph and a table for every set that has several methods; empty where none has."""
+    """Sentences and a table for every set that has several methods; empty where none has."""
     return Section.first_open([_made(one, part) for one in sets for part in observations.made(one)])
 
 
@@ -259,7 +259,7 @@ def _made(measured: MeasuredSet, part: observations.Part) -> Block:
     name = slug(f"{measured.name} {part.label}")
     said = sentences(part)
     cells = _folded("cell", table(part, label, name))
-    return Block(label, f"int8-{name}", (Words(" ".join(said)), cells), said[0] if said else "")
+    return Block(label, f"int8-{name}", (Bullets(said), cells), said[0] if said else "")
 
 
 def sentences(part: observations.Part) -> list[str]:

@@ -474,6 +474,12 @@ def tidy_log_axis(axis: Axis) -> None:
     low, high = widened_limits(*sorted(axis.get_view_interval()))
     set_limits = axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim
     set_limits(low, high)
+    log_ticks(axis, low, high)
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Put ticks at 1, 2, 5 where ``axis`` from ``low`` to ``high`` is narrow, else at powers of
+    ten; plain numbers."""
     steps = (1.0, 2.0, 5.0) if high < low * _NARROW else (1.0,)
     axis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.set_minor_locator(NullLocator())
@@ -551,6 +557,12 @@ def beside(axes: Axes, names: Sequence[Name]) -> None:
     )
     for one in others:
         one.set_visible(True)
+    for text in texts:  # where there is no other place, a name hides a line rather than be struck
+        text.set(bbox=_PLATE, zorder=_UNDER_MARKS)
+
+
+_PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.4}
+_UNDER_MARKS = _ABOVE_LINES - 0.1
 
 
 def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:

@@ -321,6 +321,8 @@ def test_how_good_the_machine_was_is_one_sentence(measured, row, suspect, half, 
     single = observations.machine_sentence(measured([{**one, "rounds": 1} for one in rows]))
     assert "or better, most within one process alone, the times" in single
     assert f"the times of {suspect or 'none'} moved" in said
+    be = "is" if suspect < 2 else "are"
+    assert f"VALID, {suspect or 'none'} {be} doubted" in said  # all the others
     assert "no other process was seen on the card" in said
 
 
@@ -329,7 +331,7 @@ def test_what_troubled_the_machine_is_told_and_what_was_asked_is_not_its_fault(m
     rows = [row(f"n{i}", 1.0, verdict="SUSPECT", reasons=told) for i, told in enumerate(troubles)]
     rows.append(row("limited", 1.0, notes="power_limited", limited_by="power"))
     said = observations.machine_sentence(measured(rows))
-    assert "1 of 5 rows is VALID, 2 are doubted for what the machine did" in said
+    assert "1 of 5 rows is VALID, 2 of the other 4 are doubted for what the machine did" in said
     for words in ("another process was on the card in 1", "throttled in 1", "power limit in 1"):
         assert words in said
     on_cpu = [row("n", 1.0, half=0.025, engine="onnxruntime_cpu", device="cpu")]

@@ -10,7 +10,7 @@ import pytest
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import load
 from benchlib.errors import InputError
-from benchlib.report import parts, sections
+from benchlib.report import sections
 from benchlib.report.document import Document
 from benchlib.report.figures import fps
 from benchlib.report.sections import findings_section
@@ -92,12 +92,6 @@ def test_a_broken_table_is_refused_in_one_line_with_a_remedy(tmp_path: Path) -> 
     with pytest.raises(InputError, match="give a measured set") as refused:
         load(tmp_path / "README.md")
     assert "\n" not in str(refused.value)
-
-
-def test_narrow_screens_are_told_to_scroll() -> None:
-    css = (parts.TEMPLATES / "report" / "content.css").read_text(encoding="utf-8")
-    narrow = css.partition("@media screen and (max-width: 700px)")[2]
-    assert 'content: "scroll →"' in narrow
 
 
 def test_the_method_says_what_a_cpu_run_lacks(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -220,6 +221,23 @@ def test_the_size_with_most_networks_is_shown_at_first(
     page.goto(written(Explorer([few]), tmp_path / "page.html"))
     expect(page.get_by_label("1024×768", exact=True)).to_be_checked()
     expect(page.get_by_label("1920×1056", exact=True)).not_to_be_checked()
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_marks_of_a_large_line_up_are_named_where_there_is_room(
+    root: Path, browser: Browser, tmp_path: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    measured = load(root / "results" / "h100-tensorrt-8.6")
+    page.goto(written(Explorer([measured]), tmp_path / "page.html"))
+    expect(page.locator(DOTS).nth(19)).to_be_visible()
+    names = page.locator(".cloud .mark-text.role-mark text").filter(has_text=re.compile("."))
+    assert names.count() > page.locator(DOTS).count() / 2
+    boxes = [one.bounding_box() for one in names.all()]
+    for one, other in itertools.combinations(boxes, 2):
+        beside = abs(one["x"] - other["x"]) >= min(one["width"], other["width"]) - 2
+        assert beside or abs(one["y"] - other["y"]) > 8
     page.close()
 
 

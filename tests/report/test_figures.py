@@ -222,6 +222,25 @@ def test_what_was_not_measured_has_no_panel_and_a_short_word(
     assert "no INT8" in words  # rather than each of its methods
 
 
+def test_a_network_without_speed_up_is_told_from_one_not_timed(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    of = (rows["model"] == "resnet18") & (rows["width"] == 640)
+
+    def words(kept: pd.DataFrame) -> list[str]:
+        axes = draw("speed-up", view_of(kept)).figure.axes[0]
+        assert axes.get_title(loc="left") == "640×480"
+        return [one.get_text() for one in axes.texts if one.get_text().startswith("no")]
+
+    before = words(rows)
+    for gone, word in (
+        (of & (rows["precision"] == "fp32"), "no FP32"),
+        (of & (rows["precision"] != "fp32"), "no FP16, INT8"),
+        (of, "not measured"),
+    ):
+        assert sorted(words(rows[~gone])) == sorted([*before, word])
+
+
 def test_one_of_several_methods_needs_no_word_where_another_is(
     rows: pd.DataFrame, view_of: ViewOf
 ) -> None:
@@ -413,6 +432,53 @@ def test_the_keys_of_many_families_leave_the_axis_its_name(root: Path) -> None:
     assert all(
         axes.xaxis.label.get_window_extent().y0 >= top for axes in figure.axes if axes.get_visible()
     )
+
+
+@pytest.mark.parametrize("kind", ["roofline", "work", "imagenet"])
+def test_the_keys_of_a_single_panel_are_not_cut(kind: str, root: Path) -> None:
+    measured = load(root / "results" / "h100-tensorrt-8.6")
+    frame = measured.frame
+    one = frame[(frame["precision"] == "fp16") & (frame["width"] == 640)]
+    figure = draw(kind, views(replace(measured, frame=one))[0]).figure
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.width
+
+
+def test_a_name_is_not_struck_by_the_line_of_the_front(invented_view: View) -> None:
+    axes = draw("imagenet", invented_view).figure.axes[0]
+    (front,) = axes.lines
+    marks = axes.collections[-1]
+    assert len(axes.texts) > 3
+    for text in axes.texts:
+        plate = text.get_bbox_patch()
+        assert plate.get_facecolor()[:3] == (1, 1, 1)
+        assert front.get_zorder() < text.get_zorder() < marks.get_zorder()
+
+
+def test_the_colour_bar_of_a_narrow_scale_has_ticks_to_read(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    figure = draw("heat map", view_of(rows[rows["width"] == 640])).figure
+    bar = next(axes for axes in figure.axes if axes.get_ylabel() == "FPS (log)")
+    low, high = bar.get_ylim()
+    inside = [one for one in bar.get_yticks() if low <= one <= high]
+    assert len(inside) >= 3
+
+
+def test_a_roof_that_is_beaten_is_explained(root: Path) -> None:
+    view = views(load(root / "results" / "h100-tensorrt-8.6"))[0]
+    said = "above the flat roof"
+    assert said in draw("roofline", view).caption  # vgg16_bn in INT8, 3840x2144
+    slow = view.frame.assign(latency_ms=2 * view.frame["latency_ms"])
+    assert said not in draw("roofline", replace(view, frame=slow)).caption
+
+
+def test_no_correlation_is_minus_nothing() -> None:
+    assert list(map(scatter._hundredths, (-0.004, 0.004, -0.006))) == ["0.00", "0.00", "-0.01"]
 
 
 def test_the_front_is_bold_and_named(invented_view: View) -> None:

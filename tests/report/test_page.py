@@ -309,6 +309,44 @@ def test_contents_links_lead_somewhere(read: Page) -> None:
 
 
 @pytest.mark.browser
+def test_what_is_wider_than_its_box_says_so_and_nothing_else(opened: Page) -> None:
+    """On a desktop too: a long table's scroll bar lies below the screen, or shows only in use."""
+    opened.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    boxes = """[...document.querySelectorAll(".scroll")].map((box) => [
+        box.scrollWidth > box.clientWidth + 1,
+        getComputedStyle(box, "::before").content.includes("scroll")])"""
+    opened.wait_for_function(f"() => {boxes}.every(([wide, told]) => wide === told)")
+    assert {wide for wide, _ in opened.evaluate(boxes)} == {True, False}
+
+
+@pytest.mark.browser
+def test_on_a_phone_claims_fit_and_names_break_between_their_words(read: Page) -> None:
+    if read.viewport_size["width"] > 500:
+        pytest.skip("there is room")
+    box = read.locator("[id^='table-claims-'] .scroll").first
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    lines = read.evaluate(
+        """() => [...document.querySelectorAll("table.answer td")].map((cell) => {
+          const lines = {};
+          const pieces = [...cell.childNodes].filter((one) => one.nodeType === 3);
+          for (const piece of pieces.filter((one) => one.data.trim())) {
+            for (let at = 0; at < piece.length; at += 1) {
+              const letter = document.createRange();
+              letter.setStart(piece, at);
+              letter.setEnd(piece, at + 1);
+              const top = Math.round(letter.getBoundingClientRect().top);
+              lines[top] = (lines[top] ?? "") + letter;
+            }
+          }
+          return Object.keys(lines).sort((a, b) => a - b).map((top) => lines[top]).join("|");
+        })"""
+    )
+    broken = [cell for cell in lines if "|" in cell and ":" not in cell]  # a file breaks anywhere
+    assert broken
+    assert [cell for cell in broken if re.search(r"[^_ ]\|[^_ ]", cell)] == []
+
+
+@pytest.mark.browser
 def test_the_first_column_stays_when_a_table_scrolls(read: Page) -> None:
     left = read.evaluate(
         """() => {

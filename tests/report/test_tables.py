@@ -114,6 +114,24 @@ def test_a_card_at_its_power_limit_is_noted_with_its_clock(
     assert "power limit" not in view.remarks("fp16")
 
 
+def test_rows_at_the_power_limit_share_a_letter_and_keep_their_clocks(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    some = rows.index[(rows["model"] == "resnet18") & (rows["precision"] == "fp32")]
+    clocks = [1980.0, 1575.0, 1800.0, None][: len(some)]
+    rows[["verdict", "reasons"]] = ["VALID", None]
+    rows.loc[some, "reasons"] = "power_limited"
+    rows.loc[some, "sm_clock_mhz"] = clocks
+    table = latency.build(view_of(rows))
+    noted = [one for c in table.columns for one in c.cells if "power_limited" in one.note]
+    (letter,) = {one.reference for one in noted}
+    said = [one for one in table.footnotes if "power_limited" in one]
+    assert said == [f"{letter}: power_limited (sustained clock 1575 to 1980 MHz)"]
+    for one, clock in zip(noted, clocks, strict=True):
+        own = "power_limited" + (f" (sustained clock {clock:.0f} MHz)" if clock else "")
+        assert one.note.split(";")[0] == own
+
+
 def test_energy_has_a_table_that_says_how_far_it_is_good(
     rows: pd.DataFrame, view_of: ViewOf
 ) -> None:

@@ -207,8 +207,10 @@ def machine_sentence(results: MeasuredSet) -> str:
         word = "good" if clean >= GOOD_SHARE and tight else "middling"
     valid = int((rows["verdict"] == Verdict.VALID.value).sum())
     parts = [f"{valid} of {plural(len(rows), 'row')} {'is' if valid == 1 else 'are'} VALID"]
+    others = len(rows) - valid
+    among = f" of the other {others}" if disturbed < others else ""  # else nothing is unaccounted
     be = "is" if disturbed < 2 else "are"
-    parts.append(f"{disturbed or 'none'} {be} doubted for what the machine did")
+    parts.append(f"{disturbed or 'none'}{among} {be} doubted for what the machine did")
     if width is not None:
         # What one process cannot show: others of the same engine differ by more than its queries do
         alone = (rows["rounds"] == 1).mean() > HALF

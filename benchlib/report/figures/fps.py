@@ -48,7 +48,8 @@ def draw_speedup(view: View) -> Drawing | Absent:
         figure = Figure(figsize=(width, height))
         grid = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for axes, size in zip(grid, sizes, strict=True):
-            _panel(axes, gains[gains["resolution"] == size], models, precisions)
+            here = gains[gains["resolution"] == size]
+            _panel(axes, here, models, precisions, view.at(size=size))
             axes.set_title(wording.size(size))
         grid[0].set_yticks(range(len(models)), models)
         grid[0].set_ylim(-0.6, len(models) - 0.3)
@@ -81,7 +82,13 @@ def _sentence(gains: pd.DataFrame, precision: Variant) -> str:
     )
 
 
-def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[Variant]) -> None:
+def _panel(
+    axes: Axes,
+    gains: pd.DataFrame,
+    models: list[str],
+    precisions: list[Variant],
+    timed: pd.DataFrame,
+) -> None:
     axes.axvline(1, color="#444444", linewidth=1)
     place = {model: index for index, model in enumerate(models)}
     for model, dots in gains.groupby("model"):
@@ -111,7 +118,7 @@ def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[
             fontsize=6.5,
             color="#333333",
         )
-    _missing(axes, gains, models, precisions)
+    _missing(axes, gains, models, precisions, timed)
     low = min(0.9, gains["ratio"].min() / 1.15, gains["low"].min() / 1.03)
     high = max(1.3, gains["ratio"].max() * 1.18, gains["high"].max() * 1.03)
     axes.set_xlim(low, high)
@@ -130,8 +137,15 @@ def _two_digits(ratio: float) -> str:
     return f"{ratio:.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
 
 
-def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[Variant]) -> None:
-    """Say in words which precisions a network lacks, right of the dots that it has.
+def _missing(
+    axes: Axes,
+    gains: pd.DataFrame,
+    models: list[str],
+    precisions: list[Variant],
+    timed: pd.DataFrame,
+) -> None:
+    """Say in words which precisions a network lacks, right of the dots that it has. Where it has
+    none, that is for want of FP32 or because nothing of ``timed``, the rows of the size, is its.
 
     One of several methods of INT8 has no word where another is there: it would be longer than the
     axis.
@@ -141,9 +155,13 @@ def _missing(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: lis
         dots = gains[gains["model"] == model]
         absent = [one for one in every if one not in {dot.precision for dot in dots["precision"]}]
         if absent:
+            there = set(timed.loc[timed["model"] == model, "precision"])
+            if there and Precision.FP32.value not in there:
+                absent = [Precision.FP32.value]
             words = f"no {', '.join(map(style.precision_label, absent))}"
+            words = words if there else "not measured"
             axes.annotate(
-                "not measured" if absent == every else words,
+                words,
                 (max([1.0, *dots["ratio"]]), height),
                 xytext=(8, 0),
                 textcoords="offset points",

@@ -19,7 +19,7 @@ from benchlib.report.view import View
 # Family and precision colours are taken, so greys; what is out of proportion stands out.
 _FILLS = {
     Kind.WORK: {"facecolor": "#4d4d4d"},
-    Kind.COMPUTING: {"facecolor": "#6e6e6e"},
+    Kind.COMPUTING: {"facecolor": "#6e6e6e", "edgecolor": "#4d4d4d", "hatch": "xx"},
     Kind.COSTLY: {"facecolor": "#fcd5ce", "edgecolor": "#67000d", "hatch": "////"},
     Kind.OTHER: {"facecolor": "#a3a3a3"},
     Kind.MOVING: {"facecolor": "#e3e3e3", "edgecolor": "#8c8c8c", "hatch": ".."},
@@ -166,7 +166,7 @@ def _panel(axes: Axes, some: list[Breakdown], models: list[str], kinds: list[Kin
 
 
 def _number(axes: Axes, x: float, y: float, share: float, kind: Kind) -> None:
-    is_dark = kind in (Kind.WORK, Kind.COMPUTING)
+    is_dark = kind is Kind.WORK  # a number on a hatch needs a ground
     color, box = ("white", None) if is_dark else ("black", {"pad": 1, "ec": "none", "fc": "white"})
     axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", size=7, color=color, bbox=box)
 

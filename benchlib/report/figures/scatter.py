@@ -77,12 +77,17 @@ def draw_work(view: View) -> Drawing | Absent:
 
 
 def _rho(one: latency_model.Dependence | None) -> str:
-    return "" if one is None or one.rho is None else f"  ρ = {one.rho:.2f}"
+    return "" if one is None or one.rho is None else f"  ρ = {_hundredths(one.rho)}"
+
+
+def _hundredths(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # the sum, since what rounds to zero keeps its minus
 
 
 def _correlations(precision: Variant, dependences: list[latency_model.Dependence]) -> str:
     values = [
-        f"{one.rho:.2f}" + (f" ({one.low:.2f} to {one.high:.2f})" if one.low is not None else "")
+        _hundredths(one.rho)
+        + (f" ({_hundredths(one.low)} to {_hundredths(one.high)})" if one.low is not None else "")
         for one in dependences
         if one.rho is not None
     ]
@@ -163,6 +168,9 @@ _MOST_ACROSS = 3
 """Panels in a row; more make labels too small to read on a page."""
 
 _KEYS_ACROSS = 6
+_KEY_INCHES = 1.6
+"""Width that a column of the legend takes in the mean, that of real-time segmentation among them;
+more columns than have this would be cut at both ends of the figure."""
 
 
 def draw_roofline(view: View) -> Drawing | Absent:
@@ -184,8 +192,10 @@ def draw_roofline(view: View) -> Drawing | Absent:
             style.key(wording.size(size), "#777777", points=_mark_points(index))
             for index, size in enumerate(sizes)
         ]
-        keys = 0.18 * math.ceil(len(handles) / _KEYS_ACROSS) + 0.15
-        width, height = max(6.5, 4.4 * columns), 4.4 * lines + keys + 0.3
+        width = max(6.5, 4.4 * columns)
+        across = min(_KEYS_ACROSS, int(width / _KEY_INCHES))
+        keys = 0.18 * math.ceil(len(handles) / across) + 0.15
+        height = 4.4 * lines + keys + 0.3
         figure = Figure(figsize=(width, height))
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for spare in grid.flat[len(precisions) :]:
@@ -201,7 +211,7 @@ def draw_roofline(view: View) -> Drawing | Absent:
             style.tidy_log_axis(axes.yaxis)
         for axes in grid[:, 0]:
             axes.set_ylabel("Reached, 10¹² operations per second (log)")
-        figure.legend(handles=handles, loc="lower center", ncols=_KEYS_ACROSS, fontsize=8.5)
+        figure.legend(handles=handles, loc="lower center", ncols=across, fontsize=8.5)
         style.tighten(figure, (0, keys / height, 1, 1))
     summary = " ".join(_reached(points, word, roofs[word]) for word in precisions)
     alt = (
@@ -210,11 +220,17 @@ def draw_roofline(view: View) -> Drawing | Absent:
         f"{summary}"
     )
     how = {_source(one) for one in roofs.values() if one is not None}
+    is_beaten = any(
+        roof is not None and roof.measured and point.tera_ops > roof.tera_ops
+        for point in points
+        if (roof := roofs[point.precision])
+    )
+    over = " One above the flat roof runs kernels faster than those that measured it." * is_beaten
     caption = (
         f"Rate reached against arithmetic per byte; {view.label}. {summary} "
         f"{' '.join(sorted(how)) or 'No roof is known for this device.'} Bytes are counted as if "
         "every activation were written and read once; fused layers move less, so a dot may lie "
-        "above the sloping roof. A multiply-accumulate is two operations."
+        f"above the sloping roof.{over} A multiply-accumulate is two operations."
     )
     return Drawing(figure, name, alt, caption)
 
@@ -242,7 +258,7 @@ def _mark_points(index: int) -> float:
 
 
 def _source(roof: Roofs) -> str:
-    kind = "Solid roof: measured" if roof.measured else "Dashed roof: not measured, taken from the"
+    kind = "Solid roof: measured" if roof.measured else "Dashed roof: taken from the"
     return f"{kind} ({roof.how})." if roof.measured else f"{kind} {roof.how}."
 
 

@@ -82,8 +82,7 @@ def draw_tiles(
             text.set_color("black" if relative_luminance(color) > _EVEN else "white")
     if slot is not None:
         slot.grid(False)
-        slot.minorticks_off()
-        slot.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        style.log_ticks(slot.yaxis, low, high)
     return figure
 
 

@@ -339,21 +339,26 @@ def _by_family(frame: pd.DataFrame) -> list[str]:
 
 
 class _Footnotes:
-    """Letters for the distinct reasons behind dashes and marks, in order of appearance."""
+    """Letters for the distinct reasons behind dashes and marks, in order of appearance.
+
+    Rows with the same reasons share a letter whatever their figures: at a card's power limit each
+    has its own clock, and with a letter for each nobody would find one.
+    """
 
     def __init__(self) -> None:
-        self._letters: dict[str, str] = {}
+        self._rows: dict[object, list[Any]] = {}
 
-    def letter(self, reason: str) -> str:
-        if reason not in self._letters:
-            index = len(self._letters)
-            self._letters[reason] = ("" if index < 26 else chr(96 + index // 26)) + chr(
-                97 + index % 26
-            )
-        return self._letters[reason]
+    def letter(self, reason: object, *rows: object) -> str:
+        """The letter of ``reason``: words, or what identifies those of ``rows``."""
+        self._rows.setdefault(reason, []).extend(rows)
+        index = list(self._rows).index(reason)
+        return ("" if index < 26 else chr(96 + index // 26)) + chr(97 + index % 26)
 
     def lines(self) -> list[str]:
-        return [f"{letter}: {reason}" for reason, letter in self._letters.items()]
+        return [
+            f"{self.letter(reason)}: {_doubts(rows) if rows else reason}"
+            for reason, rows in self._rows.items()
+        ]
 
 
 def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
@@ -405,27 +410,32 @@ def _latency(row: object | None, footnotes: _Footnotes, published: bool) -> Cell
         # A publication's digits are its own; ours are cut where nothing bears them.
         text = wording.short(value) if published else rounded(value)
     symbol = style.VERDICT_SYMBOLS.get(row.verdict or "", "")
-    reason = _told(row)
-    if not symbol and not reason:
+    if not symbol and not codes(row):
         return Cell(text, value, note=interval)
-    if symbol:
-        reason = f"{row.verdict}: {reason or 'no reason given'}"
     mark = _MARKS.get(row.verdict or "", Mark.NONE)
-    note = f"{reason}; {interval}" if interval else reason
-    return Cell(f"{text} {symbol}".strip(), value, mark, note, footnotes.letter(reason))
+    note = "; ".join(filter(None, (_doubts([row]), interval)))
+    letter = footnotes.letter((symbol, *codes(row)), row)
+    return Cell(f"{text} {symbol}".strip(), value, mark, note, letter)
 
 
-def _told(row: object) -> str:
-    """The row's reasons and notes, a note with the figure that goes with it."""
-    figures = {
-        Reason.POWER_LIMITED.value: ("sustained clock {:.0f} MHz", row.sm_clock_mhz),
-        Reason.SPREAD.value: ("95th percentile {:.4g} ms", row.latency_p95_ms),
-    }
+_FIGURES = {
+    Reason.POWER_LIMITED.value: ("sustained clock", "sm_clock_mhz", ".0f", "MHz"),
+    Reason.SPREAD.value: ("95th percentile", "latency_p95_ms", ".4g", "ms"),
+}
+"""What is told with a reason: its name, column, digits and unit."""
+
+
+def _doubts(rows: Sequence[Any]) -> str:
+    """The reasons and notes that ``rows`` share, each with its figure or the range of them."""
     said = []
-    for code in codes(row):
-        words, value = figures.get(code, ("", None))
-        said.append(code if pd.isna(value) else f"{code} ({words.format(value)})")
-    return ", ".join(said)
+    for code in codes(rows[0]):
+        name, column, digits, unit = _FIGURES.get(code, ("", "key", "", ""))
+        known = sorted(one for row in rows if name and pd.notna(one := getattr(row, column)))
+        ends = dict.fromkeys(format(one, digits) for one in (*known[:1], *known[-1:]))
+        said.append(f"{code} ({name} {' to '.join(ends)} {unit})" if ends else code)
+    words = ", ".join(said)
+    is_marked = bool(style.VERDICT_SYMBOLS.get(rows[0].verdict or "", ""))
+    return f"{rows[0].verdict}: {words or 'no reason given'}" if is_marked else words
 
 
 def _marked(cells: tuple[Cell, ...], *, low_is_best: bool) -> tuple[Cell, ...]:

@@ -310,7 +310,7 @@
     views.splice(0).forEach((view) => view.finalize());
     tip.hidden = true;
     const both = shown.filter((row) => known(row[y]) && known(row[x]));
-    const few = !marked.size && both.length <= find(".cloud").clientWidth / 35;
+    const few = !marked.size && both.length <= find(".cloud").clientWidth / 20;
     const points = both.map((row) => drawn(row, x, few || marked.has(row.model)));
     placeNames(points, x);
     draw(find(".cloud"), charts[0], points, x, y, "The rows chosen");

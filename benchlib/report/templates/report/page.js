@@ -12,6 +12,13 @@ for (const place of document.querySelectorAll(".price .per-hour")) {
   });
   place.replaceChildren("$", field);
 }
+// What is wider than its box says so: on many machines a scroll bar shows only while it is used.
+const measured = new ResizeObserver((boxes) => {
+  for (const { target } of boxes) {
+    target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+  }
+});
+for (const box of document.querySelectorAll(".scroll")) measured.observe(box);
 // Print opens what is folded, and a link opens what it leads to.
 addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("details:not(.code)")) one.open = true;
