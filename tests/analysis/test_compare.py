@@ -239,5 +239,5 @@ def test_rows_of_a_card_and_of_a_part_of_it_are_never_mixed_in_a_set(table, row)
 @pytest.mark.parametrize("threshold", [float("nan"), -1, 5, "0.02", True, None])
 def test_a_threshold_that_is_no_part_is_refused(measured, row, threshold):
     sets = measured([row("a", 1.0)]), measured([row("a", 1.1)])
-    with pytest.raises(InputError, match="threshold: .* give 0.02 for two per cent"):
+    with pytest.raises(InputError, match=r"threshold: .* give 0\.02 for two per cent"):
         compare(*sets, threshold=threshold)

@@ -659,8 +659,10 @@ def test_what_only_a_branch_reads_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("batch", 0), ("height", -32), ("width", 48.0), ("height", "32"), ("batch", True)]
-    + [("seed", -1), ("seed", 2**64)],
+    [
+        *(("batch", 0), ("height", -32), ("width", 48.0), ("height", "32"), ("batch", True)),
+        *(("seed", -1), ("seed", 2**64)),
+    ],
 )
 def test_sizes_that_are_no_whole_numbers_are_refused_by_name(
     graph_for: Callable[..., Graph], field: str, value: object
