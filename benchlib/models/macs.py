@@ -227,6 +227,14 @@ def macs_by_node(path: Path, batch: int, height: int, width: int) -> dict[str, i
     return found
 
 
+def macs_of_model(model: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one inference with the input ``name`` at ``shape``; raises as
+    :func:`count_graph` does. ``model`` is left as it is."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return sum(one.macs for one in _counted("the graph", copy, name, shape))
+
+
 @dataclass(frozen=True, slots=True)
 class _Node:
     """A node that multiplies and adds: how often, and how many elements it writes."""

@@ -669,3 +669,37 @@ def test_sizes_that_are_no_whole_numbers_are_refused_by_name(
 ) -> None:
     with pytest.raises(InputError, match=f"{field}: .* is no whole number from"):
         graph_for("dynamic.onnx", **{field: value})
+
+
+def test_a_graph_that_leaves_images_of_a_batch_out_is_refused(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    first, axis = (numpy_helper.from_array(np.array([0]), name) for name in ("first", "axis"))
+    nodes = [
+        helper.make_node("Gather", ["x", "first"], ["one"], axis=0),
+        helper.make_node("Conv", ["one", "w"], ["y"]),
+    ]
+    given = [helper.make_tensor_value_info("x", FLOAT, ["n", 3, "h", "w"])]
+    asked = [helper.make_tensor_value_info("y", FLOAT, [None, 4, None, None])]
+    graph = helper.make_graph(nodes, "g", given, asked, [weight, first, axis])
+    path = tmp_path / "first.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    assert user_file.fixed(path, Shape(1, 32, 32)).graph.node
+    with pytest.raises(InputError, match=r"batch_sizes: .* does 1 times the work of one image"):
+        user_file.fixed(path, Shape(4, 32, 32))
+
+
+def test_a_graph_whose_outputs_are_constants_is_refused(tmp_path: Path) -> None:
+    value = numpy_helper.from_array(np.ones((1, 4), np.float32))
+    nodes = [
+        helper.make_node("Relu", ["x"], ["lost"]),
+        helper.make_node("Constant", [], ["y"], value=value),
+    ]
+    given = [helper.make_tensor_value_info("x", FLOAT, ["n", 3, "h", "w"])]
+    asked = [helper.make_tensor_value_info("y", FLOAT, [1, 4])]
+    path = tmp_path / "constant.onnx"
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", given, asked), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"models: no output of .* depends on its image 'x'"):
+        user_file.fixed(path, Shape(1, 32, 32))
