@@ -210,7 +210,9 @@ def _whole(name: str, value: object, least: int) -> int:
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or not least <= number <= _LARGEST_SEED:
-        raise InputError(name, f"{value!r} is no whole number from {least}; give one")
+        raise InputError(
+            name, f"{value!r} is no whole number from {least} to {_LARGEST_SEED}; give one"
+        )
     return number
 
 

@@ -297,12 +297,14 @@ def products_by_type(path: Path) -> dict[str, int]:
 
     A product between dequantisers of its input and its weights is one of their type. Functions
     of the file are looked into, and so are the branches and bodies of its control flow. Products
-    whose type stays unknown are left out; a file that cannot be looked through gives none.
+    whose type stays unknown are left out, and so are those that no output depends on; a file that
+    cannot be looked through gives none.
     """
     try:
         model = onnx.load(path, load_external_data=False)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
+        onnx_file.drop_unused(model)
         graph = onnx.shape_inference.infer_shapes(model).graph
     except (OSError, DecodeError, ValueError, RuntimeError):
         # ONNX's own errors are among the last two
