@@ -208,8 +208,7 @@ class Comparison:
     ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
     with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
     ``unlike`` counts pairs of such rows that differ in typing, INT8 method, part of the card, the
-    file's content or the rest between queries. ``copied`` counts pairs that are one measurement,
-    as in a set that began as a copy of the other: they would pass for times that agree.
+    file's content or the rest between queries.
     """
 
     first: str
@@ -222,7 +221,6 @@ class Comparison:
     only_first: int
     only_second: int
     unlike: int
-    copied: int
     differences: tuple[Difference, ...]
 
     @property
@@ -273,12 +271,6 @@ class Comparison:
 
     def _surroundings(self) -> list[str]:
         lines = [f"  {one.field}: {one.first} -> {one.second}" for one in self.differences]
-        if self.copied:
-            lines.insert(
-                0,
-                f"{plural(self.copied, 'pair')} left out: the same measurement in both sets, which "
-                "one copied from the other",
-            )
         if self.unlike:
             lines.insert(
                 0,
@@ -294,8 +286,7 @@ def compare(
     """Compare ``second`` with ``first``; a smaller relative difference than ``threshold`` is none.
 
     A case is *faster* or *slower* when the whole interval of the ratio lies beyond the threshold,
-    *same* when it lies within, and *undecided* otherwise or when a row has no interval. Rows that
-    began at the same instant and have one time are one measurement, and are left out. Raises
+    *same* when it lies within, and *undecided* otherwise or when a row has no interval. Raises
     :class:`InputError` when a set holds a case twice, and for a threshold beyond 0 to 1.
     """
     is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
@@ -321,12 +312,9 @@ def compare(
     both = _certain(pairs[_alike(pairs)])
     paired = [pairs[place].isin(both[place]) for place in ("place_first", "place_second")]
     unlike = pairs[~(paired[0] | paired[1])]
-    is_copy = both["started_at_first"].notna()
-    for name in ("started_at", "latency_ms"):
-        is_copy &= both[f"{name}_first"] == both[f"{name}_second"]
     rows = tuple(
         sorted(
-            (_row(record, threshold) for record in both[~is_copy].to_dict("records")),
+            (_row(record, threshold) for record in both.to_dict("records")),
             key=lambda row: (row.model, row.made, row.batch, row.height * row.width),
         )
     )
@@ -342,7 +330,6 @@ def compare(
         only_first=len(left) - both["place_first"].nunique(),
         only_second=len(right) - both["place_second"].nunique(),
         unlike=len(unlike),
-        copied=int(is_copy.sum()),
         differences=differences(first.environment, second.environment),
     )
 

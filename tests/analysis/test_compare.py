@@ -236,23 +236,6 @@ def test_rows_of_a_card_and_of_a_part_of_it_are_never_mixed_in_a_set(table, row)
     assert len(comparable_groups.side_by_side(frame)) == 3
 
 
-def test_a_measurement_that_both_sets_hold_is_no_agreement(measured, row):
-    begun = "2026-11-01T10:00:00.5Z"
-    old = [row("a", 1.0, started_at=begun), row("b", 1.0, started_at=begun)]
-    again = row("b", 2.0, started_at="2026-11-02T10:00:00.5Z")
-    found = compare(measured(old), measured([old[0], again]))
-    assert [one.model for one in found.rows] == ["b"]
-    assert (found.copied, found.mean_ratio) == (1, 2.0)
-    assert (found.only_first, found.only_second) == (0, 0)
-    assert any("1 pair left out: the same measurement" in line for line in found.lines())
-    alone = compare(measured(old), measured(old))
-    assert (alone.rows, alone.copied) == ((), 2)
-    assert alone.lines()[1:3] == [
-        "nothing to compare",
-        "2 pairs left out: the same measurement in both sets, which one copied from the other",
-    ]
-
-
 @pytest.mark.parametrize("threshold", [float("nan"), -1, 5, "0.02", True, None])
 def test_a_threshold_that_is_no_part_is_refused(measured, row, threshold):
     sets = measured([row("a", 1.0)]), measured([row("a", 1.1)])
