@@ -66,7 +66,9 @@ def load(path: str | Path) -> MeasuredSet:
     return results.load(path)
 
 
-def plan(preset: str | None = None, *, tensorrt: str | None = None, **parameters: Any) -> Plan:
+def plan(
+    preset: str | Path | None = None, *, tensorrt: str | None = None, **parameters: Any
+) -> Plan:
     """The cases of a preset and their exact command lines; runs nothing and needs no GPU.
 
     ``preset`` is ``quick`` (the default), ``blog``, ``full`` or the path of a YAML file, and
@@ -86,7 +88,7 @@ def plan(preset: str | None = None, *, tensorrt: str | None = None, **parameters
 
 
 def run(
-    preset: str | None = None,
+    preset: str | Path | None = None,
     *,
     out: str | Path = "results/local",
     report: bool = True,
@@ -110,8 +112,10 @@ def run(
     return load(out)
 
 
-def findings(measured: MeasuredSet, *beside: MeasuredSet) -> pd.DataFrame:
+def findings(measured: MeasuredSet | str | Path, *beside: MeasuredSet | str | Path) -> pd.DataFrame:
     """Test the claims on a set: one line per test of a claim on a subset of its rows.
+
+    A set is given as such or by its folder.
 
     Each set ``beside`` shows what another program or build of the same card changes, or how
     another card compares.
@@ -123,11 +127,13 @@ def findings(measured: MeasuredSet, *beside: MeasuredSet) -> pd.DataFrame:
     """
     from benchlib.analysis.claims import findings as claims
 
-    return claims.frame(claims.of(measured, beside))
+    return claims.frame(claims.of(_read(measured), [_read(one) for one in beside]))
 
 
-def compare(first: MeasuredSet, second: MeasuredSet, *, threshold: float = 0.02) -> Comparison:
-    """Compare ``second`` with ``first`` case by case.
+def compare(
+    first: MeasuredSet | str | Path, second: MeasuredSet | str | Path, *, threshold: float = 0.02
+) -> Comparison:
+    """Compare ``second`` with ``first`` case by case; each is a set or its folder.
 
     ``.frame`` has one line per case in both: ``first_ms``, ``second_ms``, their ``ratio`` (below
     1: the second is faster) with the bounds ``low`` and ``high``, and ``outcome``: faster, slower,
@@ -138,4 +144,8 @@ def compare(first: MeasuredSet, second: MeasuredSet, *, threshold: float = 0.02)
     """
     from benchlib.analysis import compare as comparison
 
-    return comparison.compare(first, second, threshold)
+    return comparison.compare(_read(first), _read(second), threshold)
+
+
+def _read(given: MeasuredSet | str | Path) -> MeasuredSet:
+    return load(given) if isinstance(given, (str, Path)) else given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,21 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add(key.value)
         return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number; one like ``016``, which YAML reads as 14, is refused."""
+        number = super().construct_yaml_int(node)
+        digits = node.value.lstrip("+-").replace("_", "")
+        if digits.isdigit() and int(digits) != abs(number):
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value} is {number} in YAML, where a zero in front makes it octal; "
+                f"write {int(digits)} or {number}",
+                problem_mark=node.start_mark,
+            )
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_yaml(text: str | bytes) -> Any:
@@ -397,8 +413,9 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml")))
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str | os.PathLike[str]) -> Preset:
     """The preset called ``name``, or the one in the file ``name`` (ending in .yaml)."""
+    name = os.fspath(name)
     path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS_FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(preset_names()) or "none"
@@ -406,7 +423,9 @@ def find_preset(name: str) -> Preset:
     return read_preset(path)
 
 
-def preset_runs(name: str | None, overrides: Mapping[str, Any]) -> tuple[Parameters, ...]:
+def preset_runs(
+    name: str | os.PathLike[str] | None, overrides: Mapping[str, Any]
+) -> tuple[Parameters, ...]:
     """The runs of a preset, by default ``quick``, with ``overrides``, which its name then tells."""
     base = find_preset(name or "quick")
     return base.with_values(overrides).told_from(base).runs()

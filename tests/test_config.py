@@ -171,6 +171,21 @@ def test_presets_of_other_editors_are_read(tmp_path: Path, content: bytes) -> No
     assert (given.models, given.seed) == (("resnet18",), 3)
 
 
+@pytest.mark.parametrize("text", ["016", "[8, 016]", "-016", "0_16"])
+def test_a_number_that_yaml_takes_for_octal_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"line 1: \S+16 is -?14 in YAML.* write 16 or -?14"):
+        config.read_yaml(text)
+
+
+def test_numbers_that_mean_the_same_either_way_are_read() -> None:
+    assert config.read_yaml("[0, 00, 07, 16, 1_000, 0x10, -3]") == [0, 0, 7, 16, 1000, 16, -3]
+
+
+def test_a_preset_may_be_named_by_a_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("models: [vgg11_bn]")
+    assert config.find_preset(tmp_path / "mine.yaml").name == "mine"
+
+
 def test_a_merged_key_may_be_set_again() -> None:
     text = "base: &b {x: 1}\nmid: &m {<<: *b, x: 2}\ntop: {<<: *m, x: 3}\n"
     assert config.read_yaml(text)["top"] == {"x": 3}

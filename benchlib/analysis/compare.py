@@ -287,8 +287,13 @@ def compare(
 
     A case is *faster* or *slower* when the whole interval of the ratio lies beyond the threshold,
     *same* when it lies within, and *undecided* otherwise or when a row has no interval. Raises
-    :class:`InputError` when a set holds a case twice.
+    :class:`InputError` when a set holds a case twice, and for a threshold beyond 0 to 1.
     """
+    is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= threshold <= 1:  # which nan is not either
+        raise InputError(
+            "threshold", f"{threshold!r} is no part from 0 to 1; give 0.02 for two per cent"
+        )
     left, right = (_numbered(usable(one.frame)) for one in (first, second))
     keys = [*CASE, "engine"] if _several_engines(left) or _several_engines(right) else list(CASE)
     for one, frame in ((first, left), (second, right)):

@@ -45,6 +45,15 @@ _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """As programs write numbers: no thousands separator, no decimal comma, no ``nan`` or ``inf``."""
 
+_COMPARED = (
+    *("precision", "batch", "height", "width", "status", "verdict"),
+    *("latency_ms", "latency_ci_low_ms", "latency_ci_high_ms"),
+)
+"""The cells by which a figure would be wrong, where the table has others than its rows."""
+
+_ROUNDED = 1e-3
+"""Relative difference that rounding by hand or by a spreadsheet explains: four digits shown."""
+
 _YES_NO = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -133,16 +142,16 @@ class MeasuredSet:
 
 
 class _File(BaseModel):
-    """``rows/KEY.json``, of whatever version."""
+    """``rows/KEY.json``, of whatever version; what the table has too is in ``model_extra``."""
 
-    model_config = ConfigDict(coerce_numbers_to_str=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True, extra="allow")
 
     key: str | None = None
     detail: Detail | None = None
 
 
-def _read_detail(path: Path) -> Detail:
-    """The evidence in ``path``; raises ValueError, with one line, where it cannot be read."""
+def _read_file(path: Path) -> _File:
+    """The row in ``path``; raises ValueError, with one line, where it cannot be read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(document, dict):
@@ -158,16 +167,21 @@ def _read_detail(path: Path) -> Detail:
         raise ValueError(f"not whole JSON: {error}") from None
     if found.key not in (None, path.stem):
         raise ValueError(f"it is the row of {found.key}")
-    return found.detail or Detail()
+    return found
 
 
-def _details(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Detail], tuple[str, ...]]:
+def _details(folder: Path, frame: pd.DataFrame) -> tuple[dict[str, Detail], tuple[str, ...]]:
     """What ``rows/`` holds, each file read once, and a sentence for each that cannot be read or
-    that the table lacks."""
-    known, details, found = set(keys), {}, []
+    that the table lacks, and for cells in which the two differ."""
+    cells = frame[["key", *_COMPARED]].astype(object).to_dict("records")
+    known = {str(one.pop("key")): one for one in cells}
+    details, found, unlike = {}, [], []
     for path in sorted((folder / "rows").glob("*.json")):
         try:
-            details[path.stem] = _read_detail(path)
+            file = _read_file(path)
+            details[path.stem] = file.detail or Detail()
+            if path.stem in known:
+                unlike += _differences(path.stem, known[path.stem], file.model_extra or {})
             problem = ""
         except ValueError as error:
             problem = f"rows/{path.name} cannot be read ({error})"
@@ -184,12 +198,32 @@ def _details(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Detail], tupl
                 f"rows/{path.name} has no line in {TABLE}; its row is left out until benchlib run "
                 "writes the table again"
             )
+    if unlike:
+        count = "1 cell" if len(unlike) == 1 else f"{len(unlike)} cells"
+        found.append(
+            f"{TABLE} and rows/ differ in {count}, the first {unlike[0]}; the numbers are those of "
+            f"{TABLE}, and benchlib rejudge writes it again from rows/"
+        )
     return details, tuple(found)
 
 
 def _counted(detail: Detail) -> list[dict[str, Any]]:
     """The timing processes that a row's numbers are of."""
     return [one for one in detail.runs or () if not one.get("set_aside")]
+
+
+def _differences(key: str, cells: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """What the table has otherwise than ``row``: a cell that was mended by hand, or that a
+    spreadsheet took for another number."""
+    found = []
+    for name, cell in cells.items():
+        given = None if pd.isna(cell) else cell
+        stored = row.get(name, given)
+        are_numbers = all(isinstance(one, (int, float)) for one in (given, stored))
+        if not (math.isclose(given, stored, rel_tol=_ROUNDED) if are_numbers else given == stored):
+            words = ["nothing" if one is None else str(one) for one in (given, stored)]
+            found.append(f"{name} of {key}: {words[0]} in the table, {words[1]} in its row")
+    return found
 
 
 def codes(row: Any) -> list[str]:
@@ -217,7 +251,7 @@ def load(path: str | Path) -> MeasuredSet:
         raise InputError("results", f"no {TABLE} in {path}; give the folder of a measured set")
     environment = _environment(folder / ENVIRONMENT)
     frame = _frame(table)
-    details, damaged = _details(folder, [str(key) for key in frame["key"].dropna()])
+    details, damaged = _details(folder, frame)
     for sentence in damaged:
         log.warning("%s: %s", folder.resolve().name, sentence)
     # Rows from before there were rounds have their timing processes in their evidence alone

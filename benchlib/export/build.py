@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -174,6 +175,11 @@ def make(
     Raises :class:`InputError` for a name that does not exist, and for a size or form that the
     network cannot take.
     """
+    height, width, batch = (
+        _whole(name, value, 1)
+        for name, value in (("height", height), ("width", width), ("batch", batch))
+    )
+    seed = _whole("seed", seed, 0)
     form = GraphForm.read("form", form)
     method = None if int8_method is None else Int8Method.read("int8_method", int8_method)
     request = _Request(
@@ -191,6 +197,23 @@ def make(
     store = cache.Cache(cache.root(cache_dir))
     with _errors_in_one_line(request):
         return _full(request, store) if form is GraphForm.FP32 else _converted(request, store)
+
+
+_LARGEST_SEED = 2**63 - 1
+"""What PyTorch's generator takes."""
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    """``value`` as an int, or :class:`InputError`: a batch of none would be written as a graph."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number <= _LARGEST_SEED:
+        raise InputError(
+            name, f"{value!r} is no whole number from {least} to {_LARGEST_SEED}; give one"
+        )
+    return number
 
 
 @contextmanager

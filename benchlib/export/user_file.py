@@ -22,7 +22,7 @@ from onnx import TensorProto, numpy_helper
 from benchlib.case import OPSET, GraphForm, Shape
 from benchlib.errors import InputError, first_line
 from benchlib.export import cache, calibration
-from benchlib.models import onnx_file
+from benchlib.models import macs, onnx_file
 from benchlib.models.macs import RUNTIME_ERRORS
 from benchlib.models.onnx_file import ImageInput
 
@@ -37,6 +37,12 @@ SAME_OUTPUT = 1e-3
 
 Some hundred times float32's rounding over a deep network, and far below what another way of
 resizing, onnx's own converter's known fault, changes."""
+
+LEAST_WORK = 0.75
+"""Part of a batch's multiply-adds, from those of one image, that a graph has to do.
+
+What all images share, such as a table of positions, is worked out once; that is far less than a
+quarter of any network's work."""
 
 _ASYMMETRIC_UP_TO = 10  # the last opset in which Resize had no choice of coordinates
 _STUB_BYTES = 1024  # smaller tensors hold shapes and scales, which the rewrites read
@@ -72,12 +78,14 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
     with _weights_aside(model) as light:
         if light.functions:
             light.CopyFrom(onnx.inliner.inline_local_functions(light))
+            onnx_file.drop_unused(light)
         for graph in onnx_file.parts(light, onnx.GraphProto):
             _store_densely(graph)
         _take_constants_from_inputs(light)
         if all(entry.domain for entry in light.opset_import):
             light.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     model = _at_known_opset(path, model, image, shape)
+    _check_work(path, model, image, shape)
     with _weights_aside(model) as light:
         _name_nodes(light)
         light.ir_version = max(light.ir_version, IR_VERSION)
@@ -85,6 +93,32 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
             _set_shape(light, image.name, shape)
         _infer_anew(light)
     return model
+
+
+def _check_work(path: Path, model: onnx.ModelProto, image: ImageInput, shape: Shape) -> None:
+    """Refuse a graph whose time would not be that of ``shape.batch`` images.
+
+    One that takes the first image of a batch answers as fast for sixteen as for one.
+    """
+    if not any(image.name in node.input for node in onnx_file.parts(model, onnx.NodeProto)):
+        raise InputError(
+            "models", f"no output of {path} depends on its image {image.name!r}; export it again"
+        )
+    if shape.batch == 1 or image.batch is not None or cache.is_large(model):
+        return
+    try:
+        single, whole = (
+            macs.macs_of_model(model, image.name, (batch, *shape.nchw[1:]))
+            for batch in (1, shape.batch)
+        )
+    except macs.UncountedError:
+        return
+    if whole < LEAST_WORK * shape.batch * single:
+        raise InputError(
+            "batch_sizes",
+            f"{path} does {whole / single:.2g} times the work of one image at batch {shape.batch}, "
+            "so it leaves images out; export it with the batch open throughout, or ask for 1",
+        )
 
 
 def check_convertible(file: Path, graph: Path, form: GraphForm) -> None:

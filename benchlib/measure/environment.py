@@ -27,6 +27,7 @@ from benchlib.case import (
     without_folders,
 )
 from benchlib.config import Parameters
+from benchlib.errors import InputError
 from benchlib.export import cache
 from benchlib.gpu.nvml import Gpu
 from benchlib.gpu.peaks import Roofs
@@ -181,6 +182,9 @@ def _shown_parts(model: str) -> tuple[str, ...]:
 
 ENVIRONMENT_VERSION = 1
 
+CPU = "cpu"
+"""What a row calls its device when the processor computed it."""
+
 GREEN_CONTEXT = "--greenContext"
 """trtexec's flag, from 11.4 on: ``sm:N[,cosched:M]``."""
 
@@ -277,6 +281,22 @@ def describe_environment(
     )
 
 
+def check_processor(earlier: Environment | None, program: Program) -> None:
+    """Refuse to time on another processor than the one that ``earlier`` rows were timed on.
+
+    Rows call each of them ``cpu``, so rounds and precisions of two would pass for one machine's.
+    Raises :class:`InputError`; where a model's name is not known, nothing is said.
+    """
+    if earlier is None or earlier.device != CPU or not program.on_cpu:
+        return
+    here = cpu_model()
+    if None not in (earlier.cpu, here) and earlier.cpu != here:
+        raise InputError(
+            "out",
+            f"the set was timed on {earlier.cpu}, and this machine has {here}; take another folder",
+        )
+
+
 def _together(
     earlier: Sequence[Mapping[str, Any]], hosts: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], ...]:
@@ -292,7 +312,7 @@ def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = 
     then says.
     """
     if program.on_cpu:
-        return "cpu"
+        return CPU
     name = program.device if gpu is None else gpu.name
     contexts = [
         f"green context {words}"

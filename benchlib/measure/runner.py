@@ -308,6 +308,7 @@ class _Run:
     def all(self) -> Outcome:
         """Prepare every case, then time them in rounds until all have ended or a stop is asked."""
         cases = [step.case for step in self._steps]
+        environment.check_processor(self._store.environment(), self._program)
         newer = {case: why for case in cases if (why := self._store.newer(case.key))}
         for why in newer.values():
             self._progress.say(f"not measured again, {why}")

@@ -227,6 +227,14 @@ def macs_by_node(path: Path, batch: int, height: int, width: int) -> dict[str, i
     return found
 
 
+def macs_of_model(model: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one inference with the input ``name`` at ``shape``; raises as
+    :func:`count_graph` does. ``model`` is left as it is."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return sum(one.macs for one in _counted("the graph", copy, name, shape))
+
+
 @dataclass(frozen=True, slots=True)
 class _Node:
     """A node that multiplies and adds: how often, and how many elements it writes."""
@@ -289,12 +297,14 @@ def products_by_type(path: Path) -> dict[str, int]:
 
     A product between dequantisers of its input and its weights is one of their type. Functions
     of the file are looked into, and so are the branches and bodies of its control flow. Products
-    whose type stays unknown are left out; a file that cannot be looked through gives none.
+    whose type stays unknown are left out, and so are those that no output depends on; a file that
+    cannot be looked through gives none.
     """
     try:
         model = onnx.load(path, load_external_data=False)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
+        onnx_file.drop_unused(model)
         graph = onnx.shape_inference.infer_shapes(model).graph
     except (OSError, DecodeError, ValueError, RuntimeError):
         # ONNX's own errors are among the last two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -107,16 +108,61 @@ def read(path: Path) -> ImageInput:
 def load(path: Path) -> onnx.ModelProto:
     """The model with its weights; what the standard forbids and readers allow is mended.
 
+    Nodes and weights that no output depends on are left out, see :func:`drop_unused`.
+
     For a file that :func:`read` has passed; raises :class:`InputError` when its external data
     cannot be read.
     """
     try:
         model = onnx.load(path, "protobuf", load_external_data=False)
         _mend(model)
+        drop_unused(model)
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise _not_whole(path, error) from error
     return model
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Take out of ``model`` the nodes and weights that none of its outputs depends on.
+
+    A file keeps them when an output, such as a training head's, was taken off its list alone.
+    TensorRT leaves such nodes out of an engine. ONNX Runtime computes them in every inference,
+    and work counted over them would be the work of another network.
+    """
+    constants = constant_names(model.graph)
+    _drop_unused_of(model.graph)
+    gone = constants - constant_names(model.graph)
+    for place in reversed(range(len(model.graph.input))):
+        if model.graph.input[place].name in gone:  # else a weight would become an input
+            del model.graph.input[place]
+
+
+def _drop_unused_of(graph: onnx.GraphProto) -> set[str]:
+    """Drop what no output of ``graph`` depends on; return the names that it reads."""
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):  # the standard has every node behind those it reads from
+        while node.output and not node.output[-1]:
+            node.output.pop()  # an optional output that is not asked for
+        if needed.isdisjoint(node.output):
+            continue
+        kept.append(node)
+        needed.update(filter(None, node.input))
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                needed |= _drop_unused_of(inner)
+    if len(kept) < len(graph.node):
+        kept = [copy.deepcopy(node) for node in reversed(kept)]
+        del graph.node[:]
+        graph.node.extend(kept)
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in needed:
+            del graph.initializer[place]
+    for place in reversed(range(len(graph.sparse_initializer))):
+        if graph.sparse_initializer[place].values.name not in needed:
+            del graph.sparse_initializer[place]
+    return needed
 
 
 def digest(path: Path) -> str:

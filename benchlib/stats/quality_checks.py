@@ -470,14 +470,15 @@ def _precision(seen: Observed) -> str | None:
 
 
 def _too_low(seen: Observed) -> str | None:
-    """What computes in less than the row's label says, however little: a network made for that
-    precision has nothing of the kind."""
+    """What computes in less than the row's label says, or in FP64, however little: a network made
+    for that precision has nothing of the kind."""
     what = max(seen.below, key=lambda one: sum(seen.below[one].values()), default=None)
     if what is None:
         return None
     types = seen.below[what]
+    than = "more" if set(types) == {"fp64"} else "less"
     return (
-        f"{_percent(sum(types.values()))} of the {what} are {' and '.join(sorted(types))}, less "
+        f"{_percent(sum(types.values()))} of the {what} are {' and '.join(sorted(types))}, {than} "
         f"than the {seen.precision} that the row is called; give a file made for {seen.precision}, "
         "or ask for the precision that it has."
     )

@@ -83,10 +83,11 @@ _LOW = {
     Precision.FP8: frozenset({"fp8", "fp4"}),
 }
 
-# What is less than the precision that was asked for.
+# What is less than the precision that was asked for, and for FP32 what is more: a file that holds
+# doubles is slower than the network it was made from.
 _BELOW = {
-    Precision.FP32: _BELOW_FP32,
-    Precision.TF32: _BELOW_FP32,
+    Precision.FP32: _BELOW_FP32 | {"fp64"},
+    Precision.TF32: _BELOW_FP32 | {"fp64"},
     Precision.FP16: _EIGHT_BITS | _FOUR_BITS,
     Precision.BF16: _EIGHT_BITS | _FOUR_BITS,
     Precision.INT8: _FOUR_BITS,
@@ -257,7 +258,8 @@ def low(shares: Mapping[str, float] | None, precision: Precision) -> float | Non
 
 
 def below(shares: Mapping[str, float] | None, precision: Precision) -> dict[str, float]:
-    """Those of ``shares`` whose type is less than ``precision``; empty when nothing is known."""
+    """Those of ``shares`` whose type is less than ``precision``, or FP64 where that is FP32; empty
+    when nothing is known."""
     return {word: value for word, value in (shares or {}).items() if word in _BELOW[precision]}
 
 

@@ -234,3 +234,10 @@ def test_rows_of_a_card_and_of_a_part_of_it_are_never_mixed_in_a_set(table, row)
     }
     assert [one.label for one in comparable_groups.parts(frame[:1])] == [""]
     assert len(comparable_groups.side_by_side(frame)) == 3
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -1, 5, "0.02", True, None])
+def test_a_threshold_that_is_no_part_is_refused(measured, row, threshold):
+    sets = measured([row("a", 1.0)]), measured([row("a", 1.1)])
+    with pytest.raises(InputError, match=r"threshold: .* give 0\.02 for two per cent"):
+        compare(*sets, threshold=threshold)

@@ -583,3 +583,123 @@ def test_a_full_disk_is_not_laid_at_the_networks_door(
     monkeypatch.setattr("benchlib.export.cache.save", fail)
     with pytest.raises(MachineError, match="No space left"):
         made(odd(tmp_path / "net.onnx", lambda model: None), cache_dir=tmp_path / "cache")
+
+
+def _with_a_dropped_head(path: Path, *, weights_as_inputs: bool = False) -> Path:
+    """One convolution that is asked for, and a head of two larger ones that nothing reads."""
+    random = np.random.default_rng(0)
+    sizes = {"stem": (4, 3, 3, 3), "aux_1": (64, 4, 3, 3), "aux_2": (64, 64, 3, 3), "lone": (9,)}
+    weights = [
+        numpy_helper.from_array(random.random(size, np.float32), name)
+        for name, size in sizes.items()
+    ]
+    chain = (("x", "stem", "y"), ("y", "aux_1", "a"), ("a", "aux_2", "b"))
+    nodes = [
+        helper.make_node("Conv", [before, weight], [after], name=weight, pads=[1] * 4)
+        for before, weight, after in chain
+    ]
+    # An optional output that is not asked for, which ONNX Runtime's quantiser would follow
+    nodes.insert(1, helper.make_node("MaxPool", ["y"], ["z", ""], kernel_shape=[2, 2]))
+    inputs = [helper.make_tensor_value_info("x", FLOAT, ["n", 3, "h", "w"])]
+    if weights_as_inputs:
+        inputs += [helper.make_tensor_value_info(name, FLOAT, sizes[name]) for name in sizes]
+    outputs = [helper.make_tensor_value_info("z", FLOAT, None)]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+@pytest.mark.parametrize("weights_as_inputs", [False, True])
+def test_what_no_output_depends_on_is_neither_computed_nor_counted(
+    tmp_path: Path, weights_as_inputs: bool
+) -> None:
+    path = _with_a_dropped_head(tmp_path / "cut.onnx", weights_as_inputs=weights_as_inputs)
+    for form in (GraphForm.FP32, GraphForm.INT8_CPU):
+        graph = make(f"onnx:{path}", form, height=32, width=32, cache_dir=tmp_path / "cache")
+        written = onnx.load(str(graph.path)).graph
+        products = [node for node in written.node if node.op_type.endswith("Conv")]
+        assert len(products) == 1
+        assert [value.name for value in written.input] == ["x"]
+        assert graph.fidelity is not None
+    cost = macs.of_onnx(path, 32, 32)
+    assert cost.gmacs == 32 * 32 * 4 * 27 / 1e9
+    assert cost.params == 4 * 27
+
+
+def test_what_only_a_branch_reads_is_kept(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w")
+    flag = numpy_helper.from_array(np.array(True), "flag")
+
+    def branch(name: str, node: onnx.NodeProto) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(node.output[0], FLOAT, None)
+        dead = helper.make_node("Relu", ["shifted"], [f"{name}_dead"])
+        return helper.make_graph([dead, node], name, [], [out])
+
+    nodes = [
+        helper.make_node("Neg", ["x"], ["shifted"]),
+        helper.make_node(
+            "If",
+            ["flag"],
+            ["y"],
+            then_branch=branch("one", helper.make_node("Conv", ["shifted", "w"], ["a"])),
+            else_branch=branch("two", helper.make_node("Conv", ["x", "w"], ["b"])),
+        ),
+    ]
+    given = [helper.make_tensor_value_info("x", FLOAT, ["n", 3, "h", "w"])]
+    asked = [helper.make_tensor_value_info("y", FLOAT, ["n", 1, "h", "w"])]
+    graph = helper.make_graph(nodes, "g", given, asked, [weight, flag])
+    path = tmp_path / "branch.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    model = onnx_file.load(path)
+    assert [node.op_type for node in model.graph.node] == ["Neg", "If"]
+    assert {tensor.name for tensor in model.graph.initializer} == {"w", "flag"}
+    for entry in model.graph.node[1].attribute:
+        assert [node.op_type for node in entry.g.node] == ["Conv"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("batch", 0), ("height", -32), ("width", 48.0), ("height", "32"), ("batch", True)),
+        *(("seed", -1), ("seed", 2**64)),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers_are_refused_by_name(
+    graph_for: Callable[..., Graph], field: str, value: object
+) -> None:
+    with pytest.raises(InputError, match=f"{field}: .* is no whole number from"):
+        graph_for("dynamic.onnx", **{field: value})
+
+
+def test_a_graph_that_leaves_images_of_a_batch_out_is_refused(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    first, axis = (numpy_helper.from_array(np.array([0]), name) for name in ("first", "axis"))
+    nodes = [
+        helper.make_node("Gather", ["x", "first"], ["one"], axis=0),
+        helper.make_node("Conv", ["one", "w"], ["y"]),
+    ]
+    given = [helper.make_tensor_value_info("x", FLOAT, ["n", 3, "h", "w"])]
+    asked = [helper.make_tensor_value_info("y", FLOAT, [None, 4, None, None])]
+    graph = helper.make_graph(nodes, "g", given, asked, [weight, first, axis])
+    path = tmp_path / "first.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    assert user_file.fixed(path, Shape(1, 32, 32)).graph.node
+    with pytest.raises(InputError, match=r"batch_sizes: .* does 1 times the work of one image"):
+        user_file.fixed(path, Shape(4, 32, 32))
+
+
+def test_a_graph_whose_outputs_are_constants_is_refused(tmp_path: Path) -> None:
+    value = numpy_helper.from_array(np.ones((1, 4), np.float32))
+    nodes = [
+        helper.make_node("Relu", ["x"], ["lost"]),
+        helper.make_node("Constant", [], ["y"], value=value),
+    ]
+    given = [helper.make_tensor_value_info("x", FLOAT, ["n", 3, "h", "w"])]
+    asked = [helper.make_tensor_value_info("y", FLOAT, [1, 4])]
+    path = tmp_path / "constant.onnx"
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", given, asked), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"models: no output of .* depends on its image 'x'"):
+        user_file.fixed(path, Shape(1, 32, 32))

@@ -169,6 +169,24 @@ def test_a_file_below_fp32_called_fp32_is_told_and_doubted(tmp_path: Path) -> No
         assert share is None or row.low_precision_share == share
 
 
+@pytest.mark.slow
+def test_a_file_of_doubles_called_fp32_is_told_and_doubted(tmp_path: Path) -> None:
+    # ONNX Runtime's processor has no convolution of doubles, but a matrix product
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[1,3,32,32] x) => (float[1,3,32,8] y)
+        { a = Cast <to = 11> (x) b = MatMul (a, w) y = Cast <to = 1> (b) }"""
+    )
+    weights = np.random.default_rng(0).standard_normal((32, 8))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "double.onnx")
+    row = fp32_row(tmp_path / "double.onnx", tmp_path / "set")
+    assert (
+        "100% of the file's products are fp64, more than the fp32 that the row is called"
+        in (row.detail.reasons[row.reasons.index("precision")])
+    )
+
+
 def small_network(path: Path, inside: type[np.floating] = np.float32) -> Path:
     """One convolution that computes in ``inside`` between FP32 tensors."""
     word = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(inside))

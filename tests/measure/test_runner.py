@@ -349,3 +349,20 @@ def test_the_next_graph_is_made_while_a_card_builds(
     program = Program(Engine.ONNXRUNTIME_CPU, command, "1.32.0", "cpu")
     fake_run(program, resolutions=sizes, precision="fp32", seed=1, engine="onnxruntime_cpu")
     assert seen == [*("graph", "build") * 3, *("time",) * 3]
+
+
+def test_a_set_is_not_gone_on_with_on_another_processor(
+    fake_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "raise SystemExit(1)"
+    cpu = Program(Engine.ONNXRUNTIME_CPU, (sys.executable, "-c", code), "1.20.0", "cpu")
+    again = {"program": cpu, "engine": "onnxruntime_cpu"}
+    monkeypatch.setattr(environment, "cpu_model", lambda: "One")
+    fake_run(**again)
+    before = (tmp_path / "set" / "environment.json").read_text()
+    monkeypatch.setattr(environment, "cpu_model", lambda: "Another")
+    with pytest.raises(InputError, match=r"out: .* timed on One, and this machine has Another"):
+        fake_run(**again)
+    assert (tmp_path / "set" / "environment.json").read_text() == before
+    monkeypatch.setattr(environment, "cpu_model", lambda: None)  # as on some ARM machines
+    assert len(fake_run(**again).rows) == 1

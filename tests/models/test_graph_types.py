@@ -113,6 +113,14 @@ def test_several_are_counted_and_nothing_else(tmp_path: Path) -> None:
     assert macs.products_by_type(path) == {"fp32": 2, "fp16": 1}
 
 
+def test_a_head_that_no_output_depends_on_is_not_counted(tmp_path: Path) -> None:
+    body = """(float[1,3,8,8] x, float[4,3,1,1] w, float16[4,4,1,1] v) => (float[1,4,8,8] y)
+        { y = Conv (x, w) h = Cast <to = 10> (y) lost = Conv (h, v) }"""
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx.parser.parse_model(f"{HEAD} g {body}"), path)
+    assert macs.products_by_type(path) == {"fp32": 1}
+
+
 def test_a_file_that_cannot_be_read_gives_none(tmp_path: Path) -> None:
     path = tmp_path / "torn.onnx"
     path.write_bytes(b"\x08\x08torn")

@@ -288,6 +288,31 @@ def test_a_rows_file_that_is_damaged_is_told_of_and_the_rest_stands(
     assert len(page.not_drawn()[0].items) == 2
 
 
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        # A spreadsheet whose thousands have a point read 1.5 so
+        ({"latency_ms": 1500.0}, "1 cell, the first latency_ms of whole: 1.5 in the table, 1500.0"),
+        ({"latency_ms": 1.6, "batch": 8}, "2 cells, the first batch of whole: 1.0 in the table, 8"),
+        ({"verdict": "SUSPECT"}, "verdict of whole: nothing in the table, SUSPECT in its row"),
+        ({"status": "failed", "latency_ms": None}, "status of whole: ok in the table, failed in"),
+    ],
+)
+def test_a_table_that_differs_from_its_rows_is_told_of(
+    tmp_path: Path, cells: dict[str, object], words: str
+) -> None:
+    row = json.dumps({"key": "whole"} | cells)
+    measured = load(_set_with_rows(tmp_path, {"whole": row}))
+    (sentence,) = measured.damaged
+    assert sentence.startswith("table.csv and rows/ differ in ") and words in sentence
+    assert measured.frame["latency_ms"].tolist() == [1.5, 1.5]
+
+
+def test_rounded_cells_are_no_difference(tmp_path: Path) -> None:
+    row = json.dumps({"key": "whole", "latency_ms": 1.50049, "batch": 1, "status": "ok"})
+    assert load(_set_with_rows(tmp_path, {"whole": row})).damaged == ()
+
+
 def test_a_folder_in_place_of_a_row_and_a_row_without_a_line_are_told_of(tmp_path: Path) -> None:
     folder = _set_with_rows(tmp_path, {"extra": '{"key": "extra"}', "torn": "{"})
     (folder / "rows" / "bad.json").mkdir()
