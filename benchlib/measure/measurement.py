@@ -373,6 +373,11 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
 # What one case's measurement says, brought into the terms of the statistics and the verdict.
 
 
+def back_to_back(streams: int, transfers: bool, idle_ms: float | None) -> bool:
+    """Whether a query's own time and the next one's follow at once, so that a gap is the host's."""
+    return streams == 1 and not transfers and not idle_ms
+
+
 def agreement(found: Fidelity | None) -> dict[str, Any]:
     """What the verdict uses of a graph's agreement with FP32, by the names of
     :class:`Observed`; nothing where it was not measured."""
@@ -441,6 +446,7 @@ class MeasuredValues:
             runs=self.runs,
             half_width=self.headline.relative_half_width,
             telemetry=self.telemetry,
+            waiting=1 - self.pooled.mean * self._img_s(self.timed) / self.batch / 1000,
             transfers_seen=(
                 None if self.known.on_cpu else any(one.has_transfers for one in self.timed)
             ),
@@ -667,6 +673,7 @@ class Assembler:
             below=proven.below(case.precision),
             confidential=self.confidential,
             event_timed=self.program.event_timed,
+            back_to_back=back_to_back(given.streams, given.transfers, given.idle_ms),
             skipped_tactics=sum(one.facts.skipped_tactics for one in measurement.engines),
         )
 

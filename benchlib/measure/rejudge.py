@@ -23,12 +23,10 @@ from benchlib.measure.store import Store
 from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
 from benchlib.trtexec.command import Program
 
-_NOTED = (
-    "Intervals, verdicts, reasons and notes were made anew from the stored samples and telemetry "
-)
+_NOTED = "Intervals, verdicts, reasons and notes"
 NOTE = (
-    f"{_NOTED}by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured "
-    "again."
+    f"{_NOTED}, throughput, power and energy were made anew from the stored samples and telemetry "
+    f"by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured again."
 )
 
 
@@ -164,5 +162,6 @@ def _observed(row: Row) -> Observed:
         event_timed=Program(
             row.engine, (), row.engine_version or "0", row.device or ""
         ).event_timed,
+        back_to_back=measurement.back_to_back(given["streams"], given["transfers"], row.idle_ms),
         skipped_tactics=sum(one["facts"]["skipped_tactics"] for one in detail["engines"]),
     )

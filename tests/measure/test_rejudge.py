@@ -118,6 +118,13 @@ def test_energy_is_each_processs_own_power_over_its_own_rate(tmp_path: Path) -> 
     assert row.energy_mj == pytest.approx(sorted(each)[1])
     pooled = [1000 * watt / row.throughput_img_s for watt in powers]
     assert sorted(pooled)[1] > 1.05 * row.energy_mj
+    assert row.notes == ("host_gaps",)
+    assert row.detail.notes[0].startswith("For 11% of the time the card waited")
+    # A rest that was asked for is none of the host's
+    for path in (folder / "rows").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"idle_ms": 33.0}))
+    assert not rejudge.rejudge(folder).left
+    assert read(folder, "vgg11_bn").notes == ()
 
 
 def test_a_row_is_judged_by_its_layers_time_and_keeps_its_version_where_nothing_changes(
