@@ -349,7 +349,7 @@ def quantise_for_cpu(
     Ranges come from ``batches`` and are minimum to maximum: the other methods of ONNX Runtime
     keep the activations of all images in memory.
     """
-    has_bodies = any(True for node in model.graph.node for _ in torch_onnx.bodies(node))
+    has_bodies = any(True for node in model.graph.node for _ in onnx_file.bodies(node))
     torch_onnx.fold(model, qdq.weights(model.graph))
     _apply_beta(model.graph)
     _make_way(model.graph)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchlib.export import calibration, torch_onnx
 from benchlib.export.torch_onnx import Names
+from benchlib.models import onnx_file
 
 # Where Q/DQ pairs go, as TensorRT wants them.
 #
@@ -161,7 +162,7 @@ def _count(graph: onnx.GraphProto, around: onnx.NodeProto | None) -> tuple[int, 
     wiring, widening = _Wiring(graph), _widening(graph)
     quantised, left_out = 0, []
     for index, node in enumerate(graph.node):
-        for body in torch_onnx.bodies(node):
+        for body in onnx_file.bodies(node):
             more, others = _count(body, node)
             quantised += more
             left_out += others
@@ -356,8 +357,8 @@ def _insert(
         nodes.append(node)
         for name in node.output:
             nodes += pairs.get(name, ())
-    torch_onnx.replace_nodes(graph, nodes)
-    torch_onnx.drop_unused(graph)
+    onnx_file.replace_nodes(graph, nodes)
+    onnx_file.drop_unused(graph)
 
 
 def _activation_pair(

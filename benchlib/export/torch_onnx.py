@@ -8,7 +8,7 @@ width become global pooling before the graph is converted down.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from benchlib.case import OPSET, Shape
 from benchlib.errors import InputError
-from benchlib.models.onnx_file import parts
+from benchlib.models.onnx_file import bodies, drop_unused, parts, replace_nodes
 
 if TYPE_CHECKING:
     import torch
@@ -51,14 +51,6 @@ def names(graph: onnx.GraphProto) -> set[str]:
     return taken.union(*((*one.input, *one.output) for one in parts(graph, onnx.NodeProto)))
 
 
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs inside a node: branches of If, bodies of Loop and Scan."""
-    for entry in node.attribute:
-        if entry.type == onnx.AttributeProto.GRAPH:
-            yield entry.g
-        yield from entry.graphs
-
-
 def reads_from_outside(graph: onnx.GraphProto) -> set[str]:
     """The tensors that a body takes from the graphs around it."""
     made = {value.name for value in (*graph.input, *graph.initializer)}
@@ -72,28 +64,6 @@ def reads_from_outside(graph: onnx.GraphProto) -> set[str]:
 def reads(node: onnx.NodeProto) -> list[str]:
     """The tensors that a node takes, those of its bodies included."""
     return [*node.input, *(name for body in bodies(node) for name in reads_from_outside(body))]
-
-
-def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Make ``nodes``, which may stand in ``graph`` now, the nodes of ``graph``."""
-    copies = []
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del graph.node[:]
-    graph.node.extend(copies)
-
-
-def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove initialisers that nothing reads, and the inputs that they are defaults of."""
-    used = {name for node in graph.node for name in reads(node)}
-    used |= {value.name for value in graph.output}
-    for index in reversed(range(len(graph.initializer))):
-        if (name := graph.initializer[index].name) not in used:
-            del graph.initializer[index]
-            for value in [one for one in graph.input if one.name == name]:
-                graph.input.remove(value)
 
 
 def lift_constants(model: onnx.ModelProto) -> None:

@@ -78,7 +78,7 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
     with _weights_aside(model) as light:
         if light.functions:
             light.CopyFrom(onnx.inliner.inline_local_functions(light))
-            onnx_file.drop_unused(light)
+            onnx_file.drop_unused(light.graph)
         for graph in onnx_file.parts(light, onnx.GraphProto):
             _store_densely(graph)
         _take_constants_from_inputs(light)

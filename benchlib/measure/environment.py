@@ -31,7 +31,7 @@ from benchlib.errors import InputError
 from benchlib.export import cache
 from benchlib.gpu.nvml import Gpu
 from benchlib.gpu.peaks import Roofs
-from benchlib.trtexec.command import Command, Program
+from benchlib.trtexec.command import CPU, Command, Program
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 """The folder of the package."""
@@ -181,9 +181,6 @@ def _shown_parts(model: str) -> tuple[str, ...]:
 
 
 ENVIRONMENT_VERSION = 1
-
-CPU = "cpu"
-"""What a row calls its device when the processor computed it."""
 
 GREEN_CONTEXT = "--greenContext"
 """trtexec's flag, from 11.4 on: ``sm:N[,cosched:M]``."""

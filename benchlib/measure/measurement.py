@@ -431,12 +431,14 @@ class MeasuredValues:
             builds.setdefault(one.build, []).append(of_run)
         return replication.combine(list(builds.values()), self.stopped)
 
+    @property
+    def _watched(self) -> tuple[TimingRun, ...]:
+        return tuple(one for one in self.timed if one.readings)
+
     @cached_property
     def telemetry(self) -> tuple[TelemetrySummary, ...]:
         """One summary per watched timing process; empty where nothing was watched."""
-        return tuple(
-            telemetry.summarise(one.readings, one.span_s) for one in self.timed if one.readings
-        )
+        return tuple(telemetry.summarise(one.readings, one.span_s) for one in self._watched)
 
     @cached_property
     def observed(self) -> Observed:
@@ -446,7 +448,7 @@ class MeasuredValues:
             runs=self.runs,
             half_width=self.headline.relative_half_width,
             telemetry=self.telemetry,
-            waiting=1 - self.pooled.mean * self._img_s(self.timed) / self.batch / 1000,
+            waiting=1 - self.pooled.mean * self.throughput_img_s / self.batch / 1000,
             transfers_seen=(
                 None if self.known.on_cpu else any(one.has_transfers for one in self.timed)
             ),
@@ -478,11 +480,10 @@ class MeasuredValues:
         """Millijoules per image and what they come from: the median of the processes that could
         tell, of those with the counter where there are any. Each has its own power and its own
         throughput: where the host held one process up, its card drew less as well."""
-        watched = [one for one in self.timed if one.readings]
         for source in EnergySource:
             of_source = [
                 seen.energy_mj_per_image(self._img_s([run]))
-                for seen, run in zip(self.telemetry, watched, strict=True)
+                for seen, run in zip(self.telemetry, self._watched, strict=True)
                 if seen.energy_source is source
             ]
             if of_source:

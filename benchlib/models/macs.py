@@ -304,7 +304,7 @@ def products_by_type(path: Path) -> dict[str, int]:
         model = onnx.load(path, load_external_data=False)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
-        onnx_file.drop_unused(model)
+        onnx_file.drop_unused(model.graph)
         graph = onnx.shape_inference.infer_shapes(model).graph
     except (OSError, DecodeError, ValueError, RuntimeError):
         # ONNX's own errors are among the last two

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -116,26 +115,27 @@ def load(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, "protobuf", load_external_data=False)
         _mend(model)
-        drop_unused(model)
+        drop_unused(model.graph)
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise _not_whole(path, error) from error
     return model
 
 
-def drop_unused(model: onnx.ModelProto) -> None:
-    """Take out of ``model`` the nodes and weights that none of its outputs depends on.
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out of ``graph`` the nodes and weights that none of its outputs depends on, and the
+    inputs that the weights are defaults of.
 
     A file keeps them when an output, such as a training head's, was taken off its list alone.
     TensorRT leaves such nodes out of an engine. ONNX Runtime computes them in every inference,
     and work counted over them would be the work of another network.
     """
-    constants = constant_names(model.graph)
-    _drop_unused_of(model.graph)
-    gone = constants - constant_names(model.graph)
-    for place in reversed(range(len(model.graph.input))):
-        if model.graph.input[place].name in gone:  # else a weight would become an input
-            del model.graph.input[place]
+    constants = constant_names(graph)
+    _drop_unused_of(graph)
+    gone = constants - constant_names(graph)
+    for place in reversed(range(len(graph.input))):
+        if graph.input[place].name in gone:  # else a weight would become an input
+            del graph.input[place]
 
 
 def _drop_unused_of(graph: onnx.GraphProto) -> set[str]:
@@ -149,13 +149,10 @@ def _drop_unused_of(graph: onnx.GraphProto) -> set[str]:
             continue
         kept.append(node)
         needed.update(filter(None, node.input))
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                needed |= _drop_unused_of(inner)
+        for body in bodies(node):
+            needed |= _drop_unused_of(body)
     if len(kept) < len(graph.node):
-        kept = [copy.deepcopy(node) for node in reversed(kept)]
-        del graph.node[:]
-        graph.node.extend(kept)
+        replace_nodes(graph, reversed(kept))
     for place in reversed(range(len(graph.initializer))):
         if graph.initializer[place].name not in needed:
             del graph.initializer[place]
@@ -163,6 +160,25 @@ def _drop_unused_of(graph: onnx.GraphProto) -> set[str]:
         if graph.sparse_initializer[place].values.name not in needed:
             del graph.sparse_initializer[place]
     return needed
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs inside a node: branches of If, bodies of Loop and Scan."""
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield entry.g
+        yield from entry.graphs
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Make ``nodes``, which may stand in ``graph`` now, the nodes of ``graph``."""
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def digest(path: Path) -> str:

@@ -164,6 +164,9 @@ def order_of_networks(cells: Cells) -> Iterator[Finding]:
     yield from found
 
 
+_BEHIND = "time of the recommended network over that of the blog's fastest, mean over sizes"
+
+
 def picks(cells: Cells) -> Iterator[Finding]:
     """Are the networks that the blog recommends the fastest of its own at every size?"""
     named = {name for groups in catalogue.PICKS.values() for group in groups for name in group}
@@ -174,18 +177,17 @@ def picks(cells: Cells) -> Iterator[Finding]:
         for precision, groups in catalogue.PICKS.items()
         if precision in cells.precisions
     ]
-    test = "time of the recommended network over that of the blog's fastest, mean over sizes"
     decided = [one for one in found if one.verdict is not Answer.CANT_TELL]
     if not decided:
         reason = "the recommended networks were not measured beside enough others"
-        yield cant_tell(catalogue.PICK, ALL, test, 0, f"Not to be told: {reason}.")
+        yield cant_tell(catalogue.PICK, ALL, _BEHIND, 0, f"Not to be told: {reason}.")
         return
     answers = {one.verdict for one in decided}
     worst = max(decided, key=lambda one: one.estimate or 0)
     yield Finding(
         catalogue.PICK,
         ALL,
-        f"{test} (worst precision)",
+        f"{_BEHIND} (worst precision)",
         *(worst.estimate, worst.ci_low, worst.ci_high, sum(one.n for one in decided)),
         answers.pop() if len(answers) == 1 else Answer.PARTLY,
         " ".join(one.sentence for one in decided),
@@ -247,7 +249,6 @@ def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
 
 
 def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Finding:
-    test = "time of the recommended network over that of the blog's fastest, mean over sizes"
     label = word(precision)
     names = [next((name for name in group if name in cells.networks), None) for group in groups]
     networks = len(cells.networks)
@@ -255,7 +256,9 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
         what = f"{plural(networks, 'network')} of the blog's at {label}"
         missing = [group[0] for group, name in zip(groups, names, strict=True) if name is None]
         why = f", without {listed(missing)}" if missing else ""
-        return cant_tell(catalogue.PICK, label, test, networks, f"Not to be told from {what}{why}.")
+        return cant_tell(
+            catalogue.PICK, label, _BEHIND, networks, f"Not to be told from {what}{why}."
+        )
     texts, ratios, wins = [], [], {}
     spans = significance.Times.of(cells, (slice(None), 0))
     places = np.nanargmin(spans.ms, axis=0)
@@ -289,7 +292,7 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
     if np.isnan(cells["latency_ci_low_ms"]).all():
         low = high = None
     return Finding(
-        *(catalogue.PICK, label, test, worst, low, high, sizes, answer),
+        *(catalogue.PICK, label, _BEHIND, worst, low, high, sizes, answer),
         f"{label}: {'; '.join(texts)}.",
     )
 

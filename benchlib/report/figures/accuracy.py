@@ -207,7 +207,8 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         return Absent(name, f"no usable row with {metric}.")
     size = size or size_for(view, metric)
     known = known[known["resolution"] == size]
-    precisions = [word for word in view.precisions if word in _with_front(known)]
+    fronts = _with_front(known)
+    precisions = [word for word in view.precisions if word in fronts]
     if not precisions:
         few = f"fewer than {_FEWEST} networks with {metric} at {wording.size(size)}"
         return Absent(name, f"{few} at any precision: there is no front.")

@@ -49,7 +49,8 @@ def draw_speedup(view: View) -> Drawing | Absent:
         grid = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for axes, size in zip(grid, sizes, strict=True):
             here = gains[gains["resolution"] == size]
-            _panel(axes, here, models, precisions, view.at(size=size))
+            _panel(axes, here, models, precisions)
+            _missing(axes, here, models, precisions, view.at(size=size))
             axes.set_title(wording.size(size))
         grid[0].set_yticks(range(len(models)), models)
         grid[0].set_ylim(-0.6, len(models) - 0.3)
@@ -82,13 +83,7 @@ def _sentence(gains: pd.DataFrame, precision: Variant) -> str:
     )
 
 
-def _panel(
-    axes: Axes,
-    gains: pd.DataFrame,
-    models: list[str],
-    precisions: list[Variant],
-    timed: pd.DataFrame,
-) -> None:
+def _panel(axes: Axes, gains: pd.DataFrame, models: list[str], precisions: list[Variant]) -> None:
     axes.axvline(1, color="#444444", linewidth=1)
     place = {model: index for index, model in enumerate(models)}
     for model, dots in gains.groupby("model"):
@@ -118,7 +113,6 @@ def _panel(
             fontsize=6.5,
             color="#333333",
         )
-    _missing(axes, gains, models, precisions, timed)
     low = min(0.9, gains["ratio"].min() / 1.15, gains["low"].min() / 1.03)
     high = max(1.3, gains["ratio"].max() * 1.18, gains["high"].max() * 1.03)
     axes.set_xlim(low, high)
