@@ -100,8 +100,9 @@ def test_every_word_of_the_face_is_there_after_any_import(root, tmp_path):
     assert "build.make" in inspect.getdoc(benchlib.export)
 
 
-def test_loads_a_set_and_refuses_a_folder_without_one(h200, tmp_path):
-    assert len(h200.frame) == 11
+def test_loads_a_set_and_refuses_a_folder_without_one(h200, root, tmp_path):
+    rows = (root / "results" / "h200-tensorrt-8.6" / "rows").glob("*.json")
+    assert len(h200.frame) == len(list(rows)) > 0
     with pytest.raises(InputError, match=r"no table\.csv"):
         benchlib.load(tmp_path)
 
@@ -129,8 +130,8 @@ def test_compares_two_sets_case_by_case(h200):
     slower[times] *= 1.5
     second = MeasuredSet("slower", slower, h200.environment, published=False)
     found = benchlib.compare(h200, second)
-    assert len(found.frame) == len(found.rows) == 11
-    assert found.frame["ratio"].tolist() == pytest.approx([1.5] * 11)
+    assert len(found.frame) == len(found.rows) == len(h200.frame)
+    assert found.frame["ratio"].tolist() == pytest.approx([1.5] * len(h200.frame))
     assert set(found.frame["outcome"]) == {"slower"}
     assert set(benchlib.compare(h200, second, threshold=0.9).frame["outcome"]) == {"same"}
     nothing = MeasuredSet("none", slower.iloc[:0], {}, published=False)

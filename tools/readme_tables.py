@@ -1,17 +1,18 @@
-"""README.md's tables and findings, written from measured sets so that they cannot go stale.
+"""README.md's table, comparison and findings, written from measured sets: they cannot go stale.
 
 ``python tools/readme_tables.py`` rewrites the lines between the markers; a test compares them.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from benchlib.analysis import results
+from benchlib.analysis import compare, results
 from benchlib.analysis.claims import findings as claims
 from benchlib.case import Int8Method, Precision, Status, Verdict
 from benchlib.gpu.telemetry import Limit
@@ -36,20 +37,14 @@ class Table:
         return f"<!-- table of {self.folder}, written by: python tools/readme_tables.py -->"
 
 
-TABLES = (
-    Table(
-        "results/h200-tensorrt-8.6",
-        (("FP32 (TF32 on)", Precision.FP32, None), ("FP16", Precision.FP16, None)),
-    ),
-    Table(
-        "results/h100-tensorrt-8.6",
-        (
-            ("FP32 (TF32 on)", Precision.FP32, None),
-            ("FP16", Precision.FP16, None),
-            ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
-            ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
-            ("INT8, made-up ranges", Precision.INT8, Int8Method.MADE_UP_RANGES),
-        ),
+TABLE = Table(
+    "results/h100-tensorrt-8.6",
+    (
+        ("FP32 (TF32 on)", Precision.FP32, None),
+        ("FP16", Precision.FP16, None),
+        ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
+        ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
+        ("INT8, made-up ranges", Precision.INT8, Int8Method.MADE_UP_RANGES),
     ),
 )
 
@@ -99,15 +94,30 @@ def findings(root: Path) -> str:
     return "\n".join([intro, "", *(f"- {claim}\n{verdict}" for claim, verdict in told)])
 
 
+COMPARED = ("results/h100-tensorrt-8.6", "results/h200-tensorrt-8.6")
+
+COMPARED_BEGIN = "<!-- comparison of two sets, written by: python tools/readme_tables.py -->"
+COMPARED_END = "<!-- end of the comparison -->"
+
+
+def comparison(root: Path) -> str:
+    """The summary that ``benchlib compare`` prints of the two sets, above its first case."""
+    lines = compare.compare(*(results.load(root / folder) for folder in COMPARED)).lines()
+    summary = itertools.takewhile(lambda line: not line.startswith(" "), lines)
+    return "\n".join(
+        [f"`benchlib compare {' '.join(COMPARED)}` says:", "", *map("- {}".format, summary)]
+    )
+
+
 def rewritten(text: str, root: Path) -> str:
-    """``text`` with every table and the findings between their markers as the sets in ``root``
-    give them.
+    """``text`` with the table, the comparison and the findings between their markers as the sets
+    in ``root`` give them.
 
     Raises ValueError where one has no markers.
     """
-    for one in TABLES:
-        frame = results.load(root / one.folder).frame
-        text = _between(text, one.begin, table(frame, one.columns), END)
+    frame = results.load(root / TABLE.folder).frame
+    text = _between(text, TABLE.begin, table(frame, TABLE.columns), END)
+    text = _between(text, COMPARED_BEGIN, comparison(root), COMPARED_END)
     return _between(text, FINDINGS_BEGIN, findings(root), FINDINGS_END)
 
 

@@ -113,5 +113,5 @@ def test_bisenetv2_is_held_back_by_eight_convolutions(root: Path) -> None:
 
 
 def test_a_set_that_was_not_profiled_has_none(root: Path) -> None:
-    measured = load(root / "results" / "h200-tensorrt-8.6")
+    measured = load(root / "results" / "h100-trtexec-8.6")
     assert roofline.breakdowns(measured.frame, measured) == ()
