@@ -65,7 +65,9 @@ def draw_speedup(view: View) -> Drawing | Absent:
         f"{view.label}. {summary}"
     )
     drawn = replace(view, frame=view.frame[view.frame["model"].isin(models)])
-    remark = drawn.remarks().replace("of the median", "of the ratio, from both medians' intervals")
+    remark = drawn.remarks().replace(
+        "the median, for the engine", "the ratio, from both medians' intervals, for the engines"
+    )
     caption = f"Speed-up against FP32, {view.label}. {summary} {remark}"
     without = sorted(set(view.usable["model"]) - set(models))
     if without:
