@@ -331,7 +331,7 @@ def _over_made_up(part: observations.Part) -> str:
 
 
 def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
-    """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
+    """For which networks INT8 by ``method`` is faster than FP16, a tie, or slower."""
     is_one_size = grid.only_size([one.resolution for one in cells]) is not None
     known = [
         one
@@ -340,7 +340,10 @@ def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
     ]
     groups = (
         ("faster", [one for one in known if one.gain.faster]),
-        ("no different", [one for one in known if not (one.gain.faster or one.gain.slower)]),
+        (
+            "not to be told apart",
+            [one for one in known if not (one.gain.faster or one.gain.slower)],
+        ),
         ("slower", [one for one in known if one.gain.slower]),
     )
     told = []
@@ -485,7 +488,7 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
     said = (
         f"Over {wording.plural(len(found.rows), 'case')} in both, {found.second} takes {mean} "
         f"times as long as {found.first} (geometric mean{bounds}); {counted}, where no difference "
-        f"within {wording.percent(found.threshold)} counts."
+        f"within {100 * found.threshold:g} % counts."
     )
     parts = (Words(said), _folded("case", _cases(found)), _surroundings(found))
     return Block(label, anchor, tuple(filter(None, parts)), said)
