@@ -139,10 +139,10 @@ def _latency(view: View) -> str:
         return text
     return (
         f"{text} Its 95 % interval is of the engine timed, on its device and in its sitting. It "
-        "holds other builds only with builds above 1, and other cards never: of one network, "
-        f"engines built apart and timed on several H100s usually differ by "
-        f"{percent(REBUILD / 2)}, and one pair in twenty by more than {WITHIN}. So a network is "
-        f"called faster or slower only where the intervals are more than {WITHIN} apart."
+        "holds other builds only with builds above 1, and other cards never: FP16 engines of one "
+        "network, built apart and timed on several H100s, differ beyond it by "
+        f"{percent(REBUILD / 2)} (root mean square). So a network is called faster or slower only "
+        f"where the intervals are more than twice that apart, {WITHIN}."
     )
 
 

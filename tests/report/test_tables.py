@@ -272,9 +272,7 @@ def test_the_definition_box_follows_the_columns(
     median, interval = said["Latency"].split(" Its 95 % ")
     assert median == "the median of 400 timed queries, for a batch of 1."
     assert interval.startswith("interval is of the engine timed")
-    assert interval.endswith(
-        "called faster or slower only where the intervals are more than 3 % apart."
-    )
+    assert interval.endswith("intervals are more than twice that apart, 3 %.")
     assert (
         "does not say which statistic" in dict(methods.definition_lines(published_view))["Latency"]
     )
