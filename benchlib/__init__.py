@@ -131,14 +131,15 @@ def findings(measured: MeasuredSet | str | Path, *beside: MeasuredSet | str | Pa
 
 
 def compare(
-    first: MeasuredSet | str | Path, second: MeasuredSet | str | Path, *, threshold: float = 0.02
+    first: MeasuredSet | str | Path, second: MeasuredSet | str | Path, *, threshold: float = 0.03
 ) -> Comparison:
     """Compare ``second`` with ``first`` case by case; each is a set or its folder.
 
     ``.frame`` has one line per case in both: ``first_ms``, ``second_ms``, their ``ratio`` (below
     1: the second is faster) with the bounds ``low`` and ``high``, and ``outcome``: faster, slower,
     same or undecided. ``threshold`` is the relative difference below which two times count as the
-    same. ``.mean_ratio`` is the geometric mean, ``.differences`` is what else differs.
+    same, by default what another build of the engine may change. ``.mean_ratio`` is the geometric
+    mean, ``.differences`` is what else differs.
 
     Raises :class:`~benchlib.errors.InputError` when a set holds a case twice.
     """

@@ -517,9 +517,9 @@ def findings(measured: Path, beside: tuple[Path, ...], as_json: bool) -> None:
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0, max=1),
-    default=0.02,
+    default=0.03,
     show_default=True,
-    help="A smaller relative difference does not matter in practice.",
+    help="Relative. A smaller difference is none: another build may differ as much.",
 )
 @click.option("--fail-on-slower", is_flag=True, help="Exit with 1 when B is slower anywhere.")
 @as_json

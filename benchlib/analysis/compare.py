@@ -281,7 +281,7 @@ class Comparison:
 
 
 def compare(
-    first: MeasuredSet, second: MeasuredSet, threshold: float = significance.PRACTICAL
+    first: MeasuredSet, second: MeasuredSet, threshold: float = significance.REBUILD
 ) -> Comparison:
     """Compare ``second`` with ``first``; a smaller relative difference than ``threshold`` is none.
 

@@ -127,13 +127,17 @@ def _signs(times: significance.Times) -> NDArray[np.float32]:
 
 # Accuracy against latency: the Pareto front, and the fastest network with an accuracy.
 #
-# A network dominates another only where their intervals do not overlap. Accuracies are the
-# literature's, and two metrics are never ranked together.
+# A network dominates another only where it is certainly faster. Accuracies are the literature's,
+# and two metrics are never ranked together.
 
 
-def undominated(rows: pd.DataFrame, cost: significance.Times | None = None) -> pd.Series:
+def undominated(
+    rows: pd.DataFrame,
+    cost: significance.Times | None = None,
+    threshold: float = significance.REBUILD,
+) -> pd.Series:
     """True for rows that no other dominates: is at least as accurate and certainly of less ``cost``
-    (default: faster).
+    (default: faster), by the rule of :meth:`significance.Times.faster_than`.
 
     Two networks of one accuracy and tied times are both kept. One timed without its classifier
     is never True and dominates none: its accuracy takes more time than its row says.
@@ -143,7 +147,8 @@ def undominated(rows: pd.DataFrame, cost: significance.Times | None = None) -> p
     # Of the rows at least as accurate, the first whose interval ends
     ends = pd.Series(np.where(whole, cost.high, np.inf)).groupby(rows["accuracy"].to_numpy(float))
     first = ends.min()[::-1].cummin().reindex(rows["accuracy"]).to_numpy()
-    return pd.Series(whole & ~(first < cost.low), index=rows.index, dtype=bool)
+    beaten = significance.Times(first, first, first).faster_than(cost, threshold)
+    return pd.Series(whole & ~beaten, index=rows.index, dtype=bool)
 
 
 def choose(

@@ -262,8 +262,12 @@ class Row(BaseModel):
     reasons: tuple[str, ...] = Field((), description="Codes of doubt; joined by ; in the table.")
     notes: tuple[str, ...] = Field((), description="Codes that take nothing away; likewise.")
     latency_ms: float | None = Field(None, gt=0, description="Median computeMs of one batch.")
-    latency_ci_low_ms: float | None = Field(None, gt=0, description="Lower end, 95 % interval.")
-    latency_ci_high_ms: float | None = Field(None, gt=0, description="Upper end, 95 % interval.")
+    latency_ci_low_ms: float | None = Field(
+        None, gt=0, description="Lower end, 95 % interval of the engines timed."
+    )
+    latency_ci_high_ms: float | None = Field(
+        None, gt=0, description="Upper end, 95 % interval of the engines timed."
+    )
     latency_mean_ms: float | None = Field(None, gt=0, description="Mean computeMs.")
     latency_p5_ms: float | None = Field(None, gt=0, description="5th percentile, if n bears it.")
     latency_p95_ms: float | None = Field(None, gt=0, description="95th percentile, if n bears it.")

@@ -8,6 +8,7 @@ from benchlib.analysis import comparable_groups, ranking, wording
 from benchlib.analysis.claims.observations import machine_sentence
 from benchlib.analysis.ranking import Answer, Choice, Question
 from benchlib.analysis.results import MeasuredSet
+from benchlib.analysis.significance import WITHIN
 from benchlib.case import Verdict
 from benchlib.models import registry
 from benchlib.report import sections, style
@@ -167,7 +168,7 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
         (True, "img/s: measured throughput, or one batch after the other where none was recorded"),
         (any(one.gain for one in choices), "×: times as fast as the same network in FP32 or FP16"),
         (any(one.power_limited for one in choices), "power limit: the card ran at its own"),
-        (any(one.tied for one in choices), "=: a tie, no certain difference of 2 % or more"),
+        (any(one.tied for one in choices), f"=: a tie, intervals less than {WITHIN} apart"),
         (any(one.verdict == Verdict.SUSPECT.value for one in choices), "!: the row is doubted"),
         (
             methods,

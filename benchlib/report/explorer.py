@@ -107,7 +107,7 @@ class Explorer(Shown):
             "labels": {str(one): style.precision_label(one) for one in _precisions(rows)},
             "families": _families(rows),
             "colors": {name: style.swatch(name).line for name in _families(rows)},
-            "practical": significance.PRACTICAL,
+            "rebuild": significance.REBUILD,
             "usual": {"megapixels": _USUAL_MEGAPIXELS, "precision": Precision.FP16.value},
         }
         return template("explorer/explorer.html.j2").render(

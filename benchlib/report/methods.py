@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchlib import __version__
 from benchlib.analysis.results import TABLE, MeasuredSet
+from benchlib.analysis.significance import REBUILD, WITHIN
 from benchlib.analysis.wording import percent
 from benchlib.case import Engine, ShapeMode, Status
 from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, FEWEST_TICKS
@@ -133,7 +134,16 @@ def _latency(view: View) -> str:
         return f"the median, for a batch of {view.batch}."
     fewest, most = f"{counts.min():,.0f}", f"{counts.max():,.0f}"
     often = fewest if fewest == most else f"{fewest} to {most}"
-    return f"the median of {often} timed queries, for a batch of {view.batch}."
+    text = f"the median of {often} timed queries, for a batch of {view.batch}."
+    if view.usable["latency_ci_low_ms"].isna().all():
+        return text
+    return (
+        f"{text} Its 95 % interval is of the engine timed, on its device and in its sitting. It "
+        "holds other builds only with builds above 1, and other cards never: FP16 engines of one "
+        "network, built apart and timed on several H100s, differ beyond it by "
+        f"{percent(REBUILD / 2)} (root mean square). So a network is called faster or slower only "
+        f"where the intervals are more than twice that apart, {WITHIN}."
+    )
 
 
 def _only(column: pd.Series) -> str:

@@ -17,6 +17,7 @@ from benchlib.analysis.claims.observations import NAMES, Made
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.compare import BesidePublished, Comparison, Outcome, compare
 from benchlib.analysis.results import MeasuredSet, usable
+from benchlib.analysis.significance import WITHIN
 from benchlib.case import Int8Method, Verdict
 from benchlib.models import registry
 from benchlib.report import style
@@ -212,8 +213,10 @@ def every_test(name: str, found: Sequence[Finding]) -> Table:
     return Table(
         sortable=False,
         name=f"tests-{name}",
-        caption="Estimates with 95 % intervals; n counts networks, or cells where the test says "
-        "so.",
+        caption="Estimates with 95 % intervals, over networks, or in a single cell of the engines "
+        "timed; n counts networks, or cells where the test says so. Faster and slower are more "
+        f"than {WITHIN} beyond both intervals, as far as a rebuilt "
+        "engine may be off.",
         corner="Claim",
         rows=tuple(one.claim for one in found),
         columns=columns(
@@ -328,7 +331,7 @@ def _over_made_up(part: observations.Part) -> str:
 
 
 def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
-    """For which networks INT8 by ``method`` is faster than FP16, no different, or slower."""
+    """For which networks INT8 by ``method`` is faster than FP16, a tie, or slower."""
     is_one_size = grid.only_size([one.resolution for one in cells]) is not None
     known = [
         one
@@ -337,7 +340,10 @@ def _against_fp16(cells: Sequence[Made], method: Int8Method) -> str:
     ]
     groups = (
         ("faster", [one for one in known if one.gain.faster]),
-        ("no different", [one for one in known if not (one.gain.faster or one.gain.slower)]),
+        (
+            "not to be told apart",
+            [one for one in known if not (one.gain.faster or one.gain.slower)],
+        ),
         ("slower", [one for one in known if one.gain.slower]),
     )
     told = []
@@ -481,7 +487,8 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
     )
     said = (
         f"Over {wording.plural(len(found.rows), 'case')} in both, {found.second} takes {mean} "
-        f"times as long as {found.first} (geometric mean{bounds}); {counted}."
+        f"times as long as {found.first} (geometric mean{bounds}); {counted}, where no difference "
+        f"within {100 * found.threshold:g} % counts."
     )
     parts = (Words(said), _folded("case", _cases(found)), _surroundings(found))
     return Block(label, anchor, tuple(filter(None, parts)), said)

@@ -98,7 +98,7 @@ class View:
         rows = self.frame if precision is None else self.frame[self.frame["variant"] == precision]
         said = []
         if self.usable["latency_ci_low_ms"].notna().any():
-            said.append("Bars are the 95 % interval of the median.")
+            said.append("Bars are the 95 % interval of the median, for the engine timed.")
         else:
             said.append("No interval is known for these numbers.")
         suspect = int((rows["verdict"] == Verdict.SUSPECT.value).sum())

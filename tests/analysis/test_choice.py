@@ -23,21 +23,21 @@ class TestFastest:
         """n0 leads on the two small images, n1 on the two large ones; n0 costs the least."""
         frame = grid(
             NAMES[:4],
-            lambda i, p, mp: [1 + mp, 1.5 + 0.8 * mp, 4 + 4 * mp, 5 + 5 * mp][i],
+            lambda i, p, mp: [1 + mp, 1.6 + 0.8 * mp, 4 + 4 * mp, 5 + 5 * mp][i],
             precisions=["fp16"],
         )
         found = findings(frame)
         all_sizes = told(found, catalogue.FASTEST, "classification, all")
-        ratios = [1.0, 1.0, (1 + 2.02752) / (1.5 + 0.8 * 2.02752), (1 + 8.23296) / 8.086368]
+        ratios = [1.0, 1.0, 1.0, (1 + 8.23296) / 8.186368]
         assert all_sizes.estimate == pytest.approx(np.exp(np.mean(np.log(np.maximum(ratios, 1)))))
         assert all_sizes.ci_low < all_sizes.estimate < all_sizes.ci_high
         assert all_sizes.verdict is Answer.PARTLY
         assert "FP16 n0 from 640×480 to 1920×1056, n1 at 3840×2144" in all_sizes.sentence
         last = told(found, catalogue.FASTEST, "classification, FP16 3840×2144")
         assert (last.verdict, last.n) == (Answer.REFUTED, 4)
-        assert last.estimate == pytest.approx(9.23296 / 8.086368)
+        assert last.estimate == pytest.approx(9.23296 / 8.186368)
         assert last.ci_low < last.estimate < last.ci_high
-        assert "n1 is the fastest of 4 (8.09 ms); next is n0 at 1.14×" in last.sentence
+        assert "n1 is the fastest of 4 (8.19 ms); next is n0 at 1.13×" in last.sentence
 
     def test_a_winner_that_was_not_timed_in_every_cell_is_named(self, grid):
         """n0 might have been the fastest of the largest image too."""
@@ -76,7 +76,7 @@ class TestNewer:
     OLD = (
         ("resnet18", 1.0, 70.0),  # s is as accurate and 1.25 times as fast
         ("mnasnet1_0", 1.2, 74.0),  # s has exactly its accuracy
-        ("mnasnet1_3", 0.805, 72.0),  # within 2 % of s: neither is faster
+        ("mnasnet1_3", 0.805, 72.0),  # within 3 % of s: neither is faster
         ("resnet34", 1.6, 75.0),  # m is slower, s less accurate
         ("resnet50", 4.0, 76.0),  # m is as accurate and twice as fast
         ("shufflenet_v2_x1_5", 3.0, 90.0),  # nothing newer is as accurate
@@ -213,7 +213,7 @@ class TestFronts:
             "c": (3.0, 71.0, 40.0),
             "d": (4.0, 80.0, 80.0),
             "e": (5.0, 75.0, 30.0),
-            "f": (6.0, 59.0, 10.4),  # slower and less accurate; its energy is a's within 5 %
+            "f": (6.0, 59.0, 10.4),  # slower and less accurate; its energy is a's within 7 %
         }
         return [
             row(name, ms, accuracy=accuracy, energy_mj=mj, **TOP1)
@@ -225,10 +225,9 @@ class TestFronts:
         cell = told(found, catalogue.FRONTS, "FP32 640×480, ImageNet top-1")
         assert (cell.estimate, cell.n, cell.verdict) == (2 / 6, 6, Answer.REFUTED)
         assert cell.sentence == (
-            "On both a (60.0 %, 1.000 ms ±0.5 %, 10.0 mJ) and d (80.0 %, 4.000 ms ±0.5 %, 80.0 "
-            "mJ); by time only b (70.0 %, 2.000 ms ±0.5 %, 50.0 mJ) and c (71.0 %, 3.000 ms "
-            "±0.5 %, 40.0 mJ); by energy only e (75.0 %, 5.000 ms ±0.5 %, 30.0 mJ) and f (59.0 %, "
-            "6.000 ms ±0.5 %, 10.4 mJ)."
+            "On both a (60.0 %, 1.000 ms, 10.0 mJ) and d (80.0 %, 4.000 ms, 80.0 mJ); by time "
+            "only b (70.0 %, 2.000 ms, 50.0 mJ) and c (71.0 %, 3.000 ms, 40.0 mJ); by energy only "
+            "e (75.0 %, 5.000 ms, 30.0 mJ) and f (59.0 %, 6.000 ms, 10.4 mJ)."
         )
         ms, mj = (
             [one for one in found if one.subset == f"FP32 640×480, ImageNet top-1 {name}"]
@@ -240,11 +239,22 @@ class TestFronts:
         assert [(one.estimate, one.ci_low, one.ci_high) for one in mj] == [(30.0, 28.5, 31.5)]
         assert "mJ" in mj[0].test and "ms" in ms[0].test
 
-    def test_an_interval_of_one_engine_is_told_no_finer_than_cards_differ(self, row, table):
-        rows = [{**one, "latency_ci_low_ms": one["latency_ms"]} for one in self._rows(row)]
-        rows = [{**one, "latency_ci_high_ms": one["latency_ms"] * 1.0002} for one in rows]
-        cell = told(findings(table(rows)), catalogue.FRONTS, "FP32 640×480, ImageNet top-1")
-        assert "a (60.0 %, 1.000 ms ±0.1 %, 10.0 mJ)" in cell.sentence
+    def test_times_and_energies_that_a_rebuild_may_turn_round_are_on_both_fronts(self, row, table):
+        """d, more accurate than e, and g, less, take 2.5 % more time and 5 to 6 % more energy."""
+        figures = {"d": (4.1, 80.0, 85.0), "e": (4.0, 75.0, 80.0)}
+        rows = [one for one in self._rows(row) if one["model"] not in "de"]
+        rows += [
+            row(name, ms, accuracy=accuracy, energy_mj=mj, half=0.001, **TOP1)
+            for name, (ms, accuracy, mj) in figures.items()
+        ]
+        rows += [row("g", 4.1, accuracy=74.0, energy_mj=84.0, half=0.001, **TOP1)]
+        found = findings(table(rows))
+        cell = told(found, catalogue.FRONTS, "FP32 640×480, ImageNet top-1")
+        both = cell.sentence.partition(";")[0]
+        assert all(f" {name} (" in both for name in "deg")
+        assert "within 3 % of each other count as equal, and energies within 7 %" in (
+            told(found, catalogue.FRONTS, "all").sentence
+        )
 
     def test_one_front_by_both_takes_many_networks(self, row, table):
         def answer(count):
@@ -366,7 +376,7 @@ class TestEnergy:
         assert "to 700 W (n0 FP16 640×480)" in headline.sentence
         # Nine networks are 36 pairs; n0 takes 915 mJ, and n8, the slowest, 652
         assert (
-            "In 8 of 36 pairs (22 %) the faster takes more energy, by over 5 %."
+            "In 8 of 36 pairs (22 %) the faster takes more energy, by over 7 %."
             in headline.sentence
         )
 

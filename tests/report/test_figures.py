@@ -129,6 +129,21 @@ def test_fps_states_the_fastest_and_the_slowest(published_view: View) -> None:
     assert "No interval is known" in drawing.caption
 
 
+def test_what_a_rebuild_may_turn_round_is_neither_fastest_nor_slower(
+    rows: pd.DataFrame, view_of: ViewOf
+) -> None:
+    """FP16 takes 2 % more time than FP32, and each network 1 % more than the one before."""
+    changed = rows[(rows["width"] == 640) & rows["precision"].isin(["fp32", "fp16"])]
+    names = sorted(set(changed["model"]))[:3]
+    changed = changed[changed["model"].isin(names)]
+    ms = changed["model"].map(names.index) * 0.01 + (changed["precision"] == "fp16") * 0.02 + 1
+    times = {"latency_ms": ms, "latency_ci_low_ms": ms * 0.999, "latency_ci_high_ms": ms * 1.001}
+    view = view_of(changed.assign(fps=1000 / ms, **times))
+    said = fps.finding(view, Variant("fp16"))
+    assert f"{names[0]} is fastest with 980 FPS, tied with {names[1]} and {names[2]}, " in said
+    assert "slower than FP32" not in fps.draw_speedup(view).alt
+
+
 def test_draw_fpss_every_network_and_its_interval(invented_view: View) -> None:
     axes = draw("fps", invented_view).figure.axes[0]
     names = {text.get_text().split("  ")[0] for text in axes.texts}

@@ -46,7 +46,7 @@ def test_the_paragraph_says_what_the_cells_show(several: MeasuredSet) -> None:
     said = unescape(int8_section([several])._repr_html_())
     for sentence in (
         "By calibrated Q/DQ, INT8 against FP16 is faster for resnet50 (1.82 times as fast); "
-        "no different for efficientnet_b0 (1.01 times as fast); "
+        "not to be told apart for efficientnet_b0 (1.01 times as fast); "
         "slower for fast_scnn (0.45 times as fast).",
         "By made-up ranges, INT8 against FP16 is faster for resnet50 and efficientnet_b0 (1.11 to "
         "2.00 times as fast); slower for fast_scnn (0.50 times as fast).",
@@ -71,8 +71,9 @@ def test_the_measured_set_has_its_paragraph(h100_first: MeasuredSet) -> None:
     said = unescape(int8_section([h100_first])._repr_html_())
     assert (
         "By calibrated Q/DQ, INT8 against FP16 is faster for vgg11_bn, resnet18 and mnasnet1_0 "
-        "(1.19 to 1.45 times as fast); no different for fast_scnn_blog (1.00 times as fast); "
-        "slower for shufflenet_v2_x1_5, fast_scnn and bisenetv2 (0.90 to 0.91 times as fast)."
+        "(1.19 to 1.45 times as fast); not to be told apart for fast_scnn_blog (1.00 times as "
+        "fast); slower for shufflenet_v2_x1_5, fast_scnn and bisenetv2 (0.90 to 0.91 times as "
+        "fast)."
     ) in said
     # ResNet-18 and VGG have nothing to leave out: the same engine is no second finding.
     assert (
@@ -100,7 +101,7 @@ def test_networks_at_several_sizes_are_named_with_their_size(
     )
     assert (
         "faster for resnet50 at 640×480 (2.00 times as fast); "
-        "no different for resnet50 at 1024×768 (1.00 times as fast); "
+        "not to be told apart for resnet50 at 1024×768 (1.00 times as fast); "
         "slower for resnet50 at 1920×1056 (0.50 times as fast)."
     ) in said
     assert ">640×480<" in said

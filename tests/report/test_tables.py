@@ -269,7 +269,10 @@ def test_the_definition_box_follows_the_columns(
     said = dict(methods.definition_lines(invented_view))
     assert said["Copies to and from the device"] == "left out."
     assert said["CUDA graph"] == "used."
-    assert said["Latency"] == "the median of 400 timed queries, for a batch of 1."
+    median, interval = said["Latency"].split(" Its 95 % ")
+    assert median == "the median of 400 timed queries, for a batch of 1."
+    assert interval.startswith("interval is of the engine timed")
+    assert interval.endswith("intervals are more than twice that apart, 3 %.")
     assert (
         "does not say which statistic" in dict(methods.definition_lines(published_view))["Latency"]
     )

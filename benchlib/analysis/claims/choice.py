@@ -18,7 +18,7 @@ from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, 
 from benchlib.analysis.claims.observations import HALF
 from benchlib.analysis.comparable_groups import Cells
 from benchlib.analysis.results import known
-from benchlib.analysis.significance import Array, Times
+from benchlib.analysis.significance import ENERGY_REBUILD, WITHIN, Array, Times
 from benchlib.analysis.wording import listed, percent, plural, short, size, span, times, word
 from benchlib.case import Int8Method
 from benchlib.gpu.telemetry import ENERGY_UNCERTAINTY, Limit
@@ -349,7 +349,7 @@ def fronts(cells: Cells) -> Iterator[Finding]:
             if len(some) >= FEWEST_TO_PICK:
                 mj = some["energy_mj"].to_numpy(float)
                 by_ms = ranking.undominated(some)
-                by_mj = ranking.undominated(some, Times(mj, mj, mj * (1 + ENERGY_UNCERTAINTY)))
+                by_mj = ranking.undominated(some, Times(mj, mj, mj), ENERGY_REBUILD)
                 some = some.assign(by_ms=by_ms, by_mj=by_mj, n=len(some))
                 found.append(some[by_ms | by_mj].assign(where=f"{where}, {metric}"))
     if not found:
@@ -361,7 +361,11 @@ def fronts(cells: Cells) -> Iterator[Finding]:
     if len(each) > 1:
         text = f"Most are compared at {one.subset}, {most['n'].iloc[0]} networks: {one.sentence}"
         whole = replace(whole, sentence=f"{whole.sentence} {text}")
-    note = f"Energies are good to {percent(ENERGY_UNCERTAINTY)}; those within it count as equal."
+    note = (
+        f"Times whose intervals are within {WITHIN} of each other count as "
+        f"equal, and energies within {percent(ENERGY_REBUILD, tenths=False)}: a rebuilt engine may "
+        "differ as much."
+    )
     yield replace(whole, sentence=f"{whole.sentence} {note}")
     yield from each
     for row in every.itertuples():
@@ -379,10 +383,6 @@ def fronts(cells: Cells) -> Iterator[Finding]:
             yield Finding(*head, "mJ on the front of accuracy against energy", *mj, *tail)
 
 
-FINEST = 0.001
-"""Half-width over latency than which none is told finer: an interval is of one engine on one card,
-and two cards of one kind differ by more than this."""
-
 _FRONTS = (
     "share of the networks on a front by time or energy that are on both, n counts them by cell"
 )
@@ -390,8 +390,6 @@ _FRONTS = (
 
 def _front(subset: str, rows: pd.DataFrame) -> Finding:
     both = rows["by_ms"] & rows["by_mj"]
-    half = (rows["latency_ci_high_ms"] - rows["latency_ci_low_ms"]) / 2 / rows["latency_ms"]
-    rows = rows.assign(half=half.astype(float))
     places = list(zip(rows["model"], rows["where"], strict=True))
     table = significance.spread_out(places, list(both.astype(float)))
     share, *ends = significance.over_networks(table, significance.mean)
@@ -411,9 +409,8 @@ def _front(subset: str, rows: pd.DataFrame) -> Finding:
         names = [f"{name} in {count}" for name, count in some["model"].value_counts().items()]
         if cells == 1:
             names = [
-                f"{row.model} ({row.accuracy:.1f} %, {row.latency_ms:.3f} ms"
-                + ("" if pd.isna(row.half) else f" ±{percent(max(row.half, FINEST))}")
-                + f", {short(row.energy_mj)} mJ)"
+                f"{row.model} ({row.accuracy:.1f} %, {row.latency_ms:.3f} ms, "
+                f"{short(row.energy_mj)} mJ)"
                 for row in some.sort_values("latency_ms").itertuples()
             ]
         most = 4 if cells > 1 else len(names)  # each cell names all of its own
@@ -537,13 +534,13 @@ def _turned(cells: Cells) -> str:
         places = places[:: -(-len(places) // ranking.MOST_PAIRED) or 1]
         faster = significance.significantly_faster_pairs(spans.at((places, i, j)))
         joules = mj[places, i, j]
-        more = joules[:, None] > joules * (1 + ENERGY_UNCERTAINTY)
+        more = joules[:, None] > joules * (1 + ENERGY_REBUILD)
         pairs, turned = pairs + int(faster.sum()), turned + int((faster & more).sum())
     if not pairs:
         return ""
     return (
         f" In {turned:,} of {pairs:,} pairs ({percent(turned / pairs, tenths=False)}) the faster "
-        f"takes more energy, by over {percent(ENERGY_UNCERTAINTY, tenths=False)}."
+        f"takes more energy, by over {percent(ENERGY_REBUILD, tenths=False)}."
     )
 
 
@@ -554,8 +551,8 @@ def _joules(cells: Cells) -> str:
     fast, least = int(np.nanargmin(ms)), int(np.nanargmin(joules))
     name = cells.networks[fast]
     text = f" {name} is the fastest with {short(ms[fast])} ms and takes {short(joules[fast])} mJ"
-    if joules[least] >= joules[fast] * (1 - ENERGY_UNCERTAINTY):
-        return f"{text}, the least or within {percent(ENERGY_UNCERTAINTY)} of it."
+    if joules[least] * (1 + ENERGY_REBUILD) >= joules[fast]:
+        return f"{text}, the least or within {percent(ENERGY_REBUILD, tenths=False)} of it."
     other = cells.networks[least]
     return f"{text}; {other} takes {short(joules[least])} mJ in {short(ms[least])} ms."
 

@@ -15,7 +15,7 @@ from benchlib.analysis.claims.catalogue import ALL, Answer, Finding, cant_tell, 
 from benchlib.analysis.comparable_groups import Cells, sound
 from benchlib.analysis.compare import Outcome
 from benchlib.analysis.results import MeasuredSet
-from benchlib.analysis.significance import PRACTICAL, Array
+from benchlib.analysis.significance import CONFIDENCE, REBUILD, WITHIN, Array
 from benchlib.analysis.wording import percent, plural, short, size, word
 from benchlib.case import Precision
 
@@ -167,8 +167,9 @@ def _number(value: float | None) -> str:
 # A set beside another.
 
 
-MOSTLY = 0.9
-"""Share of cells that have to be alike for an answer about all."""
+USUAL = REBUILD / 2
+"""Relative. Two builds of one cell usually differ by this, as standard deviations go; a mean over
+networks, of many builds, that is off by more is off for another cause."""
 
 UNLIKE_FACTOR = 0.10
 """Relative. Where one network gains by this much more than another, it is another network that one
@@ -275,17 +276,17 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
     networks = len(logs)
     mean, low, high = (_exp(one) for one in significance.over_networks(logs, significance.mean))
     off = np.array([max(one.ratio, 1 / one.ratio) - 1 for one in cells])
-    within = float(np.mean(off <= PRACTICAL))
+    within = float(np.mean(off <= REBUILD))
     counted = f"{test}, geometric mean, n counts cells"
     if low is None or high is None:
         takes = significance.FEWEST
         yield too_few(claim, "all", counted, networks, "in both", takes, len(cells))
     else:
-        alike = low > 1 / (1 + PRACTICAL) and high < 1 + PRACTICAL
+        alike = low > 1 / (1 + USUAL) and high < 1 + USUAL
         answer = Answer.PARTLY if alike else Answer.CANT_TELL
-        if alike and within >= MOSTLY:
+        if alike and within >= CONFIDENCE:
             answer = Answer.SUPPORTED
-        elif low > 1 + PRACTICAL or high < 1 / (1 + PRACTICAL):
+        elif low > 1 + USUAL or high < 1 / (1 + USUAL):
             answer = Answer.REFUTED
         worst = cells[int(np.argmax(off))]
         yield Finding(
@@ -294,8 +295,8 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
             f"{mean:.3f} times as long as {names[1]}, other engines and other cards of the kind "
             f"included; single cells differ by {percent(float(np.median(off)))} in the median and "
             f"by {percent(float(off.max()))} at most ({_named(worst)}), and "
-            f"{int((off > PRACTICAL).sum())} by more than the {percent(PRACTICAL, tenths=False)} "
-            "from which the other findings call a network faster.",
+            f"{int((off > REBUILD).sum())} by more than the {WITHIN} "
+            "within which the other findings call two networks tied.",
         )
     spread, low, high = significance.over_networks(logs**2, significance.mean)
     yield Finding(
@@ -303,9 +304,9 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
         "root mean square of the relative difference of a cell, n counts cells",
         *(None if one is None else float(np.sqrt(one)) for one in (spread, low, high)),
         len(cells),
-        decided(low, high, PRACTICAL**2, below=True),
+        decided(low, high, USUAL**2, below=True),
         f"Builds, cards and states of heat part two times of one cell by "
-        f"{percent(float(np.sqrt(spread)))}.",
+        f"{percent(float(np.sqrt(spread)))}, root mean square.",
     )
     answers = {
         Outcome.SAME: Answer.SUPPORTED,

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from benchlib.analysis import comparable_groups, ranking, wording
 from benchlib.analysis.comparable_groups import Variant
+from benchlib.analysis.significance import WITHIN
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables.lineup import Record
@@ -253,7 +254,8 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
     caption = (
         f"{metric} against latency at {wording.size(size)}; {view.label}. {finding} Line: Pareto "
         "front of the medians. Black edge and bold: no network is both at least as accurate and "
-        "faster beyond the intervals. The accuracy is the literature's at its own input size, "
+        f"faster by more than {WITHIN} beyond both intervals, as far as a rebuilt engine may be "
+        "off. The accuracy is the literature's at its own input size, "
         f"not measured on these engines. {_hollow(known)}{drawn.remarks()}"
     )
     return Drawing(figure, name, alt, caption)

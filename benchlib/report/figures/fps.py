@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchlib.analysis import wording
+from benchlib.analysis import ranking, wording
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.significance import Gain
 from benchlib.analysis.significance import gains as gains_over
@@ -65,7 +65,9 @@ def draw_speedup(view: View) -> Drawing | Absent:
         f"{view.label}. {summary}"
     )
     drawn = replace(view, frame=view.frame[view.frame["model"].isin(models)])
-    remark = drawn.remarks().replace("of the median", "of the ratio, from both medians' intervals")
+    remark = drawn.remarks().replace(
+        "the median, for the engine", "the ratio, from both medians' intervals, for the engines"
+    )
     caption = f"Speed-up against FP32, {view.label}. {summary} {remark}"
     without = sorted(set(view.usable["model"]) - set(models))
     if without:
@@ -74,8 +76,8 @@ def draw_speedup(view: View) -> Drawing | Absent:
 
 
 def _sentence(gains: pd.DataFrame, precision: Variant) -> str:
-    part = gains.loc[gains["precision"] == precision, "ratio"]
-    slower = int((part < 1).sum())
+    some = gains[gains["precision"] == precision]
+    part, slower = some["ratio"], int(some["slower"].sum())
     tail = f"; slower than FP32 in {slower} of {len(part)} cells" if slower else ""
     return (
         f"{style.precision_label(precision)} is {part.min():.2f}× to {part.max():.2f}× as fast as "
@@ -245,14 +247,15 @@ def finding(view: View, precision: Variant) -> str:
     """The finding of the lines, in a sentence or two."""
     rows = view.at(precision)
     size = str(rows["resolution"].max())
-    there = rows[rows["resolution"] == size]
-    best, worst = there.loc[there["fps"].idxmax()], there.loc[there["fps"].idxmin()]
+    there = ranking.choose(rows[rows["resolution"] == size])
+    best, worst, tied = there.iloc[0], there.iloc[-1], there.loc[there["tied"], "model"][1:]
     where = f"At {wording.size(size)} and {style.precision_label(precision)}"
     if len(there) == 1:
         return f"{where} {best['model']} runs at {wording.short(best['fps'])} FPS."
     enough = int((there["fps"] >= REAL_TIME_FPS).sum())
+    ties = f", tied with {wording.listed(tied)}" if len(tied) else ""
     return (
-        f"{where} {best['model']} is fastest with {wording.short(best['fps'])} FPS, "
+        f"{where} {best['model']} is fastest with {wording.short(best['fps'])} FPS{ties}, "
         f"{worst['model']} slowest with {wording.short(worst['fps'])}; "
         f"{enough} of {len(there)} reach {REAL_TIME_FPS} FPS."
     )

@@ -302,7 +302,7 @@ def _caption(view: View, columns: list[Column]) -> str:
     cells = [cell for column in columns for cell in column.cells]
     parts = [
         f"Median latency in ms per batch of {view.batch}; {view.label}.",
-        "Green and bold: best of the column; red and italic: worst.",
+        "Green and bold: best number of the column, tied or not; red and italic: worst.",
     ]
     if view.frame["latency_ci_low_ms"].notna().any():
         parts.append(

@@ -34,7 +34,7 @@
       known(row.made_for) ? ` (made for ${size(row.made_for)})` : ""}, batch ${row.batch}`,
     row.set,
     known(row.latency_ms) && `${row.latency} ms${known(row.latency_ci_low_ms)
-      ? " (95 % interval of the median)" : ", no interval known"}; ${short(row.fps)} FPS`,
+      ? " (95 % interval of the median, for this engine alone)" : ", no interval known"}; ${short(row.fps)} FPS`,
     known(row.speedup) && `${short(row.speedup)} times as fast as FP32`,
     `${row.verdict ?? "no verdict"}${row.reasons ? `: ${row.reasons.replaceAll(";", ", ")}` : ""}`,
     known(row.sm_clock_mhz) && `clock ${short(row.sm_clock_mhz)} MHz${
@@ -205,15 +205,16 @@
   };
 
   // Which is fastest, where that is one question: one set, size and batch. Nobody is called faster
-  // whose interval meets the other's, as in benchlib.analysis.significance.
+  // whose interval a rebuild might bring to the other's, as in benchlib.analysis.significance.
   const answer = (shown) => {
     const timed = shown.filter((row) => known(row.latency_ms)).sort((a, b) => a.latency_ms - b.latency_ms);
     if (!timed.length || ["set", "resolution", "batch"].some((name) => distinct(timed, name).length > 1)) return "";
     const first = timed[0], high = first.latency_ci_high_ms ?? first.latency_ms;
     const name = (row) => `${row.model} in ${told.labels[row.precision]}`;
-    const tied = timed.slice(1).filter((row) => !(high < (row.latency_ci_low_ms ?? row.latency_ms)
-      && first.latency_ms * (1 + told.practical) < row.latency_ms));
-    const ties = tied.length ? `, tied with ${listed(tied.map(name))}` : "";
+    const tied = timed.slice(1).filter(
+      (row) => !(high * (1 + told.rebuild) < (row.latency_ci_low_ms ?? row.latency_ms)));
+    const ties = tied.length ? `, tied with ${listed(tied.map(name))} (intervals less than ${
+      100 * told.rebuild} % apart, as much as a rebuilt engine may differ)` : "";
     const cost = known(first.dollars) ? `, $${short(first.dollars)} per million images` : "";
     const doubt = first.verdict === "SUSPECT" ? " (SUSPECT)" : "";
     return ` Fastest: ${name(first)}, ${first.latency} ms${doubt}${cost}${ties}.`;
