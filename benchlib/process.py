@@ -80,6 +80,10 @@ def publish(draft: Path, path: Path) -> None:
 SPEAK_UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 """Environment of our Python programs: their logs are read as UTF-8, whatever the terminal takes."""
 
+NUMBER_AS_NVML = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Environment in which CUDA numbers unlike cards as NVML and nvidia-smi do, not the fastest first:
+so that the card that is timed is the one that a row names and whose clock is watched."""
+
 GRACE_S = 2.0
 """Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
 
@@ -158,8 +162,8 @@ def run(
 ) -> Ended:
     """Run ``argv`` to its end and append its output, both streams in order, to ``log``.
 
-    ``env`` is added to our own environment. The whole group is gone when this returns or
-    raises, also at a KeyboardInterrupt. Raises
+    ``env`` is added to our own environment, in which CUDA numbers cards as NVML does. The whole
+    group is gone when this returns or raises, also at a KeyboardInterrupt. Raises
     :class:`ProgramMissingError`, and OSError when ``log`` cannot be written.
     """
     started = time.monotonic()
@@ -170,7 +174,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **SPEAK_UTF8, **(env or {})},
+                env={**os.environ, **SPEAK_UTF8, **NUMBER_AS_NVML, **(env or {})},
                 start_new_session=True,
                 preexec_fn=dies_with_parent(),
             )

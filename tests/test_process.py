@@ -147,3 +147,12 @@ def test_a_folder_is_synced_file_by_file_before_it_takes_its_name(
     process.publish(draft, final)
     assert sorted(sizes) == [2, 4]
     assert sorted(file.name for file in final.iterdir()) == ["engine.plan", "facts.json"]
+
+
+def test_cards_are_numbered_as_nvml_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's own order puts the fastest of unlike cards first, and NVML watches the first on the
+    bus: rows would name one card and hold the times of another."""
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    code = "import os; print(os.environ['CUDA_DEVICE_ORDER'])"
+    process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert (tmp_path / "log").read_text() == "PCI_BUS_ID\n"

@@ -33,8 +33,9 @@ class Program:
     """One engine program, ready to be started or only planned for.
 
     ``command`` is the start of its argv. ``version`` is TensorRT's, or ONNX Runtime's for the
-    CPU engine, as text. ``device`` is ``cuda:0`` or ``cpu``. ``path`` is the executable where it
-    was found, None when it is only planned for. ``env`` is what it needs in its environment.
+    CPU engine, as text. ``device`` is ``cuda:0`` or ``cpu``, ``card`` what CUDA calls that GPU.
+    ``path`` is the executable where it was found, None when it is only planned for. ``env`` is what
+    it needs in its environment.
     """
 
     engine: Engine
@@ -43,6 +44,7 @@ class Program:
     device: str
     path: str | None = None
     env: tuple[tuple[str, str], ...] = ()
+    card: str | None = None
 
     @property
     def on_cpu(self) -> bool:

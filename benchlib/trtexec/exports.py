@@ -28,12 +28,13 @@ from pathlib import Path
 from typing import Any
 
 from benchlib.case import Precision
+from benchlib.trtexec.flags import Version
 
 # In this order: BFloat16 must not be taken for Float, nor UInt8 for Int8.
 _TYPES = (
     ("bf16", re.compile(r"\b(?:BF16|BFloat16)\b", re.IGNORECASE)),
     ("fp16", re.compile(r"\b(?:FP16|Half|Float16)\b", re.IGNORECASE)),
-    ("fp8", re.compile(r"\b(?:FP8|Float8\w*)\b", re.IGNORECASE)),
+    ("fp8", re.compile(r"\b(?:FP8\w*|Float8\w*)\b", re.IGNORECASE)),
     ("fp4", re.compile(r"\b(?:FP4\w*|Float4\w*)\b", re.IGNORECASE)),
     ("uint8", re.compile(r"\bUInt8\b", re.IGNORECASE)),
     ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
@@ -492,12 +493,15 @@ def _by_line(text: str) -> list[dict[str, Any]]:
 
 
 _HEADER_BYTES = 28
+_LIBRARY = slice(24, 27)
+"""Major, minor and patch of the library that made the plan."""
 _MAKERS = (b"ftrt", b"vtrt")
 """TensorRT, TensorRT-RTX."""
 
 
-def check_engine(path: Path) -> None:
-    """Raise :class:`BadFileError` unless a plan of TensorRT 8.6 or later begins the file."""
+def check_engine(path: Path) -> Version:
+    """The library that made the plan; raises :class:`BadFileError` unless one of TensorRT 8.6 or
+    later begins the file."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
@@ -508,3 +512,4 @@ def check_engine(path: Path) -> None:
         raise BadFileError(f"{path.name}: is empty")
     if not header.startswith(_MAKERS) or len(header) < _HEADER_BYTES:
         raise BadFileError(f"{path.name}: does not begin like a plan")
+    return Version(*header[_LIBRARY])
