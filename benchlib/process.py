@@ -84,6 +84,10 @@ NUMBER_AS_NVML = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Environment in which CUDA numbers unlike cards as NVML and nvidia-smi do, not the fastest first:
 so that the card that is timed is the one that a row names and whose clock is watched."""
 
+ALTERING = ("CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE")
+"""Variables, set for a debugger or for training, that change the time or the precision against what
+a row says, and programs are begun without: each launch waits for the GPU, TF32 is on or off."""
+
 GRACE_S = 2.0
 """Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
 
@@ -162,11 +166,13 @@ def run(
 ) -> Ended:
     """Run ``argv`` to its end and append its output, both streams in order, to ``log``.
 
-    ``env`` is added to our own environment, in which CUDA numbers cards as NVML does. The whole
-    group is gone when this returns or raises, also at a KeyboardInterrupt. Raises
-    :class:`ProgramMissingError`, and OSError when ``log`` cannot be written.
+    ``env`` is added to our own environment, which is without :data:`ALTERING` and in which CUDA
+    numbers cards as NVML does. The whole group is gone when this returns or raises, also at a
+    KeyboardInterrupt. Raises :class:`ProgramMissingError`, and OSError when ``log`` cannot be
+    written.
     """
     started = time.monotonic()
+    ours = {name: value for name, value in os.environ.items() if name not in ALTERING}
     with log.open("ab") as sink:
         try:
             process = subprocess.Popen(
@@ -174,7 +180,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **SPEAK_UTF8, **NUMBER_AS_NVML, **(env or {})},
+                env={**ours, **SPEAK_UTF8, **NUMBER_AS_NVML, **(env or {})},
                 start_new_session=True,
                 preexec_fn=dies_with_parent(),
             )

@@ -149,6 +149,17 @@ def test_a_folder_is_synced_file_by_file_before_it_takes_its_name(
     assert sorted(file.name for file in final.iterdir()) == ["engine.plan", "facts.json"]
 
 
+def test_what_would_make_a_row_untrue_is_not_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set in a profile for PyTorch's sake: a TF32 row would be FP32, and launches would wait."""
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    code = "import os; print([name for name in os.environ if 'TF32' in name or 'LAUNCH' in name])"
+    process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert (tmp_path / "log").read_text() == "[]\n"
+
+
 def test_cards_are_numbered_as_nvml_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA's own order puts the fastest of unlike cards first, and NVML watches the first on the
     bus: rows would name one card and hold the times of another."""

@@ -446,13 +446,18 @@ class Recorder:
             return ()
 
 
+_MPS = "nvidia-cuda-mps-server"
+"""Begins the work of CUDA's MPS and has a context on the card; whose work it is have others."""
+
+
 class Foreigners:
     """Tells other people's processes on the card from ours.
 
     Ours are ``root`` and whatever descends from it, and what names a file in ``folder`` when it is
-    started, as a trtexec begun by a container's daemon; remembered after it has ended. A process is
-    foreign when it can be seen and is not ours. In a container the driver may give numbers that
-    mean nothing here; such a one is foreign only if it was there before our case began.
+    started, as a trtexec begun by a container's daemon; remembered after it has ended, as is MPS's
+    server. A process is foreign when it can be seen and is not ours. In a container the driver may
+    give numbers that mean nothing here; such a one is foreign only if it was there before our case
+    began.
     """
 
     def __init__(self, root: int, folder: Path) -> None:
@@ -464,7 +469,8 @@ class Foreigners:
     def among(self, pids: tuple[int, ...]) -> tuple[int, ...]:
         """The foreign ones of ``pids``."""
         self._own |= _descendants(self._root)
-        self._own |= {one for one in set(pids) - self._own if self._folder in _command_line(one)}
+        unknown = {pid: _command_line(pid) for pid in set(pids) - self._own}
+        self._own |= {pid for pid, line in unknown.items() if self._folder in line or _MPS in line}
         others = frozenset(pids) - self._own
         if self._earlier is None:
             self._earlier = others

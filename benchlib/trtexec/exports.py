@@ -56,7 +56,7 @@ _MOVERS = re.compile(
 )
 # What the builders put between the names of nodes they made into one layer.
 JOINTS = re.compile(r" \+ | \|\| ")
-_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|$)")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|\[ONNX Layer: |$)")
 # ONNX Runtime's own ending for a node that it rewrote.
 _REWRITTEN = re.compile(r"_token_\d+$")
 
@@ -69,7 +69,11 @@ MOVING = "moving"
 UNPLACED = 0.1
 """Share of the profiled time under names that no layer has, above which it tells nothing."""
 
-_PRODUCTS = re.compile(r"Conv|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected", re.IGNORECASE)
+_PRODUCTS = re.compile(
+    # The last is how Myelin begins the name of what it made around a matrix product.
+    r"Conv(?!ert)|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected|^__myl_Fc",
+    re.IGNORECASE,
+)
 
 _FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BELOW_FP32 = frozenset({"bf16", "fp16"}) | _EIGHT_BITS | _FOUR_BITS
@@ -104,8 +108,9 @@ class BadFileError(ValueError):
 class Layer:
     """One layer of the engine.
 
-    ``type`` is TensorRT's word (``CaskConvolution``), ``inputs`` and ``outputs`` the tensors'
-    types as short words (``fp16``); all are None or empty in a plan built for names only.
+    ``type`` is TensorRT's word (``CaskConvolution``) and ``tactic`` its name of the kernel, which
+    alone tells what a ``fusion`` of 10.x is; ``inputs`` and ``outputs`` are the tensors' types as
+    short words (``fp16``). All are None or empty in a plan built for names only.
     ``nodes`` are the names of the ONNX nodes that the layer may stand for. ``products`` are the
     multiply-accumulates that the tensors' own dimensions show, None where they show none.
     """
@@ -116,6 +121,7 @@ class Layer:
     outputs: tuple[str | None, ...] = ()
     nodes: tuple[str, ...] = ()
     products: int | None = None
+    tactic: str | None = None
 
     @property
     def computes(self) -> bool:
@@ -153,7 +159,8 @@ class Layer:
         )
 
     def _is_product(self) -> bool:
-        return any(_PRODUCTS.search(text) for text in (self.type or "", self.name))
+        words = (self.type or "", self.name, self.tactic or "")
+        return any(_PRODUCTS.search(text) for text in words)
 
 
 def read(path: Path) -> tuple[Layer, ...]:
@@ -274,6 +281,7 @@ def _layer(record: str | dict[str, Any]) -> Layer:
         outputs=_tensors(record.get("Outputs")),
         nodes=_nodes(record),
         products=_products(record),
+        tactic=str(record.get("TacticName") or "") or None,
     )
 
 

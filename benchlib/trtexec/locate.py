@@ -245,9 +245,9 @@ def trtexec_path(environ: Mapping[str, str] | None = None) -> Path | None:
     if named:
         path = shutil.which(named, path=environ.get("PATH"))
         if path is None:
-            raise InputError(
-                TRTEXEC_VARIABLE, f"{named!r} is no program; give trtexec's path or unset it"
-            )
+            script = ", with arguments that of a script," if " " in named else ""
+            problem = f"{named!r} is no program; give trtexec's path{script} or unset it"
+            raise InputError(TRTEXEC_VARIABLE, problem)
         return Path(path)
     homes = [environ[name] for name in _HOME_VARIABLES if environ.get(name)]
     folders = [environ.get("PATH", ""), *(f"{home}/bin" for home in homes), *USUAL_FOLDERS]

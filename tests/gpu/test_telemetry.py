@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,17 @@ def test_what_a_daemon_began_for_us_is_ours(tmp_path):
         assert telemetry.Foreigners(os.getpid(), tmp_path / "wor").among((pid,)) == (pid,)
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_the_server_of_mps_is_nobodys_work(tmp_path):
+    with subprocess.Popen(["sleep", "30"], stdout=subprocess.DEVNULL) as other:
+        foreigners = telemetry.Foreigners(1_000_000_000, tmp_path)
+        assert foreigners.among((other.pid,)) == (other.pid,)
+        other.kill()
+    named = ["nvidia-cuda-mps-server", "30"]
+    with subprocess.Popen(named, executable=shutil.which("sleep")) as server:
+        assert telemetry.Foreigners(1_000_000_000, tmp_path).among((server.pid,)) == ()
+        server.kill()
 
 
 def test_numbers_of_another_namespace_count_only_if_they_came_first():
