@@ -20,9 +20,12 @@ from benchlib.errors import InputError
 
 
 @contextmanager
-def lock_held(path: Path, field: str, *, wait_s: float = -1.0) -> Iterator[None]:
+def lock_held(
+    path: Path, field: str, *, wait_s: float = -1.0, of_all_users: bool = False
+) -> Iterator[None]:
     """Hold the lock file ``path``; ``field`` is what the user sets to have it elsewhere.
 
+    The file stays, and ``of_all_users`` is whether others than who made it may hold it then.
     Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds (-1: no limit),
     :class:`InputError` where the file system has no locks, and other OSErrors when the file cannot
     be made.
@@ -31,7 +34,8 @@ def lock_held(path: Path, field: str, *, wait_s: float = -1.0) -> Iterator[None]
 
     # Without fallback_to_soft a file system without locks would get a lock that is the mere
     # existence of the file: one left by a killed run would be waited for without end.
-    lock = FileLock(path, timeout=wait_s, fallback_to_soft=False)
+    mode = {"mode": 0o666} if of_all_users else {}
+    lock = FileLock(path, timeout=wait_s, fallback_to_soft=False, **mode)
     try:
         lock.acquire()
     except Timeout:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -167,3 +169,27 @@ def test_cards_are_numbered_as_nvml_does(tmp_path: Path, monkeypatch: pytest.Mon
     code = "import os; print(os.environ['CUDA_DEVICE_ORDER'])"
     process.run(python(code), log=tmp_path / "log", time_limit_s=30)
     assert (tmp_path / "log").read_text() == "PCI_BUS_ID\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can become another user")
+@pytest.mark.parametrize("of_all_users", [True, False])
+def test_a_lock_of_all_users_is_held_by_one_after_the_other(of_all_users: bool) -> None:
+    """As that of a card, which lies in the folder for temporary files that users share."""
+    with tempfile.TemporaryDirectory() as shared:
+        Path(shared).chmod(0o1777)
+        lock = partial(process.lock_held, Path(shared, "lock"), "TMPDIR", of_all_users=of_all_users)
+        with lock():
+            pass
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setuid(65534)
+                with lock(wait_s=5):
+                    status = 0
+            except PermissionError:
+                status = errno.EACCES
+            finally:
+                os._exit(status)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert ended == (0 if of_all_users else errno.EACCES)

@@ -11,6 +11,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchlib import process
@@ -219,11 +220,12 @@ class CaseRunner:
         with contextlib.ExitStack() as stack:
             if uuid is not None:
                 path = Path(tempfile.gettempdir(), f"benchlib-{uuid}.lock")
+                held = partial(process.lock_held, path, "TMPDIR", of_all_users=True)
                 try:
-                    stack.enter_context(process.lock_held(path, "TMPDIR", wait_s=0))
+                    stack.enter_context(held(wait_s=0))
                 except TimeoutError:
                     log.warning("another run has the GPU %s; this one waits for it", uuid)
-                    stack.enter_context(process.lock_held(path, "TMPDIR"))
+                    stack.enter_context(held())
             with nvml.opened(self.nvml_module) as device:
                 before_mb = None if device is None else device.memory_used_mb()
             try:
