@@ -128,6 +128,13 @@ def switches(case: Case, version: Version) -> tuple[str, ...]:
     return _WEAK_SWITCHES[case.precision]
 
 
+def _has_typed_io(case: Case, program: Program) -> bool:
+    """Whether the graph's inputs and outputs are FP16 already: a strongly typed network has them
+    so, and TensorRT refuses to be given a type for one."""
+    strong = case.typing is default_typing(program.release) is Typing.STRONG
+    return strong and graph_form(case, program.release).has_half
+
+
 def int8_method(case: Case) -> Int8Method | None:
     """How the INT8 of ``case`` comes about, with the default of its engine; None if not INT8."""
     if case.precision is not Precision.INT8:
@@ -449,7 +456,7 @@ def _planned(
         build += switches(case, program.release)
         if not tf32(case, settings):
             build.append("--noTF32")
-        if settings.half_io and case.precision in HAVE_HALVES:
+        if settings.half_io and case.precision in HAVE_HALVES and not _has_typed_io(case, program):
             build += ["--inputIOFormats=fp16:chw", "--outputIOFormats=fp16:chw"]
         build += [f"{name}={text}" for name, text in profile.items() if name != "--shapes"]
         if settings.builder_optimization_level is not None:
