@@ -106,7 +106,7 @@ def examine_interpreter(python: tuple[str, ...]) -> Interpreter:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return _unknown_interpreter(python, f"{python[0]} could not be asked: {error}")
-    lines = done.stdout.strip().splitlines()
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
         return _unknown_interpreter(
             python, f"{python[0]} ended with status {done.returncode} when asked"
@@ -344,5 +344,7 @@ def _needs_gpu(python: Interpreter) -> str:
     """What CUDA calls the GPU that programs begun here use."""
     if not python.devices:
         reason = python.cuda_reason or "the CUDA driver shows no GPU"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        reason += "" if visible is None else f" with CUDA_VISIBLE_DEVICES={visible!r}"
         raise MissingProgramError(f"{reason}; engine={Engine.ONNXRUNTIME_CPU} needs none")
     return python.devices[0].name

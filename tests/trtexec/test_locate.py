@@ -173,6 +173,25 @@ def test_without_a_gpu_neither_is_taken(install: Install, python: Callable[..., 
             locate.find(engine)
 
 
+def test_a_number_without_a_card_is_named(
+    install: Install, python: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the cause, CUDA says only that there is no device."""
+    install(banner(101601))
+    python(devices=0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert "no CUDA driver with CUDA_VISIBLE_DEVICES='7'" in locate.choose().reason
+
+
+def test_what_a_wrapper_prints_around_the_probe_is_passed_over(
+    install: Install, python: Callable[..., Path]
+) -> None:
+    install(banner(101601))
+    path = python()
+    path.write_text(path.read_text() + "echo 'the environment was left'\n")
+    assert locate.find("trtexec").card == "NVIDIA H200"
+
+
 def test_a_wheel_without_cuda_bindings_is_not_enough(python: Callable[..., Path]) -> None:
     python("8.6.0", cuda_bindings=None)
     with pytest.raises(MissingProgramError, match="pip install cuda-bindings"):
