@@ -170,7 +170,11 @@ class CaseRunner:
 
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
         name = f"{measurement.case.key}.b{build}"
-        measurement.add_engine(self.engine_cache.obtain(engine_key, name, make))
+        engine = self.engine_cache.obtain(engine_key, name, make)
+        if engine.reused:
+            words = exit_check.other_library(engine.plan, self.program.release)
+            measurement.warnings += [f"{Phase.BUILD} {one}" for one in words]
+        measurement.add_engine(engine)
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]

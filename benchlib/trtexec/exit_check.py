@@ -199,10 +199,7 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     queries, profile = (), {}
     try:
         if phase is Phase.BUILD:
-            built_by = exports.check_engine(product)
-            if log.version is not None and built_by != log.version:
-                loaded = f"{built_by}: the library that was loaded, not {log.version}"
-                oddities.append(f"left an engine of TensorRT {loaded}")
+            oddities += other_library(product, log.version)
         elif phase is Phase.PROFILE:
             profile = exports.read_profile(product)
         else:
@@ -212,6 +209,15 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
             return _failed(phase, status, log)
         return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
     return PhaseOutcome(None, "; ".join(oddities), queries, profile)
+
+
+def other_library(plan: Path, version: Version | None) -> tuple[str, ...]:
+    """That another TensorRT made ``plan`` than ``version``, the banner's, which is of the headers
+    that the program was compiled with; nothing where they agree. Raises :class:`BadFileError`."""
+    made_by = exports.check_engine(plan)
+    if version in (None, made_by):
+        return ()
+    return (f"left an engine of TensorRT {made_by}: the library that was loaded, not {version}",)
 
 
 def _failed(phase: Phase, status: int, log: Log) -> PhaseOutcome:
