@@ -145,13 +145,13 @@ def test_foreign_processes_are_those_outside_our_tree(card, tmp_path):
 def test_what_a_daemon_began_for_us_is_ours(tmp_path):
     """As ``docker run … trtexec`` in a script: no descendant of ours, but it names our files."""
     code = "import time; print(flush=True); time.sleep(30)"
-    trtexec = [sys.executable, "-c", code, f"--exportTimes={tmp_path}/work/x.json"]
+    trtexec = [sys.executable, "-c", code, f"--exportTimes={tmp_path}/series/x.json"]
     start = 'mkfifo up; "$@" >up 2>&1 & echo $!; read begun <up'
     begun = ["sh", "-c", start, "sh", *trtexec]
     pid = int(subprocess.run(begun, stdout=subprocess.PIPE, cwd=tmp_path, check=True).stdout)
     try:
-        assert telemetry.Foreigners(os.getpid(), tmp_path / "work").among((pid,)) == ()
-        assert telemetry.Foreigners(os.getpid(), tmp_path / "wor").among((pid,)) == (pid,)
+        assert telemetry.Foreigners(os.getpid(), tmp_path / "series").among((pid,)) == ()
+        assert telemetry.Foreigners(os.getpid(), tmp_path / "serie").among((pid,)) == (pid,)
     finally:
         os.kill(pid, signal.SIGKILL)
 
