@@ -118,7 +118,8 @@ _OUT_OF_MEMORY = re.compile(
 _NO_TACTIC = re.compile(r"Could not find any implementation for node|No implementation.* obeys")
 _UNSUPPORTED = re.compile(
     r"No importer registered|UNSUPPORTED_NODE|Unsupported ONNX|(?:could not|cannot) find plugin|"
-    r"not supported|Plugin not found|unsupported|Failed to parse onnx file",
+    r"not supported|Plugin not found|unsupported|Failed to parse onnx file|"
+    r"ONNX file was not parsed",
     re.IGNORECASE,
 )
 _INTERNAL = re.compile(r"Error Code \d+: Internal Error")

@@ -156,6 +156,7 @@ def judged_error(message: str, phase: Phase = Phase.BUILD, warning: str = "") ->
         ("[onnxParser] No importer registered for op: FancyOp", Failure.UNSUPPORTED),
         ("Error Code 4: API Usage Error (Cannot find plugin: X, version: 1)", Failure.UNSUPPORTED),
         ("Failed to parse onnx file", Failure.UNSUPPORTED),
+        ("Engine set up failed: the ONNX file was not parsed", Failure.UNSUPPORTED),
         ("Error Code 1: Cuda Driver (CUDA_ERROR_OUT_OF_MEMORY)", Failure.OOM_BUILD),
         ("could not write the plan: No space left on device", Failure.CRASH),
         ("Uncaught exception detected: Unable to open library: libnvinfer.so.10", "missing"),
