@@ -20,9 +20,12 @@ from benchlib.errors import InputError
 
 
 @contextmanager
-def lock_held(path: Path, field: str, *, wait_s: float = -1.0) -> Iterator[None]:
+def lock_held(
+    path: Path, field: str, *, wait_s: float = -1.0, of_all_users: bool = False
+) -> Iterator[None]:
     """Hold the lock file ``path``; ``field`` is what the user sets to have it elsewhere.
 
+    The file stays, and ``of_all_users`` is whether others than who made it may hold it then.
     Raises :class:`TimeoutError` when somebody else holds it for ``wait_s`` seconds (-1: no limit),
     :class:`InputError` where the file system has no locks, and other OSErrors when the file cannot
     be made.
@@ -31,7 +34,8 @@ def lock_held(path: Path, field: str, *, wait_s: float = -1.0) -> Iterator[None]
 
     # Without fallback_to_soft a file system without locks would get a lock that is the mere
     # existence of the file: one left by a killed run would be waited for without end.
-    lock = FileLock(path, timeout=wait_s, fallback_to_soft=False)
+    mode = {"mode": 0o666} if of_all_users else {}
+    lock = FileLock(path, timeout=wait_s, fallback_to_soft=False, **mode)
     try:
         lock.acquire()
     except Timeout:
@@ -79,6 +83,14 @@ def publish(draft: Path, path: Path) -> None:
 
 SPEAK_UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 """Environment of our Python programs: their logs are read as UTF-8, whatever the terminal takes."""
+
+NUMBER_AS_NVML = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Environment in which CUDA numbers unlike cards as NVML and nvidia-smi do, not the fastest first:
+so that the card that is timed is the one that a row names and whose clock is watched."""
+
+ALTERING = ("CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE")
+"""Variables, set for a debugger or for training, that change the time or the precision against what
+a row says, and programs are begun without: each launch waits for the GPU, TF32 is on or off."""
 
 GRACE_S = 2.0
 """Seconds between the request to end (SIGTERM) and the order (SIGKILL)."""
@@ -158,11 +170,13 @@ def run(
 ) -> Ended:
     """Run ``argv`` to its end and append its output, both streams in order, to ``log``.
 
-    ``env`` is added to our own environment. The whole group is gone when this returns or
-    raises, also at a KeyboardInterrupt. Raises
-    :class:`ProgramMissingError`, and OSError when ``log`` cannot be written.
+    ``env`` is added to our own environment, which is without :data:`ALTERING` and in which CUDA
+    numbers cards as NVML does. The whole group is gone when this returns or raises, also at a
+    KeyboardInterrupt. Raises :class:`ProgramMissingError`, and OSError when ``log`` cannot be
+    written.
     """
     started = time.monotonic()
+    ours = {name: value for name, value in os.environ.items() if name not in ALTERING}
     with log.open("ab") as sink:
         try:
             process = subprocess.Popen(
@@ -170,7 +184,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **SPEAK_UTF8, **(env or {})},
+                env={**ours, **SPEAK_UTF8, **NUMBER_AS_NVML, **(env or {})},
                 start_new_session=True,
                 preexec_fn=dies_with_parent(),
             )

@@ -1,9 +1,9 @@
 """A program that speaks trtexec's contract and behaves as it is told; ``TRTEXEC`` names it.
 
 ``python tests/fake_trtexec.py --onnx=… --saveEngine=…`` needs no GPU, no network and no time.
-``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``tool``, its name in the banner; ``all``, a
-behaviour; and ``cases``, further behaviours by a piece of text that the command line holds (a
-case's key stands in its file names).
+``BENCHLIB_FAKE`` holds a JSON object: ``version``; ``library``, that of the loaded TensorRT where
+it is another; ``tool``, its name in the banner; ``all``, a behaviour; and ``cases``, further
+behaviours by a piece of text that the command line holds (a case's key stands in its file names).
 It imports little, so that it starts in no time.
 """
 
@@ -67,6 +67,7 @@ class Script:
     """The whole of ``BENCHLIB_FAKE``."""
 
     version: str = "10.16.1"
+    library: str | None = None
     tool: str = "TensorRT.trtexec"
     all: Mapping[str, Any] = field(default_factory=dict)
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -146,7 +147,8 @@ def _write(
     options: Mapping[str, Any], behaviour: Behaviour, version: Version, fault: str, script: Script
 ) -> None:
     if options["--saveEngine"]:
-        plan = b"" if fault == "empty" else _plan(version)
+        library = parse_version(script.library or script.version)
+        plan = b"" if fault == "empty" else _plan(library)
         Path(options["--saveEngine"]).write_bytes(plan)
         _say("I", "Engine built in 0.25 sec.")
         _say("I", f"Created engine with size: {len(plan) / 2**20:.6g} MiB")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -147,3 +149,47 @@ def test_a_folder_is_synced_file_by_file_before_it_takes_its_name(
     process.publish(draft, final)
     assert sorted(sizes) == [2, 4]
     assert sorted(file.name for file in final.iterdir()) == ["engine.plan", "facts.json"]
+
+
+def test_what_would_make_a_row_untrue_is_not_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set in a profile for PyTorch's sake: a TF32 row would be FP32, and launches would wait."""
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    code = "import os; print([name for name in os.environ if 'TF32' in name or 'LAUNCH' in name])"
+    process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert (tmp_path / "log").read_text() == "[]\n"
+
+
+def test_cards_are_numbered_as_nvml_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's own order puts the fastest of unlike cards first, and NVML watches the first on the
+    bus: rows would name one card and hold the times of another."""
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    code = "import os; print(os.environ['CUDA_DEVICE_ORDER'])"
+    process.run(python(code), log=tmp_path / "log", time_limit_s=30)
+    assert (tmp_path / "log").read_text() == "PCI_BUS_ID\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can become another user")
+@pytest.mark.parametrize("of_all_users", [True, False])
+def test_a_lock_of_all_users_is_held_by_one_after_the_other(of_all_users: bool) -> None:
+    """As that of a card, which lies in the folder for temporary files that users share."""
+    with tempfile.TemporaryDirectory() as shared:
+        Path(shared).chmod(0o1777)
+        lock = partial(process.lock_held, Path(shared, "lock"), "TMPDIR", of_all_users=of_all_users)
+        with lock():
+            pass
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setuid(65534)
+                with lock(wait_s=5):
+                    status = 0
+            except PermissionError:
+                status = errno.EACCES
+            finally:
+                os._exit(status)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert ended == (0 if of_all_users else errno.EACCES)

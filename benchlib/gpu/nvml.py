@@ -206,8 +206,8 @@ def opened(
 
     Heeds ``CUDA_VISIBLE_DEVICES``: a number, a UUID, or a beginning of one that no other device
     shares; anything else there hides all devices from CUDA too. On a card in MIG mode CUDA's
-    device is a slice: the one named, else the first. CUDA may number unlike cards by speed and
-    NVML numbers them by bus, so on a machine with unlike cards a UUID there is the safe way.
+    device is a slice: the one named, else the first. Numbers are NVML's, by bus, for the programs
+    begun here too (:data:`benchlib.process.NUMBER_AS_NVML`).
     """
     with _started(module) as (nvml, _):
         yield None if nvml is None else _first_visible(nvml, environ)

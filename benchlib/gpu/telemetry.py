@@ -446,28 +446,44 @@ class Recorder:
             return ()
 
 
+_MPS = "nvidia-cuda-mps-server"
+"""Begins the work of CUDA's MPS and has a context on the card; whose work it is have others."""
+
+
 class Foreigners:
     """Tells other people's processes on the card from ours.
 
-    Ours are ``root`` and whatever descends from it, remembered after it has ended. A process is
-    foreign when it can be seen and is not ours. In a container the driver may give numbers that
-    mean nothing here; such a one is foreign only if it was there before our case began.
+    Ours are ``root`` and whatever descends from it, and what names a file in ``folder`` when it is
+    started, as a trtexec begun by a container's daemon; remembered after it has ended, as is MPS's
+    server. A process is foreign when it can be seen and is not ours. In a container the driver may
+    give numbers that mean nothing here; such a one is foreign only if it was there before our case
+    began.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, folder: Path) -> None:
         self._root = root
+        self._folder = f"{folder}{os.sep}"
         self._own: set[int] = set()
         self._earlier: frozenset[int] | None = None
 
     def among(self, pids: tuple[int, ...]) -> tuple[int, ...]:
         """The foreign ones of ``pids``."""
         self._own |= _descendants(self._root)
+        unknown = {pid: _command_line(pid) for pid in set(pids) - self._own}
+        self._own |= {pid for pid, line in unknown.items() if self._folder in line or _MPS in line}
         others = frozenset(pids) - self._own
         if self._earlier is None:
             self._earlier = others
         return tuple(
             sorted(pid for pid in others if pid in self._earlier or psutil.pid_exists(pid))
         )
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _descendants(root: int) -> set[int]:
@@ -500,13 +516,15 @@ def look(device: Device, foreigners: Foreigners | None, now_s: float) -> Telemet
 
 
 def watch(
-    device: Device, root: int, interval_s: float, rest: Callable[[float], bool]
+    device: Device,
+    foreigners: Foreigners,
+    interval_s: float,
+    rest: Callable[[float], bool],
 ) -> Iterator[TelemetrySample]:
     """Yield readings every ``interval_s`` seconds until ``rest`` (seconds) says that it is over.
 
     The last one looks at the processes again, so that they are known before, during and after.
     """
-    foreigners = Foreigners(root)
     next_look = next_processes = time.monotonic()
     over = False
     while not over:
@@ -536,7 +554,8 @@ def main() -> int:
         if device is None:
             return NO_DEVICE
         with words.path.open("w", encoding="utf-8", buffering=1) as file:
-            for reading in watch(device, words.root, words.interval, stdin_closed):
+            foreigners = Foreigners(words.root, words.path.parent)
+            for reading in watch(device, foreigners, words.interval, stdin_closed):
                 file.write(dump_samples(reading) + "\n")
     return 0
 

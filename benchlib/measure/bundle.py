@@ -423,6 +423,7 @@ def script(bundle: Bundle, name: str) -> str:
             {item for unit in bundle.units for one in unit.commands for item in one.env.items()}
         ),
         orders=[chance.sample(numbers, len(numbers)) for _ in range(bundle.rounds)],
+        altering=process.ALTERING,
         folders=locate.USUAL_FOLDERS,
         interval_ms=round(1000 * WATCH_S),
     )

@@ -11,6 +11,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchlib import process
@@ -169,7 +170,11 @@ class CaseRunner:
 
         engine_key = engine_cache.key(graph, command, self.program, self.device, build)
         name = f"{measurement.case.key}.b{build}"
-        measurement.add_engine(self.engine_cache.obtain(engine_key, name, make))
+        engine = self.engine_cache.obtain(engine_key, name, make)
+        if engine.reused:
+            words = exit_check.other_library(engine.plan, self.program.release)
+            measurement.warnings += [f"{Phase.BUILD} {one}" for one in words]
+        measurement.add_engine(engine)
 
     def _timed(
         self, measurement: Measurement, command: Command, files: CaseFiles, which: tuple[int, int]
@@ -219,11 +224,12 @@ class CaseRunner:
         with contextlib.ExitStack() as stack:
             if uuid is not None:
                 path = Path(tempfile.gettempdir(), f"benchlib-{uuid}.lock")
+                held = partial(process.lock_held, path, "TMPDIR", of_all_users=True)
                 try:
-                    stack.enter_context(process.lock_held(path, "TMPDIR", wait_s=0))
+                    stack.enter_context(held(wait_s=0))
                 except TimeoutError:
                     log.warning("another run has the GPU %s; this one waits for it", uuid)
-                    stack.enter_context(process.lock_held(path, "TMPDIR"))
+                    stack.enter_context(held())
             with nvml.opened(self.nvml_module) as device:
                 before_mb = None if device is None else device.memory_used_mb()
             try:

@@ -24,7 +24,7 @@ from benchlib.measure import bundle as bundles
 from benchlib.measure import engine_cache, matrix, record
 from benchlib.measure.bundle import Bundle, BundledCase, Unit
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine
-from benchlib.measure.environment import Environment, Redactor, public
+from benchlib.measure.environment import Environment, Redactor, power_mode, public
 from benchlib.measure.measurement import Assembler, Measurement, TimingRun, save_runs
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
@@ -142,7 +142,6 @@ def watched(path: Path) -> tuple[TelemetrySample, ...]:
 
 # The device, as run.sh recorded it.
 
-_POWER_MODE = re.compile(r"^NV Power Mode: *(\S+)", re.MULTILINE)
 _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 
 
@@ -180,8 +179,7 @@ class Device:
 
     @property
     def power_mode(self) -> str | None:
-        found = _POWER_MODE.search(self.records.get("nvpmodel", ""))
-        return None if found is None else found[1]
+        return power_mode(self.records.get("nvpmodel", ""))
 
     @property
     def name(self) -> str:
@@ -285,8 +283,7 @@ class _Step:
             if failed and limit_s <= seconds:
                 outcome = exit_check.timed_out(phase, limit_s)
             else:
-                code = 128 - status if status > 128 else status
-                outcome = exit_check.judge_phase(phase, code, log, product)
+                outcome = exit_check.judge_phase(phase, status, log, product)
             started = datetime.fromisoformat(found[5].replace("Z", "+00:00"))
             return cls(PhaseRun(float(seconds), shown, log, outcome), size / 1e6, started)
         return None

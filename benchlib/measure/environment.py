@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -302,15 +303,38 @@ def _together(
     return tuple(known[name] for name in sorted(known, key=str))
 
 
+JETSON_MODEL = Path("/proc/device-tree/model")
+_POWER_MODE = re.compile(r"^NV Power Mode: *(\S+)", re.MULTILINE)
+
+
+def power_mode(nvpmodel: str) -> str | None:
+    """The mode in the output of ``nvpmodel -q``; in another one a Jetson is another device."""
+    found = _POWER_MODE.search(nvpmodel)
+    return None if found is None else found[1]
+
+
+@lru_cache(maxsize=1)
+def jetson() -> str | None:
+    """This board's name and power mode, as a bundle's script has them; None where it is none.
+
+    NVML calls every Orin the same (``Orin (nvgpu)``), where it is there at all.
+    """
+    mode = power_mode(_printed(["nvpmodel", "-q"]) or "")
+    if mode is None or not JETSON_MODEL.is_file():
+        return None
+    model = JETSON_MODEL.read_text(encoding="utf-8", errors="replace")
+    return f"{re.sub('[^ -~]', '', model).strip()} {mode}"
+
+
 def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = ()) -> str:
-    """What a row calls the device: ``cpu``, the GPU's name, or its number without NVML.
+    """What a row calls the device: ``cpu``, or the GPU's name, that of CUDA without NVML.
 
     A green context among ``extra_flags`` gives the network a part of the card, which the name
     then says.
     """
     if program.on_cpu:
         return CPU
-    name = program.device if gpu is None else gpu.name
+    name = jetson() or (gpu.name if gpu is not None else program.card or program.device)
     contexts = [
         f"green context {words}"
         for flag, _, words in (flag.partition("=") for flag in extra_flags)
@@ -354,7 +378,11 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(_CHECKOUT), *arguments]
+    return _printed(["git", "-C", str(_CHECKOUT), *arguments])
+
+
+def _printed(command: Sequence[str]) -> str | None:
+    """What a command prints; None where it fails or is not there."""
     options = {"stderr": subprocess.DEVNULL, "text": True, "errors": "replace", "timeout": 10}
     try:
         return subprocess.check_output(command, **options).strip()

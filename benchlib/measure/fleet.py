@@ -381,7 +381,7 @@ def _kind(worker: Worker) -> tuple[str, str]:
     program, gpu = worker.program, worker.gpu
     return (
         "no engine program" if program is None else f"{program.engine} {program.version}",
-        f"device {'cpu' if gpu is None else gpu.name}",
+        f"device {gpu.name if gpu is not None else (program and program.card) or 'cpu'}",
     )
 
 

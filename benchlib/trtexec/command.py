@@ -33,8 +33,9 @@ class Program:
     """One engine program, ready to be started or only planned for.
 
     ``command`` is the start of its argv. ``version`` is TensorRT's, or ONNX Runtime's for the
-    CPU engine, as text. ``device`` is ``cuda:0`` or ``cpu``. ``path`` is the executable where it
-    was found, None when it is only planned for. ``env`` is what it needs in its environment.
+    CPU engine, as text. ``device`` is ``cuda:0`` or ``cpu``, ``card`` what CUDA calls that GPU.
+    ``path`` is the executable where it was found, None when it is only planned for. ``env`` is what
+    it needs in its environment.
     """
 
     engine: Engine
@@ -43,6 +44,7 @@ class Program:
     device: str
     path: str | None = None
     env: tuple[tuple[str, str], ...] = ()
+    card: str | None = None
 
     @property
     def on_cpu(self) -> bool:
@@ -124,6 +126,13 @@ def switches(case: Case, version: Version) -> tuple[str, ...]:
         # From 11.0 it is always so, and the flag only brings a warning.
         return () if strong.noop else ("--stronglyTyped",)
     return _WEAK_SWITCHES[case.precision]
+
+
+def _has_typed_io(case: Case, program: Program) -> bool:
+    """Whether the graph's inputs and outputs are FP16 already: a strongly typed network has them
+    so, and TensorRT refuses to be given a type for one."""
+    strong = case.typing is default_typing(program.release) is Typing.STRONG
+    return strong and graph_form(case, program.release).has_half
 
 
 def int8_method(case: Case) -> Int8Method | None:
@@ -447,7 +456,7 @@ def _planned(
         build += switches(case, program.release)
         if not tf32(case, settings):
             build.append("--noTF32")
-        if settings.half_io and case.precision in HAVE_HALVES:
+        if settings.half_io and case.precision in HAVE_HALVES and not _has_typed_io(case, program):
             build += ["--inputIOFormats=fp16:chw", "--outputIOFormats=fp16:chw"]
         build += [f"{name}={text}" for name, text in profile.items() if name != "--shapes"]
         if settings.builder_optimization_level is not None:

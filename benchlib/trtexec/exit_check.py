@@ -48,7 +48,9 @@ class Log:
 
     ``version`` is the one the program was compiled against; the library it loaded may be newer.
     ``built_s`` is trtexec's own figure: up to 8.6 it holds parsing and saving too, later the
-    build call alone, so compare it within a version only.
+    build call alone, so compare it within a version only. A skipped tactic, which 8.6 warns of and
+    10.x calls an error, is none of ``errors``: the builder goes on. ``short_of_memory`` is whether
+    any was skipped for want of memory.
     """
 
     tool: str | None
@@ -59,6 +61,7 @@ class Log:
     errors: tuple[str, ...]
     graph_failed: bool
     skipped_tactics: int
+    short_of_memory: bool
     unknown_flag: str | None
     cuda_failure: str | None
     last_line: str
@@ -85,7 +88,8 @@ def read_log(text: str) -> Log:
     built = _first(_BUILT, (text for _, text in messages))
     # Warnings and errors as they are; information only where a pattern asks for it.
     warnings = tuple(text for severity, text in messages if severity == "W")
-    errors = tuple(text for severity, text in messages if severity in "EF")
+    skipped = [text for level, text in messages if level in "WEF" and _SKIPPED_TACTIC.search(text)]
+    errors = tuple(text for level, text in messages if level in "EF" and text not in skipped)
     return Log(
         tool=banners[0]["tool"] if banners else None,
         version=version_from_banner(int(banners[0]["version"])) if banners else None,
@@ -94,7 +98,8 @@ def read_log(text: str) -> Log:
         warnings=warnings,
         errors=errors,
         graph_failed=any(_GRAPH_FAILED.search(line) for line in lines),
-        skipped_tactics=sum(bool(_SKIPPED_TACTIC.search(text)) for text in warnings),
+        skipped_tactics=len(skipped),
+        short_of_memory=any(map(_OUT_OF_MEMORY.search, skipped)),
         unknown_flag=_first(_UNKNOWN, errors),
         cuda_failure=_first(_CUDA, lines),
         last_line=next((line for line in reversed(lines) if line), ""),
@@ -106,13 +111,15 @@ def _first(pattern: re.Pattern[str], texts: Iterable[str]) -> str | None:
 
 
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|OutOfMemory|bad_alloc|Requested amount of GPU memory|insufficient memory",
+    r"out[ _]?of[ _]?memory|bad_alloc|Requested amount of GPU memory|insuff?icient memory|"
+    r"memory is insufficient|cudaErrorMemoryAllocation|allocator error",
     re.IGNORECASE,
 )
 _NO_TACTIC = re.compile(r"Could not find any implementation for node|No implementation.* obeys")
 _UNSUPPORTED = re.compile(
-    r"No importer registered|UNSUPPORTED_NODE|Unsupported ONNX|could not find plugin|"
-    r"not supported|Plugin not found|unsupported",
+    r"No importer registered|UNSUPPORTED_NODE|Unsupported ONNX|(?:could not|cannot) find plugin|"
+    r"not supported|Plugin not found|unsupported|Failed to parse onnx file|"
+    r"ONNX file was not parsed",
     re.IGNORECASE,
 )
 _INTERNAL = re.compile(r"Error Code \d+: Internal Error")
@@ -185,12 +192,15 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     the PASSED of another phase would count. Time limits and programs that could
     not be started are the caller's to report.
     """
-    if status != 0 and not log.passed:
+    if 128 < status < 128 + signal.NSIG:
+        status = 128 - status  # How a shell around the program tells of a signal
+    if (status != 0 and not log.passed) or "FAILED" in log.states:
         return _failed(phase, status, log)
+    oddities = [f"{_ending(status)} after PASSED; its file is whole"] if status != 0 else []
     queries, profile = (), {}
     try:
         if phase is Phase.BUILD:
-            exports.check_engine(product)
+            oddities += other_library(product, log.version)
         elif phase is Phase.PROFILE:
             profile = exports.read_profile(product)
         else:
@@ -199,8 +209,16 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
         if log.errors or log.cuda_failure:
             return _failed(phase, status, log)
         return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
-    oddity = f"{_ending(status)} after PASSED; its file is whole" if status != 0 else ""
-    return PhaseOutcome(None, oddity, queries, profile)
+    return PhaseOutcome(None, "; ".join(oddities), queries, profile)
+
+
+def other_library(plan: Path, version: Version | None) -> tuple[str, ...]:
+    """That another TensorRT made ``plan`` than ``version``, the banner's, which is of the headers
+    that the program was compiled with; nothing where they agree. Raises :class:`BadFileError`."""
+    made_by = exports.check_engine(plan)
+    if version in (None, made_by):
+        return ()
+    return (f"left an engine of TensorRT {made_by}: the library that was loaded, not {version}",)
 
 
 def _failed(phase: Phase, status: int, log: Log) -> PhaseOutcome:
@@ -222,7 +240,7 @@ def _failure(phase: Phase, log: Log) -> Failure:
         return Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
     if _NO_TACTIC.search(errors):
         # Where tactics were skipped for want of memory, that is why none was left.
-        return Failure.OOM_BUILD if log.skipped_tactics else Failure.NO_TACTIC
+        return Failure.OOM_BUILD if log.short_of_memory else Failure.NO_TACTIC
     if _NO_LIBRARY.search(errors):
         return Failure.MISSING_PROGRAM
     if _UNSUPPORTED.search(errors):
@@ -247,6 +265,8 @@ def _ending(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
     try:
-        return f"died of {signal.Signals(-status).name}"
+        of = signal.Signals(-status)
+        memory = ", as the system ends what takes its last memory" if of is signal.SIGKILL else ""
+        return f"died of {of.name}{memory}"
     except ValueError:
         return f"died of signal {-status}"

@@ -28,12 +28,13 @@ from pathlib import Path
 from typing import Any
 
 from benchlib.case import Precision
+from benchlib.trtexec.flags import Version
 
 # In this order: BFloat16 must not be taken for Float, nor UInt8 for Int8.
 _TYPES = (
     ("bf16", re.compile(r"\b(?:BF16|BFloat16)\b", re.IGNORECASE)),
     ("fp16", re.compile(r"\b(?:FP16|Half|Float16)\b", re.IGNORECASE)),
-    ("fp8", re.compile(r"\b(?:FP8|Float8\w*)\b", re.IGNORECASE)),
+    ("fp8", re.compile(r"\b(?:FP8\w*|Float8\w*)\b", re.IGNORECASE)),
     ("fp4", re.compile(r"\b(?:FP4\w*|Float4\w*)\b", re.IGNORECASE)),
     ("uint8", re.compile(r"\bUInt8\b", re.IGNORECASE)),
     ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
@@ -55,7 +56,7 @@ _MOVERS = re.compile(
 )
 # What the builders put between the names of nodes they made into one layer.
 JOINTS = re.compile(r" \+ | \|\| ")
-_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|$)")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\s]|\[ONNX Layer: |$)")
 # ONNX Runtime's own ending for a node that it rewrote.
 _REWRITTEN = re.compile(r"_token_\d+$")
 
@@ -68,7 +69,11 @@ MOVING = "moving"
 UNPLACED = 0.1
 """Share of the profiled time under names that no layer has, above which it tells nothing."""
 
-_PRODUCTS = re.compile(r"Conv|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected", re.IGNORECASE)
+_PRODUCTS = re.compile(
+    # The last is how Myelin begins the name of what it made around a matrix product.
+    r"Conv(?!ert)|Gemm|MatMul|MatrixMultiply|MatrixMul|FullyConnected|^__myl_Fc",
+    re.IGNORECASE,
+)
 
 _FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BELOW_FP32 = frozenset({"bf16", "fp16"}) | _EIGHT_BITS | _FOUR_BITS
@@ -103,8 +108,9 @@ class BadFileError(ValueError):
 class Layer:
     """One layer of the engine.
 
-    ``type`` is TensorRT's word (``CaskConvolution``), ``inputs`` and ``outputs`` the tensors'
-    types as short words (``fp16``); all are None or empty in a plan built for names only.
+    ``type`` is TensorRT's word (``CaskConvolution``) and ``tactic`` its name of the kernel, which
+    alone tells what a ``fusion`` of 10.x is; ``inputs`` and ``outputs`` are the tensors' types as
+    short words (``fp16``). All are None or empty in a plan built for names only.
     ``nodes`` are the names of the ONNX nodes that the layer may stand for. ``products`` are the
     multiply-accumulates that the tensors' own dimensions show, None where they show none.
     """
@@ -115,6 +121,7 @@ class Layer:
     outputs: tuple[str | None, ...] = ()
     nodes: tuple[str, ...] = ()
     products: int | None = None
+    tactic: str | None = None
 
     @property
     def computes(self) -> bool:
@@ -152,7 +159,8 @@ class Layer:
         )
 
     def _is_product(self) -> bool:
-        return any(_PRODUCTS.search(text) for text in (self.type or "", self.name))
+        words = (self.type or "", self.name, self.tactic or "")
+        return any(_PRODUCTS.search(text) for text in words)
 
 
 def read(path: Path) -> tuple[Layer, ...]:
@@ -273,6 +281,7 @@ def _layer(record: str | dict[str, Any]) -> Layer:
         outputs=_tensors(record.get("Outputs")),
         nodes=_nodes(record),
         products=_products(record),
+        tactic=str(record.get("TacticName") or "") or None,
     )
 
 
@@ -492,12 +501,15 @@ def _by_line(text: str) -> list[dict[str, Any]]:
 
 
 _HEADER_BYTES = 28
+_LIBRARY = slice(24, 27)
+"""Major, minor and patch of the library that made the plan."""
 _MAKERS = (b"ftrt", b"vtrt")
 """TensorRT, TensorRT-RTX."""
 
 
-def check_engine(path: Path) -> None:
-    """Raise :class:`BadFileError` unless a plan of TensorRT 8.6 or later begins the file."""
+def check_engine(path: Path) -> Version:
+    """The library that made the plan; raises :class:`BadFileError` unless one of TensorRT 8.6 or
+    later begins the file."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
@@ -508,3 +520,4 @@ def check_engine(path: Path) -> None:
         raise BadFileError(f"{path.name}: is empty")
     if not header.startswith(_MAKERS) or len(header) < _HEADER_BYTES:
         raise BadFileError(f"{path.name}: does not begin like a plan")
+    return Version(*header[_LIBRARY])

@@ -299,7 +299,9 @@ def table(version: Version) -> FlagTable:
     """
     bases = _bases()
     if version < min(bases):
-        raise InputError("tensorrt", f"{version} is too old; the first that works is 8.6")
+        # TensorRT for RTX counts from 1.0
+        of = "is too old" if version.major > 4 else "is TensorRT for RTX, which times otherwise"
+        raise InputError("tensorrt", f"{version} {of}; the first that works is 8.6")
     base = max((known for known in bases if known <= version), default=min(bases))
     same_major = [known for known in bases if known.major == version.major]
     if same_major and base.major != version.major:

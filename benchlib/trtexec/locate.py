@@ -22,6 +22,7 @@ import platformdirs
 
 from benchlib.case import Engine
 from benchlib.errors import InputError
+from benchlib.process import NUMBER_AS_NVML
 from benchlib.trtexec import exit_check, flags
 from benchlib.trtexec.command import CPU, Program
 
@@ -101,10 +102,11 @@ def examine_interpreter(python: tuple[str, ...]) -> Interpreter:
             errors="replace",
             timeout=_LIMIT_S,
             check=False,
+            env={**os.environ, **NUMBER_AS_NVML},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return _unknown_interpreter(python, f"{python[0]} could not be asked: {error}")
-    lines = done.stdout.strip().splitlines()
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
         return _unknown_interpreter(
             python, f"{python[0]} ended with status {done.returncode} when asked"
@@ -243,9 +245,9 @@ def trtexec_path(environ: Mapping[str, str] | None = None) -> Path | None:
     if named:
         path = shutil.which(named, path=environ.get("PATH"))
         if path is None:
-            raise InputError(
-                TRTEXEC_VARIABLE, f"{named!r} is no program; give trtexec's path or unset it"
-            )
+            script = ", with arguments that of a script," if " " in named else ""
+            problem = f"{named!r} is no program; give trtexec's path{script} or unset it"
+            raise InputError(TRTEXEC_VARIABLE, problem)
         return Path(path)
     homes = [environ[name] for name in _HOME_VARIABLES if environ.get(name)]
     folders = [environ.get("PATH", ""), *(f"{home}/bin" for home in homes), *USUAL_FOLDERS]
@@ -295,13 +297,14 @@ def _found_trtexec() -> Program:
         raise MissingProgramError(
             f"trtexec was not found; put it on PATH or give its path in {TRTEXEC_VARIABLE}"
         )
-    _needs_gpu(examine_interpreter(interpreter_command()))
-    return Program(Engine.TRTEXEC, (str(path),), trtexec_version(path), _GPU, str(path))
+    card = _needs_gpu(examine_interpreter(interpreter_command()))
+    version = _usable(trtexec_version(path), path)
+    return Program(Engine.TRTEXEC, (str(path),), version, _GPU, str(path), card=card)
 
 
 def _found_wheel() -> Program:
     python = examine_interpreter(interpreter_command())
-    _needs_gpu(python)
+    card = _needs_gpu(python)
     if python.wanting:
         what = python.tensorrt_reason or f"no wheel called {' and '.join(python.wanting)}"
         remedy = f"python -m pip install {' '.join(python.wanting)}"
@@ -311,10 +314,11 @@ def _found_wheel() -> Program:
     return Program(
         engine=Engine.TENSORRT_PYTHON,
         command=(*python.command, "-m", _MODULES[Engine.TENSORRT_PYTHON]),
-        version=str(flags.parse_version(python.tensorrt or "")),
+        version=_usable(python.tensorrt or "", python.command[0]),
         device=_GPU,
         path=python.command[0],
         env=interpreter_environment(python),
+        card=card,
     )
 
 
@@ -326,7 +330,21 @@ def _found_onnxruntime() -> Program:
     return Program(Engine.ONNXRUNTIME_CPU, started, installed, CPU, sys.executable)
 
 
-def _needs_gpu(python: Interpreter) -> None:
+def _usable(version: str, where: object) -> str:
+    """The version, if its flags are known here."""
+    try:
+        release = flags.parse_version(version)
+        flags.table(release)
+    except InputError as error:
+        raise MissingProgramError(f"{where}: TensorRT {error.problem}") from None
+    return str(release)
+
+
+def _needs_gpu(python: Interpreter) -> str:
+    """What CUDA calls the GPU that programs begun here use."""
     if not python.devices:
         reason = python.cuda_reason or "the CUDA driver shows no GPU"
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        reason += "" if visible is None else f" with CUDA_VISIBLE_DEVICES={visible!r}"
         raise MissingProgramError(f"{reason}; engine={Engine.ONNXRUNTIME_CPU} needs none")
+    return python.devices[0].name

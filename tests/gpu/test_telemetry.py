@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,9 +142,34 @@ def test_foreign_processes_are_those_outside_our_tree(card, tmp_path):
     assert telemetry.summarise(recorder.readings()).foreign == (os.getppid(),)
 
 
+def test_what_a_daemon_began_for_us_is_ours(tmp_path):
+    """As ``docker run … trtexec`` in a script: no descendant of ours, but it names our files."""
+    code = "import time; print(flush=True); time.sleep(30)"
+    trtexec = [sys.executable, "-c", code, f"--exportTimes={tmp_path}/series/x.json"]
+    start = 'mkfifo up; "$@" >up 2>&1 & echo $!; read begun <up'
+    begun = ["sh", "-c", start, "sh", *trtexec]
+    pid = int(subprocess.run(begun, stdout=subprocess.PIPE, cwd=tmp_path, check=True).stdout)
+    try:
+        assert telemetry.Foreigners(os.getpid(), tmp_path / "series").among((pid,)) == ()
+        assert telemetry.Foreigners(os.getpid(), tmp_path / "serie").among((pid,)) == (pid,)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_the_server_of_mps_is_nobodys_work(tmp_path):
+    with subprocess.Popen(["sleep", "30"], stdout=subprocess.DEVNULL) as other:
+        foreigners = telemetry.Foreigners(1_000_000_000, tmp_path)
+        assert foreigners.among((other.pid,)) == (other.pid,)
+        other.kill()
+    named = ["nvidia-cuda-mps-server", "30"]
+    with subprocess.Popen(named, executable=shutil.which("sleep")) as server:
+        assert telemetry.Foreigners(1_000_000_000, tmp_path).among((server.pid,)) == ()
+        server.kill()
+
+
 def test_numbers_of_another_namespace_count_only_if_they_came_first():
     nowhere, later = 2**22 + 1, 2**22 + 2
-    foreigners = telemetry.Foreigners(os.getpid())
+    foreigners = telemetry.Foreigners(os.getpid(), Path("/no/such"))
     assert foreigners.among((nowhere,)) == (nowhere,)
     assert foreigners.among((nowhere, later)) == (nowhere,)
 

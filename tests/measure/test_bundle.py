@@ -31,6 +31,7 @@ from benchlib.measure.collect import collect, nvidia_smi, tegrastats
 from benchlib.measure.exporter import Network
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
+from benchlib.process import ALTERING
 from benchlib.trtexec import locate
 
 PATIENCE_S = 120
@@ -139,6 +140,7 @@ class Site:
                 "HOME": str(self.bin),
                 "PYTHONPATH": os.pathsep.join(sys.path),
                 fake_trtexec.VARIABLE: json.dumps(self.says),
+                **dict.fromkeys(ALTERING, "1"),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -386,6 +388,9 @@ def test_without_trtexec_or_with_another_one_line_says_what_to_do(
     site.add("trtexec", "echo 'libnvinfer.so.10: cannot open shared object file' >&2; exit 127")
     status, said = site.run(folder)
     assert (status, said.count("\n")) == (2, 1) and "libnvinfer.so.10: cannot open" in said
+    told = " ".join(f"${name}" for name in (*ALTERING, "CUDA_DEVICE_ORDER"))
+    site.add("trtexec", f"echo got: {told}; exit 1")
+    assert site.run(folder)[1].endswith("does not run: got: PCI_BUS_ID\n")
     (site.bin / "elsewhere").rename(site.bin / "trtexec")
     site.says["version"] = "8.6.1"
     status, said = site.run(folder)

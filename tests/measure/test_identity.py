@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchlib import config
 from benchlib.case import LONGEST_KEY, Case, Engine, Precision, ShapeMode, Typing
-from benchlib.measure import matrix
+from benchlib.gpu.nvml import Gpu
+from benchlib.measure import environment, matrix
 from benchlib.measure.environment import Redactor, model_names
 from benchlib.models import onnx_file
 from benchlib.trtexec.command import Program
@@ -99,6 +101,47 @@ def test_a_plan_writes_a_graph_for_each_file_and_times_its_own(tmp_path: Path) -
     assert len(set(graphs)) == 2
     for step, graph in zip(steps, graphs, strict=True):
         assert all(graph in " ".join(command.argv) for command in step.commands)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine whose PATH is this folder."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment.jetson.cache_clear()
+    yield tmp_path
+    environment.jetson.cache_clear()
+
+
+ORIN = Gpu("Orin (nvgpu)", *[None] * 7)
+
+
+def test_a_gpu_that_nvml_does_not_show_is_named_by_cuda(bare: Path) -> None:
+    """Else all such cards were one device, and the engine built for one were timed on another."""
+    program = Program(Engine.TRTEXEC, ("trtexec",), "10.3.0", "cuda:0", card="NVIDIA A10")
+    assert environment.device_name(program, None) == "NVIDIA A10"
+    assert environment.device_name(program, None, ["--greenContext=sm:8"]) == (
+        "NVIDIA A10 (green context sm:8)"
+    )
+    assert environment.device_name(replace(program, card=None), None) == "cuda:0"
+    assert environment.device_name(program, ORIN) == "Orin (nvgpu)"
+    assert environment.device_name(CPU, None) == "cpu"
+
+
+def test_a_jetson_is_its_board_and_power_mode(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML gives every Orin one name, and the mode changes what it can do by a factor of three."""
+    model = bare / "model"
+    model.write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
+    monkeypatch.setattr(environment, "JETSON_MODEL", model)
+    program = Program(Engine.TRTEXEC, ("trtexec",), "10.3.0", "cuda:0", card="Orin")
+    assert environment.device_name(program, ORIN) == "Orin (nvgpu)"
+    nvpmodel = bare / "nvpmodel"
+    nvpmodel.write_text("#!/bin/sh\nprintf 'NV Power Mode: 15W\\n0\\n'\n")
+    nvpmodel.chmod(0o755)
+    environment.jetson.cache_clear()
+    for gpu in (ORIN, None):
+        name = environment.device_name(program, gpu)
+        assert name == "NVIDIA Jetson Orin Nano Developer Kit 15W"
+    assert environment.device_name(CPU, None) == "cpu"
 
 
 def test_keys_of_the_line_up_are_what_they_were() -> None:

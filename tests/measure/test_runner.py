@@ -143,6 +143,17 @@ def test_an_engine_is_built_once_and_timed_again(fake_run: Run) -> None:
     assert before.build_s == after.build_s == 0.25
 
 
+def test_an_engine_of_another_library_is_told_each_time_it_is_used(
+    fake_run: Run, script: Script
+) -> None:
+    script(library="10.9.0")
+    (before,) = fake_run(duration_s=0.5).rows
+    (after,) = fake_run(duration_s=0.6).rows
+    assert after.detail.engines[0]["reused"]
+    words = "build left an engine of TensorRT 10.9.0: the library that was loaded, not 10.16.1"
+    assert (before.message, after.message) == (words, words)
+
+
 def test_a_dynamic_engine_serves_all_sizes(fake_run: Run) -> None:
     outcome = fake_run(
         resolutions=["640x480", "1024x768"],

@@ -342,8 +342,16 @@ def test_half_inputs_are_for_precisions_that_have_halves() -> None:
     halves = Settings(half_io=True)
     build, _ = commands(case("fp32"), halves, trtexec("10.0"), GRAPH, FILES)
     assert build.flag("--inputIOFormats") is None
-    build, _ = commands(case("int8"), halves, trtexec("10.0"), GRAPH, FILES)
-    assert build.flag("--inputIOFormats") == "fp16:chw"
+    for typing, version, formats in (
+        ("weak", "10.0", "fp16:chw"),
+        ("strong", "8.6", "fp16:chw"),
+        # There the graph's own input is FP16, and a strongly typed network takes no type
+        ("strong", "10.0", None),
+        ("strong", "11.1", None),
+    ):
+        build, _ = commands(case("int8", typing), halves, trtexec(version), GRAPH, FILES)
+        assert build.flag("--inputIOFormats") == formats, (typing, version)
+        assert build.flag("--outputIOFormats") == formats, (typing, version)
 
 
 def test_building_choices_reach_the_build() -> None:
@@ -353,7 +361,7 @@ def test_building_choices_reach_the_build() -> None:
         half_io=True,
         extra_flags=("--avgTiming=16", "--verbose"),
     )
-    build, timing = commands(case(), chosen, trtexec("10.0"), GRAPH, FILES)
+    build, timing = commands(case(typing="weak"), chosen, trtexec("10.0"), GRAPH, FILES)
     assert {
         "--builderOptimizationLevel=1",
         "--memPoolSize=workspace:4096",

@@ -154,6 +154,10 @@ def judged_error(message: str, phase: Phase = Phase.BUILD, warning: str = "") ->
             Failure.NO_TACTIC,
         ),
         ("[onnxParser] No importer registered for op: FancyOp", Failure.UNSUPPORTED),
+        ("Error Code 4: API Usage Error (Cannot find plugin: X, version: 1)", Failure.UNSUPPORTED),
+        ("Failed to parse onnx file", Failure.UNSUPPORTED),
+        ("Engine set up failed: the ONNX file was not parsed", Failure.UNSUPPORTED),
+        ("Error Code 1: Cuda Driver (CUDA_ERROR_OUT_OF_MEMORY)", Failure.OOM_BUILD),
         ("could not write the plan: No space left on device", Failure.CRASH),
         ("Uncaught exception detected: Unable to open library: libnvinfer.so.10", "missing"),
     ],
@@ -194,6 +198,62 @@ def test_memory_is_told_apart_by_phase_and_by_skipped_tactics() -> None:
     none_left = "Could not find any implementation for node Conv_0."
     skipped = "Skipping tactic 0x1 due to: insufficient memory on requested size of 9"
     assert judged_error(none_left, warning=skipped) is Failure.OOM_BUILD
+
+
+def test_a_skipped_tactic_is_no_error_though_10_calls_it_one(good_plan: Path) -> None:
+    read = stored("10.0/skipped-as-errors.log")
+    assert (read.skipped_tactics, read.short_of_memory) == (3, False)
+    judged = judge_phase(Phase.BUILD, 1, read, good_plan)
+    assert judged.failure is Failure.NO_TACTIC
+    assert "ForeignNode[/a/Conv.../b/Slice_2]" in judged.message
+    # Other reasons for the end are not hidden by a tactic that found too little memory
+    text = (DATA / "10.0/skipped-as-errors.log").read_text()
+    starved = text.replace("canImplement1", "[x:117] autotuning: User allocator error allocating 9")
+    assert judge_phase(Phase.BUILD, 1, exit_check.read_log(starved), good_plan).failure is (
+        Failure.OOM_BUILD
+    )
+    other = starved.replace("Could not find any implementation for node", "No importer registered")
+    assert judge_phase(Phase.BUILD, 1, exit_check.read_log(other), good_plan).failure is (
+        Failure.UNSUPPORTED
+    )
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "Skipping tactic 0 due to insuficient memory on requested size of 29147520",
+        "Tactic Device request: 2457MB Available: 1024MB. Device memory is insufficient to use "
+        "tactic.",
+    ],
+)
+def test_want_of_memory_has_several_spellings(warning: str) -> None:
+    none_left = "Could not find any implementation for node Conv_0."
+    assert judged_error(none_left, warning=warning) is Failure.OOM_BUILD
+
+
+def test_a_shell_around_the_program_tells_of_signals_by_its_status(good_plan: Path) -> None:
+    cut = exit_check.read_log((DATA / "8.6/build.log").read_text().replace("&&&& PASSED", ""))
+    killed = judge_phase(Phase.BUILD, 137, cut, good_plan)
+    assert killed == judge_phase(Phase.BUILD, -9, cut, good_plan)
+    assert killed.failure is Failure.CRASH
+    assert "died of SIGKILL, as the system ends what takes its last memory" in killed.message
+    assert "ended with status 255" in judge_phase(Phase.BUILD, 255, cut, good_plan).message
+
+
+def test_failed_is_believed_whatever_a_script_makes_of_the_status(good_plan: Path) -> None:
+    """As with ``trtexec "$@" | tee log``, whose status is that of tee."""
+    judged = judge_phase(Phase.BUILD, 0, stored("10.16/out-of-memory.log"), good_plan)
+    assert judged.failure is Failure.OOM_BUILD
+
+
+def test_an_engine_of_another_library_than_the_banners_is_told(good_plan: Path) -> None:
+    """The banner has what trtexec was compiled with; the loader may find another libnvinfer."""
+    assert judge_phase(Phase.BUILD, 0, stored("8.6/build.log"), good_plan).message == ""
+    judged = judge_phase(Phase.BUILD, 0, stored("10.0/build.log"), good_plan)
+    assert (judged.failure, judged.message) == (
+        None,
+        "left an engine of TensorRT 8.6.0: the library that was loaded, not 10.0.1",
+    )
 
 
 def test_the_first_error_is_the_reason(tmp_path: Path) -> None:

@@ -154,6 +154,33 @@ def test_the_type_a_layer_computes_in(
     assert Layer("n", kind, inputs, (output,)).precision == word
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "tactic", "word"),
+    [
+        ("__myl_FcCastAddErf_myl0_8", "fusion", "sm80_xmma_gemm_i8i8_i8i32_f32_tn", "int8"),
+        ("v_projection_fused", "fusion", "sm80_xmma_gemm_i8f32_i8i32_f32", "int8"),
+        ("__myl_FcAdd_myl0_7", "fusion", "0x0000000000000000", "int8"),
+        ("/a/Conv + /a/Relu", "CaskConvolution", "sm80_xmma_fprop_implicit_gemm", "int8"),
+        # What only makes wider numbers of narrow ones computes in the wider
+        ("__myl_ConvertMulAdd_myl0_3", "kgen", "__myl_ConvertMulAdd_0x5a", "fp16"),
+        ("__myl_AddRelu", "kgen", "pointwise_vectorized", "fp16"),
+    ],
+)
+def test_what_myelin_makes_of_a_product_in_10_is_one(
+    name: str, kind: str, tactic: str, word: str
+) -> None:
+    """Composed from names and kernels that users of 10.x print; a product of INT8 hands on FP16."""
+    tensors = [f'[{{"Name": "t", "Format/Datatype": "{one}"}}]' for one in ("Int8", "Half")]
+    document = (
+        f'{{"Layers": [{{"Name": "{name}", "LayerType": "{kind}", "TacticName": "{tactic}",'
+        f' "Inputs": {tensors[0]}, "Outputs": {tensors[1]},'
+        ' "Metadata": "[ONNX Layer: /a/b][ONNX Layer: /c[0]]\\u001e[ONNX Layer: /d]"}]}'
+    )
+    (layer,) = exports.loads(document)
+    assert layer.precision == word
+    assert layer.nodes == ("/a/b", "/c[0]", "/d")
+
+
 @pytest.mark.parametrize("kind", ["QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"])
 def test_quantisers_compute_nothing(kind: str) -> None:
     assert not Layer("n", kind, ("fp32",), ("uint8",)).computes
@@ -171,6 +198,7 @@ def test_quantisers_compute_nothing(kind: str) -> None:
         ("BF16", "bf16"),
         ("UInt8", "uint8"),
         ("FP8", "fp8"),
+        ("Row major linear FP8E4M3 format", "fp8"),
         ("uint4", "int4"),
         ("something new", None),
     ],

@@ -101,6 +101,30 @@ def test_trtexec_and_a_gpu_come_first(install: Install, python: Callable[..., Pa
     assert choice.program.engine is Engine.TRTEXEC
     assert choice.program.version == "10.16.1"
     assert choice.program.command == (str(path),)
+    assert choice.program.card == "NVIDIA H200"
+
+
+def test_the_probe_numbers_cards_as_the_programs_do(python: Callable[..., Path]) -> None:
+    path = python()
+    path.write_text(
+        path.read_text().replace("printf", '[ "$CUDA_DEVICE_ORDER" = PCI_BUS_ID ] && printf')
+    )
+    assert locate.examine_interpreter(locate.interpreter_command()).devices
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(8502, "TensorRT 8.5.2 is too old"), (10701, "TensorRT for RTX")]
+)
+def test_a_trtexec_that_is_too_old_is_passed_over(
+    number: int, words: str, install: Install, python: Callable[..., Path]
+) -> None:
+    install(banner(number))
+    python()
+    choice = locate.choose()
+    assert choice.program.engine is Engine.ONNXRUNTIME_CPU
+    assert words in choice.reason
+    with pytest.raises(MissingProgramError, match=words):
+        locate.find("trtexec")
 
 
 def test_the_wheel_and_a_gpu_come_next(python: Callable[..., Path]) -> None:
@@ -147,6 +171,25 @@ def test_without_a_gpu_neither_is_taken(install: Install, python: Callable[..., 
     for engine in ("trtexec", "tensorrt_python"):
         with pytest.raises(MissingProgramError, match="engine: no CUDA driver"):
             locate.find(engine)
+
+
+def test_a_number_without_a_card_is_named(
+    install: Install, python: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the cause, CUDA says only that there is no device."""
+    install(banner(101601))
+    python(devices=0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert "no CUDA driver with CUDA_VISIBLE_DEVICES='7'" in locate.choose().reason
+
+
+def test_what_a_wrapper_prints_around_the_probe_is_passed_over(
+    install: Install, python: Callable[..., Path]
+) -> None:
+    install(banner(101601))
+    path = python()
+    path.write_text(path.read_text() + "echo 'the environment was left'\n")
+    assert locate.find("trtexec").card == "NVIDIA H200"
 
 
 def test_a_wheel_without_cuda_bindings_is_not_enough(python: Callable[..., Path]) -> None:
