@@ -535,7 +535,10 @@ def compare(
 
     result = analysis_compare.compare(load(first), load(second), threshold=threshold)
     if fail_on_slower and not result.rows:
-        raise InputError("B", f"no case of {second} is in {first} too; give sets of one matrix")
+        why = f"no case of {second} is in {first} too"
+        if result.copied:
+            why = f"{second} holds the measurements of {first}, copied, and no others of its cases"
+        raise InputError("B", f"{why}; give two sets of one matrix, each measured by itself")
     _show(result, as_json)
     if fail_on_slower and result.slower:
         sys.exit(1)
