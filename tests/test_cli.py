@@ -293,3 +293,11 @@ def test_a_program_that_is_not_here_is_refused_before_a_kernel_starts(tmp_path, 
     done = benchlib("run", "--engine", "trtexec", "-o", str(tmp_path / "set"))
     assert done.exit_code == 2
     assert not (tmp_path / "set").exists()
+
+
+def test_a_limit_that_is_no_size_is_refused_before_a_kernel_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_ENGINES_GB", "20GB")
+    done = benchlib("run", "--engine", "onnxruntime_cpu", "-o", str(tmp_path / "set"))
+    assert done.exit_code == 2
+    assert "BENCHLIB_ENGINES_GB: '20GB' is no number of gigabytes" in done.stderr
+    assert not (tmp_path / "set").exists()
