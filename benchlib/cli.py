@@ -6,6 +6,7 @@ Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--hel
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import io
 import json
@@ -58,6 +59,10 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         _settle_streams()
+        with contextlib.suppress(OSError):  # the folder at hand may be gone
+            if not {"", str(Path.cwd())} & set(sys.path):
+                # Nor do kernels and exporters (from Python 3.11): a user's onnx.py is no library.
+                os.environ.setdefault("PYTHONSAFEPATH", "1")
         # All is said and done by then, and Python takes a while to end: Ctrl-C would kill it.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         return super().main(*args, **kwargs)
