@@ -552,6 +552,10 @@ def _environment(path: Path) -> dict[str, Any]:
         raise InputError("results", f"{path} is not a JSON object: {error}") from None
     if not isinstance(document, dict):
         raise InputError("results", f"{path} is not a JSON object")
+    if not isinstance(document.get("published", False), bool):
+        raise InputError(
+            "results", f"{path}: published is {document['published']!r}; write true or false"
+        )
     return document
 
 
