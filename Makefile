@@ -42,7 +42,7 @@ setup: $(READY)
 
 report: setup
 	@echo "benchlib: measuring preset '$(PRESET)' into $(OUT)"
-	$(BIN)/python -m benchlib run --preset $(PRESET) --out $(OUT)
+	$(BIN)/python -m benchlib run --preset "$(PRESET)" --out "$(OUT)"
 
 # Up to four workers, one thread each: more threads than cores only make them wait on one another.
 test: setup
@@ -73,7 +73,7 @@ lock: setup
 	$(BIN)/uv pip compile --universal --no-header --no-annotate --extra dev --python-version 3.10 pyproject.toml -o requirements.lock
 
 pdf: setup
-	$(BIN)/python -m benchlib report $(OUT) --pdf
+	$(BIN)/python -m benchlib report "$(OUT)" --pdf
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -6,6 +6,7 @@ Heavy imports (PyTorch takes seconds) stand inside the commands, so that ``--hel
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import io
 import json
@@ -58,6 +59,10 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         _settle_streams()
+        with contextlib.suppress(OSError):  # the folder at hand may be gone
+            if not {"", str(Path.cwd())} & set(sys.path):
+                # Nor do kernels and exporters (from Python 3.11): a user's onnx.py is no library.
+                os.environ.setdefault("PYTHONSAFEPATH", "1")
         # All is said and done by then, and Python takes a while to end: Ctrl-C would kill it.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         return super().main(*args, **kwargs)
@@ -535,7 +540,10 @@ def compare(
 
     result = analysis_compare.compare(load(first), load(second), threshold=threshold)
     if fail_on_slower and not result.rows:
-        raise InputError("B", f"no case of {second} is in {first} too; give sets of one matrix")
+        why = f"no case of {second} is in {first} too"
+        if result.copied:
+            why = f"{second} holds the measurements of {first}, copied, and no others of its cases"
+        raise InputError("B", f"{why}; give two sets of one matrix, each measured by itself")
     _show(result, as_json)
     if fail_on_slower and result.slower:
         sys.exit(1)

@@ -183,7 +183,9 @@ class Parameters(Settings, Matrix):
     time_ceiling_s: float = Field(120.0, gt=0, description="no round after so many seconds")
     builds: int = Field(1, ge=1, description="engines built per case")
     fleet: str | None = Field(
-        None, description="local, tcp://HOST:PORT of a Dask scheduler, or a cluster's YAML file"
+        None,
+        min_length=1,
+        description="local, tcp://HOST:PORT of a Dask scheduler, or a cluster's YAML file",
     )
     exclusive_host: bool = Field(False, description="a fleet times on one card of a host at a time")
     time_limit_build_s: float = Field(1800.0, gt=0, description="seconds one build may take")
@@ -192,7 +194,7 @@ class Parameters(Settings, Matrix):
     keep_raw: bool = Field(False, description="keep every run's exportTimes as JSON too")
     roofs: bool = Field(True, description="measure the device's roofs once per set")
     calibration_dir: str | None = Field(
-        None, description="folder of images for INT8; none: scikit-image's photos"
+        None, min_length=1, description="folder of images for INT8; none: scikit-image's photos"
     )
     out_dir: str = Field("results/local", min_length=1, description="folder of the measured set")
     preset: str | None = Field(None, description="name of the preset, for the record")

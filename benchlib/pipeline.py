@@ -240,7 +240,7 @@ def main_job(
     """
     # These bring the exporter's libraries, which a report does without.
     from benchlib.export import cache, calibration
-    from benchlib.measure import fleet, matrix
+    from benchlib.measure import engine_cache, fleet, matrix
     from benchlib.trtexec import locate
 
     runs = config.preset_runs(preset_name, overrides)
@@ -252,6 +252,7 @@ def main_job(
             calibration.files_of(Path(photos))
     _check_writable(out)
     cache.Cache(cache.root()).check()
+    engine_cache.limit_bytes()
     out.mkdir(parents=True, exist_ok=True)
     executions: list[Execution] = []
     # The kernel locks the set too, but seconds later, with its notebook already written over.

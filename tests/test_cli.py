@@ -275,9 +275,10 @@ def test_a_gate_that_compared_nothing_does_not_pass(root):
     published, ours = (
         str(root / "results" / n) for n in ("rtx3090-published", "h200-tensorrt-8.6")
     )
-    done = benchlib("compare", published, ours, "--fail-on-slower")
-    assert done.exit_code == 2
-    assert "give sets of one matrix" in done.stderr
+    for first, words in ((published, "no case of"), (ours, "holds the measurements of")):
+        done = benchlib("compare", first, ours, "--fail-on-slower")
+        assert done.exit_code == 2
+        assert words in done.stderr
 
 
 def test_a_version_beyond_the_tables_is_planned_with_a_note():
@@ -291,4 +292,12 @@ def test_a_program_that_is_not_here_is_refused_before_a_kernel_starts(tmp_path, 
     monkeypatch.setenv("TRTEXEC", str(tmp_path / "nothing"))
     done = benchlib("run", "--engine", "trtexec", "-o", str(tmp_path / "set"))
     assert done.exit_code == 2
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_limit_that_is_no_size_is_refused_before_a_kernel_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_ENGINES_GB", "20GB")
+    done = benchlib("run", "--engine", "onnxruntime_cpu", "-o", str(tmp_path / "set"))
+    assert done.exit_code == 2
+    assert "BENCHLIB_ENGINES_GB: '20GB' is no number of gigabytes" in done.stderr
     assert not (tmp_path / "set").exists()

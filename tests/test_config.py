@@ -225,6 +225,13 @@ def test_rounds_that_make_no_sense_are_refused(values: dict[str, object], messag
     assert config.read_parameters({"target": 0.01, "min_rounds": 2, "max_rounds": 2}).target == 0.01
 
 
+@pytest.mark.parametrize("name", ["calibration_dir", "fleet", "out_dir"])
+def test_an_empty_text_stands_for_no_folder_and_no_host(name: str) -> None:
+    """Of a variable that a script has not set: the folder at hand is not what was meant."""
+    with pytest.raises(InputError, match=f"{name}: '': .* at least 1 character"):
+        config.read_parameters({name: ""})
+
+
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"'fast'.*blog.*full.*quick"):
         config.find_preset("fast")

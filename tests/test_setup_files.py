@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -126,3 +127,20 @@ def test_make_uses_an_active_conda_environment_as_it_is(root):
     )
     assert "/opt/conda/envs/b/bin/python -m pytest" in done.stdout
     assert "venv" not in done.stdout
+
+
+def test_a_folder_and_a_preset_with_blanks_are_one_word_each(root):
+    conda = ["CONDA_PREFIX=/opt/conda/envs/b", "CONDA_DEFAULT_ENV=b"]
+    given = ["OUT=my results/a #1", "PRESET=my own.yaml"]
+    done = subprocess.run(
+        ["make", "-n", "report", "pdf", *conda, *given],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    argvs = [shlex.split(line) for line in done.stdout.splitlines()]
+    assert [argv[-4:] for argv in argvs if argv[-4:-3] == ["--preset"]] == [
+        ["--preset", "my own.yaml", "--out", "my results/a #1"]
+    ]
+    assert argvs[-1][-2:] == ["my results/a #1", "--pdf"]

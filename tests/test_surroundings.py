@@ -137,6 +137,27 @@ def test_the_papermill_line_of_the_readme_works_in_a_fresh_clone(tmp_path, root)
     assert pd.read_csv(tmp_path / "out" / "table.csv")["precision"].tolist() == ["fp16"]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="PYTHONSAFEPATH came with Python 3.11")
+def test_the_users_own_files_are_no_libraries(odd, tmp_path, root):
+    _, environ = odd
+    for name in ("onnx", "random"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not a library')\n")
+    script = tmp_path / "bin" / "benchlib"
+    script.parent.mkdir()
+    script.write_text("from benchlib.cli import main\nmain()\n")
+    done = subprocess.run(
+        [sys.executable, script, "run", *TINY, "-o", "set"],
+        cwd=tmp_path,
+        env={**os.environ, **environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "set" / "table.csv")["status"].tolist() == ["ok"]
+
+
 # --- locks
 
 

@@ -7,7 +7,7 @@
 For whoever restructures the package: modules may move and change their names, what a user gets must
 not change by accident. So this file imports nothing of benchlib. It runs ``python -m benchlib ...``
 of this checkout: ``plan`` for every preset and four TensorRT versions, ``report`` over the three
-committed sets with figures, ``findings``, ``compare`` (of a set with itself) and ``models``.
+committed sets with figures, ``findings``, ``compare`` and ``models``.
 ``tests/test_golden.py`` compares with the same functions.
 
 What was accepted lies in ``tests/golden``. Text is stored whole, large text compressed, so that a
@@ -57,6 +57,9 @@ ACCEPTED = ROOT / "tests" / "golden"
 DIGESTS = "digests.json"
 
 SETS = ("rtx3090-published", "h100-tensorrt-8.6", "h200-tensorrt-8.6")
+BESIDE = {"h100-tensorrt-8.6": "h100-trtexec-8.6", "h200-tensorrt-8.6": "h100-tensorrt-8.6"}
+"""The set that each is compared with; itself where it was measured by nobody here."""
+
 PRESETS = ("blog", "full", "quick")
 TENSORRT = ("8.6", "10.0", "10.16", "11.1")  # one of each set of flags and typing rules
 
@@ -98,7 +101,8 @@ def _commands() -> dict[str, tuple[str, ...]]:
     }
     for one, folder in folders.items():
         named[f"findings-{one}"] = ("findings", "--json", folder)
-        named[f"compare-{one}"] = ("compare", "--json", folder, folder)
+        other = f"results/{BESIDE.get(one, one)}"
+        named[f"compare-{one}"] = ("compare", "--json", other, folder)
     for preset in PRESETS:
         for release in TENSORRT:
             arguments = ("plan", "--json", "--preset", preset, "--tensorrt", release)

@@ -143,6 +143,9 @@ IF_KNOWN = ("typing", "int8_method", "partition", "model_digest", "idle_ms")
 """What has to be the same as well where both rows have it. ``partition`` is the part of the card
 that the device's name has, such as a MIG slice, empty for a whole one."""
 
+_ONE_MEASUREMENT = ("key", "started_at", "device", "host", "gpu_uuid", "latency_ms")
+"""What two rows have in common that were copied from one to the other."""
+
 _NO_DIFFERENCE = frozenset(
     {
         *("date", "parameters", "name", "title", "notes", "source"),
@@ -208,7 +211,8 @@ class Comparison:
     ``mean_ratio`` is the geometric mean of the rows' ratios with its interval over networks (None
     with too few networks). ``only_first`` and ``only_second`` count usable rows without a partner;
     ``unlike`` counts pairs of such rows that differ in typing, INT8 method, part of the card, the
-    file's content or the rest between queries.
+    file's content or the rest between queries; ``copied`` counts cases of which both have one and
+    the same measurement, which says nothing of a difference and is not among the rows.
     """
 
     first: str
@@ -221,6 +225,7 @@ class Comparison:
     only_first: int
     only_second: int
     unlike: int
+    copied: int
     differences: tuple[Difference, ...]
 
     @property
@@ -271,6 +276,12 @@ class Comparison:
 
     def _surroundings(self) -> list[str]:
         lines = [f"  {one.field}: {one.first} -> {one.second}" for one in self.differences]
+        if self.copied:
+            lines.insert(
+                0,
+                f"{plural(self.copied, 'case')} left out: both sets hold one measurement of it, "
+                "copied from one to the other",
+            )
         if self.unlike:
             lines.insert(
                 0,
@@ -312,9 +323,10 @@ def compare(
     both = _certain(pairs[_alike(pairs)])
     paired = [pairs[place].isin(both[place]) for place in ("place_first", "place_second")]
     unlike = pairs[~(paired[0] | paired[1])]
+    copied = _copied(both)
     rows = tuple(
         sorted(
-            (_row(record, threshold) for record in both.to_dict("records")),
+            (_row(record, threshold) for record in both[~copied].to_dict("records")),
             key=lambda row: (row.model, row.made, row.batch, row.height * row.width),
         )
     )
@@ -330,6 +342,7 @@ def compare(
         only_first=len(left) - both["place_first"].nunique(),
         only_second=len(right) - both["place_second"].nunique(),
         unlike=len(unlike),
+        copied=int(copied.sum()),
         differences=differences(first.environment, second.environment),
     )
 
@@ -371,6 +384,16 @@ def _alike(pairs: pd.DataFrame) -> pd.Series:
         left, right = (pairs[f"{name}{suffix}"] for suffix in _SUFFIXES)
         alike &= left.isna() | right.isna() | (left == right)
     return alike
+
+
+def _copied(pairs: pd.DataFrame) -> pd.Series:
+    """Whether a pair is of one measurement: begun in the same microsecond, on one device, with one
+    time."""
+    copied = pairs["started_at_first"].notna()
+    for name in _ONE_MEASUREMENT:
+        left, right = (pairs[f"{name}{suffix}"] for suffix in _SUFFIXES)
+        copied &= (left == right) | (left.isna() & right.isna())
+    return copied
 
 
 def _certain(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -269,10 +269,13 @@ def load(path: str | Path) -> MeasuredSet:
 
 
 def load_sets(paths: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
-    """Read the measured sets; raise :class:`InputError` for none, or two of one name."""
+    """Read the measured sets; raise :class:`InputError` for none, for sets that all lack rows, and
+    for two of one name."""
     sets = tuple(load(path) for path in paths)
     if not sets:
         raise InputError("results", "no measured set was named; give at least one folder")
+    if not any(len(one.frame) for one in sets):
+        raise InputError("results", f"no rows in {sets[0].name}; give a set that holds some")
     names = [one.name for one in sets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -549,6 +552,10 @@ def _environment(path: Path) -> dict[str, Any]:
         raise InputError("results", f"{path} is not a JSON object: {error}") from None
     if not isinstance(document, dict):
         raise InputError("results", f"{path} is not a JSON object")
+    if not isinstance(document.get("published", False), bool):
+        raise InputError(
+            "results", f"{path}: published is {document['published']!r}; write true or false"
+        )
     return document
 
 

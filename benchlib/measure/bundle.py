@@ -178,6 +178,8 @@ def write(
         raise InputError("engine", "a bundle is measured by trtexec; leave engine out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("out", f"{out} is there and not an empty folder; give a new one")
+    if split_mb is not None and not split_mb > 0:  # which nan is not either
+        raise InputError("split-mb", f"{split_mb} is no size; give megabytes, such as 4000")
     if runs[0].lock_clocks:
         log.warning("note: lock_clocks is not used: lock them there (jetson_clocks, nvidia-smi)")
     with _draft(out) as draft:

@@ -474,6 +474,13 @@ def load_row(text: str) -> Row:
     try:
         return Row.model_validate(with_notes_apart(document))
     except ValidationError as error:
-        first = error.errors()[0]
+        wrong = error.errors()
+        first = next((one for one in wrong if one["type"] != "extra_forbidden"), wrong[0])
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            # An optional column, for which a version is not raised.
+            raise NewerRowError(
+                f"it has a column {where!r} that this benchlib does not know; update benchlib, or "
+                "take it out of the row"
+            ) from error
         raise RowError(f"{where}: {first['msg']}") from error

@@ -199,9 +199,14 @@ def precision_looks(precisions: Iterable[Variant]) -> dict[Variant, Look]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this: sets seaborn's ticks style, our fonts and lines, and repeatable SVG ids."""
+    """Draw inside this: sets seaborn's ticks style, our fonts and lines, and repeatable SVG ids.
+
+    Nothing of a matplotlibrc of the user's own: ``text.usetex``, for one, needs LaTeX.
+    """
     base = sns.axes_style("ticks") | sns.plotting_context("notebook", font_scale=0.85)
-    with mpl.rc_context(base | _STYLE | {"font.family": _fonts()}):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(base | _STYLE | {"font.family": _fonts()})
         yield
 
 

@@ -102,6 +102,31 @@ def test_nothing_in_common_is_no_error(measured, row):
     assert "nothing to compare" in found.lines()
 
 
+COPIED = {"started_at": "2026-11-25T13:14:04.159976Z", "gpu_uuid": "4f5e6d7c"}
+
+
+@pytest.mark.parametrize(
+    ("other", "is_copy"),
+    [
+        ({}, True),
+        ({"latency_ci_high_ms": 1.3}, True),  # judged by other rules
+        ({"latency_ms": 1.2, "latency_ci_high_ms": 1.3}, False),  # a difference is told
+        ({"started_at": "2026-11-25T13:14:04.159977Z"}, False),
+        ({"started_at": None}, False),
+        ({"gpu_uuid": "01234567"}, False),  # two devices, begun by one signal
+    ],
+)
+def test_a_copied_row_is_no_agreement(measured, row, other, is_copy):
+    first = measured([row("a", 1.0, **COPIED), row("b", 1.0, started_at="1"), row("c", 1.0)])
+    second = [row("a", 1.0, **COPIED) | other, row("b", 2.0, started_at="2"), row("d", 1.0)]
+    found = compare(first, measured(second))
+    assert (found.copied, found.only_first, found.only_second) == (int(is_copy), 1, 1)
+    assert [one.model for one in found.rows] == (["b"] if is_copy else ["a", "b"])
+    assert any("1 case left out: both sets hold" in line for line in found.lines()) is is_copy
+    if is_copy:
+        assert found.mean_ratio == 2.0
+
+
 def test_differences_of_the_surroundings_are_listed(measured, row):
     common = {"driver": "550", "date": "1", "gpu": {"name": "A"}, "packages": {"numpy": "1"}}
     other = {"driver": "560", "date": "2", "gpu": {"name": "A"}, "packages": {"numpy": "2"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import resource
 import shutil
@@ -544,6 +545,7 @@ def test_shellcheck_has_nothing_to_say(bundler: Bundler) -> None:
         ({"engine": "onnxruntime_cpu"}, "has no meaning"),
         ({"precisions": ["fp8"]}, "nothing is left to measure: FP8 needs"),
         ({"split_mb": 1e-6}, "split-mb: the graph of"),
+        ({"split_mb": math.nan}, "split-mb: nan is no size"),
     ],
 )
 def test_bad_input_is_refused_and_leaves_nothing(

@@ -210,14 +210,26 @@ def test_a_row_whose_line_is_gone_as_well_is_told_of(
     assert "table.csv lacks the row of rows/a.json, which cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ('"schema_version": 2', "it is of schema version 2"),
+        # An optional column, for which a version is not raised
+        ('"schema_version": 1,\n"gpu_fan": 3', "it has a column 'gpu_fan'"),
+    ],
+)
 def test_a_run_leaves_a_newer_row_alone_and_measures_a_torn_one_again(
-    tmp_path: Path, fake_run: Callable[..., Outcome], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    fake_run: Callable[..., Outcome],
+    caplog: pytest.LogCaptureFixture,
+    by: str,
+    words: str,
 ) -> None:
     asked = {"models": ["resnet18", "resnet34"], "out_dir": str(tmp_path)}
     first = {row.model: row.key for row in fake_run(**asked).rows}
     newer, torn = (tmp_path / "rows" / f"{first[name]}.json" for name in asked["models"])
     before = {record["key"]: record for record in table(tmp_path)}
-    newer.write_text(newer.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    newer.write_text(newer.read_text().replace('"schema_version": 1', by))
     torn.write_text(torn.read_text()[:500])
     kept = newer.read_text()
     outcome = fake_run(**asked)
@@ -226,7 +238,7 @@ def test_a_run_leaves_a_newer_row_alone_and_measures_a_torn_one_again(
     after = {record["key"]: record for record in table(tmp_path)}
     assert after[newer.stem] == before[newer.stem]
     assert after[torn.stem]["started_at"] != before[torn.stem]["started_at"]
-    assert f"not measured again, rows/{newer.name}: it is of schema version 2" in caplog.text
+    assert f"not measured again, rows/{newer.name}: {words}" in caplog.text
     assert torn.with_name(f"{torn.name}.damaged").is_file()
 
 

@@ -78,6 +78,16 @@ def test_the_same_rows_give_the_same_bytes(
     assert b"<dc:date>" not in svg
 
 
+@pytest.mark.parametrize("kind", DRAWERS)
+def test_a_matplotlibrc_of_the_users_changes_nothing(
+    kind: str, invented_view: View, drawn: Callable[[str], Drawing]
+) -> None:
+    own = {"text.usetex": True, "savefig.dpi": 7, "legend.loc": "center", "lines.markersize": 20}
+    with plt.rc_context(own):
+        assert draw(kind, invented_view).svg() == drawn(kind).svg()
+        assert plt.rcParams["text.usetex"], "what the user set is set again"
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("kind", ["fps panels", "heat map", "roofline"])
 def test_the_picture_of_the_page_looks_as_the_file_does(

@@ -322,9 +322,12 @@ def test_a_folder_in_place_of_a_row_and_a_row_without_a_line_are_told_of(tmp_pat
     assert torn.startswith("rows/torn.json cannot be read") and torn.endswith("row is left out")
 
 
-def test_a_broken_environment_is_refused(tmp_path: Path, rows: pd.DataFrame, write: Write) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", '{"published": "no"}', '{"published": 0}'])
+def test_a_broken_environment_is_refused(
+    tmp_path: Path, rows: pd.DataFrame, write: Write, text: str
+) -> None:
     write(tmp_path, rows)
-    (tmp_path / "environment.json").write_text("{")
+    (tmp_path / "environment.json").write_text(text)
     with pytest.raises(InputError, match=r"environment\.json"):
         load(tmp_path)
 

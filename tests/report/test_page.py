@@ -125,6 +125,18 @@ def test_two_sets_of_one_name_are_refused(invented_dir: Path) -> None:
         load_sets([])
 
 
+def test_sets_without_rows_are_refused_and_beside_others_they_are_not(
+    invented_dir: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    header = (invented_dir / "table.csv").read_text(encoding="utf-8").splitlines()[0]
+    (empty / "table.csv").write_text(header + "\n")
+    with pytest.raises(InputError, match="results: no rows in empty; give a set that holds some"):
+        load_sets([empty])
+    assert [len(one.frame) > 0 for one in load_sets([empty, invented_dir])] == [False, True]
+
+
 def test_contents_are_a_line_of_links_and_escape() -> None:
     body = '<h2 id="a">A &amp; B<a class="anchor-link" href="#a">¶</a></h2><h3 id="b">C</h3>'
     assert html.contents(f'{body}<h2 id="d">D</h2>') == (

@@ -270,7 +270,7 @@ def _name(one: MeasuredSet, other: MeasuredSet) -> str:
 def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
     test, claim = "ms over the other's ms", catalogue.SAME_TIME
     if not cells:
-        yield cant_tell(claim, "all", test, 0, "Not to be told: no cell is in both.")
+        yield cant_tell(claim, "all", test, 0, "Not to be told: no cell was measured for both.")
         return
     logs = _table(cells)
     networks = len(logs)
