@@ -56,7 +56,7 @@ def seen(colors: list[str], eye: list[list[float]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("eye", [_NORMAL, _PROTANOPIA, _DEUTERANOPIA, _TRITANOPIA])
-@pytest.mark.parametrize(("families", "distance"), [(8, 19.5), (16, 15.9)])
+@pytest.mark.parametrize(("families", "distance"), [(8, 20.4), (16, 18.1)])
 def test_families_are_told_apart_by_colour_blind_eyes(
     eye: list[list[float]], families: int, distance: float
 ) -> None:
@@ -64,6 +64,11 @@ def test_families_are_told_apart_by_colour_blind_eyes(
     lab = seen([swatch.line for swatch in style.FAMILIES.values()][:families], eye)
     apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
     assert apart[~np.eye(families, dtype=bool)].min() >= distance
+
+
+def test_no_family_but_the_black_one_is_nearly_black() -> None:
+    lightness = seen([swatch.line for swatch in style.FAMILIES.values()], _NORMAL)[:, 0]
+    assert sorted(lightness)[1] >= 25
 
 
 def test_marks_of_the_later_families_begin_elsewhere() -> None:
