@@ -574,6 +574,11 @@ def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
     return [Bbox(to_data([(x - half, y - half), (x + half, y + half)])) for x, y in centers]
 
 
+def leading(points: float) -> float:
+    """Inches from one line of text to the next."""
+    return points * _LEADING / _POINTS_PER_INCH
+
+
 def room(texts: Iterable[str], points: float) -> float:
     """Inches that the longest of ``texts`` needs right of the axes, its leader included."""
     widths = [_width(text, points) for text in texts if text]
@@ -615,12 +620,15 @@ def draw(axes: Axes, labels: list[Name], *, points: float = 8.5) -> None:
     figure_width, figure_height = axes.figure.get_size_inches()
     height = axes.get_position().height * figure_height
     width = axes.get_position().width * figure_width
-    gap = (high - low) * points * _LEADING / _POINTS_PER_INCH / height
+    gap = (high - low) * leading(points) / height
     ordered = sorted(labels, key=lambda label: label.y)
     placed = spaced([math.log10(label.y) for label in ordered], gap)
-    # A block at the edge may hang out of the axes: move it in as far as there is room.
-    if placed and placed[0] < low:
-        placed = spaced([max(place, low) for place in placed], gap)
+    # A block at an edge may hang out of the axes: move it in as far as there is room. What a place
+    # has beyond a gap for each one below it never falls, and stays so when it is cut.
+    below = gap * np.arange(len(placed))
+    most = high - gap * (len(placed) - 1)
+    middle = (low + most) / 2
+    placed = np.clip(placed - below, min(low, middle), max(most, middle)) + below
     last = max((label.x for label in ordered), default=0.0)
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for label, place in zip(ordered, placed, strict=True):

@@ -290,6 +290,15 @@ def test_precisions_without_a_line_leave_room_to_those_with_some(
     assert "Without" not in points.caption
 
 
+def test_two_panels_stand_beside_each_other_and_no_more(drawn: Callable[[str], Drawing]) -> None:
+    """Else the names are too small to read on a page of a repository."""
+    boxes = [axes.get_position() for axes in drawn("fps panels").figure.axes]
+    assert [round(box.y0, 6) for box in boxes].count(round(boxes[0].y0, 6)) == 2
+    assert len(boxes) == 3
+    assert boxes[0].y0 > boxes[2].y1
+    assert boxes[0].x1 < boxes[1].x0
+
+
 @pytest.mark.parametrize("few", ["fp32", "int8"])
 def test_every_mark_of_the_front_stands_inside_its_panel(
     few: str, rows: pd.DataFrame, view_of: ViewOf
