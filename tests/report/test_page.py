@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from benchlib.errors import InputError
 from benchlib.report import html
-from benchlib.report.document import load_sets
+from benchlib.report.document import Document, load_sets
 
 WIDTHS = (1400, 400)
 PRINTED = {"width": 1032, "height": 703}
@@ -123,6 +123,16 @@ def test_two_sets_of_one_name_are_refused(invented_dir: Path) -> None:
         load_sets([invented_dir, invented_dir])
     with pytest.raises(InputError, match="at least one"):
         load_sets([])
+
+
+def test_one_folder_as_a_text_is_one_set(invented_dir: Path) -> None:
+    """``papermill -p results DIR`` gives a text where a list is declared."""
+    assert [one.name for one in load_sets(str(invented_dir))] == ["invented"]
+
+
+def test_a_price_in_words_is_refused(invented_dir: Path) -> None:
+    with pytest.raises(InputError, match="price_per_hour: cheap is no price"):
+        Document(load_sets([invented_dir]), price_per_hour="cheap")
 
 
 def test_contents_are_a_line_of_links_and_escape() -> None:
