@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # what measures is not needed by the notebooks that show
 #: What papermill writes over the cell that it injects.
 _INJECTED = "# Parameters"
 
+#: By one of these the folder of the notebooks is known; report.ipynb stands in measured sets too.
+_SOURCES = ("benchmark.ipynb", "explore.ipynb")
+
 #: Comes with a preset's file: it says which runs to make, and this notebook is one of them.
 _RUNS = "precisions"
 
@@ -66,7 +69,7 @@ def begin(namespace: Mapping[str, Any]) -> None:
 def _go_to_top() -> None:
     """JupyterLab starts a kernel in the notebook's folder, papermill in the caller's; relative
     paths are meant from the project's top in both."""
-    if (Path.cwd() / "benchmark.ipynb").is_file():
+    if any((Path.cwd() / name).is_file() for name in _SOURCES):
         os.chdir("..")
 
 

@@ -540,6 +540,15 @@ def test_spread_counts_verdicts(invented_view: View) -> None:
     assert "68 VALID, 1 SUSPECT, 1 INVALID" in draw("spread", invented_view).alt
 
 
+def test_a_narrow_interval_is_not_called_none(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    ends = {f"latency_ci_{end}_ms": rows["latency_ms"].copy() for end in ("low", "high")}
+    ends["latency_ci_high_ms"].iloc[0] *= 1.2
+    figure = draw("spread", view_of(rows.assign(**ends))).figure
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert {"<0.1", "10.0"} <= set(words)
+    assert not any(word.startswith("0.0") for word in words)
+
+
 def test_spread_names_rows_of_a_single_process(rows: pd.DataFrame, view_of: ViewOf) -> None:
     assert "process" not in draw("spread", view_of(rows)).caption  # not known there
     one = (rows["model"] == "resnet50") & (rows["width"] == 640)

@@ -399,3 +399,41 @@ def test_axe_finds_nothing_serious(read: Page) -> None:
         if one["impact"] in ("serious", "critical")
     ]
     assert serious == []
+
+
+@pytest.mark.browser
+def test_outputs_bring_their_own_ground_to_jupyterlab(opened: Page) -> None:
+    """In its dark theme dark words would else lie on black."""
+    bare = opened.evaluate(
+        """() => {
+          document.documentElement.classList.add("jp-LabShell");
+          const clear = "rgba(0, 0, 0, 0)";
+          const ground = (one) => {
+            while (one && getComputedStyle(one).backgroundColor === clear) one = one.parentElement;
+            return one;
+          };
+          const words = "table.bench td, figcaption, summary, .answer, .belief, .explorer td, li";
+          return [...document.querySelectorAll(".jp-RenderedHTML")].flatMap((output) =>
+            [...output.querySelectorAll(words)].filter((one) => !output.contains(ground(one))),
+          ).map((one) => one.outerHTML.slice(0, 100));
+        }"""
+    )
+    assert bare == []
+
+
+@pytest.mark.browser
+def test_tab_stops_only_where_a_key_does_something(read: Page) -> None:
+    assert read.locator("[tabindex]:not(.scroll, .command)").count() == 0
+
+
+@pytest.mark.browser
+def test_no_word_of_a_heading_is_broken(opened: Page) -> None:
+    opened.set_viewport_size({"width": 768, "height": 900})
+    wide = opened.locator("table.answer thead th").evaluate_all(
+        "heads => heads.filter(h => h.scrollWidth > h.clientWidth).map(h => h.innerText)"
+    )
+    assert wide == []
+    heads = opened.locator("table.answer thead th")
+    assert set(heads.evaluate_all("all => all.map(h => getComputedStyle(h).overflowWrap)")) == {
+        "normal"
+    }
