@@ -83,9 +83,9 @@ FAMILIES: dict[str, Swatch] = {
     "RepViT": Swatch("#FF3AC3", "#DB00A4", 5),
     "FastViT": Swatch("#4A357D", "#4A357D", 6),
     "MobileOne": Swatch("#315B38", "#315B38", 3),
-    "EfficientViT": Swatch("#A17FFF", "#7D5FDB", 7),
+    "EfficientViT": Swatch("#A17FFF", "#7D5FDB", 1),
     "HGNet": Swatch("#1F8D00", "#158800", 5),
-    "StarNet": Swatch("#85608A", "#85608A", 7),
+    "StarNet": Swatch("#85608A", "#85608A", 2),
 }
 _OTHER_SWATCH = Swatch("#777777", "#666666")
 

@@ -77,6 +77,11 @@ def test_marks_of_the_later_families_begin_elsewhere() -> None:
     assert looks["a"].marker == style.MARKERS[0] != looks["b"].marker
 
 
+def test_no_family_begins_with_the_mark_that_is_hard_to_see() -> None:
+    """A star has half the ink of a disc of its size: as the only mark of a family it is a speck."""
+    assert "*" not in {style.MARKERS[swatch.mark] for swatch in style.FAMILIES.values()}
+
+
 def test_every_family_of_the_lineup_has_a_colour() -> None:
     families = {registry.card(name).family for name in registry.names()}
     assert families <= set(style.FAMILIES)
