@@ -293,7 +293,7 @@ def check_parameter_names(values: Mapping[str, Any], known: tuple[str, ...], sou
         if name not in known:
             shown = _shown(name)
             raise InputError(
-                shown, f"{said_in(source)}no parameter has this name{_nearest(shown, known)}"
+                shown, f"{said_in(source)}no parameter has this name{nearest(shown, known)}"
             )
 
 
@@ -305,7 +305,7 @@ def _as_input_error(error: ValidationError, source: str) -> InputError:
         return InputError(cause.field, said_in(source) + cause.problem)
     if field in _WORDS:
         known = _WORDS[field]
-        hint = _nearest(_shown(first["input"]), known).partition("; the names are")[0]
+        hint = nearest(_shown(first["input"]), known).partition("; the names are")[0]
         return InputError(
             field,
             f"{said_in(source)}{_REPR.repr(first['input'])} is not one of {', '.join(known)}{hint}",
@@ -331,7 +331,7 @@ def said_in(source: str) -> str:
     return "" if source == "parameters" else f"in {source}: "
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
+def nearest(word: str, known: tuple[str, ...]) -> str:
     """``; did you mean …?``, or the whole list when nothing is near."""
     near = difflib.get_close_matches(word, [str(name) for name in known], n=1, cutoff=0.5)
     if near:

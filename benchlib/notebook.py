@@ -1,4 +1,4 @@
-"""What ``benchmark.ipynb`` calls: its parameters read from its cells, its rows as a table.
+"""What the notebooks call: where paths begin, parameters read from cells, a run's rows as a table.
 
 The cell that declares the parameters is written from :class:`Parameters` by
 ``tools/write_generated.py``, so name, type, default and help stand in one place.
@@ -11,19 +11,25 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from benchlib import config
 from benchlib.case import Status
 from benchlib.config import Parameters
-from benchlib.measure.record import Row
-from benchlib.measure.runner import Outcome
+from benchlib.errors import InputError
 from benchlib.stats.summary import rounded
+
+if TYPE_CHECKING:  # what measures is not needed by the notebooks that show
+    from benchlib.measure.record import Row
+    from benchlib.measure.runner import Outcome
 
 #: What papermill writes over the cell that it injects.
 _INJECTED = "# Parameters"
+
+#: By one of these and its name the folder of the notebooks is known, not one with a user's copy.
+_SOURCES = ("benchmark.ipynb", "explore.ipynb")
 
 #: Comes with a preset's file: it says which runs to make, and this notebook is one of them.
 _RUNS = "precisions"
@@ -37,16 +43,39 @@ def read(namespace: Mapping[str, Any]) -> Parameters:
     ``-p modles …`` with a warning only; here it is refused with an
     :class:`~benchlib.errors.InputError` that names the nearest right one.
     """
-    if (Path.cwd() / "benchmark.ipynb").is_file():
-        # JupyterLab starts a kernel in the notebook's folder, papermill in the caller's; the
-        # relative paths among the parameters are meant from the project's top in both.
-        os.chdir("..")
-    names = [name for source in namespace.get("In", ()) for name in _parameters_of(source)]
+    _go_to_top()
+    if "In" in namespace:
+        names = [name for source in namespace["In"] for name in _parameters_of(source)]
+    else:  # no kernel: a script that nbconvert made
+        names = list(config.parameter_names())
     return config.read_parameters({name: namespace[name] for name in names if name in namespace})
 
 
-def _parameters_of(source: str) -> list[str]:
-    """The names that a cell sets, if it is one of parameters: injected, or it sets a known one."""
+def begin(namespace: Mapping[str, Any]) -> None:
+    """Let relative paths begin at the project's top, and refuse a parameter that papermill injected
+    and that the notebook of these ``globals()`` does not declare, by an
+    :class:`~benchlib.errors.InputError`.
+    """
+    _go_to_top()
+    declared: set[str] = set()
+    injected: set[str] = set()
+    for source in namespace.get("In", ()):
+        (injected if source.startswith(_INJECTED) else declared).update(_assigned(source))
+    for name in sorted(injected - declared) if declared else ():
+        nearest = config.nearest(name, tuple(sorted(declared)))
+        raise InputError(name, f"this notebook has no such parameter{nearest}")
+
+
+def _go_to_top() -> None:
+    """JupyterLab starts a kernel in the notebook's folder, papermill in the caller's; relative
+    paths are meant from the project's top in both."""
+    here = Path.cwd()
+    if here.name == "notebooks" and any((here / name).is_file() for name in _SOURCES):
+        os.chdir("..")
+
+
+def _assigned(source: str) -> list[str]:
+    """The names that a cell sets."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError):
@@ -57,7 +86,12 @@ def _parameters_of(source: str) -> list[str]:
         if isinstance(node, (ast.Assign, ast.AnnAssign))
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
     ]
-    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _parameters_of(source: str) -> list[str]:
+    """The names that a cell sets, if it is one of parameters: injected, or it sets a known one."""
+    names = _assigned(source)
     if source.startswith(_INJECTED) or set(names) & set(config.parameter_names()):
         return [name for name in names if name != _RUNS]
     return []

@@ -11,6 +11,7 @@ import nbformat
 import papermill
 import pytest
 import write_generated
+from nbconvert import ScriptExporter
 
 from benchlib import notebook
 from benchlib.config import Parameters
@@ -72,6 +73,12 @@ def test_uses_nothing_that_an_offline_page_cannot_show(source):
             assert "http://" not in cell.source.replace("http://localhost", "")
 
 
+def test_becomes_a_script_that_python_takes(source):
+    script, about = ScriptExporter().from_notebook_node(source)
+    assert about["output_extension"] == ".py"
+    compile(script, "script", "exec")
+
+
 def test_every_parameter_has_a_type_and_a_help_text(path):
     for name, parameter in papermill.inspect_notebook(str(path)).items():
         assert parameter["inferred_type_name"] not in ("", "None"), name
@@ -97,6 +104,41 @@ def test_a_misspelt_injected_parameter_is_refused_with_the_nearest(declared):
 def test_the_injected_value_goes_over_the_declared_one():
     preset = "# Parameters\nseed = 3\nprecisions = ['fp32', 'int8']\n"
     assert notebook.read(after(write_generated.cell(), preset)).seed == 3
+
+
+def test_what_a_script_of_the_notebook_sets_is_read():
+    namespace = after(write_generated.cell().replace("seed: int = 0", "seed: int = 3"))
+    del namespace["In"]  # nbconvert's script runs without a kernel
+    assert notebook.read(namespace) == Parameters(seed=3)
+
+
+@pytest.mark.parametrize("name", ["lineup", "report", "explore"])
+def test_a_misspelt_parameter_is_refused_by_the_notebooks_that_show(root, name, monkeypatch):
+    """Else papermill's warning is all, and the notebook shows the set that it declares."""
+    monkeypatch.chdir(root)
+    source = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+    declared, first = [cell.source for cell in source.cells if cell.cell_type == "code"][:2]
+    right = next(iter(papermill.inspect_notebook(str(root / "notebooks" / f"{name}.ipynb"))))
+    assert "notebook.begin(globals())" in first
+    notebook.begin(after(declared, f"# Parameters\n{right} = ['x']\n"))
+    with pytest.raises(InputError, match=f"{right}x.*did you mean {right}"):
+        notebook.begin(after(declared, f"# Parameters\n{right}x = ['x']\n"))
+
+
+@pytest.mark.parametrize("start", [".", "notebooks"])
+@pytest.mark.parametrize("name", ["report", "explore"])
+def test_the_declared_sets_are_found_from_either_folder(root, name, start, monkeypatch):
+    """papermill's kernel starts where papermill was called, JupyterLab's beside the notebook."""
+    monkeypatch.chdir(root / start)
+    path = root / "notebooks" / f"{name}.ipynb"
+    (cell,) = (
+        one.source
+        for one in nbformat.read(path, as_version=4).cells
+        if "parameters" in one.metadata.get("tags", ())
+    )
+    namespace = after(cell)
+    notebook.begin(namespace)
+    assert [Path(one).is_dir() for one in namespace["results"]] == [True]
 
 
 def test_what_else_stands_in_the_namespace_is_no_parameter():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -192,7 +193,9 @@ its own figure goes first. A test holds them to torchvision's, whose import take
 
 def check_price(price_per_hour: float | None) -> None:
     """Raise :class:`InputError` for what is no price of an hour of the device, in dollars."""
-    if price_per_hour is not None and not (0 < price_per_hour < math.inf):
+    if price_per_hour is None:
+        return
+    if not isinstance(price_per_hour, numbers.Real) or not 0 < price_per_hour < math.inf:
         problem = f"{price_per_hour} is no price; give dollars per hour, such as 3, or leave it out"
         raise InputError("price_per_hour", problem)
 

@@ -268,10 +268,13 @@ def load(path: str | Path) -> MeasuredSet:
     )
 
 
-def load_sets(paths: Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
+def load_sets(paths: str | Path | Sequence[str | Path]) -> tuple[MeasuredSet, ...]:
     """Read the measured sets; raise :class:`InputError` for none, for sets that all lack rows, and
-    for two of one name."""
-    sets = tuple(load(path) for path in paths)
+    for two of one name.
+
+    A path alone is one set: ``papermill -p results DIR`` gives a text where a list is declared.
+    """
+    sets = tuple(load(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths))
     if not sets:
         raise InputError("results", "no measured set was named; give at least one folder")
     if not any(len(one.frame) for one in sets):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchlib.analysis import roofline, wording
+from benchlib.analysis import ranking, roofline, wording
 from benchlib.analysis.results import MeasuredSet
 from benchlib.analysis.results import load_sets as load_sets
 from benchlib.case import Status, resolution
@@ -43,6 +43,9 @@ class Document:
     tables_dir: str = ""
     price_per_hour: float | None = None
     absent: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ranking.check_price(self.price_per_hour)
 
     def styles(self) -> Styles:
         """The style of figures and tables; the first thing a notebook shows."""
@@ -368,13 +371,18 @@ class LineUp:
         return Section(tuple(saved(one, self.figures_dir) for one in drawn))
 
 
-def read_lineup(models: Sequence[str], resolutions: Sequence[str], figures_dir: str = "") -> LineUp:
-    """Count ``models`` (all of the line-up when empty) at each ``WIDTHxHEIGHT``.
+def read_lineup(
+    models: str | Sequence[str], resolutions: str | Sequence[str], figures_dir: str = ""
+) -> LineUp:
+    """Count ``models`` (all of the line-up when empty) at each ``WIDTHxHEIGHT``; one may be a text.
 
     Raises :class:`InputError` for an unknown network or size, or when no size is given.
     """
     if not resolutions:
         raise InputError("resolutions", "no size was given; give at least one, like 640x480")
+    models, resolutions = (
+        [given] if given and isinstance(given, str) else given for given in (models, resolutions)
+    )
     sizes = (resolution(size) for size in resolutions)
     return LineUp(
         tuple(lineup.read_all(models, height, width) for height, width in sizes), figures_dir

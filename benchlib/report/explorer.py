@@ -86,9 +86,8 @@ class Explorer(Shown):
     @property
     def rows(self) -> pd.DataFrame:
         """One line per row of every set, failed ones too, with what the page holds of it."""
-        return pd.concat(
-            [_rows(one, view) for one in self.sets for view in views(one)], ignore_index=True
-        )
+        parts = [_rows(one, view) for one in self.sets for view in views(one)]
+        return pd.concat(parts, ignore_index=True).infer_objects()
 
     def charts(self) -> tuple[Any, Any]:
         """The two charts as Altair's, which draw data named ``rows``: the cloud, and by size."""

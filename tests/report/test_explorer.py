@@ -116,6 +116,12 @@ def test_a_part_of_its_own_is_a_set_of_its_own(
     assert not found.duplicated(["set", "model", "precision", "resolution", "batch"]).any()
 
 
+def test_the_rows_are_a_frame_to_go_on_with(explorer: Explorer) -> None:
+    least = explorer.rows["latency_ms"].min()
+    assert explorer.rows.nsmallest(1, "latency_ms")["latency_ms"].tolist() == [least]
+    assert {"latency_ms", "fps", "gmacs", "batch"} <= set(explorer.rows.describe().columns)
+
+
 def test_the_charts_are_altairs_too(explorer: Explorer) -> None:
     for chart in explorer.charts():
         told = chart.to_dict()  # raises for what Vega-Lite's schema does not know

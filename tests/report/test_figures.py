@@ -315,6 +315,15 @@ def test_precisions_without_a_line_leave_room_to_those_with_some(
     assert "Without" not in points.caption
 
 
+def test_two_panels_stand_beside_each_other_and_no_more(drawn: Callable[[str], Drawing]) -> None:
+    """Else the names are too small to read on a page of a repository."""
+    boxes = [axes.get_position() for axes in drawn("fps panels").figure.axes]
+    assert [round(box.y0, 6) for box in boxes].count(round(boxes[0].y0, 6)) == 2
+    assert len(boxes) == 3
+    assert boxes[0].y0 > boxes[2].y1
+    assert boxes[0].x1 < boxes[1].x0
+
+
 @pytest.mark.parametrize("few", ["fp32", "int8"])
 def test_every_mark_of_the_front_stands_inside_its_panel(
     few: str, rows: pd.DataFrame, view_of: ViewOf
@@ -554,6 +563,15 @@ def test_a_figure_of_one_metric_has_no_network_of_the_other(invented_view: View)
 
 def test_spread_counts_verdicts(invented_view: View) -> None:
     assert "68 VALID, 1 SUSPECT, 1 INVALID" in draw("spread", invented_view).alt
+
+
+def test_a_narrow_interval_is_not_called_none(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    ends = {f"latency_ci_{end}_ms": rows["latency_ms"].copy() for end in ("low", "high")}
+    ends["latency_ci_high_ms"].iloc[0] *= 1.2
+    figure = draw("spread", view_of(rows.assign(**ends))).figure
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert {"<0.1", "10.0"} <= set(words)
+    assert not any(word.startswith("0.0") for word in words)
 
 
 def test_spread_names_rows_of_a_single_process(rows: pd.DataFrame, view_of: ViewOf) -> None:

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -27,6 +28,16 @@ def test_labels_with_room_stay_where_they_want_to_be() -> None:
 
 def test_a_block_is_centred_on_what_its_members_want() -> None:
     assert spaced([1.0, 1.0, 1.0], 0.5) == [0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize("y", [1.0, 30.0, 99.0])
+@pytest.mark.parametrize("several", [1, 20])
+def test_labels_that_have_room_stay_beside_the_axes(y: float, several: int) -> None:
+    axes = Figure().add_subplot(xscale="log", yscale="log", xlim=(0.1, 10), ylim=(1, 100))
+    draw(axes, [Name(1.0, y, f"{place}", "red") for place in range(several)])
+    places = sorted(text.xyann[1] for text in axes.texts)
+    assert 1 - 1e-9 <= places[0] <= places[-1] <= 100 + 1e-9
+    assert places == sorted(set(places))
 
 
 def test_a_leader_that_crosses_the_chart_does_not_look_like_a_line_of_it() -> None:

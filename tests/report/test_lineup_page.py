@@ -150,6 +150,12 @@ def test_a_page_needs_a_size_and_known_names() -> None:
         document.read_lineup(["resnet81"], ["640x480"])
 
 
+def test_one_name_and_one_size_may_be_a_text() -> None:
+    """``papermill -p models NAME`` gives a text where a list is declared."""
+    (records,) = document.read_lineup("resnet18", "640x480").sizes
+    assert [record.name for record in records] == ["resnet18"]
+
+
 def test_the_notebook_runs_under_papermill(tmp_path: Path) -> None:
     papermill.execute_notebook(
         NOTEBOOK,

@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from benchlib.errors import InputError
 from benchlib.report import html
-from benchlib.report.document import load_sets
+from benchlib.report.document import Document, load_sets
 
 WIDTHS = (1400, 400)
 PRINTED = {"width": 1032, "height": 703}
@@ -135,6 +135,16 @@ def test_sets_without_rows_are_refused_and_beside_others_they_are_not(
     with pytest.raises(InputError, match="results: no rows in empty; give a set that holds some"):
         load_sets([empty])
     assert [len(one.frame) > 0 for one in load_sets([empty, invented_dir])] == [False, True]
+
+
+def test_one_folder_as_a_text_is_one_set(invented_dir: Path) -> None:
+    """``papermill -p results DIR`` gives a text where a list is declared."""
+    assert [one.name for one in load_sets(str(invented_dir))] == ["invented"]
+
+
+def test_a_price_in_words_is_refused(invented_dir: Path) -> None:
+    with pytest.raises(InputError, match="price_per_hour: cheap is no price"):
+        Document(load_sets([invented_dir]), price_per_hour="cheap")
 
 
 def test_contents_are_a_line_of_links_and_escape() -> None:
@@ -401,3 +411,41 @@ def test_axe_finds_nothing_serious(read: Page) -> None:
         if one["impact"] in ("serious", "critical")
     ]
     assert serious == []
+
+
+@pytest.mark.browser
+def test_outputs_bring_their_own_ground_to_jupyterlab(opened: Page) -> None:
+    """In its dark theme dark words would else lie on black."""
+    bare = opened.evaluate(
+        """() => {
+          document.documentElement.classList.add("jp-LabShell");
+          const clear = "rgba(0, 0, 0, 0)";
+          const ground = (one) => {
+            while (one && getComputedStyle(one).backgroundColor === clear) one = one.parentElement;
+            return one;
+          };
+          const words = "table.bench td, figcaption, summary, .answer, .belief, .explorer td, li";
+          return [...document.querySelectorAll(".jp-RenderedHTML")].flatMap((output) =>
+            [...output.querySelectorAll(words)].filter((one) => !output.contains(ground(one))),
+          ).map((one) => one.outerHTML.slice(0, 100));
+        }"""
+    )
+    assert bare == []
+
+
+@pytest.mark.browser
+def test_tab_stops_only_where_a_key_does_something(read: Page) -> None:
+    assert read.locator("[tabindex]:not(.scroll, .command)").count() == 0
+
+
+@pytest.mark.browser
+def test_no_word_of_a_heading_is_broken(opened: Page) -> None:
+    opened.set_viewport_size({"width": 768, "height": 900})
+    wide = opened.locator("table.answer thead th").evaluate_all(
+        "heads => heads.filter(h => h.scrollWidth > h.clientWidth).map(h => h.innerText)"
+    )
+    assert wide == []
+    heads = opened.locator("table.answer thead th")
+    assert set(heads.evaluate_all("all => all.map(h => getComputedStyle(h).overflowWrap)")) == {
+        "normal"
+    }

@@ -56,7 +56,7 @@ def seen(colors: list[str], eye: list[list[float]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("eye", [_NORMAL, _PROTANOPIA, _DEUTERANOPIA, _TRITANOPIA])
-@pytest.mark.parametrize(("families", "distance"), [(8, 19.5), (16, 15.9)])
+@pytest.mark.parametrize(("families", "distance"), [(8, 20.4), (16, 18.1)])
 def test_families_are_told_apart_by_colour_blind_eyes(
     eye: list[list[float]], families: int, distance: float
 ) -> None:
@@ -66,10 +66,20 @@ def test_families_are_told_apart_by_colour_blind_eyes(
     assert apart[~np.eye(families, dtype=bool)].min() >= distance
 
 
+def test_no_family_but_the_black_one_is_nearly_black() -> None:
+    lightness = seen([swatch.line for swatch in style.FAMILIES.values()], _NORMAL)[:, 0]
+    assert sorted(lightness)[1] >= 25
+
+
 def test_marks_of_the_later_families_begin_elsewhere() -> None:
     frame = pd.DataFrame({"model": ["a", "b"], "family": ["ResNet", "ConvNeXt"]})
     looks = style.looks(frame)
     assert looks["a"].marker == style.MARKERS[0] != looks["b"].marker
+
+
+def test_no_family_begins_with_the_mark_that_is_hard_to_see() -> None:
+    """A star has half the ink of a disc of its size: as the only mark of a family it is a speck."""
+    assert "*" not in {style.MARKERS[swatch.mark] for swatch in style.FAMILIES.values()}
 
 
 def test_every_family_of_the_lineup_has_a_colour() -> None:

@@ -170,10 +170,12 @@ def _missing(
 REAL_TIME_FPS = 30
 """Frames per second of ordinary video, the line most readers look for."""
 _POINTS = 8.5
-_SMALL_POINTS = 7.0
-_PANEL_INCHES = 2.3
-_BETWEEN_INCHES = 0.45
-"""From the names of one panel to the next one's axis."""
+_PANEL_INCHES, _LEAST_INCHES = 2.1, 3.0
+"""A panel's width, and its least height; many names make it taller."""
+_COLUMNS = 2
+"""Panels beside each other: with three, on a repository's page of 900 pixels, names are 6 high."""
+_LEFT_INCHES, _ABOVE_INCHES, _BELOW_INCHES = 0.8, 0.4, 0.85
+"""Around a panel, for its title, ticks and names of axes."""
 
 
 def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
@@ -207,7 +209,7 @@ def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
 
 
 def panels(view: View) -> Drawing | Absent:
-    """The same for the precisions side by side on one scale; where any of them has lines, those
+    """The same for every precision on one scale, two beside each other; where any has lines, those
     with points only are left out."""
     name = f"fps-panels-{view.slug}"
     every = view.precisions
@@ -216,21 +218,30 @@ def panels(view: View) -> Drawing | Absent:
     precisions = [one for one in every if view.at(one)["model"].duplicated().any()] or every
     rows = view.usable[view.usable["variant"].isin(precisions)]
     limits = _limits(rows)
+    columns = min(len(precisions), _COLUMNS)
+    lines = math.ceil(len(precisions) / columns)
+    labels = max(len(_texts(view, one)) for one in precisions)
+    tall = max(_LEAST_INCHES, labels * style.leading(_POINTS))
+    pitch = tall + _ABOVE_INCHES + _BELOW_INCHES
     with style.style():
-        rooms = [style.room(_texts(view, one).values(), _SMALL_POINTS) for one in precisions]
-        left = 0.8
-        width = left + sum(rooms) + len(rooms) * (_PANEL_INCHES + _BETWEEN_INCHES) - _BETWEEN_INCHES
-        figure = Figure(figsize=(width, 5.6))
-        for precision, room in zip(precisions, rooms, strict=True):
-            axes = figure.add_axes((left / width, 0.15, _PANEL_INCHES / width, 0.77))
-            left += _PANEL_INCHES + room + _BETWEEN_INCHES
+        room = max(style.room(_texts(view, one).values(), _POINTS) for one in precisions)
+        wide = _LEFT_INCHES + _PANEL_INCHES + room
+        figure = Figure(figsize=(columns * wide, lines * pitch))
+        width, height = figure.get_size_inches()
+        for index, precision in enumerate(precisions):
+            row, column = divmod(index, columns)
+            left = column * wide + _LEFT_INCHES
+            bottom = height - row * pitch - _ABOVE_INCHES - tall
+            axes = figure.add_axes(
+                (left / width, bottom / height, _PANEL_INCHES / width, tall / height)
+            )
             _lines(axes, view, precision, limits, small=True)
             axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Input size (log megapixels)")
-        figure.axes[0].set_ylabel("Frames per second (log)")
+            axes.set_ylabel("Frames per second (log)" if column == 0 else "")
     summary = " ".join(finding(view, precision) for precision in precisions)
     alt = (
-        f"{len(precisions)} line charts side by side on one scale, frames per second against "
+        f"{len(precisions)} line charts on one scale, frames per second against "
         f"input megapixels, both axes logarithmic, one chart per precision; {view.label}. {summary}"
     )
     points = [style.precision_label(one) for one in every if one not in precisions]
@@ -316,7 +327,7 @@ def _lines(
         style.Name(row.megapixels, row.fps, texts[row.model], looks[row.model].text)
         for row in last.itertuples(index=False)
     ]
-    style.draw(axes, ends, points=_SMALL_POINTS if small else _POINTS)
+    style.draw(axes, ends, points=_POINTS)
 
 
 def _size_ticks(axes: Axes, rows: pd.DataFrame, small: bool) -> None:

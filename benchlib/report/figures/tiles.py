@@ -170,6 +170,7 @@ def _builds(view: View) -> str:
 
 def _word(row: object) -> str:
     number = "?" if pd.isna(row.percent) else f"{row.percent:.1f}"
+    number = "<0.1" if number == "0.0" else number  # which would read as exact
     return f"{number} {style.VERDICT_SYMBOLS.get(row.verdict or '', '')}".strip()
 
 

@@ -12,6 +12,8 @@ for (const place of document.querySelectorAll(".price .per-hour")) {
   });
   place.replaceChildren("$", field);
 }
+// nbconvert lets Tab stop at every cell, which does nothing there; boxes that scroll keep theirs.
+for (const cell of document.querySelectorAll("[class^='jp-'][tabindex]")) cell.removeAttribute("tabindex");
 // What is wider than its box says so: on many machines a scroll bar shows only while it is used.
 const measured = new ResizeObserver((boxes) => {
   for (const { target } of boxes) {
