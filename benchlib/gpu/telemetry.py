@@ -23,9 +23,6 @@ from benchlib.case import Word
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Device
 
-# What the GPU was doing while a case was timed: readings in, one summary out.
-
-
 log = logging.getLogger(__name__)
 
 THROTTLE_BITS: dict[int, str] = {
@@ -402,18 +399,14 @@ class Recorder:
     per line. Without a GPU or NVML nothing is recorded and nothing is raised.
     """
 
-    def __init__(
-        self, path: Path, interval_s: float = INTERVAL_S, module: str = nvml.MODULE
-    ) -> None:
+    def __init__(self, path: Path, module: str) -> None:
         self.path = path
-        self._interval_s = interval_s
         self._module = module
 
     def __enter__(self) -> Recorder:
         """Start recording; returns when the first sample is in the file or none will be."""
         command = [sys.executable, "-m", "benchlib.gpu.telemetry"]
-        command += ["--root", str(os.getpid()), "--interval", str(self._interval_s)]
-        command += ["--module", self._module, str(self.path)]
+        command += ["--root", str(os.getpid()), "--module", self._module, str(self.path)]
         self.path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command,
@@ -499,10 +492,8 @@ def look(device: Device, foreigners: Foreigners | None, now_s: float) -> Telemet
     )
 
 
-def watch(
-    device: Device, root: int, interval_s: float, rest: Callable[[float], bool]
-) -> Iterator[TelemetrySample]:
-    """Yield readings every ``interval_s`` seconds until ``rest`` (seconds) says that it is over.
+def watch(device: Device, root: int, rest: Callable[[float], bool]) -> Iterator[TelemetrySample]:
+    """Yield readings every :data:`INTERVAL_S` seconds until ``rest`` (seconds) says it is over.
 
     The last one looks at the processes again, so that they are known before, during and after.
     """
@@ -515,7 +506,7 @@ def watch(
         if with_processes:
             next_processes = now + PROCESSES_EVERY_S
         yield look(device, foreigners if with_processes else None, now)
-        next_look = max(next_look + interval_s, time.monotonic())
+        next_look = max(next_look + INTERVAL_S, time.monotonic())
         over = rest(next_look - time.monotonic())
     yield look(device, foreigners, time.monotonic())
 
@@ -525,7 +516,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchlib.gpu.telemetry")
     parser.add_argument("path", type=Path)
     parser.add_argument("--root", type=int, required=True, help="process whose children are ours")
-    parser.add_argument("--interval", type=float, default=INTERVAL_S, help="seconds")
     parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")
     words = parser.parse_args()
 
@@ -536,7 +526,7 @@ def main() -> int:
         if device is None:
             return NO_DEVICE
         with words.path.open("w", encoding="utf-8", buffering=1) as file:
-            for reading in watch(device, words.root, words.interval, stdin_closed):
+            for reading in watch(device, words.root, stdin_closed):
                 file.write(dump_samples(reading) + "\n")
     return 0
 
