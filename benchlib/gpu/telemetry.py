@@ -492,8 +492,10 @@ def look(device: Device, foreigners: Foreigners | None, now_s: float) -> Telemet
     )
 
 
-def watch(device: Device, root: int, rest: Callable[[float], bool]) -> Iterator[TelemetrySample]:
-    """Yield readings every :data:`INTERVAL_S` seconds until ``rest`` (seconds) says it is over.
+def watch(
+    device: Device, root: int, interval_s: float, rest: Callable[[float], bool]
+) -> Iterator[TelemetrySample]:
+    """Yield readings every ``interval_s`` seconds until ``rest`` (seconds) says that it is over.
 
     The last one looks at the processes again, so that they are known before, during and after.
     """
@@ -506,7 +508,7 @@ def watch(device: Device, root: int, rest: Callable[[float], bool]) -> Iterator[
         if with_processes:
             next_processes = now + PROCESSES_EVERY_S
         yield look(device, foreigners if with_processes else None, now)
-        next_look = max(next_look + INTERVAL_S, time.monotonic())
+        next_look = max(next_look + interval_s, time.monotonic())
         over = rest(next_look - time.monotonic())
     yield look(device, foreigners, time.monotonic())
 
@@ -516,6 +518,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchlib.gpu.telemetry")
     parser.add_argument("path", type=Path)
     parser.add_argument("--root", type=int, required=True, help="process whose children are ours")
+    parser.add_argument("--interval", type=float, default=INTERVAL_S, help="seconds")
     parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")
     words = parser.parse_args()
 
@@ -526,7 +529,7 @@ def main() -> int:
         if device is None:
             return NO_DEVICE
         with words.path.open("w", encoding="utf-8", buffering=1) as file:
-            for reading in watch(device, words.root, stdin_closed):
+            for reading in watch(device, words.root, words.interval, stdin_closed):
                 file.write(dump_samples(reading) + "\n")
     return 0
 
