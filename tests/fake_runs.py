@@ -59,7 +59,7 @@ def fake_run(fake: Program, script: Script, tmp_path: Path, monkeypatch: pytest.
     Parameters as keywords.
     """
 
-    def exporter(given: Parameters, program: Program, work: Path) -> Placeholders:
+    def exporter(given: Parameters, work: Path) -> Placeholders:
         return Placeholders(work / "graphs", given.seed)
 
     monkeypatch.setattr(runner, "_exporter", exporter)

@@ -251,7 +251,7 @@ def test_the_numbers_of_a_table_are_those_of_the_set(h200, two_views):
     assert isinstance(benchlib.tables.latency(two_views, view=0), Table)
 
 
-def test_environments_and_the_lineup_are_tables(h100, h200, two_views):
+def test_environments_and_the_lineup_are_tables(h100, h200):
     assert benchlib.tables.environment(h100, h200).frame.columns.tolist() == [
         *(h100.name, h200.name)
     ]

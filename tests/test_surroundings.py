@@ -251,7 +251,7 @@ def test_a_graph_that_finds_no_room_ends_in_one_line(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
-def test_output_that_finds_no_room_is_told_in_one_line(root):
+def test_output_that_finds_no_room_is_told_in_one_line():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "benchlib", "plan", "-p", "models", "[resnet18]"],

@@ -7,9 +7,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-# How sentences name things: precisions, sizes, ratios, shares and lists.
-
-
 DASH = "–"
 """Stands for what is not known."""
 
@@ -72,7 +69,7 @@ def short(value: float | None) -> str:
         return "0"
     size = abs(value)
     if size >= 99.95:
-        return f"{value:,.0f}"
+        return f"{float(f'{value:.3g}'):,.0f}"
     decimals = 1 if size >= 9.995 else 2 if size >= 0.0995 else 3
     return f"{value:.{decimals}f}"
 

@@ -373,7 +373,7 @@ def preprocessing_refusal(model: str) -> str | None:
         return f"{model} is timed without its classifier and gives no class"
     if card.task not in (CLASSIFICATION, ""):
         return f"{model} does {card.task}, and top-1 is of classification"
-    if card.path is None and card.weights_enum is None and not card.timm_weights:
+    if card.path is None and card.published().weights is None and not card.timm_weights:
         return f"{model} names no weights for ImageNet's classes whose transforms could be taken"
     return None
 
@@ -391,9 +391,9 @@ def _preset(card: Card) -> tuple[Any, str]:
 
     if card.timm_weights:
         return _timm_preset(card.timm_weights), f"transforms of timm's {card.timm_weights}"
-    weights = card.weights_enum or _USUAL
+    weights = card.published().weights or _USUAL
     source = f"transforms of {weights}"
-    if card.weights_enum is None:
+    if card.published().weights is None:
         source += ", taken for a file that names none"
     return get_weight(weights).transforms(), source
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
-import onnxruntime
 from onnx import helper, numpy_helper
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from benchlib.case import OPSET, Shape
 from benchlib.errors import InputError
+from benchlib.export import calibration
 from benchlib.models.onnx_file import bodies, drop_unused, parts, replace_nodes
 
 if TYPE_CHECKING:
@@ -125,14 +125,12 @@ def fold(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
     part.graph.node.extend(node for node in graph.node if needed.intersection(node.output))
     part.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in targets)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    opened = onnxruntime.InferenceSession(
-        part.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    opened = calibration.graph_session(part.SerializeToString(), optimised=True)
+    taken = Names(graph)
     for name, value in zip(targets, opened.run(targets, {}), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))
-    _drop_writers(graph, needed & writers.keys(), set(targets))
+        written = writers[name].output  # another of which may still be read
+        written[:] = [taken.free(one) if one == name else one for one in written]
     drop_unused(graph)
 
 
@@ -147,20 +145,6 @@ def _folds(node: onnx.NodeProto) -> bool:
         and node.op_type not in (*_RANDOM, *_QUANTISING, "Multinomial")
         and not any(bodies(node))
     )
-
-
-def _drop_writers(graph: onnx.GraphProto, names: set[str], replaced: set[str]) -> None:
-    """Remove the nodes that write ``names``, the last first, where nothing reads them now."""
-    outputs = {value.name for value in graph.output}
-    kept: list[onnx.NodeProto] = []
-    used = set(outputs)
-    for node in reversed(graph.node):
-        written = set(node.output) - {""}
-        if written & names and not (written - replaced) & used:
-            continue
-        kept.append(node)
-        used.update(reads(node))
-    replace_nodes(graph, reversed(kept))
 
 
 def rename(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:

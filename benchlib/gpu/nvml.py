@@ -388,9 +388,9 @@ class Gpus:
     reason: str | None = None
 
 
-def examine_gpus(module: str = MODULE) -> Gpus:
+def examine_gpus() -> Gpus:
     """Ask NVML; a machine without driver or GPU gives a reason, never an error."""
-    with _started(module) as (nvml, reason):
+    with _started(MODULE) as (nvml, reason):
         if nvml is None:
             return Gpus(None, (), reason)
         try:

@@ -23,9 +23,6 @@ from benchlib.case import Word
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Device
 
-# What the GPU was doing while a case was timed: readings in, one summary out.
-
-
 log = logging.getLogger(__name__)
 
 THROTTLE_BITS: dict[int, str] = {
@@ -402,18 +399,14 @@ class Recorder:
     per line. Without a GPU or NVML nothing is recorded and nothing is raised.
     """
 
-    def __init__(
-        self, path: Path, interval_s: float = INTERVAL_S, module: str = nvml.MODULE
-    ) -> None:
+    def __init__(self, path: Path, module: str) -> None:
         self.path = path
-        self._interval_s = interval_s
         self._module = module
 
     def __enter__(self) -> Recorder:
         """Start recording; returns when the first sample is in the file or none will be."""
         command = [sys.executable, "-m", "benchlib.gpu.telemetry"]
-        command += ["--root", str(os.getpid()), "--interval", str(self._interval_s)]
-        command += ["--module", self._module, str(self.path)]
+        command += ["--root", str(os.getpid()), "--module", self._module, str(self.path)]
         self.path.unlink(missing_ok=True)
         self._process = subprocess.Popen(
             command,

@@ -178,9 +178,6 @@ def _shown_parts(model: str) -> tuple[str, ...]:
     return path.parts[1:][-2:]
 
 
-# Where a set was measured: environment.json, without names of people, hosts or folders.
-
-
 ENVIRONMENT_VERSION = 1
 
 GREEN_CONTEXT = "--greenContext"

@@ -145,10 +145,9 @@ class Here:
     def idle(self) -> list[Worker]:
         return [] if self._done else [self._worker]
 
-    def measure_roofs(self, work: Path, say: Callable[[str], None]) -> peaks.Roofs | None:
-        return peaks.measure_roofs(
-            self._case_runner.program, self._case_runner.parameters.threads, work, say
-        )
+    def measure_roofs(self, say: Callable[[str], None]) -> peaks.Roofs | None:
+        runner = self._case_runner
+        return peaks.measure_roofs(runner.program, runner.parameters.threads, runner.work, say)
 
     def start(
         self, worker: Worker, measurement: Measurement, step: Step, which: Which | None
@@ -236,7 +235,7 @@ class Fleet:
             self._job_ended.wait(POLL_S)
         return done
 
-    def measure_roofs(self, work: Path, say: Callable[[str], None]) -> peaks.Roofs | None:
+    def measure_roofs(self, say: Callable[[str], None]) -> peaks.Roofs | None:
         """The roofs of the workers' kind of card, measured by one of them."""
         worker = self._usable()[0]
         say(f"measuring the device's roofs by {worker}, about ten seconds")
@@ -545,12 +544,12 @@ def worker_specs(uuids: Sequence[str], **options: Any) -> dict[str, dict[str, An
     }
 
 
-def serve(address: str, module: str = nvml.MODULE) -> None:
+def serve(address: str) -> None:
     """Work for the scheduler at ``address`` with every visible GPU, until it is gone."""
     import asyncio
 
     async def run() -> None:
-        specs = worker_specs(nvml.visible_uuids(module))
+        specs = worker_specs(nvml.visible_uuids())
         names = {name: f"{socket.gethostname()}-{name}" for name in specs}
         workers = [
             one["cls"](address, **{**one["options"], "name": names[name]})

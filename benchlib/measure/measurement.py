@@ -373,14 +373,43 @@ def layer_precision(measurement: Measurement) -> LayerPrecision:
 # What one case's measurement says, brought into the terms of the statistics and the verdict.
 
 
-def back_to_back(streams: int, transfers: bool, idle_ms: float | None) -> bool:
-    """Whether a query's own time and the next one's follow at once, so that a gap is the host's."""
-    return streams == 1 and not transfers and not idle_ms
+def observed(
+    case: Case | Row,
+    given: Mapping[str, Any],
+    program: Program,
+    proven: LayerPrecision,
+    fidelity: Fidelity | None,
+    device: str | None,
+    gmacs: float | None,
+    **known: Any,
+) -> Observed:
+    """What the verdict on ``case`` is made from, without the series.
+
+    ``given`` are the settings as a row keeps them, ``fidelity`` its graph's agreement with FP32,
+    ``gmacs`` the 10^9 multiply-accumulates of an image; ``known`` is added as it is.
+    """
+    precision = case.precision
+    is_sparse = any(flag.startswith("--sparsity") for flag in given["extra_flags"])
+    floor_ms = peaks.floor_ms(device, precision, given["tf32"], gmacs, case.batch)
+    return Observed(
+        engine=case.engine,
+        precision=precision,
+        int8_method=case.int8_method,
+        floor_ms=None if is_sparse else floor_ms,  # the peaks are those of dense arithmetic
+        cuda_graph=given["cuda_graph"],
+        transfers=given["transfers"],
+        low_mac_share=proven.low_mac_share(precision),
+        low_time_share=proven.low_time_share(precision),
+        below=proven.below(precision),
+        event_timed=program.event_timed,
+        # Queries follow at once, so that a gap between them is the host's
+        back_to_back=given["streams"] == 1 and not (given["transfers"] or given.get("idle_ms")),
+        **_agreement(fidelity),
+        **known,
+    )
 
 
-def agreement(found: Fidelity | None) -> dict[str, Any]:
-    """What the verdict uses of a graph's agreement with FP32, by the names of
-    :class:`Observed`; nothing where it was not measured."""
+def _agreement(found: Fidelity | None) -> dict[str, Any]:
     if found is None:
         return {}
     worst, unlike = found.worst, found.least_agreeing
@@ -540,16 +569,6 @@ class MeasuredValues:
         }
 
 
-def floor_ms(
-    device: str | None, case: Case | Row, gmacs: float | None, tf32: bool, flags: Sequence[str]
-) -> float | None:
-    """The least milliseconds that the card's peak allows for one batch; None if not known."""
-    if any(flag.startswith("--sparsity") for flag in flags):
-        # The peaks are those of dense arithmetic.
-        return None
-    return peaks.floor_ms(device, case.precision, tf32, gmacs, case.batch)
-
-
 def middle(ranges: Sequence[Range | None]) -> float | None:
     """The median of the medians; None when nothing is known."""
     known = [one.median for one in ranges if one is not None]
@@ -655,26 +674,20 @@ class Assembler:
 
     def _observed(self, measurement: Measurement, proven: LayerPrecision) -> Observed:
         """What the verdict is made from, without the series."""
-        case, given, graph = measurement.case, measurement.settings, measurement.graph
-        gmacs = measurement.network.gmacs
-        return Observed(
-            engine=case.engine,
-            precision=case.precision,
-            int8_method=case.int8_method,
+        case, graph = measurement.case, measurement.graph
+        return observed(
+            case,
+            measurement.settings.as_json(),
+            self.program,
+            proven,
+            None if graph is None else graph.fidelity,
+            self.device,
+            measurement.network.gmacs,
             lock=self.lock,
-            **agreement(None if graph is None else graph.fidelity),
             random_weights=graph is not None and graph.weights == "random",
-            floor_ms=floor_ms(self.device, case, gmacs, given.tf32, given.extra_flags),
-            cuda_graph=given.cuda_graph,
             graph_captured=all(run.graph_captured for run in measurement.runs),
-            transfers=given.transfers,
             low_precision_share=proven.low_share(case.precision),
-            low_mac_share=proven.low_mac_share(case.precision),
-            low_time_share=proven.low_time_share(case.precision),
-            below=proven.below(case.precision),
             confidential=self.confidential,
-            event_timed=self.program.event_timed,
-            back_to_back=back_to_back(given.streams, given.transfers, given.idle_ms),
             skipped_tactics=sum(one.facts.skipped_tactics for one in measurement.engines),
         )
 

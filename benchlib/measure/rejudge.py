@@ -128,7 +128,7 @@ def _judged(folder: Path, row: Row) -> Row:
 
 def _observed(row: Row) -> Observed:
     """What the verdict is made from, without the series, as the row has it."""
-    detail, given = row.detail.model_dump(), row.detail.settings
+    detail = row.detail.model_dump()
     graph = detail.get("graph") or {}
     found = Fidelity.from_json(graph["fidelity"]) if graph.get("fidelity") else None
     lock = detail.get("clock_lock")
@@ -140,28 +140,19 @@ def _observed(row: Row) -> Observed:
         declared=detail.get("declared") or {},
         quantised=Reason.PRECISION.value in row.reasons,
     )
-    return Observed(
-        engine=row.engine,
-        precision=row.precision,
-        int8_method=row.int8_method,
+    return measurement.observed(
+        row,
+        {**row.detail.settings, "idle_ms": row.idle_ms},
+        Program(row.engine, (), row.engine_version or "0", row.device or ""),
+        proven,
+        found,
+        row.device,
+        row.gmacs,
         lock=ClockLock(**lock) if lock else NOT_ASKED,
-        **measurement.agreement(found),
         random_weights=graph.get("weights") == "random",
-        floor_ms=measurement.floor_ms(
-            row.device, row, row.gmacs, given["tf32"], given["extra_flags"]
-        ),
-        cuda_graph=given["cuda_graph"],
         # The program's own words are not in the row, what was made of them is
         graph_captured=Reason.CUDA_GRAPH.value not in row.reasons,
-        transfers=given["transfers"],
         low_precision_share=row.low_precision_share,
-        low_mac_share=proven.low_mac_share(row.precision),
-        low_time_share=proven.low_time_share(row.precision),
-        below=proven.below(row.precision),
         confidential=detail.get("confidential_computing"),
-        event_timed=Program(
-            row.engine, (), row.engine_version or "0", row.device or ""
-        ).event_timed,
-        back_to_back=measurement.back_to_back(given["streams"], given["transfers"], row.idle_ms),
         skipped_tactics=sum(one["facts"]["skipped_tactics"] for one in detail["engines"]),
     )

@@ -89,15 +89,14 @@ progress_log = logging.getLogger("benchlib.measure")
 class Lines:
     """One line per case and round in the log: for notebooks, files and CI."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._total = self._ended = self._prepared = self._here = self._round = 0
         self._begun = 0.0
 
     def begin(self, total: int, done: int) -> None:
         """``total`` cases there are, ``done`` of them stand already."""
         self._total, self._ended, self._prepared = total, done, done
-        self._begun = self._clock()
+        self._begun = time.monotonic()
         if done:
             progress_log.info("%d of %d cases stand already", done, total)
 
@@ -108,7 +107,7 @@ class Lines:
     def ready(self, key: str) -> None:
         """A case is prepared."""
         self._count()
-        each_s = (self._clock() - self._begun) / self._here
+        each_s = (time.monotonic() - self._begun) / self._here
         left = self._total - self._prepared
         span = f"about {time_span(each_s * left)} until all are" if left else "all are"
         progress_log.info("%d/%d %s is prepared; %s", self._prepared, self._total, key, span)
@@ -119,7 +118,7 @@ class Lines:
 
     def round(self, number: int, left: int) -> None:
         """Round ``number``, from 1, begins with ``left`` cases."""
-        before, self._begun = self._begun, self._clock()
+        before, self._begun = self._begun, time.monotonic()
         took = f"; the last took {time_span(self._begun - before)}" if self._round else ""
         self._round = number
         progress_log.info(
@@ -168,9 +167,6 @@ EXPORTERS = 3
 """Graphs that are made at a time for a fleet: each takes a PyTorch's memory, some GB."""
 
 
-# How a whole run ended.
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended: the rows of its cases, which were measured now, whether it was stopped."""
@@ -190,9 +186,6 @@ class Outcome:
         end = "; stopped, the same command goes on from here" if self.interrupted else ""
         counts = record.counted(self.rows) or "none yet"
         return f"{len(self.rows)} of {self.total} cases: {counts}{end}"
-
-
-# The run: every case of the matrix measured, or its failure recorded, and all of it resumable.
 
 
 log = logging.getLogger(__name__)
@@ -283,7 +276,7 @@ class _Run:
     ) -> None:
         cases = [step.case for step in steps]
         confidential = None if card is None else card.confidential_computing
-        exporter = _exporter(parameters, program, store.work)
+        exporter = _exporter(parameters, store.work)
         self._case_runner = CaseRunner.here(
             parameters, program, exporter, store.work, card, nvml_module, store.directory
         )
@@ -351,7 +344,7 @@ class _Run:
         if any(flag.partition("=")[0] == environment.GREEN_CONTEXT for flag in given.extra_flags):
             self._progress.say("no roofs are measured: they would be the card's, not the context's")
             return
-        found = self._workers.measure_roofs(self._store.work, self._progress.say)
+        found = self._workers.measure_roofs(self._progress.say)
         if found is not None:
             self._store.save_environment(surroundings.model_copy(update={"roofs": found}))
 
@@ -447,7 +440,7 @@ class _Run:
         for number in range(1, 1 if here else EXPORTERS):
             work = self._store.work / f"exporter{number}"
             work.mkdir()
-            exporters.append(_exporter(self._parameters, self._program, work))
+            exporters.append(_exporter(self._parameters, work))
         free: queue.SimpleQueue[Exporter] = queue.SimpleQueue()
         for exporter in exporters:
             free.put(exporter)
@@ -720,5 +713,5 @@ def _calibration_digest(parameters: Parameters) -> str | None:
     return images.identity.sha256
 
 
-def _exporter(parameters: Parameters, program: Program, work: Path) -> Exporter:
+def _exporter(parameters: Parameters, work: Path) -> Exporter:
     return Exporter(parameters, work / "exporter.log", parameters.time_limit_build_s)

@@ -319,9 +319,8 @@ def _product_types(
     types = {**outer, **_tensor_types(graph)}
     makers = {**makers, **{name: node for node in graph.node for name in node.output}}
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _product_types(inner, types, makers)
+        for inner in onnx_file.bodies(node):
+            yield from _product_types(inner, types, makers)
         places = _FACTORS.get(node.op_type)
         if places is None or len(node.input) <= max(places):
             continue

@@ -102,26 +102,6 @@ class Card:
         found = re.search(r"\b(?:19|20)\d\d\b", self.paper)
         return int(found.group()) if found else None
 
-    @property
-    def accuracy(self) -> float | None:
-        """Percent, published by others; None when unknown."""
-        return self.published().value
-
-    @property
-    def accuracy_metric(self) -> str | None:
-        """ "ImageNet top-1" or "Cityscapes mIoU"."""
-        return self.published().metric
-
-    @property
-    def accuracy_source(self) -> str | None:
-        """Whose number it is, on which split and at which input size."""
-        return self.published().source
-
-    @property
-    def weights_enum(self) -> str | None:
-        """torchvision's name of the weights that have the accuracy."""
-        return self.published().weights
-
     def check_shape(self, shape: Shape) -> None:
         """Raise :class:`InputError` when the network cannot take ``shape``, or a user's file cannot
         be had with it open."""

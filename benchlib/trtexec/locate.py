@@ -77,9 +77,9 @@ class Interpreter:
         return tuple(name for name, version in needs.items() if version is None)
 
 
-def interpreter_command(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def interpreter_command() -> tuple[str, ...]:
     """How to start the interpreter; raises :class:`InputError` when the setting leads nowhere."""
-    text = (os.environ if environ is None else environ).get(INTERPRETER_VARIABLE, "").strip()
+    text = os.environ.get(INTERPRETER_VARIABLE, "").strip()
     if not text:
         return (sys.executable,)
     words = shlex.split(text)

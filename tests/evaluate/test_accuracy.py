@@ -385,7 +385,7 @@ def test_a_long_row_of_images_goes_to_the_standin_in_chunks(
 
 
 def test_an_answer_that_is_missing_is_a_failure(
-    photos: Path, on_standin: tuple[Path, Program], monkeypatch: pytest.MonkeyPatch
+    photos: Path, on_standin: tuple[Path, Program]
 ) -> None:
     directory, program = on_standin
     script = Path(program.command[1])

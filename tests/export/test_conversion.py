@@ -272,6 +272,21 @@ def test_folding_leaves_what_depends_on_the_input_or_on_chance() -> None:
     assert values["c"] == 2
 
 
+@pytest.mark.parametrize("form", INT8)
+def test_a_node_with_a_part_that_is_still_read_stays_beside_the_folded_one(
+    form: GraphForm, tmp_path: Path
+) -> None:
+    model = model_of(
+        """g (float[1,3,8,8] x) => (float[1,A,B,C] y, float[1,3,8,8] z) {
+            w, b = Split<axis = 2>(h, s)  y = Conv(x, w)  c = ReduceMax(b)  z = Add(x, c) }""",
+        h=weights(8, 3, 4, 1),
+        s=np.array([1, 3]),
+    )
+    made, outcome = converted(model, form, tmp_path)
+    assert outcome.census == qdq.Census(1, ())
+    assert "Split" in {node.op_type for node in made.graph.node}
+
+
 def test_losses_of_fp16_are_told(tmp_path: Path) -> None:
     model = graph("t = Mul(r, k)", k=np.full((1, 8, 1, 1), 70_000, np.float32))
     _, outcome = converted(model, GraphForm.FP16, tmp_path, bound=0.2)

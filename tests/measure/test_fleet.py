@@ -233,7 +233,7 @@ from benchlib.gpu import nvml
 from benchlib.measure import runner
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 nvml.visible_uuids = lambda *given: ["GPU-0", "GPU-1"]
-runner._exporter = lambda given, program, work: Placeholders(work / "graphs", given.seed)
+runner._exporter = lambda given, work: Placeholders(work / "graphs", given.seed)
 if __name__ == "__main__":
     outcome = runner.run(config.read_parameters(json.loads(sys.argv[1])))
     sys.exit(len(outcome.rows))

@@ -65,7 +65,7 @@ def run(values: dict[str, Any], environ: dict[str, str]) -> None:
     """The run, in a process of its own; its exit status is how many cases failed."""
     os.setsid()
     os.environ.update(environ)
-    runner._exporter = lambda given, program, work: Placeholders(work / "graphs", given.seed)
+    runner._exporter = lambda given, work: Placeholders(work / "graphs", given.seed)
     command = (sys.executable, fake_trtexec.__file__)
     program = Program(Engine.TRTEXEC, command, "10.16.1", "cuda:0")
     outcome = runner.run(config.read_parameters(values), program=program)

@@ -227,7 +227,7 @@ def test_a_story_reaches_the_verdict(
     assert reason in row.reasons
 
 
-def test_what_a_program_cannot_do_is_a_skipped_row(fake_run: Run, tmp_path: Path) -> None:
+def test_what_a_program_cannot_do_is_a_skipped_row(fake_run: Run) -> None:
     cpu = Program(Engine.ONNXRUNTIME_CPU, ("missing",), "1.20.0", "cpu")
     outcome = fake_run(program=cpu, precision="fp16", engine="auto")
     (row,) = outcome.rows

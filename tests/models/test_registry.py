@@ -72,11 +72,11 @@ def test_every_network_has_the_year_of_its_paper() -> None:
 )
 def test_accuracy_of_the_default_weights(name: str, percent: float, weights: str) -> None:
     card = registry.card(name)
-    assert card.accuracy == pytest.approx(percent, abs=0.05)
-    assert card.accuracy_metric == IMAGENET_TOP1
-    assert card.weights_enum == weights
-    assert weights in card.accuracy_source
-    assert registry.size_named(card.accuracy_source) == card.made_for == "224x224"
+    assert card.published().value == pytest.approx(percent, abs=0.05)
+    assert card.published().metric == IMAGENET_TOP1
+    assert card.published().weights == weights
+    assert weights in card.published().source
+    assert registry.size_named(card.published().source) == card.made_for == "224x224"
 
 
 def test_vgg_says_that_its_classifier_is_missing() -> None:
@@ -88,17 +88,19 @@ def test_vgg_says_that_its_classifier_is_missing() -> None:
 @pytest.mark.parametrize("name", ["fassdnet_l1", "dapspnet", "bisenetv2_blog", "fast_scnn_blog"])
 def test_an_accuracy_nobody_published_is_unknown(name: str) -> None:
     card = registry.card(name)
-    assert card.accuracy is None and card.accuracy_metric is None
+    assert card.published().value is None and card.published().metric is None
     assert card.note
 
 
 def test_segmentation_accuracy_has_split_and_size() -> None:
     cards = [registry.card(name) for name in registry.names()]
-    known = [card for card in cards if card.task == "segmentation" and card.accuracy is not None]
+    known = [
+        card for card in cards if card.task == "segmentation" and card.published().value is not None
+    ]
     assert len(known) == 6
     for card in known:
-        assert card.accuracy_metric == CITYSCAPES_MIOU
-        assert "val" in card.accuracy_source and "1024" in card.accuracy_source
+        assert card.published().metric == CITYSCAPES_MIOU
+        assert "val" in card.published().source and "1024" in card.published().source
 
 
 def test_only_dapspnet_is_a_reconstruction() -> None:
@@ -110,7 +112,7 @@ def test_stride_form_leaves_out_the_last_resize() -> None:
     full, strided = registry.card("fasterseg"), registry.card("fasterseg@stride")
     assert "input size" in full.output and "1/8" in strided.output
     assert strided.build().full_size is False and full.build().full_size is True
-    assert strided.accuracy == full.accuracy
+    assert strided.published().value == full.published().value
     assert "fasterseg@stride" not in registry.names()
 
 
@@ -150,7 +152,7 @@ def test_a_size_any_network_takes() -> None:
 
 def test_onnx_file_of_one_size(tmp_path: Path) -> None:
     card = registry.card(f"onnx:{_convolution(tmp_path / 'net.onnx')}")
-    assert (card.title, card.task, card.accuracy, card.build) == ("net", "", None, None)
+    assert (card.title, card.task, card.published().value, card.build) == ("net", "", None, None)
     card.check_size(32, 32)
     with pytest.raises(InputError, match=r"64x48 .* fixed at 32x32; ask for 32x32"):
         card.check_size(48, 64)
@@ -240,16 +242,16 @@ def test_a_card_says_what_is_done_for_deployment(name: str, note: str) -> None:
 def test_timm_cards_tell_weights_size_licence_and_year() -> None:
     card = registry.card("fastvit_t8")
     assert card.weights_licence == "fastvit-license" and card.year == 2023
-    assert card.accuracy == 77.170 and card.accuracy_metric == IMAGENET_TOP1
-    assert "fastvit_t8.apple_dist_in1k" in card.accuracy_source
-    assert "256x256" in card.accuracy_source
+    assert card.published().value == 77.170 and card.published().metric == IMAGENET_TOP1
+    assert "fastvit_t8.apple_dist_in1k" in card.published().source
+    assert "256x256" in card.published().source
 
 
 def test_licences_and_tags_are_those_of_timm() -> None:
     import timm
 
     for card in registry.TIMM_CARDS:
-        (weights,) = [word for word in card.accuracy_source.split(", ") if "." in word][-1:]
+        (weights,) = [word for word in card.published().source.split(", ") if "." in word][-1:]
         settings = timm.get_pretrained_cfg(weights)
         assert settings is not None and settings.tag == weights.partition(".")[2]
         assert settings.license == card.weights_licence

@@ -36,7 +36,7 @@ def features(rows: tuple[lineup.Record, ...]) -> lineup.Record:
     return replace(rows[0], name="vgg_like", features_only=True, accuracy=80.0)
 
 
-def test_records_are_json(rows: tuple[lineup.Record, ...], monkeypatch) -> None:
+def test_records_are_json(monkeypatch) -> None:
     monkeypatch.setattr(registry, "names", lambda: SOME)
     documents = lineup.records(height=480, width=640)
     back = json.loads(json.dumps(documents, allow_nan=False))

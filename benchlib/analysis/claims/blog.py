@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,10 +55,8 @@ def _work_cell(cell: Dependence, against: str = "", subset: str = "", note: str 
         Answer.SUPPORTED: f"Time does not go with {against}",
         Answer.CANT_TELL: f"The interval leaves open whether time goes with {against}",
     }[answer]
-    return Finding(
-        *(catalogue.WORK, subset, test, cell.rho, cell.low, cell.high, cell.n, answer),
-        f"{text} (ρ = {cell.rho:.2f}).{note}",
-    )
+    found, text = (cell.rho, cell.low, cell.high), f"{text} (ρ = {cell.rho:.2f}).{note}"
+    return Finding(catalogue.WORK, subset, test, *found, cell.n, answer, text)
 
 
 def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
@@ -82,11 +81,11 @@ def _work_headline(mean: Dependence, cells: Sequence[Dependence]) -> Finding:
     # One mean may be of precisions in which work tells much and in which it tells nothing
     means = [f"{precision} {np.mean(some):.2f}" for precision, some in by.items()]
     each = f": {', '.join(means)}" if len(means) > 1 else ""
-    return Finding(
-        *(catalogue.WORK, ALL, test, mean.rho, mean.low, mean.high, mean.n, answer),
+    text = (
         f"In {len(against_it)} of {len(tested)} cells time goes with {against} "
-        f"(mean ρ = {mean.rho:.2f}{each}){but}.",
+        f"(mean ρ = {mean.rho:.2f}{each}){but}."
     )
+    return Finding(catalogue.WORK, ALL, test, mean.rho, mean.low, mean.high, mean.n, answer, text)
 
 
 def _printed(cells: Cells) -> Iterator[Finding]:
@@ -153,13 +152,11 @@ def order_of_networks(cells: Cells) -> Iterator[Finding]:
         "networks behind it change places.",
         Answer.REFUTED: "No two networks change places for certain.",
     }[best]
-    yield Finding(
-        catalogue.ORDER,
-        ALL,
-        f"{test} ({leading.subset})",
-        *(leading.estimate, leading.ci_low, leading.ci_high, leading.n),
-        best,
-        f"{text} {leading.sentence}",
+    yield replace(
+        leading,
+        subset=ALL,
+        test=f"{test} ({leading.subset})",
+        sentence=f"{text} {leading.sentence}",
     )
     yield from found
 
@@ -184,13 +181,13 @@ def picks(cells: Cells) -> Iterator[Finding]:
         return
     answers = {one.verdict for one in decided}
     worst = max(decided, key=lambda one: one.estimate or 0)
-    yield Finding(
-        catalogue.PICK,
-        ALL,
-        f"{_BEHIND} (worst precision)",
-        *(worst.estimate, worst.ci_low, worst.ci_high, sum(one.n for one in decided)),
-        answers.pop() if len(answers) == 1 else Answer.PARTLY,
-        " ".join(one.sentence for one in decided),
+    yield replace(
+        worst,
+        subset=ALL,
+        test=f"{_BEHIND} (worst precision)",
+        n=sum(one.n for one in decided),
+        verdict=answers.pop() if len(answers) == 1 else Answer.PARTLY,
+        sentence=" ".join(one.sentence for one in decided),
     )
     yield from found
 
@@ -233,19 +230,20 @@ def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
         pairs = swap.networks * (swap.networks - 1) // 2
         if not swap.turned and swap.certain < MOST_PAIRS * pairs:
             # No change seen where few orders are certain is no evidence that there is none.
-            return cant_tell(
-                *(catalogue.ORDER, subset, test, swap.networks),
+            text = (
                 f"Not to be told: only {swap.certain} of {plural(pairs, 'pair')} of networks "
-                "differ for certain at both sizes, and none of those changes order.",
+                "differ for certain at both sizes, and none of those changes order."
             )
+            return cant_tell(catalogue.ORDER, subset, test, swap.networks, text)
         answer = Answer.PARTLY if swap.turned else Answer.REFUTED
         stays = [name for name in small.models if name in large.models]
         text = f"{listed(stays)} at both sizes"
-    return Finding(
-        *(catalogue.ORDER, subset, test, swap.share, swap.low, swap.high, swap.networks, answer),
+    text = (
         f"{word(swap.precision)}: fastest is {text}; {swap.turned} of "
-        f"{plural(swap.certain, 'pair')} change order.",
+        f"{plural(swap.certain, 'pair')} change order."
     )
+    share = (swap.share, swap.low, swap.high)
+    return Finding(catalogue.ORDER, subset, test, *share, swap.networks, answer, text)
 
 
 def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Finding:
@@ -291,10 +289,8 @@ def _pick(cells: Cells, precision: str, groups: Sequence[Sequence[str]]) -> Find
     worst, low, high = max(ratios)
     if np.isnan(cells["latency_ci_low_ms"]).all():
         low = high = None
-    return Finding(
-        *(catalogue.PICK, label, _BEHIND, worst, low, high, sizes, answer),
-        f"{label}: {'; '.join(texts)}.",
-    )
+    text = f"{label}: {'; '.join(texts)}."
+    return Finding(catalogue.PICK, label, _BEHIND, worst, low, high, sizes, answer, text)
 
 
 def _gain(claim: str, precision: str, subset: str, found: tuple[significance.Gain, ...]) -> Finding:
@@ -315,12 +311,12 @@ def _gain(claim: str, precision: str, subset: str, found: tuple[significance.Gai
         f"{count} of {whole.cells} cells are {reading.words}"
         for count, reading in zip(inside, catalogue.READINGS[claim], strict=True)
     )
-    return Finding(
-        *(claim, subset, f"{test}, n counts cells"),
-        *(whole.median, whole.low, whole.high, whole.cells, answer),
+    text = (
         f"{word(precision)} is {times(whole.least)} to {times(whole.most)} as fast as FP32, "
-        f"median {times(whole.median)}; {counted}.",
+        f"median {times(whole.median)}; {counted}."
     )
+    median, test = (whole.median, whole.low, whole.high), f"{test}, n counts cells"
+    return Finding(claim, subset, test, *median, whole.cells, answer, text)
 
 
 def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
@@ -360,7 +356,5 @@ def _curve(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
             f"ms = fixed + per megapixel predicts within {percent(latency_model.PREDICTABLE)} in "
             f"{percent(share)} of {plural(len(fits), 'fit')}; not {worst}."
         )
-    return Finding(
-        *(catalogue.CURVE, subset, f"{test}, n counts fits", median, low, high, len(fits), answer),
-        sentence,
-    )
+    test = f"{test}, n counts fits"
+    return Finding(catalogue.CURVE, subset, test, median, low, high, len(fits), answer, sentence)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchlib.analysis.latency_model import Dependence
 from benchlib.analysis.significance import Array
 from benchlib.analysis.wording import listed, plural
 from benchlib.case import Word
@@ -170,6 +171,12 @@ def order_kept(low: float | None, high: float | None) -> Answer:
     if low > KEPT or high < UNKEPT:
         return Answer.SUPPORTED if low > KEPT else Answer.REFUTED
     return Answer.PARTLY if low > 0 else Answer.CANT_TELL
+
+
+def ordered(claim: str, subset: str, test: str, cell: Dependence, sentence: str) -> Finding:
+    """The finding of how far two orders of the networks go together, by their ρ in ``cell``."""
+    kept = order_kept(cell.low, cell.high)
+    return Finding(claim, subset, test, cell.rho, cell.low, cell.high, cell.n, kept, sentence)
 
 
 def movers(networks: Sequence[str], here: Array, there: Array, devices: tuple[str, str]) -> str:

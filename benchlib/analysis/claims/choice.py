@@ -42,11 +42,13 @@ def fastest(cells: Cells) -> Iterator[Finding]:
         return
     worst = max((some[0] for some in found), key=lambda one: one.estimate or 0)
     answers = {some[0].verdict for some in found}
-    yield Finding(
-        *(catalogue.FASTEST, ALL, f"{_COST} (worst task)"),
-        *(worst.estimate, worst.ci_low, worst.ci_high, sum(some[0].n for some in found)),
-        answers.pop() if len(answers) == 1 else Answer.PARTLY,
-        " ".join(some[0].sentence for some in found),
+    yield replace(
+        worst,
+        subset=ALL,
+        test=f"{_COST} (worst task)",
+        n=sum(some[0].n for some in found),
+        verdict=answers.pop() if len(answers) == 1 else Answer.PARTLY,
+        sentence=" ".join(some[0].sentence for some in found),
     )
     for some in found:
         yield from some
@@ -94,8 +96,12 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
             alike = f", tied with {listed(best.models[1:])}" if len(best.models) > 1 else ""
             found.append(
                 Finding(
-                    *(catalogue.FASTEST, f"{task}, {word(precision)} {size(resolution)}", test),
-                    *(best.next_ratio, *behind_ends, best.n),
+                    catalogue.FASTEST,
+                    f"{task}, {word(precision)} {size(resolution)}",
+                    test,
+                    best.next_ratio,
+                    *behind_ends,
+                    best.n,
                     Answer.SUPPORTED if tied[leader, i, j] else Answer.REFUTED,
                     f"{best.models[0]} is the fastest of {best.n} ({short(best.latency_ms)} ms)"
                     f"{alike}{then}.",
@@ -116,13 +122,9 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
     ]
     text = f"{task.capitalize()}: {_listed_winners(winners)}; {everywhere}."
     text += f" Winners not timed in every cell: {listed(absent)}." * bool(absent)
-    headline = Finding(
-        *(catalogue.FASTEST, f"{task}, all"),
-        _COST,
-        *(float(costs[leader]), *((None, None) if exact else ends), count),
-        Answer.SUPPORTED if wins == count else answer,
-        text,
-    )
+    mean = (float(costs[leader]), *((None, None) if exact else ends))
+    answer = Answer.SUPPORTED if wins == count else answer
+    headline = Finding(catalogue.FASTEST, f"{task}, all", _COST, *mean, count, answer, text)
     return [headline, *found]
 
 
@@ -420,7 +422,7 @@ def _front(subset: str, rows: pd.DataFrame) -> Finding:
         same = sum(one.all() for _, one in both.groupby(rows["where"]))
         text = f"the fronts by time and by energy are the same in {same} of {cells} cells; {text}"
     text = f"{text[:1].upper()}{text[1:]}."
-    return Finding(*(catalogue.FRONTS, subset, _FRONTS, share, *ends, len(rows), answer), text)
+    return Finding(catalogue.FRONTS, subset, _FRONTS, share, *ends, len(rows), answer, text)
 
 
 # The card's power limit.
@@ -454,12 +456,12 @@ def _power_limit(cells: Cells, subset: str) -> Finding:
     )
     at_it = cells["power_w"][limited]
     watts = f" They draw {short(float(np.nanmedian(at_it)))} W in the median." if count else ""
-    return Finding(
-        *(catalogue.POWER, subset, test, *significance.over_networks(shares, significance.mean), n),
-        Answer.REFUTED if count > HALF * n else answer,
-        f"{count} of {plural(n, 'cell')} {'runs' if count == 1 else 'run'} at it"
-        + (f": {'; '.join(filter(None, named))}.{watts}" if count else "."),
+    text = f"{count} of {plural(n, 'cell')} {'runs' if count == 1 else 'run'} at it" + (
+        f": {'; '.join(filter(None, named))}.{watts}" if count else "."
     )
+    share = significance.over_networks(shares, significance.mean)
+    answer = Answer.REFUTED if count > HALF * n else answer
+    return Finding(catalogue.POWER, subset, test, *share, n, answer, text)
 
 
 def _limited(cells: Cells, precision: str) -> str:
@@ -518,11 +520,8 @@ def _ranked(cell: latency_model.Dependence, subset: str, test: str, note: str) -
         takes = latency_model.FEWEST_NETWORKS
         one = too_few(catalogue.ENERGY, subset, test, cell.n, "with an energy", takes)
         return replace(one, sentence=f"{one.sentence}{note}")
-    return Finding(
-        *(catalogue.ENERGY, subset, test, cell.rho, cell.low, cell.high, cell.n),
-        catalogue.order_kept(cell.low, cell.high),
-        f"Energy and time rank the networks alike with ρ = {cell.rho:.2f}.{note}",
-    )
+    text = f"Energy and time rank the networks alike with ρ = {cell.rho:.2f}.{note}"
+    return catalogue.ordered(catalogue.ENERGY, subset, test, cell, text)
 
 
 def _turned(cells: Cells) -> str:
@@ -585,10 +584,11 @@ def phones(cells: Cells) -> Iterator[Finding]:
             continue
         both = f"networks on the {device}, as published, and here go together with"
         i, j = _most_timed(timed)
-        yield _phone(
-            mean,
+        yield catalogue.ordered(
+            catalogue.PHONE,
             f"{device}: all",
             f"{test}, mean over precisions and sizes",
+            mean,
             f"The orders of {mean.n} {both} a mean ρ of {mean.rho:.2f}; "
             f"at {_where(timed, i, j)} {_moved(timed, i, j)}.",
         )
@@ -598,14 +598,8 @@ def phones(cells: Cells) -> Iterator[Finding]:
                 j = timed.sizes.index(cell.resolution)
                 moved = _moved(timed, i, j)
                 sentence = f"The orders of {cell.n} {both} ρ = {cell.rho:.2f}; {moved}."
-                yield _phone(cell, f"{device}: {_where(timed, i, j)}", test, sentence)
-
-
-def _phone(cell: latency_model.Dependence, subset: str, test: str, sentence: str) -> Finding:
-    return Finding(
-        *(catalogue.PHONE, subset, test, cell.rho, cell.low, cell.high, cell.n),
-        *(catalogue.order_kept(cell.low, cell.high), sentence),
-    )
+                where = f"{device}: {_where(timed, i, j)}"
+                yield catalogue.ordered(catalogue.PHONE, where, test, cell, sentence)
 
 
 def _moved(timed: Cells, i: int, j: int) -> str:
@@ -635,10 +629,10 @@ def _few_phones(timed: Cells, device: str, test: str) -> Finding:
         f"{timed['latency_ms'][place, i, j]:.3f} ms"
         for place in np.flatnonzero(~np.isnan(timed["phone_ms"][:, i, j]))
     ]
-    return cant_tell(
-        *(catalogue.PHONE, f"{device}: all", test, len(names)),
+    text = (
         f"Not to be told from the {plural(len(names), 'network')} timed here at "
         f"{_where(timed, i, j)} whose time "
         f"on the {device} is published, the most of any phone; it takes {takes}. On the phone and "
-        f"here: {listed(names, most=takes)}.",
+        f"here: {listed(names, most=takes)}."
     )
+    return cant_tell(catalogue.PHONE, f"{device}: all", test, len(names), text)

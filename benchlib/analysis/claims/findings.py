@@ -300,7 +300,8 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
         )
     spread, low, high = significance.over_networks(logs**2, significance.mean)
     yield Finding(
-        *(claim, "spread"),
+        claim,
+        "spread",
         "root mean square of the relative difference of a cell, n counts cells",
         *(None if one is None else float(np.sqrt(one)) for one in (spread, low, high)),
         len(cells),
@@ -315,11 +316,8 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
         Outcome.UNDECIDED: Answer.CANT_TELL,
     }
     for one in cells:
-        yield Finding(
-            *(claim, _named(one), test, one.ratio, one.low, one.high, 1),
-            answers[one.outcome],
-            f"{short(one.first_ms)} ms and {short(one.second_ms)} ms.",
-        )
+        answer = answers[one.outcome]
+        yield Finding(claim, _named(one), test, one.ratio, one.low, one.high, 1, answer, _ms(one))
 
 
 def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
@@ -338,11 +336,7 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
             found.append(too_few(claim, where, test, one.n, "in both", takes))
             continue
         found.append(
-            Finding(
-                *(claim, where, test, one.rho, one.low, one.high, one.n),
-                catalogue.order_kept(one.low, one.high),
-                f"ρ = {one.rho:.2f}; {_moved(some, names)}.",
-            )
+            catalogue.ordered(claim, where, test, one, f"ρ = {one.rho:.2f}; {_moved(some, names)}.")
         )
     test = f"{test}, mean over precisions and sizes"
     if not len(first):
@@ -353,12 +347,13 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
         low, high = significance.interval(drawn) or (None, None)
         known = [one for one in found if one.estimate is not None]
         worst = min(known, key=lambda one: one.estimate or 0)
-        yield Finding(
-            *(claim, "all", test, rho, low, high, len(first), catalogue.order_kept(low, high)),
+        text = (
             f"The orders of the networks on {names[0]} and on {names[1]} go together with a mean ρ "
             f"of {rho:.2f} over {plural(len(known), 'cell')}; least at {worst.subset}: "
-            f"{worst.sentence}",
+            f"{worst.sentence}"
         )
+        kept = catalogue.order_kept(low, high)
+        yield Finding(claim, "all", test, rho, low, high, len(first), kept, text)
     yield from found
 
 
@@ -380,10 +375,15 @@ def _same_factor(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Find
     for one in cells:
         off = max(one.ratio / mean, mean / one.ratio) - 1
         yield Finding(
-            *(catalogue.SAME_FACTOR, _named(one)),
-            *("ms over the other card's ms", one.ratio, one.low, one.high, 1),
+            catalogue.SAME_FACTOR,
+            _named(one),
+            "ms over the other card's ms",
+            one.ratio,
+            one.low,
+            one.high,
+            1,
             Answer.SUPPORTED if off <= UNLIKE_FACTOR else Answer.REFUTED,
-            f"{short(one.first_ms)} ms and {short(one.second_ms)} ms.",
+            _ms(one),
         )
 
 
@@ -407,13 +407,13 @@ def _factor(cells: Sequence[Cell], subset: str, names: tuple[str, str]) -> Findi
     models, each = models[there], np.nanmean(away[there], axis=1) + np.log(mean)
     least, most = int(np.argmin(each)), int(np.argmax(each))
     alike = ", each beside the others of its precisions and sizes" if logs.shape[1] > 1 else ""
-    return Finding(
-        *(claim, subset, test, mean, low, high, len(cells), answer),
+    text = (
         f"{names[0]} takes {short(mean)} times as long as {names[1]} over "
         f"{plural(len(cells), 'cell')} of {plural(networks, 'network')}, from "
         f"{short(_exp(each[least]))} ({models[least]}) to {short(_exp(each[most]))} "
-        f"({models[most]}){alike}.{_also(cells) if subset == 'all' else ''}",
+        f"({models[most]}){alike}.{_also(cells) if subset == 'all' else ''}"
     )
+    return Finding(claim, subset, test, mean, low, high, len(cells), answer, text)
 
 
 def _also(cells: Sequence[Cell]) -> str:
@@ -438,6 +438,10 @@ def _table(cells: Sequence[Cell], name: str = "") -> Array:
 
 def _exp(value: float | None) -> float | None:
     return None if value is None else float(np.exp(value))
+
+
+def _ms(one: Cell) -> str:
+    return f"{short(one.first_ms)} ms and {short(one.second_ms)} ms."
 
 
 def _named(one: Cell) -> str:

@@ -62,18 +62,17 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
             for one, (brief, _) in zip(slower, why, strict=True)
         ],
     )
-    yield Finding(
-        *(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer),
+    text = (
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
         + (f", taking up to {times(1 / slower[0].ratio)} as long: {names}." if slower else ".")
-        + " Moving and computing are by the shares of a profiled run." * any(one for one, _ in why),
+        + " Moving and computing are by the shares of a profiled run." * any(one for one, _ in why)
     )
+    yield Finding(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer, text)
     for one, (_, reason) in zip(slower, why, strict=True):
-        yield Finding(
-            *(catalogue.INT8_FP16, f"{one.model} {size(one.resolution)}", "INT8 ms over FP16 ms"),
-            *(1 / one.ratio, 1 / one.high, 1 / one.low, 1, Answer.REFUTED),
-            f"INT8 takes {times(1 / one.ratio)} as long; {reason}.",
-        )
+        where, test = f"{one.model} {size(one.resolution)}", "INT8 ms over FP16 ms"
+        ratio, text = 1 / one.ratio, f"INT8 takes {times(1 / one.ratio)} as long; {reason}."
+        ends = (1 / one.high, 1 / one.low)
+        yield Finding(catalogue.INT8_FP16, where, test, ratio, *ends, 1, Answer.REFUTED, text)
 
 
 def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
@@ -151,13 +150,13 @@ def doubt(cells: Cells) -> Iterator[Finding]:
     noted = Counter(code for codes in frame["notes"].dropna() for code in codes.split(";"))
     notes = listed([f"{code} {count}×" for code, count in noted.most_common()])
     answer = Answer.SUPPORTED if not suspect else Answer.PARTLY
-    yield Finding(
-        *(catalogue.DOUBT, ALL, test, share, None, None, n),
-        Answer.REFUTED if share > HALF else answer,
+    text = (
         f"{suspect} of {plural(n, 'row')} used {'is' if suspect == 1 else 'are'} SUSPECT"
         + (f" ({why})." if why else ".")
-        + (f" Noted, which takes nothing away: {notes}." if notes else ""),
+        + (f" Noted, which takes nothing away: {notes}." if notes else "")
     )
+    answer = Answer.REFUTED if share > HALF else answer
+    yield Finding(catalogue.DOUBT, ALL, test, share, None, None, n, answer, text)
 
 
 MACHINE = (
@@ -248,13 +247,13 @@ def _fixed(subset: str, fits: Sequence[latency_model.Fit]) -> Finding:
     answer = Answer.PARTLY if answer is Answer.CANT_TELL else answer
     most = max(fits, key=lambda one: one.fixed_share(min(one.megapixels)))
     least = min(fits, key=lambda one: one.fixed_share(min(one.megapixels)))
-    return Finding(
-        *(catalogue.FIXED, subset, test, median, low, high, len(fits), answer),
+    text = (
         f"The fixed time is {percent(median)} of a small image's time in the median, from "
         f"{percent(least.fixed_share(min(least.megapixels)))} ({least.model} "
         f"{word(least.precision)}) to {percent(most.fixed_share(min(most.megapixels)))} "
-        f"({most.model} {word(most.precision)}).",
+        f"({most.model} {word(most.precision)})."
     )
+    return Finding(catalogue.FIXED, subset, test, median, low, high, len(fits), answer, text)
 
 
 def _rate(cells: Cells, precision: str) -> Finding:
@@ -283,16 +282,11 @@ def _rate(cells: Cells, precision: str) -> Finding:
     spread = medians[best] / medians[worst]
     answer = decided(low, high, ALIKE, below=True)
     wide = "" if answer is not Answer.CANT_TELL else "; too few networks to tell it from chance"
-    return Finding(
-        *(catalogue.RATE, subset, test, spread, low, high, len(rates), answer),
-        f"{names[best]} reaches {_digits(medians[best])} GMAC/s and {names[worst]} "
-        f"{_digits(medians[worst])} at {subset}, a factor of {short(spread)}{wide}.",
+    text = (
+        f"{names[best]} reaches {short(medians[best])} GMAC/s and {names[worst]} "
+        f"{short(medians[worst])} at {subset}, a factor of {short(spread)}{wide}."
     )
-
-
-def _digits(number: float) -> str:
-    """Three significant figures: a rate is no better known than the time that it is made of."""
-    return f"{float(f'{number:.3g}'):,.0f}" if number >= 100 else short(number)
+    return Finding(catalogue.RATE, subset, test, spread, low, high, len(rates), answer, text)
 
 
 def _activations(cells: Cells, subset: str) -> Finding:
@@ -302,10 +296,8 @@ def _activations(cells: Cells, subset: str) -> Finding:
     n = len(times_ms)
     if not n:
         reason = "Not to be told: no cell has enough networks with both counts"
-        return cant_tell(
-            *(catalogue.ACTIVATIONS, subset, test, 0),
-            f"{reason}; it takes {latency_model.FEWEST_NETWORKS}.",
-        )
+        text = f"{reason}; it takes {latency_model.FEWEST_NETWORKS}."
+        return cant_tell(catalogue.ACTIVATIONS, subset, test, 0, text)
     (of_written, drawn_written), (of_gmacs, drawn_gmacs) = (
         latency_model.mean_rho(times_ms, side) for side in (written, gmacs)
     )
@@ -313,11 +305,13 @@ def _activations(cells: Cells, subset: str) -> Finding:
         reason = "Not to be told: one of the counts is the same for every network."
         return cant_tell(catalogue.ACTIVATIONS, subset, test, n, reason)
     low, high = significance.interval(drawn_written - drawn_gmacs) or (None, None)
-    return Finding(
-        *(catalogue.ACTIVATIONS, subset, test, of_written - of_gmacs, low, high, n),
-        decided(low, high, 0),
+    text = (
         f"Mean ρ is {of_written:.2f} against activations and {of_gmacs:.2f} against "
-        "multiply-accumulates.",
+        "multiply-accumulates."
+    )
+    ends, answer = (low, high), decided(low, high, 0)
+    return Finding(
+        catalogue.ACTIVATIONS, subset, test, of_written - of_gmacs, *ends, n, answer, text
     )
 
 
@@ -432,11 +426,11 @@ def _never_slower(
     median, low, high = significance.over_networks(table, significance.median)
     least, most = over(found)
     names = listed([f"{one.model} at {size(one.resolution)}" for one in slower], most=8)
-    return Finding(
-        *(claim, ALL, test, median, low, high, len(found), answer),
+    text = (
         f"It takes {times(least)} to {times(most)} as long and is slower in {len(slower)} of "
-        f"{plural(len(found), 'cell')}" + (f": {names}." if slower else "."),
+        f"{plural(len(found), 'cell')}" + (f": {names}." if slower else ".")
     )
+    return Finding(claim, ALL, test, median, low, high, len(found), answer, text)
 
 
 def _cells(cells: Cells, measured: MeasuredSet) -> Iterator[Made]:

@@ -16,9 +16,6 @@ import pandas as pd
 from benchlib.analysis import wording
 from benchlib.report.parts import Shown
 
-# A table before it is written down: named rows, grouped columns, cells with their reasons.
-
-
 _LATEX_SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",

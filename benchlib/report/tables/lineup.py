@@ -70,7 +70,10 @@ def read(name: str, height: int, width: int) -> Record:
     from benchlib.models import macs  # brings ONNX Runtime, which no page needs
 
     card, cost = registry.card(name), macs.of(name, height, width)
-    known = {"height": height, "width": width, "weights": card.weights_enum}
+    published = card.published()
+    known = {"height": height, "width": width, "weights": published.weights}
+    known |= {"accuracy": published.value, "accuracy_metric": published.metric}
+    known["accuracy_source"] = published.source
     for one in fields(Record):
         if one.name not in known:
             known[one.name] = getattr(cost if hasattr(cost, one.name) else card, one.name)

@@ -41,7 +41,6 @@ from benchlib.trtexec.standin.program import (
     input_files,
     no_collection,
     path_of,
-    queries,
     report,
 )
 from benchlib.trtexec.standin.tensor_io import LayerTimes
@@ -277,17 +276,12 @@ def measure(log: Log, options: flags.Options) -> None:
         if options["--skipInference"]:
             log.info("Skipped inference phase since --skipInference is added.")
         else:
-            _time(log, model, measuring, files)
+            log.info("Starting inference")
+            counted = report(log, _trace(model, measuring), measuring.warm_up_ms)
+            tensor_io.leave_times(files, counted)
         _describe(log, path, options, model, measuring, files)
     except ORT_ERRORS as error:
         raise StandinError(f"Error occurred during inference: {line(error)}") from error
-
-
-def _time(log: Log, model: Model, measuring: Measuring, files: Exports) -> None:
-    log.info("Starting inference")
-    counted = report(log, _trace(model, measuring), measuring.warm_up_ms)
-    if files.times is not None:
-        tensor_io.write_text(files.times, exports.dump_times(queries(counted)))
 
 
 def _trace(model: Model, measuring: Measuring) -> Trace:
@@ -314,15 +308,8 @@ def _describe(
     log: Log, path: Path, options: flags.Options, model: Model, measuring: Measuring, files: Exports
 ) -> None:
     """Leave outputs, layers and profile; nothing of it touches the session that was timed."""
-    if not options["--skipInference"]:
-        outputs = model.run()
-        if files.output is not None:
-            tensor_io.write_text(files.output, tensor_io.output_json(outputs))
-        if files.dump_output:
-            tensor_io.log_output(log, outputs)
-        if files.raw_bindings:
-            tensor_io.write_raw(Path.cwd(), "input", model.feeds)
-            tensor_io.write_raw(Path.cwd(), "output", outputs)
+    if files.tensors and not options["--skipInference"]:
+        tensor_io.leave_tensors(files, log, model.feeds, model.run())
     if not (files.profiling or files.layers is not None or files.dump_layers):
         return
     runs = max(measuring.iterations, 1) if files.profiling else 1
@@ -332,10 +319,7 @@ def _describe(
         tensor_io.write_text(files.layers, layers + "\n")
     if files.dump_layers:
         log.info(layers)
-    if files.profile is not None:
-        tensor_io.write_text(files.profile, tensor_io.profile_json(profile.layers, runs))
-    if files.dump_profile:
-        tensor_io.log_profile(log, profile.layers, runs)
+    tensor_io.leave_profile(files, log, profile.layers, runs)
 
 
 def _profile(

@@ -187,6 +187,10 @@ class Exports:
     def profiling(self) -> bool:
         return self.profile is not None or self.dump_profile
 
+    @property
+    def tensors(self) -> bool:
+        return self.output is not None or self.dump_output or self.raw_bindings
+
 
 def path_of(options: Mapping[str, Any], flag: str) -> Path | None:
     """The path given with ``flag``, or None."""

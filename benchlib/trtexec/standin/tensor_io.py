@@ -16,8 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from benchlib import process
-from benchlib.trtexec.exports import number
-from benchlib.trtexec.standin.program import Log, StandinError, dims_text
+from benchlib.trtexec.exports import dump_times, number
+from benchlib.trtexec.standin.program import (
+    Exports,
+    Log,
+    StandinError,
+    Trace,
+    dims_text,
+    queries,
+)
 
 Dims = tuple[int, ...]
 Shapes = Mapping[str, Dims]
@@ -193,6 +200,31 @@ def write(path: Path, content: bytes | memoryview) -> None:
         process.write_whole(path, content)
     except OSError as error:
         raise StandinError(f"Cannot write {path}: {error.strerror}") from error
+
+
+def leave_times(files: Exports, trace: Trace) -> None:
+    """Leave the counted queries where ``--exportTimes`` asks for them."""
+    if files.times is not None:
+        write_text(files.times, dump_times(queries(trace)))
+
+
+def leave_tensors(files: Exports, log: Log, inputs: Tensors, outputs: Tensors) -> None:
+    """Leave the values of the last query where, and as, that was asked for."""
+    if files.output is not None:
+        write_text(files.output, output_json(outputs))
+    if files.dump_output:
+        log_output(log, outputs)
+    if files.raw_bindings:
+        write_raw(Path.cwd(), "input", inputs)
+        write_raw(Path.cwd(), "output", outputs)
+
+
+def leave_profile(files: Exports, log: Log, layers: Sequence[LayerTimes], count: int) -> None:
+    """Leave the layers' times of ``count`` profiled runs where that was asked for."""
+    if files.profile is not None:
+        write_text(files.profile, profile_json(layers, count))
+    if files.dump_profile:
+        log_profile(log, layers, count)
 
 
 def output_json(tensors: Tensors) -> str:

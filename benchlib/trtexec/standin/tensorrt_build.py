@@ -167,9 +167,7 @@ def settle_io(library: Library, network: Any, options: Options) -> None:
                 tensor.allowed_formats = linear
 
 
-def optimisation_profile(
-    library: Library, builder: Any, network: Any, options: Options, log: Log
-) -> Any:
+def optimisation_profile(builder: Any, network: Any, options: Options, log: Log) -> Any:
     """The optimisation profile of a dynamic network, None for a static one.
 
     Raises :class:`StandinError` for shapes given to a static network, for names that are not
@@ -295,7 +293,7 @@ def build(library: Library, logger: Any, options: Options, log: Log) -> bytes | 
     parser = parse_network(library, network, logger, Path(options["--onnx"]), log)
     settle_io(library, network, options)
     config = builder.create_builder_config()
-    profile = optimisation_profile(library, builder, network, options, log)
+    profile = optimisation_profile(builder, network, options, log)
     if profile is not None and config.add_optimization_profile(profile) < 0:
         raise StandinError("Engine set up failed: the shapes make no valid optimisation profile")
     configure(library, config, options)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchlib.trtexec import exports, flags
+from benchlib.trtexec import flags
 from benchlib.trtexec.exports import number
 from benchlib.trtexec.flags import Version
 from benchlib.trtexec.standin import tensor_io, tensorrt_build, tensorrt_loop
@@ -32,7 +32,6 @@ from benchlib.trtexec.standin.program import (
     Program,
     StandinError,
     path_of,
-    queries,
     report,
 )
 from benchlib.trtexec.standin.tensor_io import LayerTimes
@@ -211,19 +210,19 @@ class Standin:
         log.info("Starting inference")
         trace = tensorrt_loop.measure(bound, measuring, log)
         counted = report(log, trace, measuring.warm_up_ms)
-        if files.times is not None:
-            tensor_io.write_text(files.times, exports.dump_times(queries(counted)))
-        _leave_tensors(bound, files, log)
+        tensor_io.leave_times(files, counted)
+        if files.tensors:
+            for tensor in bound.outputs:
+                tensor.download()
+            named = [{one.name: one.host for one in side} for side in (bound.inputs, bound.outputs)]
+            tensor_io.leave_tensors(files, log, *named)
         asked = path_of(options, "--answer")
         if asked is not None:
             # A context of its own, as for the profile: the timed one may hold a captured graph.
             answer(bind(), asked, log)
         if files.profiling:
             layers, runs = layer_profile(self.library, bind(), measuring)
-            if files.profile is not None:
-                tensor_io.write_text(files.profile, tensor_io.profile_json(layers, runs))
-            if files.dump_profile:
-                tensor_io.log_profile(log, layers, runs)
+            tensor_io.leave_profile(files, log, layers, runs)
 
 
 def _deserialised(runtime: Any, plan: bytes | memoryview, log: Log) -> Any:
@@ -233,23 +232,6 @@ def _deserialised(runtime: Any, plan: bytes | memoryview, log: Log) -> Any:
         raise StandinError("Engine set up failed: the plan was not loaded; its reason is above")
     log.info(f"Engine deserialized in {number(time.perf_counter() - began)} sec.")
     return engine
-
-
-def _leave_tensors(bound: Bound, files: Exports, log: Log) -> None:
-    """Fetch the outputs of the last query and leave them where that was asked for."""
-    if not (files.output is not None or files.dump_output or files.raw_bindings):
-        return
-    for tensor in bound.outputs:
-        tensor.download()
-    outputs = {tensor.name: tensor.host for tensor in bound.outputs}
-    if files.output is not None:
-        tensor_io.write_text(files.output, tensor_io.output_json(outputs))
-    if files.dump_output:
-        tensor_io.log_output(log, outputs)
-    if files.raw_bindings:
-        inputs = {tensor.name: tensor.host for tensor in bound.inputs}
-        tensor_io.write_raw(Path.cwd(), "input", inputs)
-        tensor_io.write_raw(Path.cwd(), "output", outputs)
 
 
 def program(library: Library) -> Program:

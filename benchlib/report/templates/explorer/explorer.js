@@ -19,8 +19,9 @@
 
   const rows = cells.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
   const known = (value) => value !== null && value !== undefined;
+  const whole = (value) => Math.round(value).toLocaleString("en-US");
   const short = (value) => !known(value) ? "–"
-    : value >= 1000 ? Math.round(value).toLocaleString("en-US") : value.toPrecision(3);
+    : value >= 99.95 ? whole(Number(value.toPrecision(3))) : value.toPrecision(3);
   const size = (word) => word.replace(/^(\d+)x(\d+)$/, "$1×$2");
   const listed = (words) => words.length < 2 ? words.join("")
     : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
@@ -37,7 +38,7 @@
       ? " (95 % interval of the median, for this engine alone)" : ", no interval known"}; ${short(row.fps)} FPS`,
     known(row.speedup) && `${short(row.speedup)} times as fast as FP32`,
     `${row.verdict ?? "no verdict"}${row.reasons ? `: ${row.reasons.replaceAll(";", ", ")}` : ""}`,
-    known(row.sm_clock_mhz) && `clock ${short(row.sm_clock_mhz)} MHz${
+    known(row.sm_clock_mhz) && `clock ${whole(row.sm_clock_mhz)} MHz${
       known(row.limited_by) && row.limited_by !== "none" ? `, limited by ${row.limited_by}` : ""}`,
     known(row.accuracy) && `${row.accuracy_metric} ${row.accuracy} % (published)`,
     `${short(row.gmacs)} GMACs, ${short(row.params_m)} M parameters`,
@@ -233,7 +234,7 @@
       some("dollars") && ["$ per million", (row) => short(row.dollars)],
       some("accuracy") && ["Accuracy, %", (row) => known(row.accuracy) ? row.accuracy.toFixed(1) : "–"],
       ["GMACs", (row) => short(row.gmacs)], ["Parameters, M", (row) => short(row.params_m)],
-      some("sm_clock_mhz") && ["MHz", (row) => short(row.sm_clock_mhz)],
+      some("sm_clock_mhz") && ["MHz", (row) => known(row.sm_clock_mhz) ? whole(row.sm_clock_mhz) : "–"],
       some("reasons") && ["Reasons", (row) => row.reasons?.replaceAll(";", ", ") ?? ""],
     ].filter(Boolean);
     const head = make("tr", make("th", "Network", {scope: "col"}));
