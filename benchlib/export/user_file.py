@@ -285,7 +285,7 @@ def _outputs(model: onnx.ModelProto, name: str, noise: NDArray[np.float32]) -> l
         path = Path(folder, "graph.onnx")
         cache.save(model, path)
         onnx.load_external_data_for_model(model, folder)  # what a large model was saved without
-        session = calibration.graph_session(path, optimised=True)
+        session = calibration.graph_session(path)
         return session.run([value.name for value in model.graph.output], {name: noise})
 
 

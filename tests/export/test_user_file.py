@@ -75,7 +75,7 @@ def test_other_sizes_than_the_fixed_ones_are_refused(graph_for: Callable[..., Gr
 
 
 def test_open_graph_stays_open_when_dynamic(graph_for: Callable[..., Graph]) -> None:
-    opened = calibration.graph_session(graph_for("dynamic.onnx", dynamic=True).path, optimised=True)
+    opened = calibration.graph_session(graph_for("dynamic.onnx", dynamic=True).path)
     batch = np.zeros((3, 3, 16, 20), np.float32)
     (output,) = opened.run(None, {opened.get_inputs()[0].name: batch})
     assert output.shape == (3, 2, 16, 20)
@@ -130,7 +130,7 @@ def made(model: str, form: GraphForm = GraphForm.FP32, **options: object) -> Gra
 
 def answer(path: Path | str, size: tuple[int, int] = (32, 32)) -> np.ndarray:
     """The first output for one fixed image of noise."""
-    opened = calibration.graph_session(Path(str(path).removeprefix("onnx:")), optimised=True)
+    opened = calibration.graph_session(Path(str(path).removeprefix("onnx:")))
     name = opened.get_inputs()[0].name
     return opened.run(None, {name: np.random.default_rng(1).random((1, 3, *size), np.float32)})[0]
 
