@@ -426,6 +426,28 @@ def test_an_opset_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 TENSOR = helper.make_tensor_type_proto(FLOAT, ["N", 8])
+
+
+def trains(model: onnx.ModelProto, operator: str, mode: bool = True) -> None:
+    """Put a layer after the pooling that is in training mode, or not."""
+    vector = numpy_helper.from_array(np.ones(8, np.float32), "ones")
+    model.graph.initializer.extend([vector, numpy_helper.from_array(np.array(mode), "mode")])
+    if operator == "Dropout":
+        layer = helper.make_node("Dropout", ["p", "", "mode"], ["q"], "drop")
+    else:
+        made = ["q", "mean", "variance"] if mode else ["q"]
+        given = ["p", *["ones"] * 4]
+        layer = helper.make_node("BatchNormalization", given, made, "bn", training_mode=mode)
+    model.graph.node.insert(4, layer)
+    model.graph.node[5].input[0] = "q"
+
+
+@pytest.mark.parametrize("operator", ["BatchNormalization", "Dropout"])
+def test_layers_of_training_that_are_switched_off_are_taken(tmp_path: Path, operator: str) -> None:
+    model = odd(tmp_path / "net.onnx", lambda model: trains(model, operator, mode=False))
+    assert made(model).form is GraphForm.FP32
+
+
 REFUSED = [
     (
         with_head(
@@ -446,6 +468,9 @@ REFUSED = [
     (lambda model: model.graph.input.add().CopyFrom(OTHER), r"2 inputs \(x, mask\)"),
     (lambda model: model.graph.input[0].type.tensor_type.ClearField("elem_type"), "net.onnx"),
     (lambda model: model.graph.output.pop(), "no output"),
+    (lambda model: model.graph.output.append(model.graph.output[0]), "the output y more than once"),
+    (lambda model: trains(model, "BatchNormalization"), r"training mode \(BatchNormalization bn"),
+    (lambda model: trains(model, "Dropout"), r"training mode \(Dropout drop\).*network.eval"),
 ]
 OTHER = helper.make_tensor_value_info("mask", FLOAT, [1, 1, 32, 32])
 
@@ -703,3 +728,19 @@ def test_a_graph_whose_outputs_are_constants_is_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(InputError, match=r"models: no output of .* depends on its image 'x'"):
         user_file.fixed(path, Shape(1, 32, 32))
+
+
+def test_a_file_of_onnx_runtimes_quantiser_is_not_quantised_again(tmp_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        weight = numpy_helper.from_array(np.ones((8, 4), np.int8), "q")
+        step = numpy_helper.from_array(np.array(0.1, np.float32), "step")
+        model.graph.initializer.extend([weight, step])
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        node = helper.make_node("DynamicQuantizeMatMul", ["y", "q", "step"], ["z"], "fast")
+        node.domain = "com.microsoft"
+        with_head(node, kind=helper.make_tensor_type_proto(FLOAT, ["N", 4]))(model)
+
+    model = odd(tmp_path / "net.onnx", change)
+    assert made(model, GraphForm.FP16).fidelity.relative_l2 < 0.01
+    with pytest.raises(InputError, match=r"is quantised already .DynamicQuantizeMatMul fast"):
+        made(model, GraphForm.INT8_CPU)
