@@ -250,7 +250,7 @@ def _remedy(request: _Request) -> str:
     if request.form is not GraphForm.FP32:
         return "take the form fp32, or export the network without what is named here"
     if not request.model.startswith(case.ONNX_PREFIX):
-        return "ask for a size and weights that it takes"
+        return "ask for a size and weights that it takes, or for another network"
     return "export it again, at opset 17 if it can be"
 
 

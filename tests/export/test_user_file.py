@@ -599,6 +599,15 @@ def test_a_network_that_cannot_be_exported_is_one_line(monkeypatch: pytest.Monke
         made("resnet18", height=64, width=64, seed=987)
 
 
+def test_an_operator_that_cannot_be_exported_is_one_line_and_no_dump(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchlib.models.torch_network.build", lambda *_: nn.RMSNorm(64).eval())
+    with pytest.raises(InputError, match=r"UnsupportedOperatorError.*rms_norm"):
+        made("resnet18", height=64, width=64, seed=986)
+    assert capfd.readouterr().out == ""
+
+
 def test_a_full_disk_is_not_laid_at_the_networks_door(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
