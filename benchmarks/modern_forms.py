@@ -89,7 +89,7 @@ def agreement(name: str, size: str) -> float:
     image = calibration.held_out().image(0, height, width)
     with torch.no_grad():
         wanted = network(torch.from_numpy(image)).numpy()
-    opened = calibration.graph_session(graph.path, optimised=True)
+    opened = calibration.graph_session(graph.path)
     (found,) = opened.run(None, {opened.get_inputs()[0].name: image})
     return float(f"{np.linalg.norm(found - wanted) / np.linalg.norm(wanted):.2g}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -249,7 +250,7 @@ def _remedy(request: _Request) -> str:
     if request.form is not GraphForm.FP32:
         return "take the form fp32, or export the network without what is named here"
     if not request.model.startswith(case.ONNX_PREFIX):
-        return "ask for a size and weights that it takes"
+        return "ask for a size and weights that it takes, or for another network"
     return "export it again, at opset 17 if it can be"
 
 
@@ -369,11 +370,12 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
 
 def _fidelity(request: _Request, full: Graph, path: Path) -> Fidelity:
     held_out = calibration.held_out()
-    images, optimised = held_out.count, request.form is not GraphForm.INT8_QDQ_FP16
-    batches = request.batches(held_out)
-    return calibration.measure_fidelity(
-        full.path, path, batches, images=images, optimised=optimised
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        if request.form.has_half:
+            half, path = onnx.load(str(path)), Path(folder, "widened.onnx")
+            cache.save(convert.widened(half), path)
+        batches = request.batches(held_out)
+        return calibration.measure_fidelity(full.path, path, batches, images=held_out.count)
 
 
 def _at(request: _Request, form: GraphForm) -> _Request:

@@ -305,7 +305,7 @@ def _ranges_session(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxrunti
                 onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             )
     try:
-        return graph_session(tapped.SerializeToString(), optimised=True)
+        return graph_session(tapped.SerializeToString())
     except RUNTIME_ERRORS as error:
         raise InputError(
             "form",
@@ -389,17 +389,14 @@ class Fidelity:
         return cls(**{**document, "outputs": outputs})
 
 
-def graph_session(graph: Path | bytes, *, optimised: bool) -> onnxruntime.InferenceSession:
+def graph_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
     """Open a graph, a file or the bytes of one, on the CPU.
 
-    FP16 scales need ``optimised`` false: ONNX Runtime then computes node by node, whereas its
-    optimiser multiplies FP16 scales into biases of its own and loses their digits. Its fusion of
-    attention is left out: it takes an FP16 constant for an FP32 one and gives the graph up.
+    ONNX Runtime's fusion of attention is left out: it takes an FP16 constant for an FP32 one and
+    gives the graph up.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it complains of is raised as well
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(
         graph if isinstance(graph, bytes) else str(graph),
         options,
@@ -409,14 +406,15 @@ def graph_session(graph: Path | bytes, *, optimised: bool) -> onnxruntime.Infere
 
 
 def measure_fidelity(
-    reference: Path, path: Path, batches: Iterable[Array], *, images: int, optimised: bool
+    reference: Path, path: Path, batches: Iterable[Array], *, images: int
 ) -> Fidelity:
     """Compare ``path`` with the FP32 graph ``reference`` on ``batches``, in all outputs.
 
-    ``optimised`` is for ``path``; see :func:`graph_session`. ``images`` counts distinct images.
+    An FP16 graph is given as :func:`benchlib.export.convert.widened`, since ONNX Runtime would
+    compute it in FP32. ``images`` counts distinct images.
     """
-    exact = graph_session(reference, optimised=True)
-    coarse = graph_session(path, optimised=optimised)
+    exact = graph_session(reference)
+    coarse = graph_session(path)
     tallies = [_Tally(entry.name) for entry in exact.get_outputs()]
     for batch in batches:
         pairs = zip(tallies, _outputs(exact, batch), _outputs(coarse, batch), strict=True)
@@ -427,7 +425,7 @@ def measure_fidelity(
 
 def own(reference: Path, batches: Iterable[Array], *, images: int) -> Fidelity:
     """Whether the outputs of the FP32 graph ``reference`` are numbers on ``batches``."""
-    opened = graph_session(reference, optimised=True)
+    opened = graph_session(reference)
     counts = dict.fromkeys((entry.name for entry in opened.get_outputs()), 0)
     for batch in batches:
         for name, value in zip(counts, _outputs(opened, batch), strict=True):
@@ -458,8 +456,7 @@ def _summary(tallies: Sequence[_Tally], images: int) -> Fidelity:
 
 def _outputs(opened: onnxruntime.InferenceSession, batch: Array) -> list[Any]:
     (entry,) = opened.get_inputs()
-    feed = batch.astype(np.float16) if entry.type == "tensor(float16)" else batch
-    return opened.run(None, {entry.name: feed})
+    return opened.run(None, {entry.name: batch})
 
 
 def _not_finite(value: Any) -> int:

@@ -291,6 +291,59 @@ def halved(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.float16],
     return bounded.astype(np.float16), loss
 
 
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return an FP16 graph as one in FP32 that rounds to FP16 wherever the given one does.
+
+    ONNX Runtime's kernels on the CPU take FP32. It puts Casts around them and takes those that
+    meet out again, so that nothing is rounded on the way, and nothing overflows. Casts that stand
+    in the graph already it leaves.
+    """
+    typed = ir.from_proto(onnx.shape_inference.infer_shapes(model))
+    names = torch_onnx.Names(model.graph)
+    for graph in tuple(typed.graphs()):
+        nodes = tuple(graph)
+        for value in graph.initializers.values():
+            if value.dtype == _HALF:
+                value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32))
+                value.dtype = _FULL
+        for value in graph.inputs:
+            if value.dtype == _HALF:
+                graph.insert_before(nodes[0], _rounding(value, names))
+        for node in nodes:
+            if any(value.dtype == _HALF for value in node.outputs):
+                _widen_attributes(node)
+            for value in node.outputs:
+                if value.dtype == _HALF:
+                    graph.insert_after(node, _rounding(value, names))
+    return ir.to_proto(typed)
+
+
+def _rounding(value: ir.Value, names: torch_onnx.Names) -> list[ir.Node]:
+    """Make ``value`` FP32; the two Casts through which all that reads it now reads it."""
+    value.dtype, name, casts, last = _FULL, value.name, [], value
+    if value.producer() is not None:  # an input keeps its name
+        name, value.name = value.name, names.free(f"{name}_exact")
+    else:
+        name = names.free(f"{name}_input")
+    for kind, label in ((_HALF, names.free(f"{name}_rounded")), (_FULL, name)):
+        made, node_name = ir.val(label, dtype=kind, shape=value.shape), names.free(f"{label}_cast")
+        casts.append(ir.node("Cast", [last], {"to": kind}, outputs=[made], name=node_name))
+        last = made
+    ir.convenience.replace_all_uses_with(value, last, replace_graph_outputs=True)
+    casts[0].replace_input_with(0, value)
+    return casts
+
+
+def _widen_attributes(node: ir.Node) -> None:
+    """Turn the attributes that name or hold the output's type FP16."""
+    for name, entry in tuple(node.attributes.items()):
+        if name in _TYPE_ATTRIBUTES and entry.value == _HALF:
+            node.attributes[name] = ir.AttrInt64(name, _FULL)
+        elif entry.type == ir.AttributeType.TENSOR and entry.value.dtype == _HALF:
+            whole = ir.tensor(entry.value.numpy().astype(np.float32))
+            node.attributes[name] = ir.AttrTensor(name, whole)
+
+
 def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
     """The graphs inside a node: branches of If, bodies of Loop and Scan."""
     for entry in node.attributes.values():

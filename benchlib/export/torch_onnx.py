@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import onnx
 import onnx_ir as ir
@@ -293,7 +294,9 @@ def _trace(
 ) -> None:
     import torch
 
-    with warnings.catch_warnings(), torch.no_grad():
+    # torch (2.15) takes this function for its answer, and prints the whole graph when it fails.
+    quiet = mock.patch.object(torch._C, "_jit_is_onnx_log_enabled", False, create=True)
+    with warnings.catch_warnings(), torch.no_grad(), quiet:
         # It warns that it will go away, and at every shape read while tracing.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -55,7 +55,9 @@ _REFUSALS = (ValueError, *RUNTIME_ERRORS)
 """What onnx's converter raises, and ONNX Runtime over what it made."""
 
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"}) | frozenset(
+    {"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "QGemm"}
+)
 _INTEGER = frozenset(
     {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 )
@@ -85,6 +87,7 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
         if all(entry.domain for entry in light.opset_import):
             light.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     model = _at_known_opset(path, model, image, shape)
+    _check_mode(path, model)
     _check_work(path, model, image, shape)
     with _weights_aside(model) as light:
         _name_nodes(light)
@@ -93,6 +96,29 @@ def fixed(path: Path, shape: Shape) -> onnx.ModelProto:
             _set_shape(light, image.name, shape)
         _infer_anew(light)
     return model
+
+
+def _check_mode(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse a graph in training mode: its batch norms take means, its dropout draws numbers."""
+    true = set()
+    nodes = list(onnx_file.parts(model, onnx.NodeProto))
+    for graph in onnx_file.parts(model, onnx.GraphProto):
+        true |= {one.name for one in graph.initializer if _is_true(one)}
+    for node in nodes:
+        if node.op_type == "Constant" and _is_true(node.attribute[0].t):
+            true.update(node.output)
+    for node in nodes:
+        trained = any(entry.name == "training_mode" and entry.i for entry in node.attribute)
+        if trained or (node.op_type == "Dropout" and not true.isdisjoint(node.input[2:])):
+            raise InputError(
+                "models",
+                f"{path} is in training mode ({node.op_type} {node.name or node.output[0]}); "
+                "export the network after network.eval()",
+            )
+
+
+def _is_true(tensor: TensorProto) -> bool:
+    return tensor.data_type == TensorProto.BOOL and bool(numpy_helper.to_array(tensor).all())
 
 
 def _check_work(path: Path, model: onnx.ModelProto, image: ImageInput, shape: Shape) -> None:
@@ -285,7 +311,7 @@ def _outputs(model: onnx.ModelProto, name: str, noise: NDArray[np.float32]) -> l
         path = Path(folder, "graph.onnx")
         cache.save(model, path)
         onnx.load_external_data_for_model(model, folder)  # what a large model was saved without
-        session = calibration.graph_session(path, optimised=True)
+        session = calibration.graph_session(path)
         return session.run([value.name for value in model.graph.output], {name: noise})
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,10 +37,14 @@ FP32_BYTES = 4
 # Position of the weight among a convolution's inputs.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 # Matrix products; the left factor comes first in all of them.
-_PRODUCTS = frozenset({"Gemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul"})
-_UNCOUNTED = frozenset({"Attention", "MultiHeadAttention", "DeformConv", "Einsum"}) | frozenset(
-    {"GRU", "LSTM", "RNN", "If", "Loop", "Scan"}
+_PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}) | frozenset(
+    {"FusedGemm", "FusedMatMul", "MatMulNBits", "MatMulIntegerToFloat"}
+    | {"DynamicQuantizeMatMul", "QGemm"}
 )
+_UNCOUNTED = frozenset({"DeformConv", "GRU", "LSTM", "RNN", "If", "Loop", "Scan"})
+_QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_OWN = ("", "ai.onnx")  # the domain of ONNX's own operators
+_ATTENTION = "Attention"  # stands in the name of every operator that is one
 _NUMBERS = frozenset(
     map(
         onnx.TensorProto.DataType.Value,
@@ -201,7 +205,7 @@ def count_graph(path: Path, height: int, width: int) -> GraphCounts:
     """
     image = onnx_file.read(path)
     model = onnx_file.load(path)
-    params = count_parameters(model.graph)
+    params = count_parameters(model)
     if height != (image.height or height) or width != (image.width or width):
         fixed = f"{image.width or '?'}x{image.height or '?'}"
         raise UncountedError(f"the input of {path.name} is fixed at {fixed}", params)
@@ -255,8 +259,9 @@ def _counted(
             f"ONNX Runtime refuses {file} at {shape[-1]}x{shape[-2]}: {first_line(error)}", params
         ) from error
     shapes = _shapes(graph)
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
     for node in graph.node:
-        if node.op_type in _UNCOUNTED:
+        if not _is_countable(node, weights):
             raise UncountedError(f"{file} has {node.op_type}, which is not counted", params)
         try:
             macs = _macs(node, shapes)
@@ -268,27 +273,47 @@ def _counted(
             yield _Node(node.name, macs, math.prod(shapes[node.output[0]]))
 
 
-def count_parameters(graph: onnx.GraphProto) -> int:
-    """The elements of the graph's weights and biases, in whatever type they are stored.
+def _is_countable(node: onnx.NodeProto, weights: Collection[str]) -> bool:
+    """Whether it is known here if, and how often, ``node`` multiplies and adds.
 
-    Left out are running statistics, scales and zero points of quantisers, scalars, and whole
-    numbers that are shapes or indices.
+    An operator that is not ONNX's own and reads ``weights`` may well do so.
     """
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    if node.op_type in _CONVOLUTIONS or node.op_type in _PRODUCTS:
+        return True
+    if node.op_type in _UNCOUNTED or _ATTENTION in node.op_type:
+        return False
+    if node.op_type == "Einsum":
+        return len(node.input) < 3 and "." not in _equation(node)
+    return (
+        node.domain in _OWN
+        or node.op_type in _QUANTISERS
+        or all(name not in weights for name in node.input)
+    )
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    """The elements of the model's weights and biases, in whatever type they are stored.
+
+    Branches, bodies and functions are looked into. Left out are running statistics, scales and
+    zero points of quantisers, scalars, and whole numbers that are shapes or indices.
+    """
+    sizes: list[tuple[str, int, Sequence[int]]] = []
     quantised: set[str] = set()
     others: set[str] = set()
-    for node in graph.node:
+    for graph in onnx_file.parts(model, onnx.GraphProto):
+        sizes += [(one.name, one.data_type, one.dims) for one in graph.initializer]
+        for sparse in graph.sparse_initializer:
+            sizes.append((sparse.values.name, sparse.values.data_type, sparse.dims))
+    for node in onnx_file.parts(model, onnx.NodeProto):
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
+            sizes.append((node.output[0], node.attribute[0].t.data_type, node.attribute[0].t.dims))
         if node.op_type == "DequantizeLinear":
             quantised.add(node.input[0])
         others.update(_not_weights(node))
     return sum(
-        math.prod(tensor.dims)
-        for name, tensor in tensors.items()
-        if tensor.dims
-        and name not in others
-        and (tensor.data_type in _NUMBERS or name in quantised)
+        math.prod(dims)
+        for name, kind, dims in sizes
+        if dims and name not in others and (kind in _NUMBERS or name in quantised)
     )
 
 
@@ -306,8 +331,7 @@ def products_by_type(path: Path) -> dict[str, int]:
             model = onnx.inliner.inline_local_functions(model)
         onnx_file.drop_unused(model.graph)
         graph = onnx.shape_inference.infer_shapes(model).graph
-    except (OSError, DecodeError, ValueError, RuntimeError):
-        # ONNX's own errors are among the last two
+    except (OSError, DecodeError, ValueError, *RUNTIME_ERRORS):
         return {}
     return dict(Counter(_product_types(graph, {}, {})))
 
@@ -377,7 +401,31 @@ def _with_shapes(model: onnx.ModelProto, name: str, shape: tuple[int, ...]) -> o
         options.optimized_model_filepath = str(optimised)
         onnxruntime.InferenceSession(str(fixed), options, providers=["CPUExecutionProvider"])
         # What is left in the optimised model is plain enough for ONNX's own shape inference.
-        return onnx.shape_inference.infer_shapes(onnx.load(optimised), data_prop=True).graph
+        plain = onnx.shape_inference.infer_shapes(onnx.load(optimised), data_prop=True)
+        if any(node.domain for node in plain.graph.node):
+            _add_shapes_of_others(plain, optimised, options)
+        return plain.graph
+
+
+def _add_shapes_of_others(
+    model: onnx.ModelProto, path: Path, options: onnxruntime.SessionOptions
+) -> None:
+    """Add the shapes behind operators that only ONNX Runtime knows, as it infers them."""
+    known = _shapes(model.graph)
+    unknown = [
+        name for node in model.graph.node for name in node.output if name and name not in known
+    ]
+    tapped = onnx.load(path)
+    del tapped.graph.output[:]
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
+    onnx.save(tapped, path, save_as_external_data=True, location="tapped.bin")
+    options.optimized_model_filepath = ""
+    opened = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    for value in opened.get_outputs():
+        if all(isinstance(size, int) for size in value.shape):
+            model.graph.value_info.append(
+                onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, value.shape)
+            )
 
 
 def _fix_input(graph: onnx.GraphProto, name: str, shape: tuple[int, ...]) -> None:
@@ -413,4 +461,26 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | Non
         transposed = any(item.name == "transA" and item.i for item in node.attribute)
         inner = left[-2] if transposed else left[-1]
         return math.prod(shapes[node.output[0]]) * inner
+    if node.op_type == "Einsum" and len(node.input) == 2:
+        given, _, asked = _equation(node).partition("->")
+        factors = given.split(",")
+        sizes = {
+            letter: size
+            for name, letters in zip(node.input, factors, strict=True)
+            for letter, size in zip(letters, shapes[name], strict=True)
+        }
+        # What one factor alone has and the result has not is summed up before.
+        lone = set.symmetric_difference(*map(set, factors)) - set(asked)
+        return math.prod(size for letter, size in sizes.items() if letter not in lone)
     return None
+
+
+def _equation(node: onnx.NodeProto) -> str:
+    """An Einsum's equation without spaces, its result written out."""
+    (text,) = (
+        item.s.decode().replace(" ", "") for item in node.attribute if item.name == "equation"
+    )
+    if "->" in text:
+        return text
+    once = sorted(letter for letter in set(text) - {","} if text.count(letter) == 1)
+    return f"{text}->{''.join(once)}"

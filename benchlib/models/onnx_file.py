@@ -198,11 +198,7 @@ def digest(path: Path) -> str:
             return own
         beside = {name: sha256(path.parent / name) for name in sorted(named)}
     except OSError as error:
-        raise InputError(
-            "models",
-            f"{error.filename or path} cannot be read ({error.strerror}); "
-            "copy or export the graph again, with its external data",
-        ) from error
+        raise _unreadable(path, error) from error
     return hashlib.sha256(json.dumps([own, beside]).encode()).hexdigest()
 
 
@@ -312,7 +308,7 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
         _check_values(path, *model.graph.input, *model.graph.output)
         onnx.checker.check_model(_without_external(path, model) if mended else str(path))
     except OSError as error:
-        raise InputError("models", f"{path} cannot be read ({error}); check its rights") from error
+        raise _unreadable(path, error) from error
     except InputError:
         raise
     except (DecodeError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -322,6 +318,12 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
         raise InputError("models", f"{path} holds no graph; copy or export it again")
     if not model.graph.output:
         raise InputError("models", f"{path} has no output; export it again")
+    names = [value.name for value in model.graph.output]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(
+            "models",
+            f"{path} has the output {', '.join(sorted(twice))} more than once; export each once",
+        )
     return model.graph
 
 
@@ -336,6 +338,14 @@ def _without_external(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         (path.parent / _location(tensor)).stat()
         tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
     return copy
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        "models",
+        f"{path} cannot be read ({error}); check its rights, or copy or export it again, with its "
+        "external data",
+    )
 
 
 def _not_whole(path: Path, error: Exception) -> InputError:

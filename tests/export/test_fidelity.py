@@ -37,7 +37,7 @@ def compared(folder: Path, outputs: str, body: str, exact: float, coarse: float)
         write(folder / f"{name}.onnx", text, c=value)
         for name, value in (("exact", exact), ("coarse", coarse))
     ]
-    return calibration.measure_fidelity(*paths, IMAGES, images=2, optimised=True)
+    return calibration.measure_fidelity(*paths, IMAGES, images=2)
 
 
 def test_the_worst_of_all_outputs_is_told_and_named(tmp_path: Path) -> None:

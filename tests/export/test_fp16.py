@@ -45,6 +45,11 @@ def halved(model: onnx.ModelProto, *, half_io: bool = False, atol: float = 4e-3)
     assert [one.name for one in half.graph.output] == [one.name for one in model.graph.output]
     for wanted, given in zip(results(model), results(half), strict=True):
         np.testing.assert_allclose(given.astype(np.float64), wanted, rtol=4e-3, atol=atol)
+    wide = convert.widened(half)
+    onnx.checker.check_model(wide, full_check=True)
+    assert [one.name for one in wide.graph.output] == [one.name for one in model.graph.output]
+    for wanted, given in zip(results(model), results(wide), strict=True):
+        np.testing.assert_allclose(given, wanted, rtol=8e-3, atol=2 * atol)
     return half
 
 
@@ -66,6 +71,36 @@ def test_constants_up_to_65504_are_kept(value: float) -> None:
     half, losses = convert.to_half(model)
     assert [numpy_helper.to_array(one) for one in half.graph.initializer] == [np.float16(value)]
     assert losses == ()
+
+
+@pytest.mark.parametrize("half_io", [False, True])
+def test_fp16_is_computed_as_fp16_when_its_error_is_measured(half_io: bool) -> None:
+    """ONNX Runtime's kernels take FP32, and the casts between two of them it takes out."""
+    model = model_of(
+        "g (float[1,3,8,8] x) => (float[1,3,8,8] y) { a = Mul(x, c)  y = Sub(a, x) }", c=3.0
+    )
+    half, _ = convert.to_half(model, half_io=half_io)
+    image = RAMP.astype(np.float16)
+    (given,) = results(convert.widened(half))
+    np.testing.assert_array_equal(given, (image * np.float16(3) - image).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Mul(x, c)  b = Mul(a, a)  y = Sqrt(b)",
+        """yes = Constant<value_int = 1>()  so = Cast<to = 9>(yes)  a = Mul(x, c)
+        y = If(so) <then_branch = t () => (float[1,3,8,8] p) { b = Mul(a, a)  p = Sqrt(b) },
+                    else_branch = e () => (float[1,3,8,8] q) { q = Relu(a) }>""",
+    ],
+    ids=["plain", "in a branch"],
+)
+def test_what_overflows_on_the_way_is_seen(body: str) -> None:
+    model = model_of(f"g (float[1,3,8,8] x) => (float[1,3,8,8] y) {{ {body} }}", c=300.0)
+    half, losses = convert.to_half(model)
+    assert losses == ()
+    (wanted,), (given,) = results(model), results(convert.widened(half))
+    np.testing.assert_array_equal(np.isinf(given), wanted**2 > convert.LARGEST_HALF)
 
 
 def test_what_fp16_does_not_hold_is_clamped_and_told() -> None:

@@ -75,7 +75,7 @@ def test_other_sizes_than_the_fixed_ones_are_refused(graph_for: Callable[..., Gr
 
 
 def test_open_graph_stays_open_when_dynamic(graph_for: Callable[..., Graph]) -> None:
-    opened = calibration.graph_session(graph_for("dynamic.onnx", dynamic=True).path, optimised=True)
+    opened = calibration.graph_session(graph_for("dynamic.onnx", dynamic=True).path)
     batch = np.zeros((3, 3, 16, 20), np.float32)
     (output,) = opened.run(None, {opened.get_inputs()[0].name: batch})
     assert output.shape == (3, 2, 16, 20)
@@ -130,7 +130,7 @@ def made(model: str, form: GraphForm = GraphForm.FP32, **options: object) -> Gra
 
 def answer(path: Path | str, size: tuple[int, int] = (32, 32)) -> np.ndarray:
     """The first output for one fixed image of noise."""
-    opened = calibration.graph_session(Path(str(path).removeprefix("onnx:")), optimised=True)
+    opened = calibration.graph_session(Path(str(path).removeprefix("onnx:")))
     name = opened.get_inputs()[0].name
     return opened.run(None, {name: np.random.default_rng(1).random((1, 3, *size), np.float32)})[0]
 
@@ -426,6 +426,28 @@ def test_an_opset_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 TENSOR = helper.make_tensor_type_proto(FLOAT, ["N", 8])
+
+
+def trains(model: onnx.ModelProto, operator: str, mode: bool = True) -> None:
+    """Put a layer after the pooling that is in training mode, or not."""
+    vector = numpy_helper.from_array(np.ones(8, np.float32), "ones")
+    model.graph.initializer.extend([vector, numpy_helper.from_array(np.array(mode), "mode")])
+    if operator == "Dropout":
+        layer = helper.make_node("Dropout", ["p", "", "mode"], ["q"], "drop")
+    else:
+        made = ["q", "mean", "variance"] if mode else ["q"]
+        given = ["p", *["ones"] * 4]
+        layer = helper.make_node("BatchNormalization", given, made, "bn", training_mode=mode)
+    model.graph.node.insert(4, layer)
+    model.graph.node[5].input[0] = "q"
+
+
+@pytest.mark.parametrize("operator", ["BatchNormalization", "Dropout"])
+def test_layers_of_training_that_are_switched_off_are_taken(tmp_path: Path, operator: str) -> None:
+    model = odd(tmp_path / "net.onnx", lambda model: trains(model, operator, mode=False))
+    assert made(model).form is GraphForm.FP32
+
+
 REFUSED = [
     (
         with_head(
@@ -446,6 +468,9 @@ REFUSED = [
     (lambda model: model.graph.input.add().CopyFrom(OTHER), r"2 inputs \(x, mask\)"),
     (lambda model: model.graph.input[0].type.tensor_type.ClearField("elem_type"), "net.onnx"),
     (lambda model: model.graph.output.pop(), "no output"),
+    (lambda model: model.graph.output.append(model.graph.output[0]), "the output y more than once"),
+    (lambda model: trains(model, "BatchNormalization"), r"training mode \(BatchNormalization bn"),
+    (lambda model: trains(model, "Dropout"), r"training mode \(Dropout drop\).*network.eval"),
 ]
 OTHER = helper.make_tensor_value_info("mask", FLOAT, [1, 1, 32, 32])
 
@@ -572,6 +597,15 @@ def test_a_network_that_cannot_be_exported_is_one_line(monkeypatch: pytest.Monke
     monkeypatch.setattr("benchlib.models.torch_network.build", lambda *_: Refuses())
     with pytest.raises(InputError, match=r"resnet18 could not be written as fp32 .*RuntimeError"):
         made("resnet18", height=64, width=64, seed=987)
+
+
+def test_an_operator_that_cannot_be_exported_is_one_line_and_no_dump(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchlib.models.torch_network.build", lambda *_: nn.RMSNorm(64).eval())
+    with pytest.raises(InputError, match=r"UnsupportedOperatorError.*rms_norm"):
+        made("resnet18", height=64, width=64, seed=986)
+    assert capfd.readouterr().out == ""
 
 
 def test_a_full_disk_is_not_laid_at_the_networks_door(
@@ -703,3 +737,19 @@ def test_a_graph_whose_outputs_are_constants_is_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(InputError, match=r"models: no output of .* depends on its image 'x'"):
         user_file.fixed(path, Shape(1, 32, 32))
+
+
+def test_a_file_of_onnx_runtimes_quantiser_is_not_quantised_again(tmp_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        weight = numpy_helper.from_array(np.ones((8, 4), np.int8), "q")
+        step = numpy_helper.from_array(np.array(0.1, np.float32), "step")
+        model.graph.initializer.extend([weight, step])
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        node = helper.make_node("DynamicQuantizeMatMul", ["y", "q", "step"], ["z"], "fast")
+        node.domain = "com.microsoft"
+        with_head(node, kind=helper.make_tensor_type_proto(FLOAT, ["N", 4]))(model)
+
+    model = odd(tmp_path / "net.onnx", change)
+    assert made(model, GraphForm.FP16).fidelity.relative_l2 < 0.01
+    with pytest.raises(InputError, match=r"is quantised already .DynamicQuantizeMatMul fast"):
+        made(model, GraphForm.INT8_CPU)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from benchlib.models import macs, registry
@@ -168,3 +172,80 @@ def test_a_graph_that_onnx_runtime_refuses_is_empty_with_a_reason(tmp_path: Path
     path = _export(network, tmp_path / "net.onnx", dynamic=True)
     cost = macs.of_onnx(path, 128, 128)
     assert cost.gmacs is None and "net.onnx at 128x128" in cost.reason
+
+
+ODD = """<ir_version: 10, opset_import: ["": 23, "com.microsoft": 1, "own": 1]>
+    g (float[n,3,h,w] x) => (float[n,a,b,c] y) {"""
+CONV = "c = Conv <pads = [1, 1, 1, 1]> (x, k)"  # of 4 x 6 pixels: 24 * 8 * 27 multiply-adds
+OF_CONV = 24 * 8 * 27
+
+
+def _of_text(folder: Path, body: str, **weights: tuple[int, ...] | np.ndarray) -> macs.Complexity:
+    model = onnx.parser.parse_model(f"{ODD} {CONV} {body} }}")
+    for name, value in {"k": (8, 3, 3, 3), **weights}.items():
+        array = np.zeros(value, np.float32) if isinstance(value, tuple) else value
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    onnx.save(model, folder / "net.onnx")
+    return macs.of_onnx(folder / "net.onnx", 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("body", "more"),
+    [
+        ('y = Einsum <equation = "nchw, cd -> ndhw"> (c, m)', 24 * 8 * 5),
+        ('y = Einsum <equation = "ncij,ncik"> (c, c)', 8 * 4 * 6 * 6),
+        ('s = Einsum <equation = "nchw,cd->nd"> (c, m)  y = Unsqueeze (s, at)', 8 * 5),
+        ('y = Einsum <equation = "nchw->nhwc"> (c)', 0),
+        ("y = com.microsoft.Gelu (c)", 0),
+        ("g = com.microsoft.Gelu (c)  y = MatMul (g, r)", 24 * 8 * 7),
+        ("y = com.microsoft.FusedMatMul <transA = 1> (c, c)", 8 * 6 * 4 * 6),
+        ("y = com.microsoft.DynamicQuantizeMatMul (c, q, step)", 24 * 8 * 7),
+        (
+            "y = com.microsoft.MatMulNBits <K = 6, N = 7, bits = 4, block_size = 16> (c, p, o)",
+            24 * 8 * 7,
+        ),
+    ],
+)
+def test_einsum_and_operators_of_onnx_runtime_by_hand(tmp_path: Path, body: str, more: int) -> None:
+    byte = np.ones((6, 7), np.int8)
+    cost = _of_text(
+        tmp_path,
+        body,
+        **{"m": (8, 5), "r": (6, 7), "q": byte, "o": (7,), "p": np.ones((7, 1, 8), np.uint8)},
+        **{"step": np.array(0.1, np.float32), "at": np.array([2, 3])},
+    )
+    assert cost.reason is None
+    assert cost.gmacs == (OF_CONV + more) / 1e9
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('y = Einsum <equation = "nchw,cd,de->nehw"> (c, m, v)', "Einsum"),
+        ('t = Reshape (c, to)  y = com.microsoft.CDist <metric = "euclidean"> (t, far)', "CDist"),
+        (
+            "t = Squeeze (c, at)  y = Attention <q_num_heads = 2, kv_num_heads = 2> (t, t, t)",
+            "Attention",
+        ),
+    ],
+)
+def test_what_is_not_counted_is_a_reason(tmp_path: Path, body: str, name: str) -> None:
+    to, at = np.array([-1, 6]), np.array([0])
+    cost = _of_text(tmp_path, body, m=(8, 5), v=(5, 2), far=(7, 6), to=to, at=at)
+    assert cost.gmacs is None
+    assert name in cost.reason
+
+
+def test_weights_in_branches_functions_and_sparse_ones_are_parameters(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 21, "own": 1]>
+        g (float[1,3,8,8] x, bool c) => (float[1,4,8,8] y) { y = If (c) <
+          then_branch = t () => (float[1,4,8,8] a) <float[4,3,1,1] w = {1,1,1,1,1,1,1,1,1,1,1,1}>
+          { a = Conv (x, w) },
+          else_branch = e () => (float[1,4,8,8] b) { b = own.conv (x) }> }
+        <opset_import: ["": 21], domain: "own"> conv (a) => (b)
+        { w = Constant <value = float[4,3,1,1] {1,1,1,1,1,1,1,1,1,1,1,1}> ()  b = Conv (a, w) }"""
+    model = onnx.parser.parse_model(text)
+    dense = np.ones(20, np.float32)
+    sparse = numpy_helper.from_array(dense[:2], "s"), numpy_helper.from_array(np.array([0, 7]), "i")
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(*sparse, [4, 5]))
+    assert macs.count_parameters(model) == 12 + 12 + 20
