@@ -126,7 +126,7 @@ def fold(model: onnx.ModelProto, wanted: Iterable[str]) -> None:
     part.graph.node.extend(node for node in graph.node if needed.intersection(node.output))
     part.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in targets)
-    opened = calibration.graph_session(part.SerializeToString(), optimised=True)
+    opened = calibration.graph_session(part.SerializeToString())
     taken = Names(graph)
     for name, value in zip(targets, opened.run(targets, {}), strict=True):
         graph.initializer.append(numpy_helper.from_array(value, name))
