@@ -154,6 +154,12 @@ _NO_DIFFERENCE = frozenset(
 )
 """Fields of environment.json that say nothing of the machine, or are compared one by one."""
 
+_SETTINGS = (
+    *("cuda_graph", "transfers", "spin_wait", "streams", "tf32", "half_io", "threads"),
+    *("builder_optimization_level", "workspace_mib", "extra_flags", "lock_clocks"),
+)
+"""Parameters that change what is built or timed and are no part of a case."""
+
 _SUFFIXES = ("_first", "_second")
 
 
@@ -348,8 +354,12 @@ def compare(
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> tuple[Difference, ...]:
-    """The fields of two ``environment.json`` that differ, packages one by one."""
+    """The fields of two ``environment.json`` that differ, packages one by one, and the settings
+    that both have."""
     left, right = (_flat(one) for one in (first, second))
+    ours, theirs = (_settings(one) for one in (first, second))
+    left |= {name: ours[name] for name in ours.keys() & theirs.keys()}
+    right |= {name: theirs[name] for name in ours.keys() & theirs.keys()}
     return tuple(
         Difference(name, left.get(name), right.get(name))
         for name in sorted(set(left) | set(right))
@@ -366,6 +376,18 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
     if isinstance(packages, dict):
         flat |= {f"packages.{name}": version for name, version in packages.items()}
     return flat
+
+
+def _settings(environment: dict[str, Any]) -> dict[str, Any]:
+    """The set's one value of each of :data:`_SETTINGS`, or one for each precision."""
+    given: dict[str, dict[str, Any]] = environment.get("parameters") or {}
+    found = {}
+    for name in _SETTINGS:
+        values = {word: one[name] for word, one in given.items() if name in one}
+        if values:
+            first = next(iter(values.values()))
+            found[name] = first if all(one == first for one in values.values()) else values
+    return found
 
 
 def _numbered(frame: pd.DataFrame) -> pd.DataFrame:

@@ -403,6 +403,7 @@ def observed(
         below=proven.below(precision),
         event_timed=program.event_timed,
         # Queries follow at once, so that a gap between them is the host's
+        streams=given["streams"],
         back_to_back=given["streams"] == 1 and not (given["transfers"] or given.get("idle_ms")),
         **_agreement(fidelity),
         **known,

@@ -49,15 +49,16 @@ class Reason(Word):
     POWER_LIMITED = "power_limited"
     SPREAD = "spread"
     HOST_GAPS = "host_gaps"
+    STREAMS = "streams"
 
 
-RULES_VERSION = 5
+RULES_VERSION = 6
 """Version of the rules below and of the intervals they go by: raised when either would judge a
 stored series otherwise. 2: doubt comes from the interval and not from the spread of single
 queries, and a card at its power limit is a state and no fault. 3: power and energy are of the
 settled part of a run, peak memory is recorded, and notes are separate from reasons. 4: where the
 layers were timed, a row's precision is judged by their time. 5: a card that waited for the host is
-noted."""
+noted. 6: streams that shared the card are."""
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
 """Reasons that make the number unusable."""
@@ -65,13 +66,13 @@ INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE}
 NOTES = frozenset(
     {
         *(Reason.SKIPPED_TACTICS, Reason.UNWATCHED, Reason.POWER_LIMITED),
-        *(Reason.SPREAD, Reason.HOST_GAPS),
+        *(Reason.SPREAD, Reason.HOST_GAPS, Reason.STREAMS),
     }
 )
 """Codes that mark a row and do not make it SUSPECT, kept as its notes: the time is right for the
 engine built, missing telemetry is no fault, a card at its power limit is how it runs that network,
-a wide spread of single queries does not widen the median's interval, and the latency does not
-hold the time between queries."""
+a wide spread of single queries does not widen the median's interval, the latency does not hold
+the time between queries, and several streams were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Observed:
     what happened, ``cuda_graph`` and ``transfers`` what was asked for.
     ``confidential`` is whether Confidential Computing was on, ``event_timed`` whether CUDA events
     gave the times. ``back_to_back`` is whether a query followed the one before at once, in one
-    stream and without copies, ``waiting`` the share (0 to 1) of the time between queries.
+    stream and without copies, ``waiting`` the share (0 to 1) of the time between queries, and
+    ``streams`` how many ran at once.
     ``below`` has, by what it is a share of, the shares by type of what is less than that.
     ``low_precision_share``, ``low_mac_share`` and ``low_time_share`` are the shares of computing
     layers, of multiply-accumulates and of the computing layers' profiled time in the precision
@@ -122,6 +124,7 @@ class Observed:
     event_timed: bool = True
     back_to_back: bool = False
     waiting: float | None = None
+    streams: int = 1
     below: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     skipped_tactics: int = 0
 
@@ -351,6 +354,15 @@ def _host_gaps(seen: Observed) -> str | None:
         f"For {seen.waiting:.0%} of the time the card waited for the host: throughput_img_s, "
         "power_w and energy_mj are those of a card kept waiting, latency_ms is not; leave cores of "
         "the host free."
+    )
+
+
+def _streams(seen: Observed) -> str | None:
+    if seen.streams == 1:
+        return None
+    return (
+        f"{seen.streams} streams shared the device: latency_ms holds the work of the others, "
+        "throughput_img_s is of all of them; take streams 1 for the time of a batch alone."
     )
 
 
@@ -605,6 +617,7 @@ RULES: dict[Reason, Rule] = {
     Reason.POWER_LIMITED: _power_limited,
     Reason.SPREAD: _spread,
     Reason.HOST_GAPS: _host_gaps,
+    Reason.STREAMS: _streams,
 }
 """One rule per reason."""
 

@@ -9,6 +9,7 @@ import pytest
 from benchlib.analysis import comparable_groups
 from benchlib.analysis import compare as analysis_compare
 from benchlib.analysis.compare import Outcome, compare
+from benchlib.analysis.results import MeasuredSet
 from benchlib.case import device_name
 from benchlib.errors import InputError
 
@@ -136,6 +137,17 @@ def test_differences_of_the_surroundings_are_listed(measured, row):
         ("packages.numpy", "1", "2"),
     ]
     assert "  driver: 550 -> 560" in found.lines()
+
+
+def test_settings_that_change_what_is_timed_are_listed(measured, row):
+    def timed(**of: dict[str, object]) -> MeasuredSet:
+        return measured([row("a", 1.0)], parameters={"models": ["a"], **of})
+
+    one = timed(fp32={"streams": 1, "tf32": True, "duration_s": 1}, fp16={"streams": 1})
+    other = timed(fp32={"streams": 4, "tf32": False, "threads": 2, "duration_s": 3})
+    assert compare(one, other).lines()[-2:] == ["  streams: 1 -> 4", "  tf32: True -> False"]
+    apart = timed(fp32={"streams": 1}, fp16={"streams": 2})
+    assert compare(one, apart).lines()[-1] == "  streams: 1 -> {'fp32': 1, 'fp16': 2}"
 
 
 def test_json_is_plain(measured, row):

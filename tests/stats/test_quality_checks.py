@@ -150,6 +150,7 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
         (replace(GOOD, half_width=0.051), Reason.IMPRECISE, "SUSPECT", "±5%.*lock"),
         (replace(GOOD, runs=(RUN, run_of(TAILED))), Reason.SPREAD, "VALID", "20% over.*p95"),
         (replace(GOOD, back_to_back=True, waiting=0.24), Reason.HOST_GAPS, "VALID", "For 24% .*mj"),
+        (replace(GOOD, streams=4), Reason.STREAMS, "VALID", "4 streams shared .* streams 1"),
         (replace(GOOD, runs=(run_of(SLOPE),)), Reason.DRIFT, "SUSPECT", "slower.*warm up"),
         (
             replace(GOOD, runs=(run_of(SLOW_START),)),
