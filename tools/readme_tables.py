@@ -1,18 +1,17 @@
-"""README.md's table, comparison and findings, written from measured sets: they cannot go stale.
+"""README.md's table and findings, written from measured sets so that they cannot go stale.
 
 ``python tools/readme_tables.py`` rewrites the lines between the markers; a test compares them.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from benchlib.analysis import compare, results
+from benchlib.analysis import results
 from benchlib.analysis.claims import findings as claims
 from benchlib.case import Int8Method, Precision, Status, Verdict
 from benchlib.gpu.telemetry import Limit
@@ -77,6 +76,7 @@ def _accuracy(group: pd.DataFrame) -> str:
 FINDINGS = (
     "results/h100-tensorrt-8.6",
     "results/h100-trtexec-8.6",
+    "results/h200-tensorrt-8.6",
     "results/rtx3090-published",
 )
 """The set whose findings are told, then those that it is laid beside."""
@@ -94,30 +94,14 @@ def findings(root: Path) -> str:
     return "\n".join([intro, "", *(f"- {claim}\n{verdict}" for claim, verdict in told)])
 
 
-COMPARED = ("results/h100-tensorrt-8.6", "results/h200-tensorrt-8.6")
-
-COMPARED_BEGIN = "<!-- comparison of two sets, written by: python tools/readme_tables.py -->"
-COMPARED_END = "<!-- end of the comparison -->"
-
-
-def comparison(root: Path) -> str:
-    """The summary that ``benchlib compare`` prints of the two sets, above its first case."""
-    lines = compare.compare(*(results.load(root / folder) for folder in COMPARED)).lines()
-    summary = itertools.takewhile(lambda line: not line.startswith(" "), lines)
-    return "\n".join(
-        [f"`benchlib compare {' '.join(COMPARED)}` says:", "", *map("- {}".format, summary)]
-    )
-
-
 def rewritten(text: str, root: Path) -> str:
-    """``text`` with the table, the comparison and the findings between their markers as the sets
-    in ``root`` give them.
+    """``text`` with the table and the findings between their markers as the sets in ``root`` give
+    them.
 
     Raises ValueError where one has no markers.
     """
     frame = results.load(root / TABLE.folder).frame
     text = _between(text, TABLE.begin, table(frame, TABLE.columns), END)
-    text = _between(text, COMPARED_BEGIN, comparison(root), COMPARED_END)
     return _between(text, FINDINGS_BEGIN, findings(root), FINDINGS_END)
 
 

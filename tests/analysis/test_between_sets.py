@@ -123,6 +123,22 @@ class TestAnotherCard:
             assert found[0].verdict is Answer.SUPPORTED
         assert any("and 10 single cells" in line for line in lines(of(first, [second])))
 
+    def test_the_headline_is_of_all_sets_that_it_can_be_told_beside(self, pair):
+        first, alike = pair([2.0] * 10, device="Another GPU")
+        _, unlike = pair([*([1.0, 4.0] * 5)], device="A third GPU")
+        for beside in ([alike, unlike], [unlike, alike]):
+            found = [one for one in of(first, beside) if one.claim == catalogue.SAME_FACTOR]
+            assert (found[0].subset, found[0].n, found[0].verdict) == ("all", 20, Answer.PARTLY)
+            assert found[0].sentence.count(" times as long as A") == 2
+            assert {one.verdict for one in found[1:] if one.subset.endswith(": all")} == {
+                Answer.SUPPORTED,
+                Answer.REFUTED,
+            }
+        (both, *_) = (
+            one for one in of(first, [alike, alike]) if one.claim == catalogue.SAME_FACTOR
+        )
+        assert both.verdict is Answer.SUPPORTED
+
     def test_the_blogs_figures_are_met_by_one_row_a_cell(self, measured, row, published):
         """Its INT8 had made-up ranges; where we have few of these, our own method is taken."""
         names = sorted(published.frame["model"].unique())[:9]

@@ -53,9 +53,28 @@ def of(measured: MeasuredSet, beside: Sequence[MeasuredSet] = ()) -> tuple[Findi
     }
     found = [findings(measured.frame.assign(**evidence))]
     others = [tuple(between(measured, other)) for other in beside]
-    # The headline of a claim is of a set beside which the claim has an answer.
-    found += sorted(others, key=lambda one: one[0].verdict is Answer.CANT_TELL)
+    # The headline of a claim is of the sets beside which the claim has an answer.
+    others.sort(key=lambda one: one[0].verdict is Answer.CANT_TELL)
+    found += [tuple(_together(others)), *others]
     return _in_order(one for some in found for one in some)
+
+
+def _together(others: Sequence[Sequence[Finding]]) -> Iterator[Finding]:
+    """The headline of each claim that was answered beside several sets: what they agree in."""
+    each = [one for some in others for one in headlines(some)]
+    for claim in dict.fromkeys(one.claim for one in each):
+        told = [one for one in each if one.claim == claim and one.verdict is not Answer.CANT_TELL]
+        if len(told) > 1:
+            agreed = len({one.verdict for one in told}) == 1
+            yield Finding(
+                claim,
+                ALL,
+                told[0].test,
+                *(None, None, None),
+                sum(one.n for one in told),
+                told[0].verdict if agreed else Answer.PARTLY,
+                " ".join(one.sentence for one in told),
+            )
 
 
 def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
