@@ -133,7 +133,7 @@ def test_a_folder_and_a_preset_with_blanks_are_one_word_each(root):
     conda = ["CONDA_PREFIX=/opt/conda/envs/b", "CONDA_DEFAULT_ENV=b"]
     given = ["OUT=my results/a #1", "PRESET=my own.yaml"]
     done = subprocess.run(
-        ["make", "-n", "report", "pdf", *conda, *given],
+        ["make", "--no-print-directory", "-n", "report", "pdf", *conda, *given],
         cwd=root,
         capture_output=True,
         text=True,

@@ -112,9 +112,7 @@ def test_the_papermill_line_of_the_readme_works_in_a_fresh_clone(tmp_path, root)
     startup.mkdir(parents=True)
     (startup / "00-mine.py").write_text("DATA_DIR = '/data'\nN = 3\n")
     text = (root / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    (line,) = [
-        one.strip() for one in text.splitlines() if "papermill notebooks/" in one and "-p" in one
-    ]
+    (line,) = [one.strip() for one in text.splitlines() if "papermill notebooks/benchmark" in one]
     for folder in ("notebooks", "presets"):
         shutil.copytree(root / folder, tmp_path / folder)
     program = tmp_path / ".venv" / "bin" / "papermill"
