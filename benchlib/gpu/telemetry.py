@@ -509,10 +509,7 @@ def look(device: Device, foreigners: Foreigners | None, now_s: float) -> Telemet
 
 
 def watch(
-    device: Device,
-    foreigners: Foreigners,
-    interval_s: float,
-    rest: Callable[[float], bool],
+    device: Device, foreigners: Foreigners, interval_s: float, rest: Callable[[float], bool]
 ) -> Iterator[TelemetrySample]:
     """Yield readings every ``interval_s`` seconds until ``rest`` (seconds) says that it is over.
 
