@@ -384,10 +384,13 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(environment: dict[str, Any]) -> dict[str, Any]:
     """The set's one value of each of :data:`_SETTINGS`, or one for each precision."""
-    given: dict[str, dict[str, Any]] = environment.get("parameters") or {}
+    given = environment.get("parameters")
+    runs = given if isinstance(given, dict) else {}
     found = {}
     for name in _SETTINGS:
-        values = {word: one[name] for word, one in given.items() if name in one}
+        values = {
+            word: one[name] for word, one in runs.items() if isinstance(one, dict) and name in one
+        }
         if values:
             first = next(iter(values.values()))
             found[name] = first if all(one == first for one in values.values()) else values

@@ -148,6 +148,8 @@ def test_settings_that_change_what_is_timed_are_listed(measured, row):
     assert compare(one, other).lines()[-2:] == ["  streams: 1 -> 4", "  tf32: True -> False"]
     apart = timed(fp32={"streams": 1}, fp16={"streams": 2})
     assert compare(one, apart).lines()[-1] == "  streams: 1 -> {'fp32': 1, 'fp16': 2}"
+    for odd in ({"streams": 1}, {"fp32": None}, ["fp32"], "streams"):
+        assert compare(one, measured([row("a", 1.0)], parameters=odd)).differences == ()
 
 
 def test_json_is_plain(measured, row):
