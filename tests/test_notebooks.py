@@ -165,3 +165,17 @@ def test_help_notebook_reads_well(root):
     assert "precision: str" in done.stdout
     assert "Unknown type" not in done.stdout
     assert "input sizes in pixels" in done.stdout
+
+
+def test_explore_takes_one_folder_as_a_text(root, tmp_path):
+    """``papermill -p results DIR`` gives a text where a list is declared."""
+    papermill.execute_notebook(
+        root / "notebooks" / "explore.ipynb",
+        tmp_path / "explore.ipynb",
+        {"results": str(root / "results" / "h100-trtexec-8.6")},
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    source = nbformat.read(tmp_path / "explore.ipynb", as_version=4)
+    (found,) = (cell for cell in source.cells if "benchlib.findings" in cell.source)
+    assert found.outputs[0].data["text/html"].count("<tr") > 10

@@ -280,14 +280,18 @@ class Comparison:
                 lines.append(f"only in {name}: {plural(count, 'row')}")
         return [*lines, *self._surroundings()]
 
+    @property
+    def copies(self) -> str:
+        """How many cases were left out as copies, in words; empty where none was."""
+        if not self.copied:
+            return ""
+        left_out = f"{plural(self.copied, 'case')} left out"
+        return f"{left_out}: the same measurement stands in both sets, copied"
+
     def _surroundings(self) -> list[str]:
         lines = [f"  {one.field}: {one.first} -> {one.second}" for one in self.differences]
-        if self.copied:
-            lines.insert(
-                0,
-                f"{plural(self.copied, 'case')} left out: both sets hold one measurement of it, "
-                "copied from one to the other",
-            )
+        if self.copies:
+            lines.insert(0, self.copies)
         if self.unlike:
             lines.insert(
                 0,
@@ -380,10 +384,13 @@ def _flat(environment: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(environment: dict[str, Any]) -> dict[str, Any]:
     """The set's one value of each of :data:`_SETTINGS`, or one for each precision."""
-    given: dict[str, dict[str, Any]] = environment.get("parameters") or {}
+    given = environment.get("parameters")
+    runs = given if isinstance(given, dict) else {}
     found = {}
     for name in _SETTINGS:
-        values = {word: one[name] for word, one in given.items() if name in one}
+        values = {
+            word: one[name] for word, one in runs.items() if isinstance(one, dict) and name in one
+        }
         if values:
             first = next(iter(values.values()))
             found[name] = first if all(one == first for one in values.values()) else values

@@ -148,9 +148,7 @@ class Times:
         return self.high * (1 + threshold) < other.low
 
 
-def significantly_faster_pairs(
-    rows: pd.DataFrame | Times,
-) -> NDArray[np.bool_]:
+def significantly_faster_pairs(rows: pd.DataFrame | Times) -> NDArray[np.bool_]:
     """:meth:`Times.faster_than` for all pairs of ``rows``: [i, j] is of i against j."""
     times = rows if isinstance(rows, Times) else Times.of(rows)
     return times.at((slice(None), None)).faster_than(times)

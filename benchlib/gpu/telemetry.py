@@ -371,7 +371,7 @@ def _energy(load: Sequence[TelemetrySample]) -> dict[str, Any]:
 # A process and not a thread, so that neither this interpreter's lock nor a busy measuring loop
 # delays a reading. It ends when its standard input closes, hence also when its parent is killed.
 #
-#     with Recorder(path) as recorder:
+#     with Recorder(path, nvml.MODULE) as recorder:
 #         ...run the case...
 #     readings = recorder.readings()
 
@@ -440,7 +440,7 @@ class Recorder:
 
 
 _MPS = "nvidia-cuda-mps-server"
-"""Begins the work of CUDA's MPS and has a context on the card; whose work it is have others."""
+"""The server of CUDA's MPS has a context on the card; the work is that of its clients."""
 
 
 class Foreigners:
@@ -509,10 +509,7 @@ def look(device: Device, foreigners: Foreigners | None, now_s: float) -> Telemet
 
 
 def watch(
-    device: Device,
-    foreigners: Foreigners,
-    interval_s: float,
-    rest: Callable[[float], bool],
+    device: Device, foreigners: Foreigners, interval_s: float, rest: Callable[[float], bool]
 ) -> Iterator[TelemetrySample]:
     """Yield readings every ``interval_s`` seconds until ``rest`` (seconds) says that it is over.
 
@@ -536,8 +533,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchlib.gpu.telemetry")
     parser.add_argument("path", type=Path)
     parser.add_argument("--root", type=int, required=True, help="process whose children are ours")
-    parser.add_argument("--interval", type=float, default=INTERVAL_S, help="seconds")
-    parser.add_argument("--module", default=nvml.MODULE, help="NVML's Python module")
+    parser.add_argument("--module", required=True, help="NVML's Python module")
     words = parser.parse_args()
 
     def stdin_closed(seconds: float) -> bool:
@@ -548,7 +544,7 @@ def main() -> int:
             return NO_DEVICE
         with words.path.open("w", encoding="utf-8", buffering=1) as file:
             foreigners = Foreigners(words.root, words.path.parent)
-            for reading in watch(device, foreigners, words.interval, stdin_closed):
+            for reading in watch(device, foreigners, INTERVAL_S, stdin_closed):
                 file.write(dump_samples(reading) + "\n")
     return 0
 

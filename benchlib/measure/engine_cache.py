@@ -25,6 +25,7 @@ from benchlib import process
 from benchlib.errors import InputError
 from benchlib.export import cache
 from benchlib.export.build import Graph
+from benchlib.trtexec import exports
 from benchlib.trtexec.command import Command, Program
 
 LIMIT_VARIABLE = "BENCHLIB_ENGINES_GB"
@@ -177,7 +178,11 @@ class EngineCache(KeptFolders):
     def _found(self, engine_key: str) -> BuiltEngine | None:
         folder = self.folder / engine_key
         facts = folder / "facts.json"
-        if not facts.is_file() or not (folder / "engine.plan").is_file():
+        if not facts.is_file():
+            return None
+        try:
+            exports.check_engine(folder / "engine.plan")
+        except exports.BadFileError:  # gone, or emptied by a disk that ran full
             return None
         with contextlib.suppress(OSError):
             # Its time is that of its last use, as far as the folder can be written.

@@ -402,8 +402,8 @@ def observed(
         low_time_share=proven.low_time_share(precision),
         below=proven.below(precision),
         event_timed=program.event_timed,
-        # Queries follow at once, so that a gap between them is the host's
         streams=given["streams"],
+        # Queries follow at once, so that a gap between them is the host's
         back_to_back=given["streams"] == 1 and not (given["transfers"] or given.get("idle_ms")),
         **_agreement(fidelity),
         **known,

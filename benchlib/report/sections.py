@@ -475,8 +475,10 @@ def side_by_side(sets: Sequence[MeasuredSet]) -> Section:
 def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
     found = compare(first, second)
     label, anchor = f"{title(second)} against {title(first)}", _anchor(second, first)
+    copies = f" {found.copies}." if found.copies else ""
     if found.mean_ratio is None:
-        return Block(label, anchor, (_NOTHING_SHARED,), _NOTHING_SHARED.text)
+        nothing = Words(f"There is nothing to compare.{copies}") if copies else _NOTHING_SHARED
+        return Block(label, anchor, (nothing,), nothing.text)
     counted = ", ".join(f"{len(found.of(word))} {word.value}" for word in Outcome)
     mean = wording.short(found.mean_ratio)
     low, high = wording.short(found.low), wording.short(found.high)
@@ -488,7 +490,7 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
     said = (
         f"Over {wording.plural(len(found.rows), 'case')} in both, {found.second} takes {mean} "
         f"times as long as {found.first} (geometric mean{bounds}); {counted}, where no difference "
-        f"within {100 * found.threshold:g} % counts."
+        f"within {100 * found.threshold:g} % counts.{copies}"
     )
     parts = (Words(said), _folded("case", _cases(found)), _surroundings(found))
     return Block(label, anchor, tuple(filter(None, parts)), said)

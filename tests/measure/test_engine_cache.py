@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchlib.case import Status
 from benchlib.errors import InputError
 from benchlib.measure import engine_cache, fleet
 from benchlib.measure.engine_cache import LIMIT_VARIABLE, SPARED_S, BuildFacts, EngineCache
@@ -20,7 +21,7 @@ SIZE = 10_000
 
 
 def build(plan: Path, layers: Path) -> BuildFacts:
-    plan.write_bytes(bytes(SIZE))
+    plan.write_bytes(b"ftrt".ljust(SIZE, b"\0"))
     return BuildFacts(1.0, 2.0, 0)
 
 
@@ -59,12 +60,23 @@ def test_an_engine_is_held_until_its_rounds_end_and_never_taken_for_another(
     store.obtain("b", "case", build)
     EngineCache(tmp_path, limit=0).obtain("c", "case", build)
     store.check(first)
-    (tmp_path / "a" / "engine.plan").write_bytes(bytes(SIZE + 1))
+    (tmp_path / "a" / "engine.plan").write_bytes(b"ftrt".ljust(SIZE + 1, b"\0"))
     with pytest.raises(FileNotFoundError, match="gone from the cache or another"):
         store.check(first)
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="gone from the cache or another"):
         store.check(first)
+
+
+@pytest.mark.parametrize("left", [b"", bytes(SIZE)])
+def test_an_engine_that_was_damaged_is_built_again(
+    fake_run: Callable[..., Outcome], tmp_path: Path, left: bytes
+) -> None:
+    fake_run(duration_s=0.5)
+    (plan,) = (tmp_path / "cache" / "plans").glob("*/engine.plan")
+    plan.write_bytes(left)
+    (row,) = fake_run(duration_s=0.6).rows
+    assert (row.status, row.detail.engines[0]["reused"]) == (Status.OK, False)
 
 
 def test_an_engine_used_today_is_spared(tmp_path: Path) -> None:

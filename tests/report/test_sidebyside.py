@@ -25,3 +25,13 @@ def test_published_figures_stand_beside_ours(invented: MeasuredSet, published_di
     page = side_by_side([invented, load(published_dir)])._repr_html_()
     assert "another GPU: Invented GPU, not NVIDIA GeForce RTX 3090" in page
     assert "published as" in page
+
+
+def test_copies_are_no_cases_in_both_and_are_counted(invented: MeasuredSet) -> None:
+    frame = invented.frame.assign(started_at="2026-11-25T13:14:04.159976Z")
+    one, other = (replace(invented, name=name, frame=frame.copy()) for name in ("a", "b"))
+    assert "nothing to compare. 69 cases left out" in side_by_side([one, other])._repr_html_()
+    place = other.frame.index[other.frame["latency_ms"].notna()][0]
+    other.frame.loc[place, "started_at"] = "2026-11-26T13:14:04.159976Z"
+    page = side_by_side([one, other])._repr_html_()
+    assert "Over 1 case in both" in page and "68 cases left out" in page
