@@ -51,8 +51,9 @@ class Graph:
     and fidelity were found, smaller than the input for large images.
 
     ``int8_products`` counts the convolutions and matrix products in INT8, None for forms without
-    it; ``left_out`` names the others, each with its reason, and ``lost`` the constants with
-    values beyond FP16. ``remarks`` are the sentences of it that belong beside a time.
+    it; ``left_out`` names the others and the nodes that stay in FP32 in a form with FP16, each with
+    its reason, and ``lost`` the constants with values beyond FP16. ``remarks`` are the sentences
+    of it that belong beside a time.
     """
 
     path: Path
@@ -340,6 +341,12 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
         if request.card.path is not None:
             user_file.check_convertible(request.card.path, full.path, request.form)
         calibration_graph = full if is_small else _full(_at(small, GraphForm.FP32), store)
+        beyond = frozenset()
+        if request.form.has_half:
+            # What FP16 is made from has no calibration, so its images are always the same.
+            images = request.images if request.form.is_int8 else calibration.bundled()
+            exact = onnx.load(str(calibration_graph.path))
+            beyond = convert.beyond_half(exact, full.input_name, small.batches(images))
         outcome = convert.convert(
             full.path,
             path,
@@ -349,6 +356,7 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             calibration_graph=calibration_graph.path,
             method=request.method,
             half_io=request.half_io,
+            beyond=beyond,
         )
         if is_small:
             facts = _judged(request, lambda: _fidelity(request, full, path))
@@ -360,7 +368,7 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             **_facts(path),
             **facts,
             "int8_products": census and census.quantised,
-            "left_out": [str(one) for one in census.left_out] if census else [],
+            "left_out": outcome.left_out,
             "lost": [str(one) for one in outcome.losses],
             "remarks": [*outcome.remarks, *facts["remarks"]],
         }
