@@ -159,14 +159,15 @@ def to_half(
     """
     typed = ir.from_proto(onnx.shape_inference.infer_shapes(model))
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(typed)
-    wide = _wide(typed, beyond)
+    names = torch_onnx.Names(model.graph)
+    wide = _wide(typed, beyond, names)
     left = tuple(node.name or node.outputs[0].name for node in wide if not _is_int8(node))
-    halving = _Halving(typed, torch_onnx.Names(model.graph), wide)
+    halving = _Halving(typed, names, wide)
     halving.rewrite(typed.graph, _HALF if half_io else _FULL)
     return ir.to_proto(typed), tuple(halving.losses), left
 
 
-def _wide(model: ir.Model, beyond: Collection[str]) -> dict[ir.Node, None]:
+def _wide(model: ir.Model, beyond: Collection[str], taken: torch_onnx.Names) -> dict[ir.Node, None]:
     """The nodes of ``model`` that make or take one of the tensors ``beyond``.
 
     A Q/DQ pair hands on what it takes. In front of a product that stays in FP32 the pair's end is
@@ -180,10 +181,25 @@ def _wide(model: ir.Model, beyond: Collection[str]) -> dict[ir.Node, None]:
             if node.op_type in _PAIR:
                 names.add(node.outputs[0].name)
     for node in nodes:
-        readers = [user for value in node.outputs for user in value.consumers()]
-        if node.op_type == _PAIR[1] and readers and found.keys() >= set(readers):
-            found[node] = None
+        readers = set(node.outputs[0].consumers()) if node.op_type == _PAIR[1] else set()
+        wide = found.keys() & readers
+        if wide and node not in found:
+            found[node if wide == readers else _twin(node, wide, taken)] = None
     return found
+
+
+def _twin(node: ir.Node, readers: Collection[ir.Node], taken: torch_onnx.Names) -> ir.Node:
+    """Another node like ``node``, which has one output, behind it and read by ``readers``."""
+    old = node.outputs[0]
+    new = ir.val(taken.free(f"{old.name}_wide"), dtype=old.dtype, shape=old.shape)
+    name = taken.free(f"{node.name}_wide")
+    twin = ir.node(node.op_type, node.inputs, node.attributes, outputs=[new], name=name)
+    node.graph.insert_after(node, twin)
+    for reader in readers:
+        for slot, value in enumerate(reader.inputs):
+            if value is old:
+                reader.replace_input_with(slot, new)
+    return twin
 
 
 def _is_int8(node: ir.Node) -> bool:

@@ -113,7 +113,7 @@ CONSTANTS = {"w": np.linspace(-1, 1, 12).reshape(4, 3, 1, 1), "c": 1000.0}
 def test_what_passes_fp16_on_the_way_stays_in_float32(half_io: bool) -> None:
     model = model_of(NORMALISING, **CONSTANTS)
     assert not np.isfinite(results(convert.widened(convert.to_half(model)[0]))).all()
-    beyond = convert.beyond_half(model, "x", [0 * RAMP, RAMP])
+    beyond = convert.beyond_half(model, "x", [RAMP, 0 * RAMP])
     assert beyond == {"s", "m"}
     half, losses, wide = convert.to_half(model, half_io=half_io, beyond=beyond)
     onnx.checker.check_model(half, full_check=True)
@@ -161,31 +161,34 @@ def test_which_tensors_pass_fp16(body: str, factor: float, beyond: set[str]) -> 
     assert convert.beyond_half(model, "x", [RAMP]) == beyond
 
 
-def test_a_quantised_product_beyond_fp16_is_int8_with_float32_around_it() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_quantised_product_beyond_fp16_is_int8_with_float32_around_it(shared: bool) -> None:
     """The Q/DQ pair behind it as well, whose scale and result FP16 would not hold."""
     model = model_of(
-        """g (float[1,3,8,8] x) => (float[1,4,8,8] y) {
+        f"""g (float[1,3,8,8] x) => (float[1,4,8,8] y) {{
             q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)
             v = DequantizeLinear(k, s, z)  f = Conv(d, v)
             p = QuantizeLinear(f, big, z)  e = DequantizeLinear(p, big, z)
-            r = Relu(e)  g = Div(r, big)  y = Tanh(g) }""",
+            r = Div(e, big)  g = Tanh(r)  {"u = Conv(d, v)" if shared else "u = Tanh(x)"}
+            m = ReduceMean(u)  y = Add(g, m) }}""",
         19,
         s=0.0078125,
         z=np.int8(0),
         k=np.full((4, 3, 1, 1), 100, np.int8),
         big=1e5,
     )
-    half, _, wide = convert.to_half(model, beyond={"f", "r"})
+    half, _, wide = convert.to_half(model, beyond={"f"})
     onnx.checker.check_model(half, full_check=True)
-    assert wide == ("r", "g")
+    assert wide == ("r",)
     found, made = types(half), writers(half)
-    assert made["f"].input[:] == ["d", "v"]
-    assert {found[name] for name in "dvferg"} == {TensorProto.FLOAT}
+    assert all(made[name].op_type == "DequantizeLinear" for name in made["f"].input)
+    assert {found[name] for name in ("f", "e", "r", *made["f"].input)} == {TensorProto.FLOAT}
     assert found[made["q"].input[0]] == TensorProto.FLOAT16
-    assert found[next(n for n in half.graph.node if n.op_type == "Tanh").input[0]] == (
-        TensorProto.FLOAT16
-    )
-    results(half)
+    assert found[made["u"].input[0]] == TensorProto.FLOAT16
+    if shared:
+        assert all(made[name].op_type == "DequantizeLinear" for name in made["u"].input)
+    (wanted,), (given,) = results(model), results(half)
+    np.testing.assert_allclose(given, wanted, rtol=4e-3, atol=8e-3)
 
 
 def test_what_fp16_does_not_hold_is_clamped_and_told() -> None:
