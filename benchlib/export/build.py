@@ -341,12 +341,6 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
         if request.card.path is not None:
             user_file.check_convertible(request.card.path, full.path, request.form)
         calibration_graph = full if is_small else _full(_at(small, GraphForm.FP32), store)
-        beyond = frozenset()
-        if request.form.has_half:
-            # What FP16 is made from has no calibration, so its images are always the same.
-            images = request.images if request.form.is_int8 else calibration.bundled()
-            exact = onnx.load(str(calibration_graph.path))
-            beyond = convert.beyond_half(exact, full.input_name, small.batches(images))
         outcome = convert.convert(
             full.path,
             path,
@@ -356,7 +350,7 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             calibration_graph=calibration_graph.path,
             method=request.method,
             half_io=request.half_io,
-            beyond=beyond,
+            beyond=_beyond_half(request, store) if request.form.has_half else (),
         )
         if is_small:
             facts = _judged(request, lambda: _fidelity(request, full, path))
@@ -374,6 +368,26 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
         }
 
     return _graph(request, store.obtain(request.name, request.parameters, write))
+
+
+def _beyond_half(request: _Request, store: cache.Cache) -> frozenset[str]:
+    """The tensors that pass what FP16 holds.
+
+    Sums over all places of an image grow with it. So where a smaller size is within reach, what
+    might pass in proportion is looked at in the graph's own, one image at a time.
+    """
+    # A row in FP16 names no calibration, so its images are always the same.
+    images = request.images if request.form.is_int8 else calibration.bundled()
+
+    def seen(shape: Shape, growth: float) -> frozenset[str]:
+        sized = replace(_at(request, GraphForm.FP32), shape=shape)
+        full = _full(sized, store)
+        model = onnx.load(str(full.path))
+        return convert.beyond_half(model, full.input_name, sized.batches(images), growth)
+
+    own, small = request.shape, request.within_reach.shape
+    beyond = seen(small, own.height * own.width / (small.height * small.width))
+    return seen(replace(own, batch=1), 1) if beyond and small != own else beyond
 
 
 def _fidelity(request: _Request, full: Graph, path: Path) -> Fidelity:

@@ -111,10 +111,14 @@ class Loss:
 
 
 def beyond_half(
-    model: onnx.ModelProto, input_name: str, batches: Iterable[NDArray[np.float32]]
+    model: onnx.ModelProto,
+    input_name: str,
+    batches: Iterable[NDArray[np.float32]],
+    growth: float = 1,
 ) -> frozenset[str]:
     """The float32 tensors of ``model`` that hold numbers beyond FP16's on one of ``batches``.
 
+    With ``growth`` those that would if their numbers were so many times as large.
     Their ends are found inside the graph, so that no more activations are held than in any
     inference. Infinity and NaN count for nothing, since FP16 has them too. Not seen are the bodies
     of control flow, and, as nothing of it is, a network that ONNX Runtime does not run.
@@ -142,7 +146,7 @@ def beyond_half(
     except RUNTIME_ERRORS:
         return frozenset()
     limits = [_INNER_LIMITS.get(makers[name], LARGEST_HALF) for name in found]
-    return frozenset(itertools.compress(found, largest > limits))
+    return frozenset(itertools.compress(found, growth * largest > limits))
 
 
 def to_half(

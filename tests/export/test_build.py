@@ -129,6 +129,24 @@ def test_attention_beyond_fp16_stays_in_float32_and_is_named(
     assert f" {len(wide)} nodes stay in FP32: /stages/stages.2/blocks/blocks.2/" in remark
 
 
+def test_values_that_grow_with_the_image_are_looked_at_in_its_own_size(
+    graph_of: Callable[..., Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller size holds fewer beyond FP16, and in proportion more than there are."""
+    wanted = graph_of("efficientvit_b0", GraphForm.FP16)
+    monkeypatch.setattr("benchlib.export.build.PIXELS", 64 * 96)
+    given = graph_of("efficientvit_b0", GraphForm.FP16, cache_dir=tmp_path)
+    assert given.measured_at is not None
+    assert given.measured_at < wanted.measured_at
+    assert (given.left_out, given.sha256) == (wanted.left_out, wanted.sha256)
+    small = graph_of(
+        "efficientvit_b0",
+        GraphForm.FP16,
+        **dict(zip(("height", "width"), given.measured_at, strict=True)),
+    )
+    assert len(small.left_out) < len(wanted.left_out)
+
+
 def test_a_file_of_ones_own_is_looked_at_for_values_beyond_fp16(tmp_path: Path) -> None:
     path = tmp_path / "norm.onnx"
     torch.manual_seed(0)

@@ -133,6 +133,7 @@ def test_what_passes_fp16_on_the_way_stays_in_float32(half_io: bool) -> None:
 def test_a_graph_that_passes_fp16_nowhere_is_the_same_byte_for_byte() -> None:
     model = model_of(NORMALISING, **CONSTANTS | {"c": 10.0})
     beyond = convert.beyond_half(model, "x", [RAMP])
+    assert convert.beyond_half(model, "x", [RAMP], growth=1e4) > beyond
     plain, ranged = convert.to_half(model), convert.to_half(model, beyond=beyond)
     assert plain == ranged
     assert plain[2] == ()
