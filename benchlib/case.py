@@ -138,7 +138,8 @@ class GraphForm(Word):
     ``int8-qdq``: INT8 convolutions behind explicit Q/DQ, FP32 scales, the rest FP32, for weak
     typing (TensorRT 8.6 with ``--int8 --fp16``); ``int8-qdq-fp16``: the same INT8 values with
     the rest in FP16, for strong typing (TensorRT 10 and later); ``int8-cpu``: the asymmetric
-    form that ONNX Runtime's CPU kernels like and TensorRT refuses.
+    form that ONNX Runtime's CPU kernels like and TensorRT refuses. In both forms with
+    FP16 the nodes around values beyond it stay in FP32; the graph names them.
     """
 
     FP32 = "fp32"

@@ -51,8 +51,9 @@ class Graph:
     and fidelity were found, smaller than the input for large images.
 
     ``int8_products`` counts the convolutions and matrix products in INT8, None for forms without
-    it; ``left_out`` names the others, each with its reason, and ``lost`` the constants with
-    values beyond FP16. ``remarks`` are the sentences of it that belong beside a time.
+    it; ``left_out`` names the others and the nodes that stay in FP32 in a form with FP16, each with
+    its reason, and ``lost`` the constants with values beyond FP16. ``remarks`` are the sentences
+    of it that belong beside a time.
     """
 
     path: Path
@@ -349,6 +350,7 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             calibration_graph=calibration_graph.path,
             method=request.method,
             half_io=request.half_io,
+            beyond=_beyond_half(request, store) if request.form.has_half else (),
         )
         if is_small:
             facts = _judged(request, lambda: _fidelity(request, full, path))
@@ -360,12 +362,32 @@ def _converted(request: _Request, store: cache.Cache) -> Graph:
             **_facts(path),
             **facts,
             "int8_products": census and census.quantised,
-            "left_out": [str(one) for one in census.left_out] if census else [],
+            "left_out": outcome.left_out,
             "lost": [str(one) for one in outcome.losses],
             "remarks": [*outcome.remarks, *facts["remarks"]],
         }
 
     return _graph(request, store.obtain(request.name, request.parameters, write))
+
+
+def _beyond_half(request: _Request, store: cache.Cache) -> frozenset[str]:
+    """The tensors that pass what FP16 holds.
+
+    Sums over all places of an image grow with it. So where a smaller size is within reach, what
+    might pass in proportion is looked at in the graph's own, one image at a time.
+    """
+    # A row in FP16 names no calibration, so its images are always the same.
+    images = request.images if request.form.is_int8 else calibration.bundled()
+
+    def seen(shape: Shape, growth: float) -> frozenset[str]:
+        sized = replace(_at(request, GraphForm.FP32), shape=shape)
+        full = _full(sized, store)
+        model = onnx.load(str(full.path))
+        return convert.beyond_half(model, full.input_name, sized.batches(images), growth)
+
+    own, small = request.shape, request.within_reach.shape
+    beyond = seen(small, own.height * own.width / (small.height * small.width))
+    return seen(replace(own, batch=1), 1) if beyond and small != own else beyond
 
 
 def _fidelity(request: _Request, full: Graph, path: Path) -> Fidelity:

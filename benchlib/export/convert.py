@@ -10,12 +10,13 @@ versions of onnx and ONNX Runtime, so it runs in an interpreter of its own.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,7 +41,7 @@ from onnxruntime.quantization import (
 from benchlib import process
 from benchlib.case import TYPED_SCALES_OPSET, GraphForm, Int8Method
 from benchlib.errors import InputError, first_line
-from benchlib.export import qdq, torch_onnx
+from benchlib.export import calibration, qdq, torch_onnx
 from benchlib.export.qdq import Census
 from benchlib.models import onnx_file
 from benchlib.models.macs import RUNTIME_ERRORS
@@ -68,9 +69,14 @@ _KEPT = frozenset(
 """Operators that stay in FP32 though the standard allows FP16: ONNX Runtime's own list of those
 that its kernels do not take in FP16, without Resize, and all that are random."""
 
+_INNER_LIMITS = {"ReduceL2": math.sqrt(LARGEST_HALF), "ReduceLogSumExp": math.log(LARGEST_HALF)}
+"""Largest output of operators that TensorRT's parser takes apart, with a larger sum inside: of
+squares, of exponentials."""
+
 _HALF, _FULL = ir.DataType.FLOAT16, ir.DataType.FLOAT
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_datatype", "output_dtype")
 _SHAPES = ("Shape", "Size")
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 _ANY_TYPE = ("Cast", *_SHAPES)
 
 
@@ -104,27 +110,114 @@ class Loss:
         return f"{self.tensor}: of {self.size} values {' and '.join(parts)}"
 
 
-def to_half(
-    model: onnx.ModelProto, *, half_io: bool = False
-) -> tuple[onnx.ModelProto, tuple[Loss, ...]]:
-    """Return ``model`` with its float32 tensors in FP16, and what its constants lost by it.
+def beyond_half(
+    model: onnx.ModelProto,
+    input_name: str,
+    batches: Iterable[NDArray[np.float32]],
+    growth: float = 1,
+) -> frozenset[str]:
+    """The float32 tensors of ``model`` that hold numbers beyond FP16's on one of ``batches``.
 
-    ``model`` is left as it is. Input and output stay float32 behind a Cast each unless
+    With ``growth`` those that would if their numbers were so many times as large.
+    Their ends are found inside the graph, so that no more activations are held than in any
+    inference. Infinity and NaN count for nothing, since FP16 has them too. Not seen are the bodies
+    of control flow, and, as nothing of it is, a network that ONNX Runtime does not run.
+    """
+    tapped = onnx.shape_inference.infer_shapes(_inlined(model))
+    graph, names = tapped.graph, torch_onnx.Names(tapped.graph)
+    makers = {name: node.op_type for node in graph.node for name in node.output if name}
+    found = [
+        value.name
+        for value in (*graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name in makers
+    ]
+    ends = []
+    for tensor, kind in itertools.product(found, ("ReduceMin", "ReduceMax")):
+        ends.append(names.free(f"{tensor}_end"))
+        graph.node.append(onnx.helper.make_node(kind, [tensor], ends[-1:], keepdims=0))
+        graph.output.append(onnx.ValueInfoProto(name=ends[-1]))
+    largest = np.zeros(len(found))
+    try:
+        opened = calibration.graph_session(tapped.SerializeToString())
+        for batch in batches if found else ():
+            sizes = np.abs(opened.run(ends, {input_name: batch})).reshape(-1, 2)
+            sizes[~np.isfinite(sizes)] = 0
+            largest = np.maximum(largest, sizes.max(axis=1))
+    except RUNTIME_ERRORS:
+        return frozenset()
+    limits = [_INNER_LIMITS.get(makers[name], LARGEST_HALF) for name in found]
+    return frozenset(itertools.compress(found, growth * largest > limits))
+
+
+def to_half(
+    model: onnx.ModelProto, *, half_io: bool = False, beyond: Collection[str] = ()
+) -> tuple[onnx.ModelProto, tuple[Loss, ...], tuple[str, ...]]:
+    """Return ``model`` with its float32 tensors in FP16, what its constants lost by it, and the
+    nodes in FP32 for the sake of ``beyond``.
+
+    ``model`` is left as it is. What makes or takes one of the tensors ``beyond`` stays in FP32, see
+    :func:`beyond_half`. Input and output stay float32 behind a Cast each unless
     ``half_io``. The standard decides per operator and slot what can be FP16: Resize's scales,
     and the scales of Q/DQ nodes below opset 19, cannot. Arithmetic on shapes stays in FP32, whose
     products of sizes are soon beyond 65504.
     """
     typed = ir.from_proto(onnx.shape_inference.infer_shapes(model))
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(typed)
-    halving = _Halving(typed, torch_onnx.Names(model.graph))
+    names = torch_onnx.Names(model.graph)
+    wide = _wide(typed, beyond, names)
+    left = tuple(node.name or node.outputs[0].name for node in wide if not _is_int8(node))
+    halving = _Halving(typed, names, wide)
     halving.rewrite(typed.graph, _HALF if half_io else _FULL)
-    return ir.to_proto(typed), tuple(halving.losses)
+    return ir.to_proto(typed), tuple(halving.losses), left
+
+
+def _wide(model: ir.Model, beyond: Collection[str], taken: torch_onnx.Names) -> dict[ir.Node, None]:
+    """The nodes of ``model`` that make or take one of the tensors ``beyond``.
+
+    A Q/DQ pair hands on what it takes. In front of a product that stays in FP32 the pair's end is
+    in FP32 as well: with a Cast between the two TensorRT would not compute the product in INT8.
+    """
+    names, found = set(beyond), {}
+    nodes = tuple(ir.traversal.RecursiveGraphIterator(model.graph)) if names else ()
+    for node in nodes:
+        if not names.isdisjoint(one.name for one in (*node.inputs, *node.outputs) if one):
+            found[node] = None
+            if node.op_type in _PAIR:
+                names.add(node.outputs[0].name)
+    for node in nodes:
+        readers = set(node.outputs[0].consumers()) if node.op_type == _PAIR[1] else set()
+        wide = found.keys() & readers
+        if wide and node not in found:
+            found[node if wide == readers else _twin(node, wide, taken)] = None
+    return found
+
+
+def _twin(node: ir.Node, readers: Collection[ir.Node], taken: torch_onnx.Names) -> ir.Node:
+    """Another node like ``node``, which has one output, behind it and read by ``readers``."""
+    old = node.outputs[0]
+    new = ir.val(taken.free(f"{old.name}_wide"), dtype=old.dtype, shape=old.shape)
+    name = taken.free(f"{node.name}_wide")
+    twin = ir.node(node.op_type, node.inputs, node.attributes, outputs=[new], name=name)
+    node.graph.insert_after(node, twin)
+    for reader in readers:
+        for slot, value in enumerate(reader.inputs):
+            if value is old:
+                reader.replace_input_with(slot, new)
+    return twin
+
+
+def _is_int8(node: ir.Node) -> bool:
+    """Whether a node is of a Q/DQ pair, or a product between such, whatever the wider type."""
+    makers = [value.producer() for value in node.inputs[:2] if value is not None]
+    between = len(makers) > 1 and all(one is not None and one.op_type in _PAIR for one in makers)
+    return between or node.op_type in _PAIR
 
 
 class _Halving:
     """Rewrites one model in place, node by node in its own order."""
 
-    def __init__(self, model: ir.Model, names: torch_onnx.Names) -> None:
+    def __init__(self, model: ir.Model, names: torch_onnx.Names, wide: Collection[ir.Node]) -> None:
+        self._wide = wide
         self.losses: list[Loss] = []
         self._opsets = model.opset_imports
         self._names = names
@@ -168,7 +261,7 @@ class _Halving:
         schema = onnx.defs.get_schema(node.op_type, version, domain) if known else None
         self._complete_types(node, schema)
         of_shapes = self._is_of_shapes(node)
-        kept = schema is None or of_shapes or _is_kept(node)
+        kept = schema is None or of_shapes or node in self._wide or _is_kept(node)
         for slot, value in enumerate(node.inputs):
             if value in self._kinds or value in self._constants:
                 half = not kept and _takes_half(schema.inputs, slot)
@@ -545,17 +638,26 @@ METHODS: dict[GraphForm, tuple[Int8Method, ...]] = {
 }
 """The quantisers that make each INT8 form; the first is taken unless another is asked for."""
 
+BEYOND = "for values beyond FP16's 65504 on the calibration images"
+
 _NAMED = 3  # products or tensors that a sentence names; the graph's facts have them all
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a conversion could not do: products not in INT8, constants beyond FP16, and nodes of
-    other domains than the standard's, which stay in FP32."""
+    """What a conversion could not do: products not in INT8, constants beyond FP16, and what stays
+    in FP32: nodes around values beyond FP16 and of other domains than the standard's."""
 
     census: Census | None = None
     losses: tuple[Loss, ...] = ()
+    wide: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """All that is not in the precision asked for, with the reason."""
+        products = self.census.left_out if self.census is not None else ()
+        return (*map(str, products), *(f"{node}: {BEYOND}" for node in self.wide))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -573,6 +675,9 @@ class Outcome:
                 )
         if lost := [str(loss) for loss in self.losses if loss.matters]:
             sentences.append(f"FP16 does not hold all constants: {_some(lost)}")
+        if self.wide:
+            what = "node stays" if len(self.wide) == 1 else "nodes stay"
+            sentences.append(f"{BEYOND}, {len(self.wide)} {what} in FP32: {_some(list(self.wide))}")
         if self.foreign:
             sentences.append(f"not ONNX's own and so left in FP32: {_some(list(self.foreign))}")
         return tuple(sentences)
@@ -593,16 +698,18 @@ def convert(
     calibration_graph: Path | None = None,
     method: Int8Method | None = None,
     half_io: bool = False,
+    beyond: Collection[str] = (),
 ) -> Outcome:
     """Write the FP32 graph ``source`` in another ``form`` to ``target`` and check it.
 
     ``batches`` (N x 3 x H x W) set the ranges of the INT8 forms; ours are seen on the FP32 graph
     ``calibration_graph`` where one is given, see :func:`benchlib.export.qdq.quantise`. ``method``
-    is one of ``METHODS[form]``. Raises :class:`InputError` when an INT8 form would hold no INT8
-    product, and :class:`onnx.checker.ValidationError` when the result breaks the standard.
+    is one of ``METHODS[form]``, ``beyond`` as :func:`to_half` takes it. Raises :class:`InputError`
+    when an INT8 form would hold no INT8 product, and :class:`onnx.checker.ValidationError` when the
+    result breaks the standard.
     """
     model = _inlined(onnx.load(str(source)))
-    census, losses, foreign = None, (), ()
+    census, losses, wide, foreign = None, (), (), ()
     if form is GraphForm.FP16:
         nodes = onnx_file.parts(model, onnx.NodeProto)
         foreign = tuple(node.name or node.op_type for node in nodes if node.domain)
@@ -628,7 +735,7 @@ def convert(
         if form is GraphForm.INT8_QDQ_FP16:
             model = _at_typed_scales(model)
         if form.has_half:
-            model, losses = to_half(model, half_io=half_io)
+            model, losses, wide = to_half(model, half_io=half_io, beyond=beyond)
         onnx.save(model, str(target))
     try:
         onnx.checker.check_model(str(target), full_check=True)
@@ -638,7 +745,7 @@ def convert(
             f"the network does not become a valid graph as {form} "
             f"({first_line(error)}); take fp32, or export it at opset 17 in float32",
         ) from error
-    return Outcome(census, losses, foreign)
+    return Outcome(census, losses, wide, foreign)
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from benchlib import config
-from benchlib.case import GraphForm, Int8Method, resolution
+from benchlib.case import GraphForm, Int8Method, Shape, resolution
 from benchlib.errors import InputError
-from benchlib.export import calibration
+from benchlib.export import calibration, convert
 from benchlib.export.build import Graph, make
+from benchlib.export.torch_onnx import export
 from benchlib.models import torch_network
 
 NETWORKS = (
@@ -108,6 +109,63 @@ def test_no_float32_product_is_left_in_half_graphs(
             assert found <= {onnx.TensorProto.FLOAT16}
         if node.op_type == "Resize" and len(node.input) > 2 and node.input[2]:
             assert types[node.input[2]] == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("half_io", [False, True])
+@pytest.mark.parametrize("form", [GraphForm.FP16, GraphForm.INT8_QDQ_FP16])
+def test_attention_beyond_fp16_stays_in_float32_and_is_named(
+    form: GraphForm, half_io: bool, graph_of: Callable[..., Graph]
+) -> None:
+    """A sum over all places of products of two activations, then a quotient of two such."""
+    graph = graph_of("efficientvit_b0", form, half_io=half_io)
+    assert (graph.input_dtype, graph.output_dtype) == (("float16" if half_io else "float32"),) * 2
+    assert graph.fidelity is not None
+    assert graph.fidelity.finite
+    assert graph.fidelity.relative_l2 < (FRAGILE_BOUND if form.is_int8 else FP16_BOUND)
+    wide = [one for one in graph.left_out if one.endswith(convert.BEYOND)]
+    assert len(wide) >= 7
+    assert all("/context_module/main/" in one for one in wide)
+    (remark,) = [one for one in graph.remarks if one.startswith(convert.BEYOND)]
+    assert f" {len(wide)} nodes stay in FP32: /stages/stages.2/blocks/blocks.2/" in remark
+
+
+def test_values_that_grow_with_the_image_are_looked_at_in_its_own_size(
+    graph_of: Callable[..., Graph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller size holds fewer beyond FP16, and in proportion more than there are."""
+    wanted = graph_of("efficientvit_b0", GraphForm.FP16)
+    monkeypatch.setattr("benchlib.export.build.PIXELS", 64 * 96)
+    given = graph_of("efficientvit_b0", GraphForm.FP16, cache_dir=tmp_path)
+    assert given.measured_at is not None
+    assert given.measured_at < wanted.measured_at
+    assert (given.left_out, given.sha256) == (wanted.left_out, wanted.sha256)
+    small = graph_of(
+        "efficientvit_b0",
+        GraphForm.FP16,
+        **dict(zip(("height", "width"), given.measured_at, strict=True)),
+    )
+    assert len(small.left_out) < len(wanted.left_out)
+
+
+def test_a_file_of_ones_own_is_looked_at_for_values_beyond_fp16(tmp_path: Path) -> None:
+    path = tmp_path / "norm.onnx"
+    torch.manual_seed(0)
+
+    class Norm(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 8, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            big = 1000 * self.first(images)
+            return big / (big * big).mean(1, keepdim=True).sqrt()
+
+    export(Norm(), Shape(1, 64, 64), path)
+    graph = make(f"onnx:{path}", GraphForm.FP16, height=64, width=64, cache_dir=tmp_path)
+    assert graph.fidelity is not None
+    assert graph.fidelity.finite
+    assert graph.fidelity.relative_l2 < 0.005
+    assert [one.split(":")[0] for one in graph.left_out] == ["/Mul_1", "/ReduceMean", "/Sqrt"]
 
 
 def test_int8_says_how_it_came_about(graph_of: Callable[..., Graph]) -> None:

@@ -40,7 +40,7 @@ def results(model: onnx.ModelProto, image: np.ndarray = RAMP) -> list[np.ndarray
 
 def halved(model: onnx.ModelProto, *, half_io: bool = False, atol: float = 4e-3) -> onnx.ModelProto:
     """The FP16 graph, valid and close to FP32's in every output."""
-    half, _ = convert.to_half(model, half_io=half_io)
+    half, *_ = convert.to_half(model, half_io=half_io)
     onnx.checker.check_model(half, full_check=True)
     assert [one.name for one in half.graph.output] == [one.name for one in model.graph.output]
     for wanted, given in zip(results(model), results(half), strict=True):
@@ -68,7 +68,7 @@ def writers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 @pytest.mark.parametrize("value", [10_001.0, -20_000.0, 65_504.0])
 def test_constants_up_to_65504_are_kept(value: float) -> None:
     model = model_of("g (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Mul(x, c) }", c=[value])
-    half, losses = convert.to_half(model)
+    half, losses, _ = convert.to_half(model)
     assert [numpy_helper.to_array(one) for one in half.graph.initializer] == [np.float16(value)]
     assert losses == ()
 
@@ -79,7 +79,7 @@ def test_fp16_is_computed_as_fp16_when_its_error_is_measured(half_io: bool) -> N
     model = model_of(
         "g (float[1,3,8,8] x) => (float[1,3,8,8] y) { a = Mul(x, c)  y = Sub(a, x) }", c=3.0
     )
-    half, _ = convert.to_half(model, half_io=half_io)
+    half, *_ = convert.to_half(model, half_io=half_io)
     image = RAMP.astype(np.float16)
     (given,) = results(convert.widened(half))
     np.testing.assert_array_equal(given, (image * np.float16(3) - image).astype(np.float32))
@@ -97,10 +97,99 @@ def test_fp16_is_computed_as_fp16_when_its_error_is_measured(half_io: bool) -> N
 )
 def test_what_overflows_on_the_way_is_seen(body: str) -> None:
     model = model_of(f"g (float[1,3,8,8] x) => (float[1,3,8,8] y) {{ {body} }}", c=300.0)
-    half, losses = convert.to_half(model)
+    half, losses, _ = convert.to_half(model)
     assert losses == ()
     (wanted,), (given,) = results(model), results(convert.widened(half))
     np.testing.assert_array_equal(np.isinf(given), wanted**2 > convert.LARGEST_HALF)
+
+
+NORMALISING = """g (float[1,3,8,8] x) => (float[1,1,8,8] y) {
+    f = Conv(x, w)  b = Mul(f, c)  s = Mul(b, b)  m = ReduceMean<axes = [1]>(s)
+    r = Sqrt(m)  t = Div(r, c)  y = Relu(t) }"""
+CONSTANTS = {"w": np.linspace(-1, 1, 12).reshape(4, 3, 1, 1), "c": 1000.0}
+
+
+@pytest.mark.parametrize("half_io", [False, True])
+def test_what_passes_fp16_on_the_way_stays_in_float32(half_io: bool) -> None:
+    model = model_of(NORMALISING, **CONSTANTS)
+    assert not np.isfinite(results(convert.widened(convert.to_half(model)[0]))).all()
+    beyond = convert.beyond_half(model, "x", [RAMP, 0 * RAMP])
+    assert beyond == {"s", "m"}
+    half, losses, wide = convert.to_half(model, half_io=half_io, beyond=beyond)
+    onnx.checker.check_model(half, full_check=True)
+    assert (losses, wide) == ((), ("s", "m", "r"))
+    found, made = types(half), writers(half)
+    for name, kind in {"b": "FLOAT16", "s": "FLOAT", "m": "FLOAT", "r": "FLOAT"}.items():
+        assert found[name] == getattr(TensorProto, kind)
+    relu = next(node for node in half.graph.node if node.op_type == "Relu")
+    assert found[relu.input[0]] == TensorProto.FLOAT16
+    assert found["y"] == (TensorProto.FLOAT16 if half_io else TensorProto.FLOAT)
+    casts = [made[name].input[0] for name in made if made[name].op_type == "Cast"]
+    assert sorted(casts) == sorted(["b", "r"] + ([] if half_io else ["x", relu.output[0]]))
+    (wanted,), (given,) = results(model), results(convert.widened(half))
+    np.testing.assert_allclose(given, wanted, rtol=4e-3, atol=4e-3)
+
+
+def test_a_graph_that_passes_fp16_nowhere_is_the_same_byte_for_byte() -> None:
+    model = model_of(NORMALISING, **CONSTANTS | {"c": 10.0})
+    beyond = convert.beyond_half(model, "x", [RAMP])
+    assert convert.beyond_half(model, "x", [RAMP], growth=1e4) > beyond
+    plain, ranged = convert.to_half(model), convert.to_half(model, beyond=beyond)
+    assert plain == ranged
+    assert plain[2] == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "factor", "beyond"),
+    [
+        ("m = Where(a, x, c)  s = Softmax(m)  y = Identity(s)", -np.inf, set()),
+        ("b = Div(x, c)  y = Tanh(b)", 0.0, set()),
+        ("b = Mul(x, c)  n = ReduceL2<axes = [1]>(b)  y = Div(x, n)", 300.0, {"n"}),
+        ("b = Mul(x, c)  n = ReduceL2<axes = [1]>(b)  y = Div(x, n)", 100.0, set()),
+        ("b = Mul(x, c)  n = ReduceLogSumExp<axes = [1]>(b)  y = Sub(x, n)", 20.0, {"n"}),
+        ("b = Mul(x, c)  n = ReduceLogSumExp<axes = [1]>(b)  y = Sub(x, n)", 5.0, set()),
+        ("b = com.microsoft.Gelu(x)  y = Mul(b, c)", 1e5, {"y"}),
+        ("y = com.theirs.Gelu(x)", 1e5, set()),
+    ],
+)
+def test_which_tensors_pass_fp16(body: str, factor: float, beyond: set[str]) -> None:
+    """Infinity does not, as FP16 has it; a norm does when the sum of squares inside does."""
+    model = model_of(
+        f"g (float[1,3,8,8] x) => (float[1,3,8,8] y) {{ a = Greater(x, c)  {body} }}",
+        domains=', "com.microsoft" : 1, "com.theirs" : 1',
+        c=factor,
+    )
+    assert convert.beyond_half(model, "x", [RAMP]) == beyond
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_quantised_product_beyond_fp16_is_int8_with_float32_around_it(shared: bool) -> None:
+    """The Q/DQ pair behind it as well, whose scale and result FP16 would not hold."""
+    model = model_of(
+        f"""g (float[1,3,8,8] x) => (float[1,4,8,8] y) {{
+            q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)
+            v = DequantizeLinear(k, s, z)  f = Conv(d, v)
+            p = QuantizeLinear(f, big, z)  e = DequantizeLinear(p, big, z)
+            r = Div(e, big)  g = Tanh(r)  {"u = Conv(d, v)" if shared else "u = Tanh(x)"}
+            m = ReduceMean(u)  y = Add(g, m) }}""",
+        19,
+        s=0.0078125,
+        z=np.int8(0),
+        k=np.full((4, 3, 1, 1), 100, np.int8),
+        big=1e5,
+    )
+    half, _, wide = convert.to_half(model, beyond={"f"})
+    onnx.checker.check_model(half, full_check=True)
+    assert wide == ("r",)
+    found, made = types(half), writers(half)
+    assert all(made[name].op_type == "DequantizeLinear" for name in made["f"].input)
+    assert {found[name] for name in ("f", "e", "r", *made["f"].input)} == {TensorProto.FLOAT}
+    assert found[made["q"].input[0]] == TensorProto.FLOAT16
+    assert found[made["u"].input[0]] == TensorProto.FLOAT16
+    if shared:
+        assert all(made[name].op_type == "DequantizeLinear" for name in made["u"].input)
+    (wanted,), (given,) = results(model), results(half)
+    np.testing.assert_allclose(given, wanted, rtol=4e-3, atol=8e-3)
 
 
 def test_what_fp16_does_not_hold_is_clamped_and_told() -> None:
@@ -108,7 +197,7 @@ def test_what_fp16_does_not_hold_is_clamped_and_told() -> None:
     model = model_of(
         "g (float[1,3,8,8] x) => (float[2,3] y) { s = Size(x)  y = Identity(c) }", c=values
     )
-    half, (loss,) = convert.to_half(model)
+    half, (loss,), _ = convert.to_half(model)
     kept = numpy_helper.to_array(next(one for one in half.graph.initializer if one.name == "c"))
     assert kept.tolist() == [[1, 65504, -65504], [np.inf, 2**-24, 0]]
     assert (loss.tensor, loss.clamped, loss.raised, loss.size) == ("c", 2, 1, 6)
@@ -150,7 +239,7 @@ def test_arithmetic_on_shapes_stays_in_float32() -> None:
         million=1e-6,
         hundred=100.0,
     )
-    half, _ = convert.to_half(model)
+    half, *_ = convert.to_half(model)
     image = np.ones((1, 3, 480, 640), np.float32)
     wanted, given = results(model, image)[0], results(half, image)[0]
     np.testing.assert_allclose(given, wanted, rtol=2e-3)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import pytest
 
 from benchlib.case import GraphForm, Int8Method, Shape
@@ -88,13 +89,15 @@ def graph_file(tmp_path: Path) -> Callable[..., Path]:
         if form is GraphForm.FP32:
             return full.path
         path = tmp_path / "graph.onnx"
+        images = [calibration.bundled().image(0, SMALL.height, SMALL.width)]
         convert.convert(
             full.path,
             path,
             form,
             input_name=full.input_name,
-            batches=[calibration.bundled().image(0, SMALL.height, SMALL.width)],
+            batches=images,
             method=method,
+            beyond=convert.beyond_half(onnx.load(str(full.path)), full.input_name, images),
         )
         return path
 
