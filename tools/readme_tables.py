@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -18,34 +17,23 @@ from benchlib.gpu.telemetry import Limit
 from benchlib.report import view
 from benchlib.stats.summary import rounded
 
-END = "<!-- end of the table -->"
-
 Columns = tuple[tuple[str, Precision, Int8Method | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A measured set, by its folder in the checkout, and what is shown of it."""
+TABLE = "results/h100-tensorrt-8.6"
+"""The measured set of the table, by its folder in the checkout."""
 
-    folder: str
-    columns: Columns
-
-    @property
-    def begin(self) -> str:
-        """The line above the table."""
-        return f"<!-- table of {self.folder}, written by: python tools/readme_tables.py -->"
-
-
-TABLE = Table(
-    "results/h100-tensorrt-8.6",
-    (
-        ("FP32 (TF32 on)", Precision.FP32, None),
-        ("FP16", Precision.FP16, None),
-        ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
-        ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
-        ("INT8, made-up ranges", Precision.INT8, Int8Method.MADE_UP_RANGES),
-    ),
+COLUMNS: Columns = (
+    ("FP32 (TF32 on)", Precision.FP32, None),
+    ("FP16", Precision.FP16, None),
+    ("INT8, calibrated (Q/DQ)", Precision.INT8, Int8Method.QDQ),
+    ("the same, depth-wise kept out of INT8", Precision.INT8, Int8Method.QDQ_NO_DEPTHWISE),
+    ("INT8, made-up ranges", Precision.INT8, Int8Method.MADE_UP_RANGES),
 )
+"""What is shown of it."""
+
+BEGIN = f"<!-- table of {TABLE}, written by: python tools/readme_tables.py -->"
+END = "<!-- end of the table -->"
 
 
 def table(frame: pd.DataFrame, columns: Columns) -> str:
@@ -74,7 +62,7 @@ def _accuracy(group: pd.DataFrame) -> str:
 
 
 FINDINGS = (
-    "results/h100-tensorrt-8.6",
+    TABLE,
     "results/h100-trtexec-8.6",
     "results/h200-tensorrt-8.6",
     "results/rtx3090-published",
@@ -100,8 +88,8 @@ def rewritten(text: str, root: Path) -> str:
 
     Raises ValueError where one has no markers.
     """
-    frame = results.load(root / TABLE.folder).frame
-    text = _between(text, TABLE.begin, table(frame, TABLE.columns), END)
+    frame = results.load(root / TABLE).frame
+    text = _between(text, BEGIN, table(frame, COLUMNS), END)
     return _between(text, FINDINGS_BEGIN, findings(root), FINDINGS_END)
 
 

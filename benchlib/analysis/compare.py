@@ -362,8 +362,8 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> tuple[Differen
     that both have."""
     left, right = (_flat(one) for one in (first, second))
     ours, theirs = (_settings(one) for one in (first, second))
-    left |= {name: ours[name] for name in ours.keys() & theirs.keys()}
-    right |= {name: theirs[name] for name in ours.keys() & theirs.keys()}
+    for name in ours.keys() & theirs.keys():
+        left[name], right[name] = ours[name], theirs[name]
     return tuple(
         Difference(name, left.get(name), right.get(name))
         for name in sorted(set(left) | set(right))

@@ -322,23 +322,9 @@ class _Halving:
                 placed = ir.val(name, dtype=kind, shape=value.shape, const_value=tensor)
                 self._constants[value].register_initializer(placed)
             else:
-                placed = self._cast(value, name, kind)
+                placed = _cast(value, name, kind, self._names)
             self._placed[value, kind] = placed
         return self._placed[value, kind]
-
-    def _cast(self, value: ir.Value, name: str, kind: ir.DataType) -> ir.Value:
-        """``value`` behind a Cast, right after what makes it, so that all its readers see it."""
-        placed = ir.val(name, dtype=kind, shape=value.shape)
-        attributes, node_name = {"to": kind}, self._names.free(f"{name}_cast")
-        cast = ir.node("Cast", [value], attributes, outputs=[placed], name=node_name)
-        maker = value.producer()
-        if maker is not None:
-            maker.graph.insert_after(maker, cast)
-        elif len(value.graph):
-            value.graph.insert_before(value.graph[0], cast)
-        else:
-            value.graph.append(cast)
-        return placed
 
     def _half_tensor(self, name: str, numbers: NDArray[np.float32]) -> ir.Tensor:
         halves, loss = halved(name, numbers)
@@ -401,30 +387,41 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
                 value.dtype = _FULL
         for value in graph.inputs:
             if value.dtype == _HALF:
-                graph.insert_before(nodes[0], _rounding(value, names))
+                _round(value, names)
         for node in nodes:
             if any(value.dtype == _HALF for value in node.outputs):
                 _widen_attributes(node)
             for value in node.outputs:
                 if value.dtype == _HALF:
-                    graph.insert_after(node, _rounding(value, names))
+                    _round(value, names)
     return ir.to_proto(typed)
 
 
-def _rounding(value: ir.Value, names: torch_onnx.Names) -> list[ir.Node]:
-    """Make ``value`` FP32; the two Casts through which all that reads it now reads it."""
-    value.dtype, name, casts, last = _FULL, value.name, [], value
+def _round(value: ir.Value, names: torch_onnx.Names) -> None:
+    """Make ``value`` FP32, and let all that reads it read it through two Casts."""
+    value.dtype, name = _FULL, value.name
     if value.producer() is not None:  # an input keeps its name
-        name, value.name = value.name, names.free(f"{name}_exact")
+        value.name = names.free(f"{name}_exact")
     else:
         name = names.free(f"{name}_input")
-    for kind, label in ((_HALF, names.free(f"{name}_rounded")), (_FULL, name)):
-        made, node_name = ir.val(label, dtype=kind, shape=value.shape), names.free(f"{label}_cast")
-        casts.append(ir.node("Cast", [last], {"to": kind}, outputs=[made], name=node_name))
-        last = made
+    rounded = _cast(value, names.free(f"{name}_rounded"), _HALF, names)
+    last = _cast(rounded, name, _FULL, names)
     ir.convenience.replace_all_uses_with(value, last, replace_graph_outputs=True)
-    casts[0].replace_input_with(0, value)
-    return casts
+    rounded.producer().replace_input_with(0, value)
+
+
+def _cast(value: ir.Value, name: str, kind: ir.DataType, names: torch_onnx.Names) -> ir.Value:
+    """``value`` behind a Cast, right after what makes it, so that all its readers see it."""
+    placed, node_name = ir.val(name, dtype=kind, shape=value.shape), names.free(f"{name}_cast")
+    cast = ir.node("Cast", [value], {"to": kind}, outputs=[placed], name=node_name)
+    maker = value.producer()
+    if maker is not None:
+        maker.graph.insert_after(maker, cast)
+    elif len(value.graph):
+        value.graph.insert_before(value.graph[0], cast)
+    else:
+        value.graph.append(cast)
+    return placed
 
 
 def _widen_attributes(node: ir.Node) -> None:

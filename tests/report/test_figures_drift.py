@@ -47,14 +47,14 @@ def test_the_pictures_of_the_readme_are_what_their_set_gives(root: Path) -> None
 def test_the_tables_of_the_readme_are_what_their_sets_give(root: Path) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
     assert readme_tables.rewritten(text, root) == text, "run: python tools/readme_tables.py"
-    for begin in (readme_tables.FINDINGS_BEGIN, readme_tables.TABLE.begin):
+    for begin in (readme_tables.FINDINGS_BEGIN, readme_tables.BEGIN):
         with pytest.raises(ValueError, match=begin):
             readme_tables.rewritten(text.replace(begin, ""), root)
 
 
 def test_a_table_of_the_readme_goes_by_year_and_says_what_failed(root: Path) -> None:
     frame = load(root / "results" / "h100-tensorrt-8.6").frame
-    columns = readme_tables.TABLE.columns
+    columns = readme_tables.COLUMNS
     header, _, *lines = readme_tables.table(frame, columns).splitlines()
     assert header.startswith("| year | network | accuracy, % | size | FP32")
     years = [line.split(" | ")[0].removeprefix("| ") for line in lines]

@@ -179,16 +179,8 @@ def picks(cells: Cells) -> Iterator[Finding]:
         reason = "the recommended networks were not measured beside enough others"
         yield cant_tell(catalogue.PICK, ALL, _BEHIND, 0, f"Not to be told: {reason}.")
         return
-    answers = {one.verdict for one in decided}
     worst = max(decided, key=lambda one: one.estimate or 0)
-    yield replace(
-        worst,
-        subset=ALL,
-        test=f"{_BEHIND} (worst precision)",
-        n=sum(one.n for one in decided),
-        verdict=answers.pop() if len(answers) == 1 else Answer.PARTLY,
-        sentence=" ".join(one.sentence for one in decided),
-    )
+    yield catalogue.together(worst, decided, f"{_BEHIND} (worst precision)")
     yield from found
 
 

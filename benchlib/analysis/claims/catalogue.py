@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,20 @@ def ordered(claim: str, subset: str, test: str, cell: Dependence, sentence: str)
     """The finding of how far two orders of the networks go together, by their ρ in ``cell``."""
     kept = order_kept(cell.low, cell.high)
     return Finding(claim, subset, test, cell.rho, cell.low, cell.high, cell.n, kept, sentence)
+
+
+def together(leading: Finding, each: Sequence[Finding], test: str) -> Finding:
+    """The headline of the answers ``each``: their verdict where they agree, and the estimate of the
+    ``leading`` one."""
+    agreed = len({one.verdict for one in each}) == 1
+    return replace(
+        leading,
+        subset=ALL,
+        test=test,
+        n=sum(one.n for one in each),
+        verdict=each[0].verdict if agreed else Answer.PARTLY,
+        sentence=" ".join(one.sentence for one in each),
+    )
 
 
 def movers(networks: Sequence[str], here: Array, there: Array, devices: tuple[str, str]) -> str:

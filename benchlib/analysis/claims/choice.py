@@ -40,16 +40,9 @@ def fastest(cells: Cells) -> Iterator[Finding]:
         reason = f"Not to be told: no task has {FEWEST_TO_PICK} networks at one precision and size."
         yield cant_tell(catalogue.FASTEST, ALL, _COST, 0, reason)
         return
-    worst = max((some[0] for some in found), key=lambda one: one.estimate or 0)
-    answers = {some[0].verdict for some in found}
-    yield replace(
-        worst,
-        subset=ALL,
-        test=f"{_COST} (worst task)",
-        n=sum(some[0].n for some in found),
-        verdict=answers.pop() if len(answers) == 1 else Answer.PARTLY,
-        sentence=" ".join(some[0].sentence for some in found),
-    )
+    each = [some[0] for some in found]
+    worst = max(each, key=lambda one: one.estimate or 0)
+    yield catalogue.together(worst, each, f"{_COST} (worst task)")
     for some in found:
         yield from some
 

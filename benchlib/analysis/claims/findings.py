@@ -65,16 +65,8 @@ def _together(others: Sequence[Sequence[Finding]]) -> Iterator[Finding]:
     for claim in dict.fromkeys(one.claim for one in each):
         told = [one for one in each if one.claim == claim and one.verdict is not Answer.CANT_TELL]
         if len(told) > 1:
-            agreed = len({one.verdict for one in told}) == 1
-            yield Finding(
-                claim,
-                ALL,
-                told[0].test,
-                *(None, None, None),
-                sum(one.n for one in told),
-                told[0].verdict if agreed else Answer.PARTLY,
-                " ".join(one.sentence for one in told),
-            )
+            none = replace(told[0], estimate=None, ci_low=None, ci_high=None)
+            yield catalogue.together(none, told, none.test)
 
 
 def findings(frame: pd.DataFrame) -> tuple[Finding, ...]:
