@@ -178,7 +178,8 @@ class Row:
 
     ``int8_method`` is None where INT8 was not asked for or neither set names one. ``ratio`` is
     second over first: below 1 the second is faster. ``low`` and ``high`` take both intervals at
-    their worst, and are None unless both have one.
+    their worst, and are None unless both have one. ``first_nodes`` and ``second_nodes`` count the
+    nodes of the ONNX graphs, None where a row does not say.
     """
 
     model: str
@@ -194,6 +195,16 @@ class Row:
     low: float | None
     high: float | None
     outcome: Outcome
+    first_nodes: int | None
+    second_nodes: int | None
+
+    @property
+    def graphs(self) -> str:
+        """That the graphs differ, as those of two versions of an exporter may; empty if not."""
+        nodes = (self.first_nodes, self.second_nodes)
+        if None in nodes or nodes[0] == nodes[1]:
+            return ""
+        return f"graph of {nodes[0]} -> {nodes[1]} nodes"
 
     @property
     def made(self) -> str:
@@ -270,6 +281,8 @@ class Comparison:
         ]
         for row in sorted(self.rows, key=lambda row: -row.ratio):
             ends = "" if row.low is None else f" [{row.low:.3f}, {row.high:.3f}]"
+            if row.graphs:
+                ends += f"; {row.graphs}"
             lines.append(
                 f"  {row.outcome.value:9} {row.model} {row.made} {row.width}x{row.height} "
                 f"batch {row.batch}: {row.first_ms:.4g} -> {row.second_ms:.4g} ms, "
@@ -442,6 +455,8 @@ def _row(record: dict[Any, Any], threshold: float) -> Row:
         low, high = float(ends[2] / ends[1]), float(ends[3] / ends[0])
     mode = record["shape_mode"]
     methods = [record[f"int8_method{suffix}"] for suffix in _SUFFIXES]
+    nodes = [record[f"graph_layers{suffix}"] for suffix in _SUFFIXES]
+    first_nodes, second_nodes = (None if pd.isna(one) else int(one) for one in nodes)
     return Row(
         model=str(record["model_first"]),
         precision=str(record["precision"]),
@@ -456,6 +471,8 @@ def _row(record: dict[Any, Any], threshold: float) -> Row:
         low=low,
         high=high,
         outcome=_outcome(low, high, threshold),
+        first_nodes=first_nodes,
+        second_nodes=second_nodes,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -509,7 +510,7 @@ def _cases(found: Comparison) -> Table:
             ("Case", "Precision", _precision),
             ("ms", found.first, lambda row: number(row.first_ms)),
             ("ms", found.second, lambda row: number(row.second_ms)),
-            (over, "ratio", lambda row: number(row.ratio)),
+            (over, "ratio", lambda row: replace(number(row.ratio), note=row.graphs)),
             (over, "", lambda row: row.outcome.value),
         ),
     )

@@ -56,6 +56,19 @@ class TestTheSameCard:
         first, second = pair([1.0] * 9 + [1 / 1.029])
         assert told(of(first, [second]), catalogue.SAME_TIME, "all").verdict is Answer.SUPPORTED
 
+    def test_cells_of_other_graphs_say_nothing_of_the_programs(self, pair):
+        first, second = pair([1.0] * 9 + [1 / 1.2])
+        nodes = [122 if name == "n9" else 40 for name in NAMES]
+        first = replace(first, frame=first.frame.assign(graph_layers=40))
+        second = replace(second, frame=second.frame.assign(graph_layers=nodes))
+        one = told(of(first, [second]), catalogue.SAME_TIME, "all")
+        assert (one.estimate, one.n, one.verdict) == (1.0, 9, Answer.SUPPORTED)
+        assert one.sentence.endswith("Left out: 1 cell with graphs of other numbers of nodes.")
+        alone = (replace(each, frame=each.frame[9:]) for each in (first, second))
+        none = told(of(next(alone), [next(alone)]), catalogue.SAME_TIME, "all")
+        assert (none.n, none.verdict) == (0, Answer.CANT_TELL)
+        assert none.sentence == "Not to be told: no cell of one graph was measured for both."
+
     def test_a_shift_of_all_times_refutes_it_and_five_networks_cannot(self, pair):
         first, second = pair([1.1] * 10)
         assert told(of(first, [second]), catalogue.SAME_TIME, "all").verdict is Answer.REFUTED
@@ -73,6 +86,13 @@ class TestAnotherCard:
         factor = told(found, catalogue.SAME_FACTOR, "all")
         assert (factor.estimate, factor.ci_low, factor.ci_high) == pytest.approx((0.5, 0.5, 0.5))
         assert factor.verdict is Answer.SUPPORTED
+
+    def test_another_graph_is_said_beside_the_card(self, pair):
+        first, second = pair([2.0] * 10, device="Another GPU")
+        first = replace(first, frame=first.frame.assign(graph_layers=40))
+        second = replace(second, frame=second.frame.assign(graph_layers=[41] + [40] * 9))
+        factor = told(of(first, [second]), catalogue.SAME_FACTOR, ": all")
+        assert factor.sentence.endswith("Besides the cards: graphs of other numbers of nodes.")
 
     def test_a_network_that_moves_is_named(self, pair):
         first, second = pair([20.0] + [2.0] * 9, device="Another GPU")

@@ -152,6 +152,14 @@ def test_settings_that_change_what_is_timed_are_listed(measured, row):
         assert compare(one, measured([row("a", 1.0)], parameters=odd)).differences == ()
 
 
+@pytest.mark.parametrize(("nodes", "said"), [(122, True), (127, False), (None, False)])
+def test_another_graph_is_said_beside_its_case(measured, row, nodes, said):
+    first, second = (row("a", 1.0, graph_layers=count) for count in (127, nodes))
+    found = compare(measured([first]), measured([second]))
+    (line,) = [one for one in found.lines() if " a " in one]
+    assert line.endswith("; graph of 127 -> 122 nodes") is said
+
+
 def test_json_is_plain(measured, row):
     found = compare(measured([row("a", 1.0)]), measured([row("a", 2.0)])).as_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -21,6 +21,15 @@ def test_two_measured_sets_are_compared_case_by_case(invented: MeasuredSet) -> N
     assert "69 faster, 0 slower, 0 same, 0 undecided" in page
 
 
+def test_a_case_of_another_graph_is_told_by_its_note(invented: MeasuredSet) -> None:
+    one, other = (
+        replace(invented, name=name, frame=invented.frame.assign(graph_layers=nodes))
+        for name, nodes in (("a", 127), ("b", 122))
+    )
+    assert "graph of 127 -&gt; 122 nodes" in side_by_side([one, other])._repr_html_()
+    assert "nodes" not in side_by_side([one, one])._repr_html_()
+
+
 def test_published_figures_stand_beside_ours(invented: MeasuredSet, published_dir: Path) -> None:
     page = side_by_side([invented, load(published_dir)])._repr_html_()
     assert "another GPU: Invented GPU, not NVIDIA GeForce RTX 3090" in page

@@ -187,12 +187,16 @@ UNLIKE_FACTOR = 0.10
 takes: neighbours in a ranking differ by about as much."""
 
 
+OTHER_GRAPHS = "graphs of other numbers of nodes"
+"""Why two times of one case may differ that were made from exports of different code."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One case in both sets: ms of a batch, and the first's over the second's with its ends.
 
     ``where`` is its precision and size, and its batch and INT8 method where there are several;
-    ``reasons`` are known differences besides the card.
+    ``reasons`` are known differences besides the card and the program.
     """
 
     model: str
@@ -242,6 +246,7 @@ def _cells(measured: MeasuredSet, other: MeasuredSet) -> list[Cell]:
         for one in compare.compare(second, first).rows:
             place = (one.precision, one.int8_method or "", one.batch, one.width * one.height)
             ends = (one.second_ms, one.first_ms, one.ratio, one.low, one.high, one.outcome)
+            ends = (*ends, (OTHER_GRAPHS,) if one.graphs else ())
             found.append((place, one.model, f"{one.width}x{one.height}", ends))
     precisions = [one.value for one in Precision]
     found.sort(key=lambda one: (precisions.index(one[0][0]), *one[0][1:], one[1]))
@@ -280,9 +285,15 @@ def _name(one: MeasuredSet, other: MeasuredSet) -> str:
 
 def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Finding]:
     test, claim = "ms over the other's ms", catalogue.SAME_TIME
+    measured, cells = cells, [one for one in cells if not one.reasons]
     if not cells:
-        yield cant_tell(claim, "all", test, 0, "Not to be told: no cell was measured for both.")
+        none = "of one graph " if measured else ""
+        yield cant_tell(
+            claim, "all", test, 0, f"Not to be told: no cell {none}was measured for both."
+        )
         return
+    others = len(measured) - len(cells)
+    left_out = f" Left out: {plural(others, 'cell')} with {OTHER_GRAPHS}." if others else ""
     logs = _table(cells)
     networks = len(logs)
     mean, low, high = (_exp(one) for one in significance.over_networks(logs, significance.mean))
@@ -307,7 +318,7 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
             f"included; single cells differ by {percent(float(np.median(off)))} in the median and "
             f"by {percent(float(off.max()))} at most ({_named(worst)}), and "
             f"{int((off > REBUILD).sum())} by more than the {WITHIN} "
-            "within which the other findings call two networks tied.",
+            f"within which the other findings call two networks tied.{left_out}",
         )
     spread, low, high = significance.over_networks(logs**2, significance.mean)
     yield Finding(
