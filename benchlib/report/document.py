@@ -27,9 +27,6 @@ from benchlib.report.view import View, on_cpu, slug, title, views
 # The report's sections: what ``report.ipynb`` calls, one line per cell.
 
 
-Draw = Callable[[View], Drawing | Absent]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
     """Measured sets, and where figures and latency tables are saved (nowhere when empty).
