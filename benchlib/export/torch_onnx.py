@@ -19,7 +19,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from benchlib.case import OPSET, Shape
 from benchlib.export import calibration
-from benchlib.models.onnx_file import bodies, drop_unused, parts
+from benchlib.models.onnx_file import bodies, drop_unused, opset, parts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -233,8 +233,3 @@ def verify(path: Path, shape: Shape) -> None:
             raise WrongGraphError(f"the dynamic axes came out as {open_axes}")
     elif [axis.dim_value for axis in axes] != list(shape.nchw):
         raise WrongGraphError(f"the input came out as {[axis.dim_value for axis in axes]}")
-
-
-def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operator set; 0 when the file names none."""
-    return max((entry.version for entry in model.opset_import if not entry.domain), default=0)
