@@ -215,7 +215,6 @@ class Detail(_Evidence):
     rules: int | None = None
     until: dict[str, FiniteFloat] | None = None
     oddities: tuple[str, ...] | None = None
-    migrated_from: int | None = None
 
     def but(self, **parts: Any) -> Detail:
         """This evidence with other ``parts``."""

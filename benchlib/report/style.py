@@ -122,9 +122,6 @@ VERDICT_SYMBOLS: dict[str, str] = {
     Verdict.INVALID.value: "✕",
 }
 
-BEST = "background-color:#c7e9c0;color:#00441b;font-weight:600"
-WORST = "background-color:#fcd5ce;color:#67000d;text-decoration:underline"
-
 _FONT = "DejaVu Sans"
 """Comes with matplotlib, so bytes repeat everywhere."""
 
