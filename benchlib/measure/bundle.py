@@ -30,6 +30,7 @@ from benchlib.config import Parameters
 from benchlib.errors import InputError, MachineError
 from benchlib.export import cache
 from benchlib.export.build import Graph
+from benchlib.gpu import nvml
 from benchlib.measure import environment, matrix, record
 from benchlib.measure.exporter import Exporter, Network
 from benchlib.measure.matrix import Step
@@ -426,6 +427,7 @@ def script(bundle: Bundle, name: str) -> str:
         ),
         orders=[chance.sample(numbers, len(numbers)) for _ in range(bundle.rounds)],
         altering=process.ALTERING,
+        mps=nvml.MPS_SHARE,
         folders=locate.USUAL_FOLDERS,
         interval_ms=round(1000 * WATCH_S),
     )

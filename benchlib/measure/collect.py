@@ -17,14 +17,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchlib.case import Engine, Status
+from benchlib.case import Engine, Status, device_name
 from benchlib.errors import InputError
 from benchlib.gpu.telemetry import TelemetrySample
 from benchlib.measure import bundle as bundles
 from benchlib.measure import engine_cache, matrix, record
 from benchlib.measure.bundle import Bundle, BundledCase, Unit
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine
-from benchlib.measure.environment import Environment, Redactor, power_mode, public
+from benchlib.measure.environment import Environment, Redactor, in_context, power_mode, public
 from benchlib.measure.measurement import Assembler, Measurement, TimingRun, save_runs
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
@@ -131,13 +131,18 @@ def _number(text: str) -> float | None:
 _WATCHERS = {"# tegrastats": tegrastats, "# nvidia-smi": nvidia_smi}
 
 
-def watched(path: Path) -> tuple[TelemetrySample, ...]:
-    """The readings in a file of run.sh; none where there was no telemetry."""
+def watched(path: Path, of_slice: bool) -> tuple[TelemetrySample, ...]:
+    """The readings in a file of run.sh; none where there was no telemetry.
+
+    ``of_slice``: without what the other slices of the card have a part in.
+    """
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     read = _WATCHERS.get(lines[0]) if lines else None
-    return () if read is None else read(lines[1:])
+    found = () if read is None else read(lines[1:])
+    shared = dict.fromkeys(("power_w", "memory_used_mb", "foreign")) if of_slice else {}
+    return tuple(replace(one, **shared) for one in found)
 
 
 # The device, as run.sh recorded it.
@@ -149,15 +154,17 @@ _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 class Device:
     """Where run.sh ran. ``records`` are its notes by name, ``release`` TensorRT's version there.
 
-    ``engine`` is the program that answered as trtexec, which may be a stand-in.
+    ``engine`` is the program that answered as trtexec, which may be a stand-in; ``extra_flags``
+    are those that it got.
     """
 
     records: dict[str, str]
     release: str
     engine: Engine
+    extra_flags: tuple[str, ...]
 
     @classmethod
-    def read(cls, folder: Path) -> Device:
+    def read(cls, folder: Path, extra_flags: tuple[str, ...]) -> Device:
         """Raises :class:`InputError` where there is no record, or a damaged one."""
         names = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
         records = {path.name: path.read_text("utf-8", "replace").strip() for path in names}
@@ -169,13 +176,27 @@ class Device:
         logs = (path.read_text("utf-8", "replace") for path in sorted(folder.parent.glob("*.log")))
         tools = (records.get("tool"), *(exit_check.read_log(text).tool for text in logs))
         engine = exit_check.program_of(next(filter(None, tools), None))
-        return cls(records, str(version_from_banner(int(records["trtexec"]))), engine)
+        release = version_from_banner(int(records["trtexec"]))
+        return cls(records, str(release), engine, extra_flags)
 
     @property
     def card(self) -> list[str]:
-        """Name, driver, memory in MiB, power limit, highest clocks, as nvidia-smi has them."""
+        """Name, driver, memory in MiB, power limit, highest clocks, as nvidia-smi has them, and
+        what part of the card was used, where it was not all of it."""
         cells = [cell.strip() for cell in self.records.get("smi", "").split(",")]
-        return cells if len(cells) == 6 else []
+        return cells if len(cells) >= 6 else []
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether MIG gave a part of the card: nvidia-smi knows what the whole draws and holds."""
+        return any(part.startswith("MIG") for part in self.card[6:])
+
+    @property
+    def confidential(self) -> bool | None:
+        """Whether Confidential Computing or Protected PCIe was on; None where it is not known."""
+        told = self.records.get("confidential", "")
+        states = re.findall(r"\bCC (?:status|State)\s*: *(ON|OFF)", told)
+        return "ON" in states or "Protected PCIe" in told if states else None
 
     @property
     def power_mode(self) -> str | None:
@@ -185,10 +206,10 @@ class Device:
     def name(self) -> str:
         """The board's or card's name, and its power mode: in another it is another device."""
         name = self.records.get("model") if self.power_mode else None
-        name = (
-            name or (self.card[0] if self.card else self.records.get("model")) or "unnamed device"
-        )
-        return f"{name} {self.power_mode}" if self.power_mode else name
+        card = device_name(self.card[0], self.card[6:]) if self.card else self.records.get("model")
+        name = name or card or "unnamed device"
+        name = f"{name} {self.power_mode}" if self.power_mode else name
+        return in_context(name, self.extra_flags)
 
     @property
     def clocks(self) -> str | None:
@@ -209,8 +230,9 @@ class Device:
         gpu: dict[str, str | bool | float | None] = {"name": self.name}
         if card:
             names = ("memory_mb", "power_limit_w", "max_sm_clock_mhz", "max_memory_clock_mhz")
-            gpu |= dict(zip(names, map(_number, card[2:]), strict=True))
+            gpu |= dict(zip(names, map(_number, card[2:6]), strict=True))
             gpu["memory_mb"] = gpu["memory_mb"] and round(gpu["memory_mb"] * MIB_MB)
+            gpu["confidential_computing"] = self.confidential
         jetson = {
             "power_mode": self.power_mode,
             "jetson_linux": self.l4t,
@@ -333,7 +355,8 @@ def collect(folder: Path, out: Path) -> Collected:
     Raises :class:`InputError` for a folder that is no bundle or a damaged one, and for a set of
     another device or TensorRT.
     """
-    folders = [folder] if (folder / bundles.CASES).is_file() else sorted(folder.glob("part-*"))
+    parts = sorted(one for one in folder.glob("part-*") if one.is_dir())
+    folders = [folder] if (folder / bundles.CASES).is_file() else parts
     if not folders:
         raise InputError("DIR", f"{folder} has no cases.json; give the folder of a bundle")
     # Everything is read before anything is written.
@@ -368,7 +391,8 @@ def _opened(folder: Path) -> tuple[Bundle, Device]:
         raise InputError(
             "DIR", f"{path} is damaged or of another benchlib ({where}: {first['msg']})"
         ) from None
-    device = Device.read(folder / bundles.OUT / "device")
+    extra_flags = next(iter(bundle.parameters.values())).extra_flags
+    device = Device.read(folder / bundles.OUT / "device", extra_flags)
     if device.records.get("bundle") != bundles.identity(content):
         raise InputError(
             "DIR", f"{folder}: out/ is not of this cases.json; keep the two of one bundle together"
@@ -419,8 +443,10 @@ class _Case:
         self._bundled = bundled
         self._store = store
         self._program = program
-        self._device = device.name
-        self._assembler = Assembler(given, program, device.name, names=names)
+        self._device = device
+        self._assembler = Assembler(
+            given, program, device.name, confidential=device.confidential, names=names
+        )
         folders = zip(device.records.get("folders", "").splitlines(), (".", "~"), strict=False)
         self._redactor = Redactor.naming((Path(path), name) for path, name in folders)
         self._measurement = Measurement(
@@ -491,7 +517,7 @@ class _Case:
                 layers=layers if layers.is_file() else None,
                 facts=BuildFacts(log.built_s, step.ran.seconds, log.skipped_tactics),
                 mb=step.mb,
-                key=engine_cache.key(graph, command, self._program, self._device, unit.build),
+                key=engine_cache.key(graph, command, self._program, self._device.name, unit.build),
                 reused=unit.engine != unit.name,
             )
         )
@@ -517,7 +543,7 @@ class _Case:
                 step = self._taken(name, command, "times.json")
                 if step is None:
                     continue
-                readings = watched(self._out / f"{name}.watch")
+                readings = watched(self._out / f"{name}.watch", self._device.is_slice)
                 which, settings = (unit.build, number), self._measurement.settings
                 run = TimingRun.of_phase(which, step.ran, readings, settings)
             except CaseError as error:
