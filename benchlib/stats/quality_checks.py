@@ -214,7 +214,7 @@ FEWEST_EFFECTIVE = 30.0
 samples, and its end points move with single queries; that matters where it is too wide."""
 
 ENQUEUE_SHARE = 0.8
-"""Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
+"""Enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
 
 WAITING = 0.05
 """Share of the time between queries that follow on one another at once. Of 260 rows on H100s and an
