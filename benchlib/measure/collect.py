@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from benchlib.case import Engine, Status, device_name
 from benchlib.errors import InputError
-from benchlib.gpu.telemetry import TelemetrySample
+from benchlib.gpu.telemetry import MIB_MB, TelemetrySample, tegrastats
 from benchlib.measure import bundle as bundles
 from benchlib.measure import engine_cache, matrix, record
 from benchlib.measure.bundle import Bundle, BundledCase, Unit
@@ -34,65 +34,6 @@ from benchlib.trtexec.exit_check import PhaseRun
 from benchlib.trtexec.flags import version_from_banner
 
 # What watched the GPU: lines of tegrastats or of nvidia-smi, as run.sh keeps them.
-
-MIB_MB = 1.048576
-"""Both count in units of 2^20 bytes: an 8 GB module has 7620 "MB" in tegrastats."""
-
-_WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
-"""Rails that feed the whole module."""
-
-_NO_PART = frozenset({"NC", "VIN", "VDDQ_VDD2_1V8AO"})
-"""Not connected, the board's own input, and one that VIN_SYS_5V0 feeds: not to be added up."""
-
-_GPU_LOAD = re.compile(r"\bGR3D(?:_FREQ)? (?:(?P<load>\d+)%)?(?:@\[?(?P<mhz>\d+(?:,\d+)*))?")
-_MEMORY_CLOCK = re.compile(r"\bEMC(?:_FREQ)? (?:\d+%)?@(\d+)")
-_MEMORY = re.compile(r"\bRAM (\d+)/\d+MB")
-_TEMPERATURE = re.compile(r"\b(gpu|tj)@(-?\d+(?:\.\d+)?)C", re.IGNORECASE)
-_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?=\s|$)")
-_ABSENT_C = -100
-"""A sensor that is off reads -256 degrees."""
-
-
-def tegrastats(lines: Sequence[str]) -> tuple[TelemetrySample, ...]:
-    """Its lines, taken every :data:`benchlib.measure.bundle.WATCH_S` seconds.
-
-    The stamps of newer releases are whole seconds and older ones have none, so that a line's
-    place gives its time. Lines after the GPU's last work are left out. Clocks are absent where it
-    was not started as root.
-    """
-    found, last_busy = [], None
-    for number, line in enumerate(lines):
-        load = _GPU_LOAD.search(line)
-        memory = _MEMORY.search(line)
-        if load is None or memory is None:
-            continue
-        clocks = [int(mhz) for mhz in (load["mhz"] or "").split(",") if mhz]
-        emc = _MEMORY_CLOCK.search(line)
-        degrees = {name.lower(): float(value) for name, value in _TEMPERATURE.findall(line)}
-        celsius = degrees.get("gpu", degrees.get("tj"))
-        found.append(
-            TelemetrySample(
-                time_s=number * bundles.WATCH_S,
-                sm_clock_mhz=max(clocks, default=0) or None,
-                memory_clock_mhz=None if emc is None else int(emc[1]),
-                power_w=_module_w(line),
-                temperature_c=None if celsius is None or celsius < _ABSENT_C else round(celsius),
-                memory_used_mb=round(int(memory[1]) * MIB_MB, 1),
-            )
-        )
-        if load["load"] != "0":
-            last_busy = len(found)
-    return tuple(found[:last_busy])
-
-
-def _module_w(line: str) -> float | None:
-    """Watts of the module now: of the rail that feeds it all, else of its rails together."""
-    rails = {name: int(now) for name, now in _RAIL.findall(line)}
-    whole = next((rails[name] for name in _WHOLE_RAILS if name in rails), None)
-    if whole is None:
-        parts = [now for name, now in rails.items() if name not in _NO_PART]
-        whole = sum(parts) if parts else None
-    return None if whole is None else whole / 1000
 
 
 def nvidia_smi(lines: Sequence[str]) -> tuple[TelemetrySample, ...]:
@@ -140,7 +81,7 @@ def watched(path: Path, of_slice: bool) -> tuple[TelemetrySample, ...]:
         return ()
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     read = _WATCHERS.get(lines[0]) if lines else None
-    found = () if read is None else read(lines[1:])
+    found = () if read is None else tuple(read(lines[1:]))
     shared = dict.fromkeys(("power_w", "memory_used_mb", "foreign")) if of_slice else {}
     return tuple(replace(one, **shared) for one in found)
 

@@ -585,7 +585,7 @@ def _unwatched(seen: Observed) -> str | None:
         f"In {len(seen.runs) - watched} of {len(seen.runs)} timing processes nobody saw the GPU's "
         "clock or what held it back: NVML showed no such GPU, did not tell, or the run was too "
         "short; see that CUDA_VISIBLE_DEVICES names the card as nvidia-smi -L does. On a Jetson, "
-        "NVML tells none of it: measure with a bundle, whose script reads tegrastats."
+        "tegrastats tells the clock to root alone."
     )
 
 

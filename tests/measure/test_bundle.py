@@ -26,10 +26,11 @@ from benchlib.case import Failure, Precision, Status
 from benchlib.cli import main
 from benchlib.errors import InputError, MachineError
 from benchlib.gpu import nvml
+from benchlib.gpu.telemetry import tegrastats
 from benchlib.measure import bundle as bundles
 from benchlib.measure import store
 from benchlib.measure.bundle import Written
-from benchlib.measure.collect import collect, nvidia_smi, tegrastats
+from benchlib.measure.collect import collect, nvidia_smi
 from benchlib.measure.exporter import Network
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
@@ -470,11 +471,17 @@ def test_tegrastats_of_several_generations(line: str, expected: tuple[float, ...
 def test_the_window_of_tegrastats_ends_with_the_gpus_work() -> None:
     loads = [0, 50, 99, 99, 0, 0]
     lines = ["Warning: cannot read a sensor", *(NANO_R32.format(load=load) for load in loads)]
-    found = tegrastats(lines)
+    found = list(tegrastats(lines))
     assert [round(one.time_s, 1) for one in found] == [0.1, 0.2, 0.3, 0.4]
     no_root = ORIN_NANO_R36.format(load=99).replace("@[612]", "").replace("61%@2133", "61%")
     (seen,) = tegrastats([no_root])
     assert (seen.sm_clock_mhz, seen.memory_clock_mhz) == (None, None)
+
+
+def test_a_gpu_that_rests_throughout_is_watched_too() -> None:
+    """As one does whose DLA works."""
+    found = list(tegrastats([ORIN_NANO_R36.format(load=0)] * 3))
+    assert [one.power_w for one in found] == [16.321] * 3
 
 
 def test_nvidia_smi_and_who_was_there_before() -> None:
