@@ -213,7 +213,7 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     except BadFileError as error:
         if log.errors or log.cuda_failure:
             return _failed(phase, status, log)
-        return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
+        return PhaseOutcome(Failure.BAD_OUTPUT, f"left no good file: {error}")
     return PhaseOutcome(None, "; ".join(oddities), queries, profile)
 
 

@@ -738,7 +738,7 @@ def test_torn_files_cost_their_round_only(bundler: Bundler, site: Site, tmp_path
         path.write_bytes(path.read_bytes()[:keep])
     (row,) = collect(folder, tmp_path / "set").rows
     assert (row.status, len(row.detail.runs)) == (Status.OK, 1)
-    assert "1 of 3 rounds are whole; round 1 failed" in row.message
+    assert "1 of 3 rounds are whole; round 1 failed: time left no good file" in row.message
     for path in (folder / "out").glob("*.times.json"):
         path.unlink()
     done = CliRunner().invoke(main, ["collect", str(folder), "-o", str(tmp_path / "other")])
