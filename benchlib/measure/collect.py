@@ -88,6 +88,7 @@ def watched(path: Path, of_slice: bool) -> tuple[TelemetrySample, ...]:
 
 # The device, as run.sh recorded it.
 
+_SELECTED = re.compile(r"\] \[I\] Selected Device: (.*\S)")
 _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 
 
@@ -96,13 +97,14 @@ class Device:
     """Where run.sh ran. ``records`` are its notes by name, ``release`` TensorRT's version there.
 
     ``engine`` is the program that answered as trtexec, which may be a stand-in; ``extra_flags``
-    are those that it got.
+    are those that it got, ``selected`` what it calls the GPU.
     """
 
     records: dict[str, str]
     release: str
     engine: Engine
     extra_flags: tuple[str, ...]
+    selected: str | None
 
     @classmethod
     def read(cls, folder: Path, extra_flags: tuple[str, ...]) -> Device:
@@ -114,11 +116,16 @@ class Device:
                 "DIR", "out/device is missing or damaged: run.sh was not run here, or not copied"
             )
         # Earlier scripts did not note the program's own name, which its logs have.
-        logs = (path.read_text("utf-8", "replace") for path in sorted(folder.parent.glob("*.log")))
-        tools = (records.get("tool"), *(exit_check.read_log(text).tool for text in logs))
-        engine = exit_check.program_of(next(filter(None, tools), None))
+        tool, selected = records.get("tool"), None
+        for path in sorted(folder.parent.glob("*.log")):
+            text = path.read_text("utf-8", "replace")
+            tool = tool or exit_check.read_log(text).tool
+            selected = _SELECTED.search(text)
+            if tool and selected:
+                break
+        engine = exit_check.program_of(tool)
         release = version_from_banner(int(records["trtexec"]))
-        return cls(records, str(release), engine, extra_flags)
+        return cls(records, str(release), engine, extra_flags, selected and selected[1])
 
     @property
     def card(self) -> list[str]:
@@ -148,7 +155,7 @@ class Device:
         """The board's or card's name, and its power mode: in another it is another device."""
         name = self.records.get("model") if self.power_mode else None
         card = device_name(self.card[0], self.card[6:]) if self.card else self.records.get("model")
-        name = name or card or "unnamed device"
+        name = name or card or device_name(self.selected or "unnamed device")
         name = f"{name} {self.power_mode}" if self.power_mode else name
         return in_context(name, self.extra_flags)
 

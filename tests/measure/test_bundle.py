@@ -574,6 +574,19 @@ def test_the_rows_name_the_card_that_cuda_takes_and_the_part_of_it(
     assert status == 2 and "smi was " in said.splitlines()[-1]
 
 
+def test_without_nvidia_smi_the_rows_have_trtexecs_name_of_the_card(
+    bundler: Bundler, site: Site, tmp_path: Path
+) -> None:
+    """As in a container that was given the GPU for computing alone; else all such were one."""
+    (folder,) = bundler(models=["resnet18"]).folders
+    assert site.run(folder)[0] == 0
+    for log in (folder / "out").glob("*.r*.log"):
+        line = "[11/26/2026-14:37:04] [I] Selected Device: NVIDIA A100 MIG 1g.5gb\n"
+        log.write_text(line + log.read_text())
+    (row,) = collect(folder, tmp_path / "set").rows
+    assert row.device == "NVIDIA A100 (MIG 1g.5gb)"
+
+
 def test_the_rows_name_a_green_context(bundler: Bundler, site: Site, tmp_path: Path) -> None:
     flags = ["--greenContext=sm:16"]
     (folder,) = bundler(models=["resnet18"], tensorrt="11.4", extra_flags=flags).folders
