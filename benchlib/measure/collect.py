@@ -117,7 +117,8 @@ class Device:
             )
         # Earlier scripts did not note the program's own name, which its logs have.
         tool, selected = records.get("tool"), None
-        for path in sorted(folder.parent.glob("*.log")):
+        out = folder.parent
+        for path in (*sorted(out.glob("*.log")), *sorted(out.glob("*.failed"))):
             text = path.read_text("utf-8", "replace")
             tool = tool or exit_check.read_log(text).tool
             selected = _SELECTED.search(text)

@@ -585,6 +585,9 @@ def test_without_nvidia_smi_the_rows_have_trtexecs_name_of_the_card(
         log.write_text(line + log.read_text())
     (row,) = collect(folder, tmp_path / "set").rows
     assert row.device == "NVIDIA A100 (MIG 1g.5gb)"
+    for log in (folder / "out").glob("*.log"):
+        log.rename(log.with_suffix(".failed"))
+    collect(folder, tmp_path / "set")  # which another device's name would refuse
 
 
 def test_the_rows_name_a_green_context(bundler: Bundler, site: Site, tmp_path: Path) -> None:
