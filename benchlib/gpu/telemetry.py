@@ -6,9 +6,12 @@ import argparse
 import json
 import logging
 import os
+import re
 import select
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +25,7 @@ import psutil
 from benchlib.case import Word
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Device
+from benchlib.process import dies_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -366,6 +370,97 @@ def _energy(load: Sequence[TelemetrySample]) -> dict[str, Any]:
     return by_power | found
 
 
+# A Jetson, whose NVML tells no clocks: what tegrastats prints (Jetson Linux, "tegrastats Utility").
+
+TEGRASTATS = "tegrastats"
+TEGRASTATS_S = 0.1
+"""Seconds between two of its lines."""
+
+MIB_MB = 1.048576
+"""Both count in units of 2^20 bytes: an 8 GB module has 7620 "MB" in tegrastats."""
+
+_WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+"""Rails that feed the whole module."""
+
+_NO_PART = frozenset({"NC", "VIN", "VDDQ_VDD2_1V8AO"})
+"""Not connected, the board's own input, and one that VIN_SYS_5V0 feeds: not to be added up."""
+
+_GPU_LOAD = re.compile(r"\bGR3D(?:_FREQ)? (?:(?P<load>\d+)%)?(?:@\[?(?P<mhz>\d+(?:,\d+)*))?")
+_MEMORY_CLOCK = re.compile(r"\bEMC(?:_FREQ)? (?:\d+%)?@(\d+)")
+_MEMORY = re.compile(r"\bRAM (\d+)/\d+MB")
+_TEMPERATURE = re.compile(r"\b(gpu|tj)@(-?\d+(?:\.\d+)?)C", re.IGNORECASE)
+_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?=\s|$)")
+_ABSENT_C = -100
+"""A sensor that is off reads -256 degrees."""
+
+
+def tegrastats(
+    lines: Iterable[str], now_s: Callable[[], float] | None = None
+) -> Iterator[TelemetrySample]:
+    """Its lines, taken every :data:`TEGRASTATS_S` seconds, or read as they come by ``now_s``.
+
+    The stamps of newer releases are whole seconds and older ones have none, so that a line's
+    place gives its time. Lines after the GPU's last work are left out. Clocks
+    are absent where it was not started as root.
+    """
+    held: list[TelemetrySample] = []
+    first, ever_busy = True, False
+    for number, line in enumerate(lines):
+        load = _GPU_LOAD.search(line)
+        memory = _MEMORY.search(line)
+        if load is None or memory is None:
+            continue
+        clocks = [int(mhz) for mhz in (load["mhz"] or "").split(",") if mhz]
+        emc = _MEMORY_CLOCK.search(line)
+        degrees = {name.lower(): float(value) for name, value in _TEMPERATURE.findall(line)}
+        celsius = degrees.get("gpu", degrees.get("tj"))
+        held.append(
+            TelemetrySample(
+                time_s=number * TEGRASTATS_S if now_s is None else now_s(),
+                sm_clock_mhz=max(clocks, default=0) or None,
+                memory_clock_mhz=None if emc is None else int(emc[1]),
+                power_w=_module_w(line),
+                temperature_c=None if celsius is None or celsius < _ABSENT_C else round(celsius),
+                memory_used_mb=round(int(memory[1]) * MIB_MB, 1),
+            )
+        )
+        busy = load["load"] != "0"
+        if first or busy:
+            yield from held
+            held, first, ever_busy = [], False, ever_busy or busy
+    if not ever_busy:  # As where the work is a DLA's
+        yield from held
+
+
+def _module_w(line: str) -> float | None:
+    """Watts of the module now: of the rail that feeds it all, else of its rails together."""
+    rails = {name: int(now) for name, now in _RAIL.findall(line)}
+    whole = next((rails[name] for name in _WHOLE_RAILS if name in rails), None)
+    if whole is None:
+        parts = [now for name, now in rails.items() if name not in _NO_PART]
+        whole = sum(parts) if parts else None
+    return None if whole is None else whole / 1000
+
+
+def watch_jetson() -> Iterator[TelemetrySample]:
+    """Yield the readings of a tegrastats of our own until standard input closes."""
+    with subprocess.Popen(
+        [TEGRASTATS, "--interval", f"{1000 * TEGRASTATS_S:.0f}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        preexec_fn=dies_with_parent(),
+    ) as printer:
+
+        def end() -> None:
+            sys.stdin.read()
+            printer.terminate()
+
+        threading.Thread(target=end, daemon=True).start()
+        yield from tegrastats(printer.stdout, time.monotonic)
+
+
 # The recorder: a process of its own that looks at the GPU while a case is measured.
 #
 # A process and not a thread, so that neither this interpreter's lock nor a busy measuring loop
@@ -540,11 +635,15 @@ def main() -> int:
         return bool(select.select([sys.stdin], [], [], max(seconds, 0.0))[0])
 
     with nvml.opened(words.module) as device:
-        if device is None:
+        if shutil.which(TEGRASTATS) and (device is None or device.sm_clock_mhz() is None):
+            series = watch_jetson()
+        elif device is None:
             return NO_DEVICE
-        with words.path.open("w", encoding="utf-8", buffering=1) as file:
+        else:
             foreigners = Foreigners(words.root, words.path.parent)
-            for reading in watch(device, foreigners, INTERVAL_S, stdin_closed):
+            series = watch(device, foreigners, INTERVAL_S, stdin_closed)
+        with words.path.open("w", encoding="utf-8", buffering=1) as file:
+            for reading in series:
                 file.write(dump_samples(reading) + "\n")
     return 0
 

@@ -214,7 +214,7 @@ FEWEST_EFFECTIVE = 30.0
 samples, and its end points move with single queries; that matters where it is too wide."""
 
 ENQUEUE_SHARE = 0.8
-"""Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
+"""Enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
 
 WAITING = 0.05
 """Share of the time between queries that follow on one another at once. Of 260 rows on H100s and an
@@ -585,7 +585,7 @@ def _unwatched(seen: Observed) -> str | None:
         f"In {len(seen.runs) - watched} of {len(seen.runs)} timing processes nobody saw the GPU's "
         "clock or what held it back: NVML showed no such GPU, did not tell, or the run was too "
         "short; see that CUDA_VISIBLE_DEVICES names the card as nvidia-smi -L does. On a Jetson, "
-        "NVML tells none of it: measure with a bundle, whose script reads tegrastats."
+        "tegrastats tells the clock to root alone."
     )
 
 
