@@ -28,8 +28,9 @@ from benchlib.trtexec.exports import JOINTS, UNKNOWN, Layer
 
 _NOTED = "Intervals, verdicts, reasons and notes"
 NOTE = (
-    f"{_NOTED}, throughput, power and energy were made anew from the stored samples and telemetry "
-    f"by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured again."
+    f"{_NOTED}, throughput, power, energy and clocks were made anew from the stored samples and "
+    f"telemetry, and the layers' work put where it was done, by version {RULES_VERSION} of the "
+    "rules (benchlib rejudge); nothing was measured again."
 )
 
 
