@@ -132,7 +132,8 @@ def _placed(folder: Path, row: Row) -> Detail:
     none, or what its tensors showed. Evidence without such a copy is given back as it is.
     """
     file = folder / record.layers_file(row.key)
-    layers = list(record.load_layers(file.read_bytes())) if file.is_file() else []
+    stored = record.load_layers(file.read_bytes()) if file.is_file() else row.detail.layers or ()
+    layers = [dict(one) for one in stored]
     computing = [one for one in layers if Layer(one["name"], one["type"]).computes]
     copies = [one for one in layers if one["macs"] and one not in computing]
     if not copies:
