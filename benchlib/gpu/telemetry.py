@@ -209,18 +209,50 @@ def throttle_words(bits: int) -> tuple[str, ...]:
     return known + unknown
 
 
-def timed_window(readings: Sequence[TelemetrySample], span_s: float) -> tuple[TelemetrySample, ...]:
+def timed_window(
+    readings: Sequence[TelemetrySample], span_s: float, of_load: bool = False
+) -> tuple[TelemetrySample, ...]:
     """The readings of the last ``span_s`` seconds in which the card was busy.
 
     Timing is the last thing that a measuring program does, so the window ends with the last busy
     reading; loading and warm-up, with their low clocks, come before it. With no busy reading
-    (the run was shorter than a reading) the result is empty.
+    (the run was shorter than a reading) the result is empty. The idle bit changes up to a second
+    late, as power does; with ``of_load`` the window ends where the power shows that the load did,
+    after which a clock held down by the power limit is up again.
     """
     busy = [reading.time_s for reading in readings if reading.busy]
     if not busy:
         return ()
-    end = busy[-1]
+    load = _load(readings) if of_load else None
+    end = busy[-1] if load is None else min(busy[-1], load[1])
     return tuple(one for one in readings if end - span_s <= one.time_s <= end)
+
+
+def _load(readings: Sequence[TelemetrySample]) -> tuple[float, float] | None:
+    """From when on power readings are of the load alone, and when it ended; None where they rise by
+    too little to show it.
+
+    A power reading is the mean of the second before it: it passes half of its rise half a second
+    after the load began, and half of its fall half a second after it ended, so that the readings
+    from half a second after the one to half a second before the other are of the load alone, less
+    the age of a reading. A series that ends before that shows how far the power had fallen. The
+    first second of a series is partly of what ran before.
+    """
+    known = [one for one in readings if one.power_w is not None]
+    begin = readings[0].time_s + AVERAGING_S
+    own = [one.power_w for one in known if one.busy and one.time_s >= begin]
+    if not own:
+        return None
+    # Near the top and not at it: the level of a load that fills a tenth of the readings
+    level, base = float(np.quantile(own, 0.9)), min(one.power_w for one in known)
+    if level - base <= VISIBLE_LOAD * level:
+        return None
+    half = (level + base) / 2
+    last = [one for one in known if one.power_w >= half][-1]
+    fallen = (level - last.power_w) / (level - base)
+    end = last.time_s - AVERAGING_S * min(max(fallen, 0.0), 0.5) - STEP_S
+    before = [one.time_s for one in known if one.power_w < half and one.time_s < end]
+    return max(begin, before[-1] + AVERAGING_S / 2) if before else begin, end
 
 
 def settled(
@@ -228,40 +260,21 @@ def settled(
 ) -> tuple[TelemetrySample, ...]:
     """The busy readings of the timed part whose power is that of the load alone.
 
-    Empty where there are too few. A power reading is the mean of the second before it: it passes
-    half of its rise half a second after the load began, and half of its fall half a second after
-    it ended, so that the readings from half a second after the one to half a second before the
-    other are of the load alone, less the age of a reading. A series that ends before that shows how
-    far the power had fallen. The first second of a series is partly of what ran before. (The idle
-    bit is no help: it changes up to a second late.) A load of under a second never fills a reading.
+    Empty where there are too few (:func:`_load`). A load of under a second never fills a reading.
     """
-    known = [one for one in readings if one.power_w is not None]
+    known = [one for one in readings if one.power_w is not None and one.busy]
     if not known or (span_s is not None and span_s < 0.99 * AVERAGING_S):
         return ()
-    begin = readings[0].time_s + AVERAGING_S
-    own = [one.power_w for one in known if one.busy and one.time_s >= begin]
-    if not own:
-        return ()
-    # Near the top and not at it: the level of a load that fills a tenth of the readings
-    level, base = float(np.quantile(own, 0.9)), min(one.power_w for one in known)
-    end = known[-1].time_s
-    if level - base > VISIBLE_LOAD * level:
-        half = (level + base) / 2
-        last = [one for one in known if one.power_w >= half][-1]
-        fallen = (level - last.power_w) / (level - base)
-        end = last.time_s - AVERAGING_S * min(max(fallen, 0.0), 0.5) - STEP_S
-        before = [one.time_s for one in known if one.power_w < half and one.time_s < end]
-        if before:
-            begin = max(begin, before[-1] + AVERAGING_S / 2)
+    begin, end = _load(readings) or (readings[0].time_s + AVERAGING_S, readings[-1].time_s)
     if span_s is not None:
         begin = max(begin, end - span_s)
-    found = tuple(one for one in known if one.busy and begin <= one.time_s <= end)
+    found = tuple(one for one in known if begin <= one.time_s <= end)
     return found if len(found) >= FEWEST_SETTLED else ()
 
 
 def summarise(readings: Sequence[TelemetrySample], span_s: float | None = None) -> TelemetrySummary:
     """Summarise a series; ``span_s`` is the timed part's length in seconds, None for all of it."""
-    window = tuple(readings) if span_s is None else timed_window(readings, span_s)
+    window = tuple(readings) if span_s is None else timed_window(readings, span_s, of_load=True)
     if not readings:
         return TelemetrySummary()
     bits = [reading.event_bits for reading in window if reading.event_bits is not None]

@@ -52,13 +52,14 @@ class Reason(Word):
     STREAMS = "streams"
 
 
-RULES_VERSION = 6
+RULES_VERSION = 7
 """Version of the rules below and of the intervals they go by: raised when either would judge a
 stored series otherwise. 2: doubt comes from the interval and not from the spread of single
 queries, and a card at its power limit is a state and no fault. 3: power and energy are of the
 settled part of a run, peak memory is recorded, and notes are separate from reasons. 4: where the
 layers were timed, a row's precision is judged by their time. 5: a card that waited for the host is
-noted. 6: streams that shared the card are."""
+noted. 6: streams that shared the card are. 7: the clock is that of the load, without what the card
+did after it, and no copy made for a layer has that layer's work."""
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
 """Reasons that make the number unusable."""
