@@ -28,7 +28,7 @@ from benchlib.trtexec.exports import JOINTS, UNKNOWN, Layer
 
 _NOTED = "Intervals, verdicts, reasons and notes"
 NOTE = (
-    f"{_NOTED}, throughput, power, energy and clocks were made anew from the stored samples and "
+    f"{_NOTED}, throughput, launches, power, energy and clocks were made anew from the samples and "
     f"telemetry, and the layers' work put where it was done, by version {RULES_VERSION} of the "
     "rules (benchlib rejudge); nothing was measured again."
 )
