@@ -15,6 +15,8 @@ def test_the_older_dialect() -> None:
     read = exports.read(DATA / "8.6/layers.json")
     assert [layer.type for layer in read][:2] == ["Reformat", "CaskConvolution"]
     assert [layer.precision for layer in read] == ["int8", "int8", "int8", "fp16", "fp32"]
+    # What only moves INT8 numbers does no arithmetic in them
+    assert [layer.is_quantised for layer in read] == [False, True, True, False, False]
 
 
 def test_the_newer_dialect() -> None:
