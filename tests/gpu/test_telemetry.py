@@ -248,6 +248,7 @@ def test_a_draw_that_moves_is_told_by_its_mean():
 
 def test_a_load_that_was_there_when_the_readings_began():
     found = telemetry.summarise(drawn([(3.4, 400.0), (1.2, 130.0)]), 3.0)
+    assert found.rate_hz == pytest.approx(20)
     assert found.energy_j / found.energy_window_s == pytest.approx(400, rel=0.01)
 
 
