@@ -118,21 +118,22 @@ def test_an_fp32_engine_called_fp16_is_found_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "words"),
+    ("precision", "words", "asked"),
     [
-        ("fp32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
-        ("tf32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
-        ("fp16", {"int8", "uint8", "fp8", "int4", "fp4"}),
-        ("bf16", {"int8", "uint8", "fp8", "int4", "fp4"}),
-        ("int8", {"int4", "fp4"}),
-        ("fp8", {"int4", "fp4"}),
+        ("fp32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}, 7),
+        ("tf32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}, 7),
+        ("fp16", {"int8", "uint8", "fp8", "int4", "fp4"}, 6),
+        ("bf16", {"int8", "uint8", "fp8", "int4", "fp4"}, 6),
+        ("int8", {"int4", "fp4"}, 3),
+        ("fp8", {"int4", "fp4"}, 2),
     ],
 )
-def test_what_is_less_than_a_precision(precision: str, words: set[str]) -> None:
+def test_what_is_less_than_a_precision(precision: str, words: set[str], asked: int) -> None:
     every = "fp32 fp16 bf16 fp8 fp4 int8 uint8 int4 int32 int64 bool unknown".split()  # noqa: SIM905
     shares = dict.fromkeys(every, 0.1)
     assert exports.below(shares, Precision(precision)) == dict.fromkeys(words, 0.1)
     assert exports.below(None, Precision(precision)) == {}
+    assert exports.low(shares, Precision(precision)) == pytest.approx(asked / 10)
 
 
 @pytest.mark.parametrize(
