@@ -171,6 +171,9 @@ class TestScaling:
         frame = grid(["a"], lambda i, p, mp: mp**1.5, precisions=["fp16"])
         (fit,) = latency_model.fit(frame)
         assert fit.fixed_ms == 0 and fit.largest_error > 0.2
+        (flat,) = latency_model.fit(grid(["a"], lambda i, p, mp: 2.0, precisions=["fp16"]))
+        assert (flat.fixed_ms, flat.ms_per_megapixel) == pytest.approx((2.0, 0.0))
+        assert (flat.r2, flat.largest_error) == pytest.approx((1.0, 0.0))
 
     def test_two_sizes_make_no_fit_and_three_no_held_out_error(self, grid):
         two = grid(["a"], lambda i, p, mp: mp, sizes=((480, 640), (768, 1024)))
