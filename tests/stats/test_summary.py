@@ -205,6 +205,12 @@ def test_a_slow_start_is_seen_and_placed():
     assert abs(summary.settling.rest_change) < 0.01
 
 
+def test_blocks_may_leave_the_band_by_what_their_few_samples_differ_by():
+    rng = np.random.default_rng(12)
+    found = [drift.settling(run(rng, 400, spread=0.1)) for _ in range(100)]
+    assert np.mean([one.steady_from > 0 for one in found]) < 0.1
+
+
 def test_the_halves_of_a_run_are_compared():
     values = np.repeat([1.0, 3.0, 2.0, 5.0], 100)
     # Medians of the two hundred before and after the middle: 2.0 and 3.5
