@@ -262,7 +262,7 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
     otherwise be left out or be of the same cell as another's."""
     found = methods(rows)
     unnamed = (rows["precision"] == Precision.INT8.value) & rows["int8_method"].isna()
-    if found and unnamed.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
+    if unnamed.any() and (len(found) > 1 or rows[_CELL].duplicated().any()):
         return [*found, _UNKNOWN]
     return found
 

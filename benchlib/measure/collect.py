@@ -458,12 +458,12 @@ class _Case:
         step = self._taken(name, command, "head")
         if step is None:
             return False
-        layers, log = self._out / f"{name}.layers.json", step.ran.log
+        log = step.ran.log
         graph = self._measurement.graph
         self._measurement.add_engine(
             BuiltEngine(
                 plan=self._out / f"{name}.engine",
-                layers=layers if layers.is_file() else None,
+                layers=self._out / f"{name}.layers.json",
                 facts=BuildFacts(log.built_s, step.ran.seconds, log.skipped_tactics),
                 mb=step.mb,
                 key=engine_cache.key(graph, command, self._program, self._device.name, unit.build),

@@ -50,11 +50,11 @@ class BuildFacts:
 
 @dataclass(frozen=True, slots=True)
 class BuiltEngine:
-    """A finished engine. ``mb`` is decimal megabytes; ``layers`` is the layer information written
-    at build, if there was any; ``reused`` says that it was not built for this case."""
+    """A finished engine. ``mb`` is decimal megabytes; ``layers`` is where the layer information
+    lies if the build wrote any; ``reused`` says that it was not built for this case."""
 
     plan: Path
-    layers: Path | None
+    layers: Path
     facts: BuildFacts
     mb: float
     key: str
@@ -192,10 +192,10 @@ class EngineCache(KeptFolders):
     @staticmethod
     def _read(folder: Path, *, reused: bool) -> BuiltEngine:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        plan, layers = folder / "engine.plan", folder / "layers.json"
+        plan = folder / "engine.plan"
         return BuiltEngine(
             plan=plan,
-            layers=layers if layers.is_file() else None,
+            layers=folder / "layers.json",
             facts=BuildFacts(**facts),
             mb=plan.stat().st_size / 1e6,
             key=folder.name,

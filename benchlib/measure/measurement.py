@@ -275,10 +275,10 @@ class Measurement:
         return trials[-1] if trials else None
 
 
-def read_layers(file: Path | None) -> tuple[Layer, ...]:
+def read_layers(file: Path) -> tuple[Layer, ...]:
     """The engine's layers; none where the program wrote none that can be read."""
     try:
-        return () if file is None or not file.is_file() else exports.read(file)
+        return exports.read(file)
     except BadFileError:
         return ()
 

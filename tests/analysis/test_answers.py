@@ -151,6 +151,11 @@ class TestPick:
     def test_cant_tell_when_they_were_not_measured(self, grid, headline):
         frame = grid(["a", "b", "c"], lambda i, p, mp: 1.0 + i)
         assert _answer(headline, frame, catalogue.PICK) is Answer.CANT_TELL
+        frame = grid(("vgg11_bn", *self.NAMES[:2], "vgg16_bn"), lambda i, p, mp: 1.0 + i)
+        found = {one.subset: one for one in findings.findings(frame) if one.claim == catalogue.PICK}
+        assert found["FP32"].verdict is Answer.REFUTED
+        assert found["FP16"].verdict is Answer.CANT_TELL
+        assert found["FP16"].sentence.endswith("at FP16, without fast_scnn_blog.")
 
 
 class TestGain:

@@ -65,3 +65,17 @@ def test_a_rest_between_queries_makes_a_group_of_its_own_and_is_named(table, row
     assert "the rest between queries differ" in "\n".join(two.lines())
     assert len(compare(measured([plain]), measured([row("a", 1.0)])).rows) == 1
     assert beside_published(measured(rested), measured([plain, old])) == ()
+
+
+def test_parts_of_unlike_typing_keep_to_their_own_surroundings(table, row):
+    int8 = {"precision": "int8", "typing": None}
+    rows = [row("a", 1.0, typing="weak"), row("a", 2.0, typing="strong")]
+    rows += [row("a", 3.0 + n, int8_method=m, **int8) for n, m in enumerate(("of old", "qdq"))]
+    found = comparable_groups.parts(table(rows))
+    assert {(one.surroundings, one.method, *one.frame["latency_ms"]) for one in found} == {
+        (f"{typing} typing", f"INT8 by {method}", first, second)
+        for typing, first in (("weak", 1.0), ("strong", 2.0))
+        for method, second in (("of old", 3.0), ("qdq", 4.0))
+    }
+    # The known one leads
+    assert found[0].method == "INT8 by qdq"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchlib.analysis import latency_model, significance
 from benchlib.analysis.claims import catalogue, findings
 from benchlib.analysis.claims.catalogue import Answer
+from benchlib.analysis.results import load
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 PRINTED = "the GFLOPs that the blog printed"
 # Smallest to largest image, as the project's requirements state them
 RHO = {
@@ -114,6 +119,16 @@ def test_json_has_the_nine_fields_and_nothing_that_is_no_number(found):
     plain = [one.as_json() for one in found]
     assert all(list(one) == FIELDS for one in plain)
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    endless = replace(found[0], estimate=math.nan, ci_low=-math.inf, ci_high=math.inf).as_json()
+    assert [endless[name] for name in FIELDS[3:6]] == [None] * 3
+
+
+@pytest.mark.parametrize("name", [folder.name for folder in RESULTS.iterdir() if folder.is_dir()])
+def test_an_interval_holds_its_estimate(name):
+    found = findings.findings(load(RESULTS / name).frame)
+    bounded = [one for one in found if one.ci_low is not None or one.ci_high is not None]
+    assert len(bounded) > 50
+    assert [one for one in bounded if not one.ci_low <= one.estimate <= one.ci_high] == []
 
 
 def test_the_lines_name_every_claim_its_answer_and_every_subset_that_tells(found):

@@ -101,13 +101,17 @@ class TestResampling:
 
 
 class TestDependence:
-    def test_agrees_with_scipy_with_and_without_equal_values(self):
+    @pytest.mark.parametrize("known", [list(range(8)), [0, 1, 3, 4, 5, 7]])
+    def test_agrees_with_scipy_with_equal_and_unknown_values(self, known):
         left = np.array([1.0, 2, 2, 5, 3, 3, 9, 0])
         right = np.array([2.0, 1, 4, 4, 3, 6, 9, 8])
-        rho, drawn = latency_model.rank_correlation(left, right)
-        assert rho == pytest.approx(spearmanr(left, right).statistic)
+        rho, drawn = latency_model.rank_correlation(
+            np.where(np.isin(np.arange(8), [*known, 2]), left, np.nan),
+            np.where(np.isin(np.arange(8), [*known, 6]), right, np.nan),
+        )
+        assert rho == pytest.approx(spearmanr(left[known], right[known]).statistic)
         for counts, found in zip(significance.draws(8).T[:9].astype(int), drawn, strict=False):
-            picked = np.repeat(np.arange(8), counts)
+            picked = np.repeat(known, counts[known])
             assert found == pytest.approx(spearmanr(left[picked], right[picked]).statistic)
 
     def test_networks_without_a_count_do_not_count(self, table, row):
@@ -167,6 +171,9 @@ class TestScaling:
         frame = grid(["a"], lambda i, p, mp: mp**1.5, precisions=["fp16"])
         (fit,) = latency_model.fit(frame)
         assert fit.fixed_ms == 0 and fit.largest_error > 0.2
+        (flat,) = latency_model.fit(grid(["a"], lambda i, p, mp: 2.0, precisions=["fp16"]))
+        assert (flat.fixed_ms, flat.ms_per_megapixel) == pytest.approx((2.0, 0.0))
+        assert (flat.r2, flat.largest_error) == pytest.approx((1.0, 0.0))
 
     def test_two_sizes_make_no_fit_and_three_no_held_out_error(self, grid):
         two = grid(["a"], lambda i, p, mp: mp, sizes=((480, 640), (768, 1024)))

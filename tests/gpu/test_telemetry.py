@@ -250,6 +250,12 @@ def test_a_draw_that_moves_is_told_by_its_mean():
     assert found.energy_j / found.energy_window_s == pytest.approx(317, rel=0.03)
 
 
+def test_a_load_that_was_there_when_the_readings_began():
+    found = telemetry.summarise(drawn([(3.4, 400.0), (1.2, 130.0)]), 3.0)
+    assert found.rate_hz == pytest.approx(20)
+    assert found.energy_j / found.energy_window_s == pytest.approx(400, rel=0.01)
+
+
 def test_no_energy_is_made_up():
     short = drawn([(1.4, 130.0), (0.7, 400.0), (0.5, 130.0)])
     assert telemetry.settled(short, 0.6) == ()

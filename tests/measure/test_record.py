@@ -59,6 +59,12 @@ def test_a_row_survives_the_trip_through_json() -> None:
     assert record.load_row(record.dump_row(one)) == one
 
 
+def test_a_rows_half_width_is_a_share_of_its_latency() -> None:
+    assert row(latency_ms=2.0).half_width is None
+    one = row(latency_ms=2.0, latency_ci_low_ms=1.9, latency_ci_high_ms=2.2)
+    assert one.half_width == pytest.approx(0.075)
+
+
 def test_unknown_is_an_empty_cell_and_reasons_are_joined() -> None:
     record = row(reasons=("drift", "spread")).as_record()
     assert tuple(record) == COLUMNS

@@ -204,6 +204,16 @@ def _of_text(folder: Path, body: str, **weights: tuple[int, ...] | np.ndarray) -
             "y = com.microsoft.MatMulNBits <K = 6, N = 7, bits = 4, block_size = 16> (c, p, o)",
             24 * 8 * 7,
         ),
+        ('y = com.microsoft.FusedConv <activation = "Relu"> (c, f)', 24 * 2 * 8),
+        (
+            "a, s, z = DynamicQuantizeLinear (c)  i = ConvInteger (a, b, z)  y = Cast <to = 1> (i)",
+            24 * 2 * 8,
+        ),
+        (
+            "a, s, z = DynamicQuantizeLinear (c)  i = QLinearConv (a, s, z, b, s, z, s, z)"
+            "  y = DequantizeLinear (i, s, z)",
+            24 * 2 * 8,
+        ),
     ],
 )
 def test_einsum_and_operators_of_onnx_runtime_by_hand(tmp_path: Path, body: str, more: int) -> None:
@@ -213,6 +223,7 @@ def test_einsum_and_operators_of_onnx_runtime_by_hand(tmp_path: Path, body: str,
         body,
         **{"m": (8, 5), "r": (6, 7), "q": byte, "o": (7,), "p": np.ones((7, 1, 8), np.uint8)},
         **{"step": np.array(0.1, np.float32), "at": np.array([2, 3])},
+        **{"f": (2, 8, 1, 1), "b": np.ones((2, 8, 1, 1), np.uint8)},
     )
     assert cost.reason is None
     assert cost.gmacs == (OF_CONV + more) / 1e9

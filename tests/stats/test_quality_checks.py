@@ -146,6 +146,12 @@ MODES = LEVEL * np.where(RNG.random(1000) < 0.3, 1.05, 1.0)
             "VALID",
             "at 1890 MHz",
         ),
+        (
+            replace(GOOD, lock=None, telemetry=(TelemetrySummary(throttle=("power_cap",)),) * 2),
+            Reason.POWER_LIMITED,
+            "VALID",
+            "its power limit, which",
+        ),
         (telemetry(foreign=(41, 42)), Reason.FOREIGN_PROCESS, "SUSPECT", "2 other processes"),
         (replace(GOOD, half_width=0.051), Reason.IMPRECISE, "SUSPECT", "±5%.*lock"),
         (replace(GOOD, runs=(RUN, run_of(TAILED))), Reason.SPREAD, "VALID", "20% over.*p95"),

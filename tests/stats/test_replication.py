@@ -40,6 +40,18 @@ def test_one_run_keeps_its_own_interval_and_says_so():
     assert "says nothing of other processes" in found.sentence
 
 
+def test_runs_too_short_for_an_interval_have_none_of_their_own():
+    short = summary.summary(np.array([2.0, 2.1, 2.2]))
+    found = replication.combine([[short]])
+    assert (found.latency, found.ci_low, found.ci_high) == (2.1, None, None)
+    assert (found.within_run, found.between_processes, found.between_builds) == (None, None, None)
+    found = replication.combine([[short], [replace(short, median=2.3)]])
+    assert found.within_run is None
+    # Two builds of one process each: all of their spread is between builds
+    assert found.between_builds == pytest.approx(np.log(2.3 / 2.1) / 2**0.5)
+    assert found.ci_low < 2.1 < 2.3 < found.ci_high
+
+
 def test_the_three_spreads_are_told_apart():
     rng = np.random.default_rng(1)
     found = replication.combine(builds(rng, (40, 10), of_process=0.02, of_build=0.05))

@@ -84,6 +84,16 @@ def test_real_runs_of_a_card_at_its_power_limit_agree_within_their_intervals(roo
             assert one.relative_half_width < 0.02
 
 
+def test_the_interval_of_a_run_worth_few_samples_covers():
+    rng = np.random.default_rng(5)
+    runs = [run(rng, 5000, 0.999) for _ in range(250)]
+    few = stats_summary.FEWEST_FOR_ORDER
+    runs = [values for values in runs if stats_summary.effective_count(values) < few]
+    assert len(runs) > 200
+    found = [stats_summary.median_interval(values) for values in runs]
+    assert sum(low <= 1 <= high for low, high in found) / len(runs) >= 0.92
+
+
 def test_slow_swings_of_few_samples_keep_their_order_statistics():
     values = run(np.random.default_rng(1), 60, 0.98)
     count = stats_summary.effective_count(values)
@@ -193,6 +203,18 @@ def test_a_slow_start_is_seen_and_placed():
     assert summary.settling.start_excess == pytest.approx(0.2, abs=0.01)
     assert summary.settling.outside == 0
     assert abs(summary.settling.rest_change) < 0.01
+
+
+def test_blocks_may_leave_the_band_by_what_their_few_samples_differ_by():
+    rng = np.random.default_rng(12)
+    found = [drift.settling(run(rng, 400, spread=0.1)) for _ in range(100)]
+    assert np.mean([one.steady_from > 0 for one in found]) < 0.1
+
+
+def test_the_halves_of_a_run_are_compared():
+    values = np.repeat([1.0, 3.0, 2.0, 5.0], 100)
+    # Medians of the two hundred before and after the middle: 2.0 and 3.5
+    assert drift.settling(values).shift == pytest.approx(0.75)
 
 
 def test_a_run_that_never_settles():

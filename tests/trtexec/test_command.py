@@ -128,6 +128,8 @@ def test_int8_without_calibration_is_called_by_its_name() -> None:
     assert int8_method(case("int8", "strong")) is Int8Method.QDQ
     assert int8_method(case("int8", engine=Engine.ONNXRUNTIME_CPU)) is Int8Method.ORT_STATIC
     assert int8_method(case("fp16", "weak")) is None
+    asked = case("int8", "weak", int8_method=Int8Method.MADE_UP_RANGES)
+    assert unsupported(asked, trtexec("8.6")) is None
 
 
 @pytest.mark.parametrize(

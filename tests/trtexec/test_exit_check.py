@@ -53,6 +53,11 @@ def test_a_timing() -> None:
     assert not read.graph_failed
 
 
+def test_the_last_line_is_one_with_words() -> None:
+    assert exit_check.read_log("begun\nBus error\n \n\n").last_line == "Bus error"
+    assert exit_check.read_log("").last_line == ""
+
+
 def test_a_cuda_graph_that_was_given_up_is_seen_though_the_run_passed() -> None:
     read = stored("10.16/time.log")
     assert read.passed

@@ -16,6 +16,8 @@ def test_the_older_dialect() -> None:
     read = exports.read(DATA / "8.6/layers.json")
     assert [layer.type for layer in read][:2] == ["Reformat", "CaskConvolution"]
     assert [layer.precision for layer in read] == ["int8", "int8", "int8", "fp16", "fp32"]
+    # What only moves INT8 numbers does no arithmetic in them
+    assert [layer.is_quantised for layer in read] == [False, True, True, False, False]
 
 
 def test_the_newer_dialect() -> None:
@@ -154,21 +156,22 @@ def test_an_fp32_engine_called_fp16_is_found_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "words"),
+    ("precision", "words", "asked"),
     [
-        ("fp32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
-        ("tf32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}),
-        ("fp16", {"int8", "uint8", "fp8", "int4", "fp4"}),
-        ("bf16", {"int8", "uint8", "fp8", "int4", "fp4"}),
-        ("int8", {"int4", "fp4"}),
-        ("fp8", {"int4", "fp4"}),
+        ("fp32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}, 7),
+        ("tf32", {"bf16", "fp16", "int8", "uint8", "fp8", "int4", "fp4"}, 7),
+        ("fp16", {"int8", "uint8", "fp8", "int4", "fp4"}, 6),
+        ("bf16", {"int8", "uint8", "fp8", "int4", "fp4"}, 6),
+        ("int8", {"int4", "fp4"}, 3),
+        ("fp8", {"int4", "fp4"}, 2),
     ],
 )
-def test_what_is_less_than_a_precision(precision: str, words: set[str]) -> None:
+def test_what_is_less_than_a_precision(precision: str, words: set[str], asked: int) -> None:
     every = "fp32 fp16 bf16 fp8 fp4 int8 uint8 int4 int32 int64 bool unknown".split()  # noqa: SIM905
     shares = dict.fromkeys(every, 0.1)
     assert exports.below(shares, Precision(precision)) == dict.fromkeys(words, 0.1)
     assert exports.below(None, Precision(precision)) == {}
+    assert exports.low(shares, Precision(precision)) == pytest.approx(asked / 10)
 
 
 @pytest.mark.parametrize(

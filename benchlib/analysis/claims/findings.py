@@ -171,8 +171,8 @@ def _line(one: Finding) -> str:
     return f"{one.subset}: {one.test} = {figure}, n = {one.n}: {one.verdict.value}"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+def _number(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
 
 
 # A set beside another.
