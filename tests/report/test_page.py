@@ -263,6 +263,25 @@ def test_the_first_screen_has_the_network_and_its_cost(read: Page) -> None:
     assert "2.17 ms" in words and "$1.51" in words and "1.69× FP32" in words
 
 
+def test_the_answer_says_how_far_it_reaches(root: Path) -> None:
+    names = ("h100-tensorrt-8.6", "rtx3090-published")
+    sets = load_sets([str(root / "results" / name) for name in names])
+    shown = Document(sets).answer()._repr_html_()
+    for words in (
+        "FP32: with TF32 allowed",
+        "INT8 by qdq (calibrated Q/DQ)",
+        "has none, nor has fast_scnn_blog",
+        "might win in the others: mobilenetv4_conv_small (6 of 12) and mobileone_s0 (2 of 12)",
+        "NVIDIA H100 80GB HBM3 and NVIDIA GeForce RTX 3090, at batch 1",
+    ):
+        assert words in shown
+    assert shown.count("On another device times do not carry over") == 1
+    assert shown.count("Claims tested compares those here") == 1
+    alone = Document(sets[1:]).answer()._repr_html_()
+    assert "Claims tested compares" not in alone
+    assert "might win" not in alone
+
+
 @pytest.mark.browser
 def test_another_price_changes_every_cost(read: Page) -> None:
     field = read.get_by_label("dollars an hour")
@@ -400,6 +419,17 @@ def test_a_press_on_a_heading_sorts(opened: Page) -> None:
     table.get_by_role("button", name="Network").click()
     names = table.locator("tbody th").all_inner_texts()
     assert names == sorted(names)
+    words = opened.locator("#table-beside-invented-rtx3090-published")
+    opened.evaluate("location.hash = 'beside-invented-rtx3090-published'")
+    for title, column, known in (
+        ("Precision", 3, ["FP16", "FP32", "INT8"]),
+        ("Size", 2, ["640×480", "1024×768", "1920×1056"]),  # by number, not by letter
+    ):
+        for order in (known, known[::-1]):
+            words.get_by_role("button", name=title).click()
+            cells = words.locator(f"tbody tr :nth-child({column})").all_inner_texts()
+            assert list(dict.fromkeys(cells)) == [one for one in order if one in cells]
+            assert len(set(cells)) > 1
 
 
 @pytest.mark.browser
