@@ -69,7 +69,8 @@ def belief(one: MeasuredSet) -> str:
 def _reach(sets: Sequence[MeasuredSet]) -> str:
     """What the page does not tell: other devices, other batches."""
     rows = [comparable_groups.sound(one.frame) for one in sets]
-    devices = list(dict.fromkeys(name for some in rows for name in some["device"].dropna()))
+    names = dict.fromkeys(name for some in rows for name in some["device"].dropna())
+    devices = ["a CPU" if name == "cpu" else name for name in names]
     batches = [str(one) for one in sorted({int(one) for some in rows for one in some["batch"]})]
     compared = ": Claims tested compares those here" if len(devices) > 1 else ""
     return (
@@ -184,6 +185,7 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
     rows = view.usable.drop_duplicates(["model", "resolution", "precision"])
     timed = rows["model"].value_counts()
     winners = sorted({name for one in choices for name in (one.model, *one.tied)})
+    cut = comparable_groups.without_classifier(view.usable["model"]).any()
     every = len(found)
     partly = [f"{shown(one)} ({timed[one]} of {every})" for one in winners if timed[one] < every]
     might = f"Not timed in every row, and might win in the others: {wording.listed(partly)}. "
@@ -207,8 +209,9 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
     words = [*(words for there, words in said if there), *without]
     return (
         f"{'; '.join(words)}. Accuracies are published ones, at the size a network was made for"
-        f"{f' ({wording.listed(native)})' if native else ''}; a VGG, timed without its classifier, "
-        f"has none{f', nor has {wording.listed(unknown)}' * bool(unknown)}. "
+        f"{f' ({wording.listed(native)})' if native else ''}"
+        f"{'; a VGG, timed without its classifier, has none' * bool(cut)}"
+        f"{f'; none is known of {wording.listed(unknown)}' * bool(unknown)}. "
         f"{might * bool(partly)}Rest the pointer on a cell for its interval, accuracy and clock."
     )
 

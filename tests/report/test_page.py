@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -270,7 +271,7 @@ def test_the_answer_says_how_far_it_reaches(root: Path) -> None:
     for words in (
         "FP32: with TF32 allowed",
         "INT8 by qdq (calibrated Q/DQ)",
-        "has none, nor has fast_scnn_blog",
+        "a VGG, timed without its classifier, has none; none is known of fast_scnn_blog. ",
         "might win in the others: mobilenetv4_conv_small (6 of 12) and mobileone_s0 (2 of 12)",
         "NVIDIA H100 80GB HBM3 and NVIDIA GeForce RTX 3090, at batch 1",
     ):
@@ -280,6 +281,10 @@ def test_the_answer_says_how_far_it_reaches(root: Path) -> None:
     alone = Document(sets[1:]).answer()._repr_html_()
     assert "Claims tested compares" not in alone
     assert "might win" not in alone
+    frame = sets[1].frame
+    few = replace(sets[1], frame=frame[frame["family"] != "VGG"].assign(device="cpu"))
+    assert "VGG" not in (shown := Document((few,)).answer()._repr_html_())
+    assert "The times are of a CPU, at batch 1." in shown
 
 
 @pytest.mark.browser
