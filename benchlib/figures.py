@@ -7,7 +7,7 @@ notebook shows it. Where a set has nothing to draw it returns an
 
 Rows that cannot stand in one figure (other batches, engines, ways of fixing shapes) are views of
 their own; several give a list, and ``view`` chooses one: 0 is the largest. An unknown ``view``,
-precision, metric or column raises :class:`~benchlib.errors.InputError`.
+precision or metric raises :class:`~benchlib.errors.InputError`.
 """
 
 from __future__ import annotations
@@ -97,13 +97,6 @@ def layer_times(measured: MeasuredSet, *, view: int | None = None) -> Drawn:
 def spread(measured: MeasuredSet, *, view: int | None = None) -> Drawn:
     """The width of every interval, and the verdicts."""
     return per_view(measured, view, lambda one: [tiles.draw_spread(one.drawable())])
-
-
-def scatter(measured: MeasuredSet, x: str, y: str, *, view: int | None = None) -> Drawn:
-    """One column of the set against another, such as ``gmacs`` and ``latency_ms``."""
-    for field, column in (("x", x), ("y", y)):
-        _known(field, column, list(scatters.AXES))
-    return per_view(measured, view, lambda one: [scatters.draw(one.drawable(), x, y)])
 
 
 def _known(field: str, word: str, known: list[str]) -> str:

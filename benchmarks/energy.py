@@ -28,7 +28,7 @@ import numpy as np
 
 from benchlib.case import Status
 from benchlib.gpu import telemetry
-from benchlib.measure import record, series
+from benchlib.measure import record, store
 
 LENGTHS_S = (0.0, 1.0, 2.0, 100.0)
 """Bounds of the classes of settled parts: those of runs of 1 s, of 1.5 s and of 3 s and more."""
@@ -60,8 +60,8 @@ def processes(folder: Path) -> Iterator[Process]:
         if row.status is not Status.OK or not watched.is_file():
             continue
         kept = [run for run in row.detail.runs if not run.get("set_aside")]
-        total = len(series.load_samples(folder / f"samples/{row.key}.parquet"))
-        told = series.load_telemetry(watched, total)
+        total = len(store.load_samples(folder / f"samples/{row.key}.parquet"))
+        told = store.load_telemetry(watched, total)
         for run, readings in zip(kept, told, strict=False):
             load = telemetry.settled(readings, run["span_s"])
             found = telemetry.summarise(readings, run["span_s"])

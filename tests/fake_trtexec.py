@@ -91,7 +91,7 @@ def install(folder: Path) -> dict[str, str]:
     facts = {
         "python": "3.10.9",
         "cuda_version": "13.0",
-        "devices": [{"name": "Pretended GPU", "capability": "9.0"}],
+        "devices": ["Pretended GPU"],
         "cuda_reason": None,
         "tensorrt": None,
         "tensorrt_reason": "no such wheel",

@@ -12,12 +12,10 @@ from benchlib.doctor import Trtexec
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Gpu, Gpus
 from benchlib.trtexec import locate
-from benchlib.trtexec.locate import Device, Interpreter
+from benchlib.trtexec.locate import Interpreter
 
 H200 = Gpu("NVIDIA H200", "580.1", "13.0", 150_754.8, "9.0", 1980, 3201, 700.0, False, 120)
-WITH_GPU = Interpreter(
-    ("python",), "3.12.3", "13.0", (Device("NVIDIA H200", "9.0"),), numpy="2.0.0"
-)
+WITH_GPU = Interpreter(("python",), "3.12.3", "13.0", ("NVIDIA H200",), numpy="2.0.0")
 
 
 @pytest.fixture(autouse=True)

@@ -212,12 +212,10 @@ def test_a_figure_is_chosen_by_keyword(h100, two_views):
     assert alone.name == both[1].name != both[0].name
     metric = benchlib.figures.accuracy(h100, metric="ImageNet top-1")
     assert isinstance(metric, Drawing)
-    assert isinstance(benchlib.figures.scatter(h100, "gmacs", "latency_ms"), Drawing)
     for wrong in (
         lambda: benchlib.figures.fps(h100, precision="fp17"),
         lambda: benchlib.figures.fps(two_views, view=2),
         lambda: benchlib.figures.accuracy(h100, metric="top"),
-        lambda: benchlib.figures.scatter(h100, "gmacs", "colour"),
     ):
         with pytest.raises(InputError):
             wrong()

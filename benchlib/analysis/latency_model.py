@@ -54,11 +54,6 @@ class Fit:
         """Whether the times are on the line; a network with attention leaves it upwards."""
         return self.error <= PREDICTABLE
 
-    @property
-    def n(self) -> int:
-        """Sizes fitted."""
-        return len(self.megapixels)
-
     def predict(self, megapixels: float) -> float:
         """Milliseconds per batch at an image of this many megapixels."""
         return self.fixed_ms + self.ms_per_megapixel * megapixels

@@ -277,20 +277,18 @@ def amplitudes(
         values = opened.run(inner, {input_name: batch}) if inner else []
         for name, value in zip((*inner, input_name), (*values, batch), strict=True):
             if name in largest:
-                largest[name] = max(largest[name], amplitude(value, PERCENTILE))
+                largest[name] = max(largest[name], amplitude(value))
     return largest
 
 
-def amplitude(values: NDArray[np.float32], percentile: float) -> float:
-    """The absolute value that ``percentile`` percent of the finite ``values`` do not exceed."""
+def amplitude(values: NDArray[np.float32]) -> float:
+    """The absolute value that ``PERCENTILE`` percent of the finite ``values`` do not exceed."""
     size = np.abs(values).ravel()
     size = size[np.isfinite(size)]
     if not size.size:
         return 0.0
-    if percentile >= 100:
-        return float(size.max())
     size = size[:: max(1, size.size // _SAMPLE)]
-    rank = min(size.size - 1, int(size.size * percentile / 100))
+    rank = min(size.size - 1, int(size.size * PERCENTILE / 100))
     return float(np.partition(size, rank)[rank])
 
 

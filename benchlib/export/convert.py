@@ -765,7 +765,6 @@ def _census(model: onnx.ModelProto, form: GraphForm) -> Census:
 
 def _at_typed_scales(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model`` at an opset that allows FP16 scales; ModelOpt's is there already."""
-    versions = [entry.version for entry in model.opset_import if not entry.domain]
-    if max(versions) >= TYPED_SCALES_OPSET:
+    if onnx_file.opset(model) >= TYPED_SCALES_OPSET:
         return model
     return onnx.version_converter.convert_version(model, TYPED_SCALES_OPSET)

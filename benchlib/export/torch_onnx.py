@@ -1,31 +1,27 @@
-"""A torch network as an ONNX file, at the opset that was asked for, by either exporter of torch.
+"""A torch network as an ONNX file, at the opset that was asked for.
 
-A torch without the tracing exporter starts at opset 18, where ReduceMean takes its axes as an
-input. TensorRT 8.6 does not refuse that: it averages over all axes. So the means over height and
-width become global pooling before the graph is converted down.
+By torch's tracing exporter: the other one starts at opset 18, where ReduceMean takes its axes as an
+input. TensorRT 8.6 does not refuse that: it averages over all axes.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import onnx
 import onnx_ir as ir
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from benchlib.case import OPSET, Shape
-from benchlib.errors import InputError
 from benchlib.export import calibration
-from benchlib.models.onnx_file import bodies, drop_unused, parts, replace_nodes
+from benchlib.models.onnx_file import bodies, drop_unused, opset, parts
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -159,92 +155,6 @@ def rename(graph: onnx.GraphProto, aliases: Mapping[str, str]) -> None:
             rename(body, aliases)
 
 
-_IR_VERSION = 8  # the file format's version that goes with opset 17
-_DYNAMO_OPSET = 18
-
-
-def export_by_dynamo(
-    network: nn.Module, example: torch.Tensor, axes: dict[str, dict[int, str]] | None, path: Path
-) -> None:
-    """Write ``network`` to ``path`` at opset 17; input and output are named by the caller's axes.
-
-    Needs the package onnxscript; raises :class:`InputError` without it.
-    """
-    import torch
-
-    shapes = None
-    if axes is not None:
-        shapes = ({axis: torch.export.Dim(name) for axis, name in axes[INPUT].items()},)
-    try:
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            opset_version=_DYNAMO_OPSET,
-            dynamic_shapes=shapes,
-            dynamo=True,
-        )
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "models", f"this torch exports by way of {error.name}; pip install {error.name}"
-        ) from error
-    onnx.save(at_opset_17(program.model_proto), str(path))
-
-
-def at_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return an opset 18 graph at opset 17, in the operators that TensorRT 8.6 reads.
-
-    onnx's own converter has no way down for Split. What is new in opset 18 is taken out where it
-    changes nothing; anything else that is new is left for the checker, which refuses it.
-    """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    lift_constants(copy)
-    pool_means(copy.graph)
-    drop_unused(copy.graph)
-    for node in copy.graph.node:
-        kept = [entry for entry in node.attribute if not _changes_nothing(node.op_type, entry)]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-    for entry in copy.opset_import:
-        if not entry.domain:
-            entry.version = OPSET
-    copy.ir_version = _IR_VERSION
-    onnx.checker.check_model(copy, full_check=True)
-    return copy
-
-
-def _changes_nothing(kind: str, entry: onnx.AttributeProto) -> bool:
-    """Whether an attribute that opset 17 does not know asks for what opset 17 does anyway."""
-    if kind == "Split":
-        return entry.name == "num_outputs"
-    if kind == "Resize":
-        return (entry.name == "antialias" and entry.i == 0) or (
-            entry.name == "keep_aspect_ratio_policy" and entry.s == b"stretch"
-        )
-    return False
-
-
-def pool_means(graph: onnx.GraphProto) -> None:
-    """Write every ReduceMean over height and width as GlobalAveragePool."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        axes = constants.get(node.input[1]) if len(node.input) > 1 else None
-        over = () if axes is None else (int(axis) % 4 for axis in numpy_helper.to_array(axes))
-        if node.op_type != "ReduceMean" or sorted(over) != [2, 3]:
-            nodes.append(node)
-            continue
-        keeps = next((entry.i for entry in node.attribute if entry.name == "keepdims"), 1)
-        source, (result,) = node.input[0], node.output
-        pooled = result if keeps else f"{result}_pooled"
-        nodes.append(helper.make_node("GlobalAveragePool", [source], [pooled], name=node.name))
-        if not keeps:
-            nodes.append(helper.make_node("Flatten", [pooled], [result], axis=1))
-    replace_nodes(graph, nodes)
-
-
 INPUT = "input"
 OUTPUT = "output"
 
@@ -262,16 +172,8 @@ def export(network: nn.Module, shape: Shape, path: Path) -> None:
 
     example = torch.zeros(shape.nchw)
     axes = dynamic_axes(_rank(network, shape)) if shape.dynamic else None
-    if traces():
-        _trace(network, example, axes, path)
-    else:
-        export_by_dynamo(network, example, axes, path)
+    _trace(network, example, axes, path)
     verify(path, shape)
-
-
-def traces() -> bool:
-    """Whether this torch still has the tracing exporter, the one that honours the opset."""
-    return find_spec(f"torch.onnx.symbolic_opset{OPSET}") is not None
 
 
 def dynamic_axes(output_rank: int) -> dict[str, dict[int, str]]:
@@ -331,8 +233,3 @@ def verify(path: Path, shape: Shape) -> None:
             raise WrongGraphError(f"the dynamic axes came out as {open_axes}")
     elif [axis.dim_value for axis in axes] != list(shape.nchw):
         raise WrongGraphError(f"the input came out as {[axis.dim_value for axis in axes]}")
-
-
-def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operator set; 0 when the file names none."""
-    return max((entry.version for entry in model.opset_import if not entry.domain), default=0)

@@ -242,7 +242,7 @@ def _at_known_opset(
     path: Path, model: onnx.ModelProto, image: ImageInput, shape: Shape
 ) -> onnx.ModelProto:
     """``model``, brought to opset 17 when it is too old, if it then gives the same output."""
-    old = next((entry.version for entry in model.opset_import if not entry.domain), OPSET)
+    old = onnx_file.opset(model)
     if old >= OLDEST_OPSET:
         return model
     newer = onnx.ModelProto()

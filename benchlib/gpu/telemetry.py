@@ -6,9 +6,12 @@ import argparse
 import json
 import logging
 import os
+import re
 import select
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +25,7 @@ import psutil
 from benchlib.case import Word
 from benchlib.gpu import nvml
 from benchlib.gpu.nvml import Device
+from benchlib.process import dies_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -205,18 +209,50 @@ def throttle_words(bits: int) -> tuple[str, ...]:
     return known + unknown
 
 
-def timed_window(readings: Sequence[TelemetrySample], span_s: float) -> tuple[TelemetrySample, ...]:
+def timed_window(
+    readings: Sequence[TelemetrySample], span_s: float, of_load: bool = False
+) -> tuple[TelemetrySample, ...]:
     """The readings of the last ``span_s`` seconds in which the card was busy.
 
     Timing is the last thing that a measuring program does, so the window ends with the last busy
     reading; loading and warm-up, with their low clocks, come before it. With no busy reading
-    (the run was shorter than a reading) the result is empty.
+    (the run was shorter than a reading) the result is empty. The idle bit changes up to a second
+    late, as power does; with ``of_load`` the window ends where the power shows that the load did,
+    after which a clock held down by the power limit is up again.
     """
     busy = [reading.time_s for reading in readings if reading.busy]
     if not busy:
         return ()
-    end = busy[-1]
+    load = _load(readings) if of_load else None
+    end = busy[-1] if load is None else min(busy[-1], load[1])
     return tuple(one for one in readings if end - span_s <= one.time_s <= end)
+
+
+def _load(readings: Sequence[TelemetrySample]) -> tuple[float, float] | None:
+    """From when on power readings are of the load alone, and when it ended; None where they rise by
+    too little to show it.
+
+    A power reading is the mean of the second before it: it passes half of its rise half a second
+    after the load began, and half of its fall half a second after it ended, so that the readings
+    from half a second after the one to half a second before the other are of the load alone, less
+    the age of a reading. A series that ends before that shows how far the power had fallen. The
+    first second of a series is partly of what ran before.
+    """
+    known = [one for one in readings if one.power_w is not None]
+    begin = readings[0].time_s + AVERAGING_S
+    own = [one.power_w for one in known if one.busy and one.time_s >= begin]
+    if not own:
+        return None
+    # Near the top and not at it: the level of a load that fills a tenth of the readings
+    level, base = float(np.quantile(own, 0.9)), min(one.power_w for one in known)
+    if level - base <= VISIBLE_LOAD * level:
+        return None
+    half = (level + base) / 2
+    last = [one for one in known if one.power_w >= half][-1]
+    fallen = (level - last.power_w) / (level - base)
+    end = last.time_s - AVERAGING_S * min(max(fallen, 0.0), 0.5) - STEP_S
+    before = [one.time_s for one in known if one.power_w < half and one.time_s < end]
+    return max(begin, before[-1] + AVERAGING_S / 2) if before else begin, end
 
 
 def settled(
@@ -224,40 +260,21 @@ def settled(
 ) -> tuple[TelemetrySample, ...]:
     """The busy readings of the timed part whose power is that of the load alone.
 
-    Empty where there are too few. A power reading is the mean of the second before it: it passes
-    half of its rise half a second after the load began, and half of its fall half a second after
-    it ended, so that the readings from half a second after the one to half a second before the
-    other are of the load alone, less the age of a reading. A series that ends before that shows how
-    far the power had fallen. The first second of a series is partly of what ran before. (The idle
-    bit is no help: it changes up to a second late.) A load of under a second never fills a reading.
+    Empty where there are too few (:func:`_load`). A load of under a second never fills a reading.
     """
-    known = [one for one in readings if one.power_w is not None]
+    known = [one for one in readings if one.power_w is not None and one.busy]
     if not known or (span_s is not None and span_s < 0.99 * AVERAGING_S):
         return ()
-    begin = readings[0].time_s + AVERAGING_S
-    own = [one.power_w for one in known if one.busy and one.time_s >= begin]
-    if not own:
-        return ()
-    # Near the top and not at it: the level of a load that fills a tenth of the readings
-    level, base = float(np.quantile(own, 0.9)), min(one.power_w for one in known)
-    end = known[-1].time_s
-    if level - base > VISIBLE_LOAD * level:
-        half = (level + base) / 2
-        last = [one for one in known if one.power_w >= half][-1]
-        fallen = (level - last.power_w) / (level - base)
-        end = last.time_s - AVERAGING_S * min(max(fallen, 0.0), 0.5) - STEP_S
-        before = [one.time_s for one in known if one.power_w < half and one.time_s < end]
-        if before:
-            begin = max(begin, before[-1] + AVERAGING_S / 2)
+    begin, end = _load(readings) or (readings[0].time_s + AVERAGING_S, readings[-1].time_s)
     if span_s is not None:
         begin = max(begin, end - span_s)
-    found = tuple(one for one in known if one.busy and begin <= one.time_s <= end)
+    found = tuple(one for one in known if begin <= one.time_s <= end)
     return found if len(found) >= FEWEST_SETTLED else ()
 
 
 def summarise(readings: Sequence[TelemetrySample], span_s: float | None = None) -> TelemetrySummary:
     """Summarise a series; ``span_s`` is the timed part's length in seconds, None for all of it."""
-    window = tuple(readings) if span_s is None else timed_window(readings, span_s)
+    window = tuple(readings) if span_s is None else timed_window(readings, span_s, of_load=True)
     if not readings:
         return TelemetrySummary()
     bits = [reading.event_bits for reading in window if reading.event_bits is not None]
@@ -364,6 +381,97 @@ def _energy(load: Sequence[TelemetrySample]) -> dict[str, Any]:
             "energy_source": EnergySource.COUNTER,
         }
     return by_power | found
+
+
+# A Jetson, whose NVML tells no clocks: what tegrastats prints (Jetson Linux, "tegrastats Utility").
+
+TEGRASTATS = "tegrastats"
+TEGRASTATS_S = 0.1
+"""Seconds between two of its lines."""
+
+MIB_MB = 1.048576
+"""Both count in units of 2^20 bytes: an 8 GB module has 7620 "MB" in tegrastats."""
+
+_WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
+"""Rails that feed the whole module."""
+
+_NO_PART = frozenset({"NC", "VIN", "VDDQ_VDD2_1V8AO"})
+"""Not connected, the board's own input, and one that VIN_SYS_5V0 feeds: not to be added up."""
+
+_GPU_LOAD = re.compile(r"\bGR3D(?:_FREQ)? (?:(?P<load>\d+)%)?(?:@\[?(?P<mhz>\d+(?:,\d+)*))?")
+_MEMORY_CLOCK = re.compile(r"\bEMC(?:_FREQ)? (?:\d+%)?@(\d+)")
+_MEMORY = re.compile(r"\bRAM (\d+)/\d+MB")
+_TEMPERATURE = re.compile(r"\b(gpu|tj)@(-?\d+(?:\.\d+)?)C", re.IGNORECASE)
+_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?=\s|$)")
+_ABSENT_C = -100
+"""A sensor that is off reads -256 degrees."""
+
+
+def tegrastats(
+    lines: Iterable[str], now_s: Callable[[], float] | None = None
+) -> Iterator[TelemetrySample]:
+    """Its lines, taken every :data:`TEGRASTATS_S` seconds, or read as they come by ``now_s``.
+
+    The stamps of newer releases are whole seconds and older ones have none, so that a line's
+    place gives its time. Lines after the GPU's last work are left out. Clocks
+    are absent where it was not started as root.
+    """
+    held: list[TelemetrySample] = []
+    first, ever_busy = True, False
+    for number, line in enumerate(lines):
+        load = _GPU_LOAD.search(line)
+        memory = _MEMORY.search(line)
+        if load is None or memory is None:
+            continue
+        clocks = [int(mhz) for mhz in (load["mhz"] or "").split(",") if mhz]
+        emc = _MEMORY_CLOCK.search(line)
+        degrees = {name.lower(): float(value) for name, value in _TEMPERATURE.findall(line)}
+        celsius = degrees.get("gpu", degrees.get("tj"))
+        held.append(
+            TelemetrySample(
+                time_s=number * TEGRASTATS_S if now_s is None else now_s(),
+                sm_clock_mhz=max(clocks, default=0) or None,
+                memory_clock_mhz=None if emc is None else int(emc[1]),
+                power_w=_module_w(line),
+                temperature_c=None if celsius is None or celsius < _ABSENT_C else round(celsius),
+                memory_used_mb=round(int(memory[1]) * MIB_MB, 1),
+            )
+        )
+        busy = load["load"] != "0"
+        if first or busy:
+            yield from held
+            held, first, ever_busy = [], False, ever_busy or busy
+    if not ever_busy:  # As where the work is a DLA's
+        yield from held
+
+
+def _module_w(line: str) -> float | None:
+    """Watts of the module now: of the rail that feeds it all, else of its rails together."""
+    rails = {name: int(now) for name, now in _RAIL.findall(line)}
+    whole = next((rails[name] for name in _WHOLE_RAILS if name in rails), None)
+    if whole is None:
+        parts = [now for name, now in rails.items() if name not in _NO_PART]
+        whole = sum(parts) if parts else None
+    return None if whole is None else whole / 1000
+
+
+def watch_jetson() -> Iterator[TelemetrySample]:
+    """Yield the readings of a tegrastats of our own until standard input closes."""
+    with subprocess.Popen(
+        [TEGRASTATS, "--interval", f"{1000 * TEGRASTATS_S:.0f}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        preexec_fn=dies_with_parent(),
+    ) as printer:
+
+        def end() -> None:
+            sys.stdin.read()
+            printer.terminate()
+
+        threading.Thread(target=end, daemon=True).start()
+        yield from tegrastats(printer.stdout, time.monotonic)
 
 
 # The recorder: a process of its own that looks at the GPU while a case is measured.
@@ -540,11 +648,15 @@ def main() -> int:
         return bool(select.select([sys.stdin], [], [], max(seconds, 0.0))[0])
 
     with nvml.opened(words.module) as device:
-        if device is None:
+        if shutil.which(TEGRASTATS) and (device is None or device.sm_clock_mhz() is None):
+            series = watch_jetson()
+        elif device is None:
             return NO_DEVICE
-        with words.path.open("w", encoding="utf-8", buffering=1) as file:
+        else:
             foreigners = Foreigners(words.root, words.path.parent)
-            for reading in watch(device, foreigners, INTERVAL_S, stdin_closed):
+            series = watch(device, foreigners, INTERVAL_S, stdin_closed)
+        with words.path.open("w", encoding="utf-8", buffering=1) as file:
+            for reading in series:
                 file.write(dump_samples(reading) + "\n")
     return 0
 

@@ -30,6 +30,8 @@ from benchlib.config import Parameters
 from benchlib.errors import InputError, MachineError
 from benchlib.export import cache
 from benchlib.export.build import Graph
+from benchlib.gpu import nvml
+from benchlib.gpu.telemetry import TEGRASTATS_S
 from benchlib.measure import environment, matrix, record
 from benchlib.measure.exporter import Exporter, Network
 from benchlib.measure.matrix import Step
@@ -54,9 +56,6 @@ START_S = 4
 ENGINE_SHARE = 1.2
 """Size of an engine over that of its graph in the estimate of disk space; those of the committed
 sets take 0.3 to 1.4 of it."""
-
-WATCH_S = 0.1
-"""Seconds between two samples of clocks, power and temperature."""
 
 CASES, SCRIPT, GRAPHS, OUT = "cases.json", "run.sh", "graphs", "out"
 
@@ -426,8 +425,9 @@ def script(bundle: Bundle, name: str) -> str:
         ),
         orders=[chance.sample(numbers, len(numbers)) for _ in range(bundle.rounds)],
         altering=process.ALTERING,
+        mps=nvml.MPS_SHARE,
         folders=locate.USUAL_FOLDERS,
-        interval_ms=round(1000 * WATCH_S),
+        interval_ms=round(1000 * TEGRASTATS_S),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from benchlib import process
 from benchlib.config import Parameters
 from benchlib.export.build import Graph
 from benchlib.gpu import nvml
-from benchlib.gpu.telemetry import Recorder
+from benchlib.gpu.telemetry import TEGRASTATS, Recorder
 from benchlib.measure import engine_cache, environment, record
 from benchlib.measure.engine_cache import BuildFacts, EngineCache
 from benchlib.measure.environment import Redactor
@@ -78,6 +79,8 @@ class CaseRunner:
 
         Words go into the rows without the paths of ``measured_set``, or of ``work``.
         """
+        # A Jetson's NVML may show no GPU, and be missing
+        is_watched = gpu is not None or bool(not program.on_cpu and shutil.which(TEGRASTATS))
         return cls(
             parameters,
             program,
@@ -86,7 +89,7 @@ class CaseRunner:
             Redactor.of(measured_set or work),
             work,
             environment.device_name(program, gpu, parameters.extra_flags),
-            None if gpu is None else nvml_module,
+            nvml_module if is_watched else None,
             host,
         )
 

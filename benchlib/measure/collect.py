@@ -17,14 +17,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchlib.case import Engine, Status
+from benchlib.case import Engine, Status, device_name
 from benchlib.errors import InputError
-from benchlib.gpu.telemetry import TelemetrySample
+from benchlib.gpu.telemetry import MIB_MB, TelemetrySample, tegrastats
 from benchlib.measure import bundle as bundles
 from benchlib.measure import engine_cache, matrix, record
 from benchlib.measure.bundle import Bundle, BundledCase, Unit
 from benchlib.measure.engine_cache import BuildFacts, BuiltEngine
-from benchlib.measure.environment import Environment, Redactor, power_mode, public
+from benchlib.measure.environment import Environment, Redactor, in_context, power_mode, public
 from benchlib.measure.measurement import Assembler, Measurement, TimingRun, save_runs
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
@@ -34,65 +34,6 @@ from benchlib.trtexec.exit_check import PhaseRun
 from benchlib.trtexec.flags import version_from_banner
 
 # What watched the GPU: lines of tegrastats or of nvidia-smi, as run.sh keeps them.
-
-MIB_MB = 1.048576
-"""Both count in units of 2^20 bytes: an 8 GB module has 7620 "MB" in tegrastats."""
-
-_WHOLE_RAILS = ("VDD_IN", "POM_5V_IN")
-"""Rails that feed the whole module."""
-
-_NO_PART = frozenset({"NC", "VIN", "VDDQ_VDD2_1V8AO"})
-"""Not connected, the board's own input, and one that VIN_SYS_5V0 feeds: not to be added up."""
-
-_GPU_LOAD = re.compile(r"\bGR3D(?:_FREQ)? (?:(?P<load>\d+)%)?(?:@\[?(?P<mhz>\d+(?:,\d+)*))?")
-_MEMORY_CLOCK = re.compile(r"\bEMC(?:_FREQ)? (?:\d+%)?@(\d+)")
-_MEMORY = re.compile(r"\bRAM (\d+)/\d+MB")
-_TEMPERATURE = re.compile(r"\b(gpu|tj)@(-?\d+(?:\.\d+)?)C", re.IGNORECASE)
-_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?=\s|$)")
-_ABSENT_C = -100
-"""A sensor that is off reads -256 degrees."""
-
-
-def tegrastats(lines: Sequence[str]) -> tuple[TelemetrySample, ...]:
-    """Its lines, taken every :data:`benchlib.measure.bundle.WATCH_S` seconds.
-
-    The stamps of newer releases are whole seconds and older ones have none, so that a line's
-    place gives its time. Lines after the GPU's last work are left out. Clocks are absent where it
-    was not started as root.
-    """
-    found, last_busy = [], None
-    for number, line in enumerate(lines):
-        load = _GPU_LOAD.search(line)
-        memory = _MEMORY.search(line)
-        if load is None or memory is None:
-            continue
-        clocks = [int(mhz) for mhz in (load["mhz"] or "").split(",") if mhz]
-        emc = _MEMORY_CLOCK.search(line)
-        degrees = {name.lower(): float(value) for name, value in _TEMPERATURE.findall(line)}
-        celsius = degrees.get("gpu", degrees.get("tj"))
-        found.append(
-            TelemetrySample(
-                time_s=number * bundles.WATCH_S,
-                sm_clock_mhz=max(clocks, default=0) or None,
-                memory_clock_mhz=None if emc is None else int(emc[1]),
-                power_w=_module_w(line),
-                temperature_c=None if celsius is None or celsius < _ABSENT_C else round(celsius),
-                memory_used_mb=round(int(memory[1]) * MIB_MB, 1),
-            )
-        )
-        if load["load"] != "0":
-            last_busy = len(found)
-    return tuple(found[:last_busy])
-
-
-def _module_w(line: str) -> float | None:
-    """Watts of the module now: of the rail that feeds it all, else of its rails together."""
-    rails = {name: int(now) for name, now in _RAIL.findall(line)}
-    whole = next((rails[name] for name in _WHOLE_RAILS if name in rails), None)
-    if whole is None:
-        parts = [now for name, now in rails.items() if name not in _NO_PART]
-        whole = sum(parts) if parts else None
-    return None if whole is None else whole / 1000
 
 
 def nvidia_smi(lines: Sequence[str]) -> tuple[TelemetrySample, ...]:
@@ -131,17 +72,23 @@ def _number(text: str) -> float | None:
 _WATCHERS = {"# tegrastats": tegrastats, "# nvidia-smi": nvidia_smi}
 
 
-def watched(path: Path) -> tuple[TelemetrySample, ...]:
-    """The readings in a file of run.sh; none where there was no telemetry."""
+def watched(path: Path, of_slice: bool) -> tuple[TelemetrySample, ...]:
+    """The readings in a file of run.sh; none where there was no telemetry.
+
+    ``of_slice``: without what the other slices of the card have a part in.
+    """
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     read = _WATCHERS.get(lines[0]) if lines else None
-    return () if read is None else read(lines[1:])
+    found = () if read is None else tuple(read(lines[1:]))
+    shared = dict.fromkeys(("power_w", "memory_used_mb", "foreign")) if of_slice else {}
+    return tuple(replace(one, **shared) for one in found)
 
 
 # The device, as run.sh recorded it.
 
+_SELECTED = re.compile(r"\] \[I\] Selected Device: (.*\S)")
 _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 
 
@@ -149,15 +96,18 @@ _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 class Device:
     """Where run.sh ran. ``records`` are its notes by name, ``release`` TensorRT's version there.
 
-    ``engine`` is the program that answered as trtexec, which may be a stand-in.
+    ``engine`` is the program that answered as trtexec, which may be a stand-in; ``extra_flags``
+    are those that it got, ``selected`` what it calls the GPU.
     """
 
     records: dict[str, str]
     release: str
     engine: Engine
+    extra_flags: tuple[str, ...]
+    selected: str | None
 
     @classmethod
-    def read(cls, folder: Path) -> Device:
+    def read(cls, folder: Path, extra_flags: tuple[str, ...]) -> Device:
         """Raises :class:`InputError` where there is no record, or a damaged one."""
         names = [path for path in folder.glob("*") if path.is_file()] if folder.is_dir() else []
         records = {path.name: path.read_text("utf-8", "replace").strip() for path in names}
@@ -166,16 +116,36 @@ class Device:
                 "DIR", "out/device is missing or damaged: run.sh was not run here, or not copied"
             )
         # Earlier scripts did not note the program's own name, which its logs have.
-        logs = (path.read_text("utf-8", "replace") for path in sorted(folder.parent.glob("*.log")))
-        tools = (records.get("tool"), *(exit_check.read_log(text).tool for text in logs))
-        engine = exit_check.program_of(next(filter(None, tools), None))
-        return cls(records, str(version_from_banner(int(records["trtexec"]))), engine)
+        tool, selected = records.get("tool"), None
+        out = folder.parent
+        for path in (*sorted(out.glob("*.log")), *sorted(out.glob("*.failed"))):
+            text = path.read_text("utf-8", "replace")
+            tool = tool or exit_check.read_log(text).tool
+            selected = _SELECTED.search(text)
+            if tool and selected:
+                break
+        engine = exit_check.program_of(tool)
+        release = version_from_banner(int(records["trtexec"]))
+        return cls(records, str(release), engine, extra_flags, selected and selected[1])
 
     @property
     def card(self) -> list[str]:
-        """Name, driver, memory in MiB, power limit, highest clocks, as nvidia-smi has them."""
+        """Name, driver, memory in MiB, power limit, highest clocks, as nvidia-smi has them, and
+        what part of the card was used, where it was not all of it."""
         cells = [cell.strip() for cell in self.records.get("smi", "").split(",")]
-        return cells if len(cells) == 6 else []
+        return cells if len(cells) >= 6 else []
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether MIG gave a part of the card: nvidia-smi knows what the whole draws and holds."""
+        return any(part.startswith("MIG") for part in self.card[6:])
+
+    @property
+    def confidential(self) -> bool | None:
+        """Whether Confidential Computing or Protected PCIe was on; None where it is not known."""
+        told = self.records.get("confidential", "")
+        states = re.findall(r"\bCC (?:status|State)\s*: *(ON|OFF)", told)
+        return "ON" in states or "Protected PCIe" in told if states else None
 
     @property
     def power_mode(self) -> str | None:
@@ -185,10 +155,10 @@ class Device:
     def name(self) -> str:
         """The board's or card's name, and its power mode: in another it is another device."""
         name = self.records.get("model") if self.power_mode else None
-        name = (
-            name or (self.card[0] if self.card else self.records.get("model")) or "unnamed device"
-        )
-        return f"{name} {self.power_mode}" if self.power_mode else name
+        card = device_name(self.card[0], self.card[6:]) if self.card else self.records.get("model")
+        name = name or card or device_name(self.selected or "unnamed device")
+        name = f"{name} {self.power_mode}" if self.power_mode else name
+        return in_context(name, self.extra_flags)
 
     @property
     def clocks(self) -> str | None:
@@ -209,8 +179,9 @@ class Device:
         gpu: dict[str, str | bool | float | None] = {"name": self.name}
         if card:
             names = ("memory_mb", "power_limit_w", "max_sm_clock_mhz", "max_memory_clock_mhz")
-            gpu |= dict(zip(names, map(_number, card[2:]), strict=True))
+            gpu |= dict(zip(names, map(_number, card[2:6]), strict=True))
             gpu["memory_mb"] = gpu["memory_mb"] and round(gpu["memory_mb"] * MIB_MB)
+            gpu["confidential_computing"] = self.confidential
         jetson = {
             "power_mode": self.power_mode,
             "jetson_linux": self.l4t,
@@ -333,7 +304,8 @@ def collect(folder: Path, out: Path) -> Collected:
     Raises :class:`InputError` for a folder that is no bundle or a damaged one, and for a set of
     another device or TensorRT.
     """
-    folders = [folder] if (folder / bundles.CASES).is_file() else sorted(folder.glob("part-*"))
+    parts = sorted(one for one in folder.glob("part-*") if one.is_dir())
+    folders = [folder] if (folder / bundles.CASES).is_file() else parts
     if not folders:
         raise InputError("DIR", f"{folder} has no cases.json; give the folder of a bundle")
     # Everything is read before anything is written.
@@ -368,7 +340,8 @@ def _opened(folder: Path) -> tuple[Bundle, Device]:
         raise InputError(
             "DIR", f"{path} is damaged or of another benchlib ({where}: {first['msg']})"
         ) from None
-    device = Device.read(folder / bundles.OUT / "device")
+    extra_flags = next(iter(bundle.parameters.values())).extra_flags
+    device = Device.read(folder / bundles.OUT / "device", extra_flags)
     if device.records.get("bundle") != bundles.identity(content):
         raise InputError(
             "DIR", f"{folder}: out/ is not of this cases.json; keep the two of one bundle together"
@@ -419,8 +392,10 @@ class _Case:
         self._bundled = bundled
         self._store = store
         self._program = program
-        self._device = device.name
-        self._assembler = Assembler(given, program, device.name, names=names)
+        self._device = device
+        self._assembler = Assembler(
+            given, program, device.name, confidential=device.confidential, names=names
+        )
         folders = zip(device.records.get("folders", "").splitlines(), (".", "~"), strict=False)
         self._redactor = Redactor.naming((Path(path), name) for path, name in folders)
         self._measurement = Measurement(
@@ -491,7 +466,7 @@ class _Case:
                 layers=layers if layers.is_file() else None,
                 facts=BuildFacts(log.built_s, step.ran.seconds, log.skipped_tactics),
                 mb=step.mb,
-                key=engine_cache.key(graph, command, self._program, self._device, unit.build),
+                key=engine_cache.key(graph, command, self._program, self._device.name, unit.build),
                 reused=unit.engine != unit.name,
             )
         )
@@ -517,7 +492,7 @@ class _Case:
                 step = self._taken(name, command, "times.json")
                 if step is None:
                     continue
-                readings = watched(self._out / f"{name}.watch")
+                readings = watched(self._out / f"{name}.watch", self._device.is_slice)
                 which, settings = (unit.build, number), self._measurement.settings
                 run = TimingRun.of_phase(which, step.ran, readings, settings)
             except CaseError as error:

@@ -324,14 +324,15 @@ def jetson() -> str | None:
 
 
 def device_name(program: Program, gpu: Gpu | None, extra_flags: Sequence[str] = ()) -> str:
-    """What a row calls the device: ``cpu``, or the GPU's name, that of CUDA without NVML.
-
-    A green context among ``extra_flags`` gives the network a part of the card, which the name
-    then says.
-    """
+    """What a row calls the device: ``cpu``, or the GPU's name, that of CUDA without NVML."""
     if program.on_cpu:
         return CPU
     name = jetson() or (gpu.name if gpu is not None else program.card or program.device)
+    return in_context(name, extra_flags)
+
+
+def in_context(name: str, extra_flags: Sequence[str]) -> str:
+    """The GPU ``name``, with the part of it that a green context among ``extra_flags`` gives."""
     contexts = [
         f"green context {words}"
         for flag, _, words in (flag.partition("=") for flag in extra_flags)

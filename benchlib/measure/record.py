@@ -215,7 +215,6 @@ class Detail(_Evidence):
     rules: int | None = None
     until: dict[str, FiniteFloat] | None = None
     oddities: tuple[str, ...] | None = None
-    migrated_from: int | None = None
 
     def but(self, **parts: Any) -> Detail:
         """This evidence with other ``parts``."""
@@ -281,7 +280,7 @@ class Row(BaseModel):
     throughput_img_s: float | None = Field(
         None, gt=0, description="Images per second with queries queued back to back."
     )
-    enqueue_ms: float | None = Field(None, ge=0, description="Median host time of one enqueue.")
+    enqueue_ms: float | None = Field(None, ge=0, description="Mean host time of one enqueue.")
     build_s: float | None = Field(None, ge=0, description="Seconds the engine took to build.")
     engine_mb: float | None = Field(None, ge=0, description="Size of the engine file.")
     params_m: float | None = Field(None, ge=0, description="Parameters of the network.")

@@ -7,6 +7,7 @@ from the row. A row for which today's rules give what it has is left as it is, i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,15 +19,18 @@ from benchlib.export.calibration import Fidelity
 from benchlib.gpu.clock_lock import NOT_ASKED, ClockLock
 from benchlib.measure import measurement, record
 from benchlib.measure.measurement import LayerPrecision, MeasuredValues
-from benchlib.measure.record import Row
+from benchlib.measure.record import Detail, Row
 from benchlib.measure.store import Store
 from benchlib.stats.quality_checks import RULES_VERSION, Observed, Reason
+from benchlib.trtexec import exports
 from benchlib.trtexec.command import Program
+from benchlib.trtexec.exports import JOINTS, UNKNOWN, Layer
 
 _NOTED = "Intervals, verdicts, reasons and notes"
 NOTE = (
-    f"{_NOTED}, throughput, power and energy were made anew from the stored samples and telemetry "
-    f"by version {RULES_VERSION} of the rules (benchlib rejudge); nothing was measured again."
+    f"{_NOTED}, throughput, launches, power, energy and clocks were made anew from the samples and "
+    f"telemetry, and the layers' work put where it was done, by version {RULES_VERSION} of the "
+    "rules (benchlib rejudge); nothing was measured again."
 )
 
 
@@ -118,7 +122,41 @@ def _why(error: Exception) -> str:
     return f"its series cannot be read ({first_line(error)})"
 
 
+_COPIES = re.compile(r"Reformatting CopyNode for \w+ Tensor \d+ to |reshape_before_")
+
+
+def _placed(folder: Path, row: Row) -> Detail:
+    """The evidence of ``row`` with the work of its engine's layers where it was done.
+
+    Until version 7 a copy made for a layer was counted for the work of its namesake, which then had
+    none, or what its tensors showed. Evidence without such a copy is given back as it is.
+    """
+    file = folder / record.layers_file(row.key)
+    stored = record.load_layers(file.read_bytes()) if file.is_file() else row.detail.layers or ()
+    layers = [dict(one) for one in stored]
+    computing = [one for one in layers if Layer(one["name"], one["type"]).computes]
+    copies = [one for one in layers if one["macs"] and one not in computing]
+    if not copies:
+        return row.detail
+    for copy in copies:
+        name = _COPIES.sub("", copy["name"])
+        for one in computing:
+            if name in (one["name"], *JOINTS.split(one["name"])):
+                # Of layers made one, a copy's name had lost the first, which kept its own work
+                own = (one["macs"] or 0) if " || " in name else 0
+                one["macs"] = copy["macs"] + own
+                break
+        copy["macs"] = None
+    shares = dict(row.detail.shares or {})
+    if shares.get("macs"):
+        shares["macs"] = exports.shared_out(
+            (one["precision"] or UNKNOWN, one["macs"] or 0) for one in computing
+        )
+    return row.detail.but(layers=layers, shares=shares)
+
+
 def _judged(folder: Path, row: Row) -> Row:
+    row = row.model_copy(update={"detail": _placed(folder, row)})
     runs = measurement.stored_runs(folder, row)
     counted = tuple(run for run in runs if not run.is_set_aside)
     found = MeasuredValues(counted, row.batch, _observed(row), stopped=row.rounds is not None)

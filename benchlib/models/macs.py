@@ -270,7 +270,7 @@ def _counted(
                 f"the shape of {error.args[0]!r} in {file} stays unknown", params
             ) from error
         if macs is not None:
-            yield _Node(node.name, macs, math.prod(shapes[node.output[0]]))
+            yield _Node(node.name, macs, _written(node, shapes))
 
 
 def _is_countable(node: onnx.NodeProto, weights: Collection[str]) -> bool:
@@ -280,7 +280,7 @@ def _is_countable(node: onnx.NodeProto, weights: Collection[str]) -> bool:
     """
     if node.op_type in _CONVOLUTIONS or node.op_type in _PRODUCTS:
         return True
-    if node.op_type in _UNCOUNTED or _ATTENTION in node.op_type:
+    if node.op_type in _UNCOUNTED or (_ATTENTION in node.op_type and not _is_attention(node)):
         return False
     if node.op_type == "Einsum":
         return len(node.input) < 3 and "." not in _equation(node)
@@ -461,6 +461,10 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | Non
         transposed = any(item.name == "transA" and item.i for item in node.attribute)
         inner = left[-2] if transposed else left[-1]
         return math.prod(shapes[node.output[0]]) * inner
+    if _is_attention(node):
+        # Queries by keys, then the scores by values; keys of before come first.
+        factors = shapes[node.input[0]], shapes[node.output[0]]
+        return sum(map(math.prod, factors)) * _keys(node, shapes)
     if node.op_type == "Einsum" and len(node.input) == 2:
         given, _, asked = _equation(node).partition("->")
         factors = given.split(",")
@@ -473,6 +477,29 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int | Non
         lone = set.symmetric_difference(*map(set, factors)) - set(asked)
         return math.prod(size for letter, size in sizes.items() if letter not in lone)
     return None
+
+
+def _is_attention(node: onnx.NodeProto) -> bool:
+    """Whether ``node`` is ONNX's own attention: its two products, without those before and behind
+    that the operators of ONNX Runtime have in them."""
+    return node.op_type == _ATTENTION and node.domain in _OWN
+
+
+def _keys(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """How many keys each query of an attention meets."""
+    before = node.input[4:5]
+    return sum(shapes[name][-2] for name in (node.input[1], *filter(None, before)))
+
+
+def _written(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """The elements that the products of ``node`` write: those of attention, its scores as well."""
+    result = math.prod(shapes[node.output[0]])
+    if not _is_attention(node):
+        return result
+    queries = shapes[node.input[0]]
+    heads = next((item.i for item in node.attribute if item.name == "q_num_heads"), 1)
+    rows = math.prod(queries[:-1]) * (heads if len(queries) == 3 else 1)
+    return result + rows * _keys(node, shapes)
 
 
 def _equation(node: onnx.NodeProto) -> str:

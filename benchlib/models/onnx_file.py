@@ -225,6 +225,11 @@ def parts(message: Message, kind: type[_Part]) -> Iterator[_Part]:
                 yield from parts(part, kind)
 
 
+def opset(model: onnx.ModelProto) -> int:
+    """Version of the standard operator set; 0 when the file names none."""
+    return max((entry.version for entry in model.opset_import if not entry.domain), default=0)
+
+
 def constant_names(graph: onnx.GraphProto) -> set[str]:
     """The names of the graph's initialisers, sparse ones included."""
     names = {tensor.name for tensor in graph.initializer}
@@ -295,9 +300,7 @@ def _checked_graph(path: Path) -> onnx.GraphProto:
             )
         model = onnx.load(path, "protobuf", load_external_data=False)
         mended = _mend(model)
-        version = max(
-            (entry.version for entry in model.opset_import if not entry.domain), default=0
-        )
+        version = opset(model)
         newest = onnx.defs.onnx_opset_version()
         if version > newest:
             raise InputError(

@@ -638,6 +638,14 @@ _CARDS: dict[str, Card] = {card.name: card for card in (*TORCHVISION_CARDS, *TIM
 _AT_STRIDE = {card.name: card for card in (net.card(False) for net in _NETS if net.full_size)}
 
 
+def reduced_output(name: str) -> str | None:
+    """What network ``name`` of the line-up gives, where that is scores at less than its input's
+    size, which are less work than the others' are; None for the others."""
+    found = (_CARDS | _AT_STRIDE).get(name)
+    scores = "" if found is None or found.task != SEGMENTATION else found.output.partition(";")[0]
+    return scores if " at 1/" in scores else None
+
+
 def names() -> tuple[str, ...]:
     """Every network of the line-up; the ``@stride`` forms are left out."""
     return tuple(_CARDS)

@@ -206,7 +206,9 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
         ),
         (any(row.made_up for row in found), "INT8 by made-up ranges has a speed and no accuracy"),
     ]
-    words = [*(words for there, words in said if there), *without]
+    ends = {name: registry.reduced_output(name) for name in sorted({one.model for one in choices})}
+    less = [f"{name} gives {scores} only" for name, scores in ends.items() if scores]
+    words = [*(words for there, words in said if there), *less, *without]
     return (
         f"{'; '.join(words)}. Accuracies are published ones, at the size a network was made for"
         f"{f' ({wording.listed(native)})' if native else ''}"

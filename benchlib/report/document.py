@@ -27,9 +27,6 @@ from benchlib.report.view import View, on_cpu, slug, title, views
 # The report's sections: what ``report.ipynb`` calls, one line per cell.
 
 
-Draw = Callable[[View], Drawing | Absent]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
     """Measured sets, and where figures and latency tables are saved (nowhere when empty).
@@ -100,7 +97,7 @@ class Document:
 
         def more(view: View) -> list[Part]:
             found = roofline.breakdowns(view.usable, measured[view.slug])
-            return [_folded_table("engine", latency.build_layer_times(view, found))]
+            return [sections.folded("engine", latency.build_layer_times(view, found))]
 
         return self._per_view("Layers", "layertimes", draw, more)
 
@@ -166,7 +163,7 @@ class Document:
         for one in self.sets:
             built = latency.build_failures(title(one), one.frame)
             none = Words(f"{title(one)}: no row failed, was skipped or is doubted.")
-            there = [_folded_table("row", built), sections.legend(one)] if built.rows else [none]
+            there = [sections.folded("row", built), sections.legend(one)] if built.rows else [none]
             without = [Bullets(said)] if (said := sections.without_number(one)) else []
             parts = tuple(part for part in (Words(built.caption), *there, *without) if part)
             gist = f"{len(built.rows)} of {wording.plural(len(one.frame), 'row')}"
@@ -175,7 +172,7 @@ class Document:
 
     def environments(self) -> Folded:
         """The surroundings of all sets side by side."""
-        return _folded_table("fact", sections.environment_table(self.sets))
+        return sections.folded("fact", sections.environment_table(self.sets))
 
     def side_by_side(self) -> Section:
         """Sets against each other and beside published figures."""
@@ -186,7 +183,7 @@ class Document:
 
     def faults(self) -> Folded:
         """What the blog says, what was found, what is done here."""
-        return _folded_table("fault", methods.faults())
+        return sections.folded("fault", methods.faults())
 
     def commands(self) -> Section:
         """The commands really run, one good row per precision."""
@@ -254,10 +251,6 @@ def _first_open(drawn: Sequence[Drawing]) -> list[Part]:
 
 def _names(drawn: Sequence[Drawing]) -> list[str]:
     return [one.caption.partition(";")[0] for one in drawn]
-
-
-def _folded_table(noun: str, built: Table) -> Folded:
-    return Folded(f"Every {noun} ({len(built.rows)})", (built,))
 
 
 def _extent(view: View) -> str:

@@ -89,12 +89,6 @@ class Explorer(Shown):
         parts = [_rows(one, view) for one in self.sets for view in views(one)]
         return pd.concat(parts, ignore_index=True).infer_objects()
 
-    def charts(self) -> tuple[Any, Any]:
-        """The two charts as Altair's, which draw data named ``rows``: the cloud, and by size."""
-        import altair as alt  # takes a second, and the page needs only the specifications
-
-        return tuple(map(alt.LayerChart.from_dict, _charts(self.rows)))
-
     def _repr_html_(self) -> str:
         rows = self.rows
         payload = {

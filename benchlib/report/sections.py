@@ -262,7 +262,7 @@ def _made(measured: MeasuredSet, part: observations.Part) -> Block:
     label = ", ".join(filter(None, (title(measured), part.label)))
     name = slug(f"{measured.name} {part.label}")
     said = sentences(part)
-    cells = _folded("cell", table(part, label, name))
+    cells = folded("cell", table(part, label, name))
     return Block(label, f"int8-{name}", (Bullets(said), cells), said[0] if said else "")
 
 
@@ -493,7 +493,7 @@ def _compared(first: MeasuredSet, second: MeasuredSet) -> Block:
         f"times as long as {found.first} (geometric mean{bounds}); {counted}, where no difference "
         f"within {100 * found.threshold:g} % counts.{copies}"
     )
-    parts = (Words(said), _folded("case", _cases(found)), _surroundings(found))
+    parts = (Words(said), folded("case", _cases(found)), _surroundings(found))
     return Block(label, anchor, tuple(filter(None, parts)), said)
 
 
@@ -531,7 +531,7 @@ def _surroundings(found: Comparison) -> Folded | None:
             ("", found.second, lambda one: _word(one.second)),
         ),
     )
-    return _folded("difference around them", differences)
+    return folded("difference around them", differences)
 
 
 def _beside(measured: MeasuredSet, published: MeasuredSet) -> Block:
@@ -547,8 +547,8 @@ def _beside(measured: MeasuredSet, published: MeasuredSet) -> Block:
         "in the median."
     )
     listed = [Words("Known differences:"), Bullets(reasons)] if reasons else []
-    folded = _folded("cell", _cells(measured, published, found))
-    return Block(label, anchor, (Words(said), *listed, folded), said)
+    cells = folded("cell", _cells(measured, published, found))
+    return Block(label, anchor, (Words(said), *listed, cells), said)
 
 
 def _cells(
@@ -575,7 +575,8 @@ def _anchor(*sets: MeasuredSet) -> str:
     return f"beside-{'-'.join(slug(one.name) for one in sets)}"
 
 
-def _folded(noun: str, table: Table) -> Folded:
+def folded(noun: str, table: Table) -> Folded:
+    """``table``, a row for each ``noun``, behind a line that counts them."""
     return Folded(f"Every {noun} ({len(table.rows)})", (table,))
 
 

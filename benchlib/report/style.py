@@ -122,9 +122,6 @@ VERDICT_SYMBOLS: dict[str, str] = {
     Verdict.INVALID.value: "✕",
 }
 
-BEST = "background-color:#c7e9c0;color:#00441b;font-weight:600"
-WORST = "background-color:#fcd5ce;color:#67000d;text-decoration:underline"
-
 _FONT = "DejaVu Sans"
 """Comes with matplotlib, so bytes repeat everywhere."""
 
@@ -342,6 +339,9 @@ _HREF = f"{{{_XLINK}}}href"
 _LETTER = "scale(0.015625)"
 """Of a letter's outline, which Matplotlib gives in whole 64ths of what places the letters: a tenth
 of that is a hundredth of a point."""
+_CIRCLE = "M" + 8 * "C" + "z"  # how Matplotlib draws one, in 400 letters
+_HAIR = 0.02
+"""Points: what rounding to hundredths makes of a circle."""
 
 _LEAST_PIXELS_PER_INCH = 66
 """Labels of 8 points are then some 7 pixels high: the least that can be read."""
@@ -432,11 +432,13 @@ def _shorten(parent: ElementTree.Element, ids: Mapping[str, str], classes: dict[
                 r"-?[\d.]+", lambda found: f"{float(found[0]) / 64:.1f}", known["d"]
             )
             known["d"] = known["d"].replace(".0", "")
+        _as_circle(one)
         for key, value in known.items():
             short = re.sub(r"url\(#([\w-]+)\)", lambda found: f"url(#{ids[found[1]]})", value)
             if key == "style":
                 short = re.sub(r"([:;]) ", r"\1", short)
             elif key == "d":
+                short = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", short)
                 short = re.sub(r" *([A-Za-z]) *", r"\1", short).strip()
             known[key] = short
         if style := known.pop("style", None):
@@ -444,6 +446,21 @@ def _shorten(parent: ElementTree.Element, ids: Mapping[str, str], classes: dict[
         is_bare = one.tag == f"{{{_SVG}}}g" and not known
         kept += list(one) if is_bare else [] if one.tag == f"{{{_SVG}}}metadata" else [one]
     parent[:] = kept
+
+
+def _as_circle(one: ElementTree.Element) -> None:
+    """Make a path that is drawn as a circle the circle that it is."""
+    path = one.get("d", "")
+    if re.sub(r"[^A-Za-z]", "", path) != _CIRCLE:
+        return
+    round_it = np.array(re.findall(r"-?[\d.]+", path), float).reshape(-1, 2)[::3]
+    middle = (round_it[0] + round_it[4]) / 2
+    radii = np.hypot(*(round_it - middle).T)
+    if np.ptp(radii) < _HAIR:
+        one.tag = f"{{{_SVG}}}circle"
+        del one.attrib["d"]
+        sizes = (f"{value:.2f}" for value in (*middle, radii.mean()))
+        one.attrib |= dict(zip(("cx", "cy", "r"), sizes, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

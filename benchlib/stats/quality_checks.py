@@ -52,13 +52,14 @@ class Reason(Word):
     STREAMS = "streams"
 
 
-RULES_VERSION = 6
+RULES_VERSION = 7
 """Version of the rules below and of the intervals they go by: raised when either would judge a
 stored series otherwise. 2: doubt comes from the interval and not from the spread of single
 queries, and a card at its power limit is a state and no fault. 3: power and energy are of the
 settled part of a run, peak memory is recorded, and notes are separate from reasons. 4: where the
 layers were timed, a row's precision is judged by their time. 5: a card that waited for the host is
-noted. 6: streams that shared the card are."""
+noted. 6: streams that shared the card are. 7: the clock is that of the load, without what the card
+did after it, and no copy made for a layer has that layer's work."""
 
 INVALIDATING = frozenset({Reason.NO_SAMPLES, Reason.NUMERICS, Reason.IMPOSSIBLE})
 """Reasons that make the number unusable."""
@@ -214,7 +215,7 @@ FEWEST_EFFECTIVE = 30.0
 samples, and its end points move with single queries; that matters where it is too wide."""
 
 ENQUEUE_SHARE = 0.8
-"""Median enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
+"""Enqueue time over median compute time: trtexec's own warning (contract, section 6)."""
 
 WAITING = 0.05
 """Share of the time between queries that follow on one another at once. Of 260 rows on H100s and an
@@ -585,7 +586,7 @@ def _unwatched(seen: Observed) -> str | None:
         f"In {len(seen.runs) - watched} of {len(seen.runs)} timing processes nobody saw the GPU's "
         "clock or what held it back: NVML showed no such GPU, did not tell, or the run was too "
         "short; see that CUDA_VISIBLE_DEVICES names the card as nvidia-smi -L does. On a Jetson, "
-        "NVML tells none of it: measure with a bundle, whose script reads tegrastats."
+        "tegrastats tells the clock to root alone."
     )
 
 

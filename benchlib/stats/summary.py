@@ -70,9 +70,10 @@ class Summary:
     ``median`` is the headline; ``ci_low`` and ``ci_high`` bound it with 95 % confidence and are
     None below six samples. ``n_effective`` is the effective sample size of the ``n`` correlated
     samples. A percentile is None when ``n_effective`` is too small for it. ``cov`` is population
-    standard deviation over mean, a fraction. ``enqueue`` is the median host time of one enqueue,
-    None when not known. ``drift`` and ``settling`` are None below 100 samples, and ``modes`` is
-    None when there is one group of times.
+    standard deviation over mean, a fraction. ``enqueue`` is the mean host time of one enqueue, None
+    when not known: an export's stamps have six digits, so that after a second they are multiples of
+    0.01 ms and the median of their differences is often 0. ``drift`` and ``settling`` are None
+    below 100 samples, and ``modes`` is None when there is one group of times.
     """
 
     n: int
@@ -121,7 +122,7 @@ def summary(compute_ms: ArrayLike, enqueue_ms: ArrayLike | None = None) -> Summa
         raise ValueError(f"computeMs: sample {int(values.argmin())} is 0; no query takes no time")
     enqueue = None
     if enqueue_ms is not None:
-        enqueue = float(np.median(_checked("enqueue times", enqueue_ms)))
+        enqueue = float(_checked("enqueue times", enqueue_ms).mean())
     ordered = np.sort(values)
     n_effective = effective_count(values)
     low, high = median_interval(values, n_effective) or (None, None)

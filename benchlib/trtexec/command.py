@@ -18,6 +18,7 @@ from pathlib import Path
 from benchlib.case import Case, Engine, GraphForm, Int8Method, Precision, ShapeMode, Typing, Word
 from benchlib.config import PROFILING_VERBOSITY, Settings, Shape
 from benchlib.errors import InputError
+from benchlib.process import NUMBER_AS_NVML
 from benchlib.trtexec import flags
 from benchlib.trtexec.flags import FlagTable, Version, parse_version
 
@@ -267,7 +268,7 @@ _PROFILE_DURATION_S = 1
 HAVE_HALVES = frozenset({Precision.FP16, Precision.INT8, Precision.FP8})
 
 # The CUDA default of old stacks loads every kernel of the library at start (10 s against 1 s).
-_CUDA_ENV = {"CUDA_MODULE_LOADING": "LAZY"}
+_CUDA_ENV = {"CUDA_MODULE_LOADING": "LAZY", **NUMBER_AS_NVML}
 
 # Never extra flags: they decide what a case is, how it is measured, or where its files are, and one
 # of them that differs from the parameters would make the row's label untrue.

@@ -40,6 +40,8 @@ _GRAPH_FAILED = re.compile(
 _SKIPPED_TACTIC = re.compile(r"Skipping tactic|Tactic Device request: .* Available:")
 _UNKNOWN = re.compile(r"^Unknown option: (\S*)")
 _CUDA = re.compile(r"^Cuda failure(?: at \S+:\d+)?: (.*)$")
+_NVMAP = re.compile(r"^NvMapMem\w+:.* error 12$")
+"""How a Jetson's driver says that no memory is left, and TensorRT then often "unknown error"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Log:
     ``built_s`` is trtexec's own figure: up to 8.6 it holds parsing and saving too, later the
     build call alone, so compare it within a version only. A skipped tactic, which 8.6 warns of and
     10.x calls an error, is none of ``errors``: the builder goes on. ``short_of_memory`` is whether
-    any was skipped for want of memory.
+    any was skipped for want of memory; ``jetson_full`` whether a Jetson had none left, after which
+    a builder may go on too.
     """
 
     tool: str | None
@@ -62,6 +65,7 @@ class Log:
     graph_failed: bool
     skipped_tactics: int
     short_of_memory: bool
+    jetson_full: bool
     unknown_flag: str | None
     cuda_failure: str | None
     last_line: str
@@ -100,6 +104,7 @@ def read_log(text: str) -> Log:
         graph_failed=any(_GRAPH_FAILED.search(line) for line in lines),
         skipped_tactics=len(skipped),
         short_of_memory=any(map(_OUT_OF_MEMORY.search, skipped)),
+        jetson_full=any(map(_NVMAP.match, lines)),
         unknown_flag=_first(_UNKNOWN, errors),
         cuda_failure=_first(_CUDA, lines),
         last_line=next((line for line in reversed(lines) if line), ""),
@@ -208,7 +213,7 @@ def judge_phase(phase: Phase, status: int, log: Log, product: Path) -> PhaseOutc
     except BadFileError as error:
         if log.errors or log.cuda_failure:
             return _failed(phase, status, log)
-        return PhaseOutcome(Failure.BAD_OUTPUT, f"{phase} left no good file: {error}")
+        return PhaseOutcome(Failure.BAD_OUTPUT, f"left no good file: {error}")
     return PhaseOutcome(None, "; ".join(oddities), queries, profile)
 
 
@@ -240,11 +245,14 @@ def _failure(phase: Phase, log: Log) -> Failure:
         return Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
     if _NO_TACTIC.search(errors):
         # Where tactics were skipped for want of memory, that is why none was left.
-        return Failure.OOM_BUILD if log.short_of_memory else Failure.NO_TACTIC
+        short = log.short_of_memory or log.jetson_full
+        return Failure.OOM_BUILD if short else Failure.NO_TACTIC
     if _NO_LIBRARY.search(errors):
         return Failure.MISSING_PROGRAM
     if _UNSUPPORTED.search(errors):
         return Failure.UNSUPPORTED
+    if log.jetson_full:
+        return Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
     return Failure.CRASH
 
 

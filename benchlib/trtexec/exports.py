@@ -193,11 +193,13 @@ def loads(text: str, name: str = "exportLayerInfo") -> tuple[Layer, ...]:
 def macs(layers: Sequence[Layer], work: Mapping[str, int]) -> tuple[int | None, ...]:
     """Multiply-accumulates of each layer; None where they are not known.
 
-    ``work`` has those of the ONNX graph's nodes by name. A node counts for the first layer that
-    names it. A layer that names none is counted by its own tensors, which some engines pad.
+    ``work`` has those of the ONNX graph's nodes by name. A node counts for the first computing
+    layer that names it; the copies made for a layer ("Reformatting CopyNode for Input Tensor 0 to
+    ...") repeat its name and do none of its work. A computing layer that names none is counted by
+    its own tensors, which some engines pad.
     """
     left = dict(work)
-    return tuple(_macs(layer, left) for layer in layers)
+    return tuple(_macs(layer, left) if layer.computes else None for layer in layers)
 
 
 def _macs(layer: Layer, left: dict[str, int]) -> int | None:
@@ -215,7 +217,7 @@ def share(
     type is known, or all weights are nothing.
     """
     counted = [1.0] * len(layers) if weights is None else [weight or 0.0 for weight in weights]
-    return _shared_out(
+    return shared_out(
         (layer.precision or UNKNOWN, weight)
         for layer, weight in zip(layers, counted, strict=True)
         if layer.computes
@@ -231,7 +233,7 @@ def time_share(layers: Sequence[Layer], times: Mapping[str, float]) -> dict[str,
     kinds = {
         layer.name: (layer.precision or UNKNOWN) if layer.computes else MOVING for layer in layers
     }
-    return _shared_out((kinds.get(name, UNKNOWN), time) for name, time in times.items())
+    return shared_out((kinds.get(name, UNKNOWN), time) for name, time in times.items())
 
 
 def computing_time(shares: Mapping[str, float] | None) -> dict[str, float] | None:
@@ -244,7 +246,8 @@ def computing_time(shares: Mapping[str, float] | None) -> dict[str, float] | Non
     return {word: share / whole for word, share in computing.items()}
 
 
-def _shared_out(parts: Iterable[tuple[str, float]]) -> dict[str, float] | None:
+def shared_out(parts: Iterable[tuple[str, float]]) -> dict[str, float] | None:
+    """The share of each word in ``parts``, which are words with weights; None without a type."""
     weights: dict[str, float] = {}
     for word, weight in parts:
         if weight:
@@ -301,10 +304,12 @@ def _products(record: Mapping[str, Any]) -> int | None:
         return None
     output = _dimensions(record.get("Outputs"), 0)
     weight = _dimensions(record.get("Inputs"), 1)
-    if not output or len(weight) != len(output) or weight[0] == 0:
+    # Output channels come first: [M, C / groups, kernel...] and, for a transposed Gemm, [N, K]. A
+    # second input of another shape is no weight: TensorRT names the other side of a fused sum
+    # there, which has the output's own shape, or the second factor of a product of two tensors.
+    if len(output) < 2 or len(weight) != len(output) or weight == output:
         return None
-    # Output channels come first: [M, C / groups, kernel...] and, for a transposed Gemm, [N, K].
-    return math.prod(output) * math.prod(weight[1:])
+    return math.prod(output) * math.prod(weight[1:]) if 0 < weight[0] == output[1] else None
 
 
 def _dimensions(records: object, place: int) -> tuple[int, ...]:

@@ -4,10 +4,10 @@ There are two readers of one table. :meth:`FlagTable.check` is strict and guards
 line of ours before anything runs. :meth:`FlagTable.parse` reads as trtexec does (a boolean drops
 its value, numbers are read by prefix) and serves the stand-ins.
 
-The tables of 8.6, 10.0, 10.16 and 11.1 were read off trtexec's own parser. Flags that came between
-two of them are listed with the release that brought them, and so are those of 11.2 to 11.5, each
-with its ``source``: of these releases only NVIDIA's documentation was seen, and 11.1's flags are
-taken to be there still. Standard library only: the stand-ins import this under a bare interpreter.
+``data/trtexec-flags.json`` has the flags of 8.6 and what each later release brought, changed or
+took away (null). 8.6, 10.0, 10.16 and 11.1 were read off trtexec's own parser; of 11.2 to 11.5,
+whose flags have a ``source``, only NVIDIA's documentation was seen, and 11.1's flags are taken to
+be there still. Standard library only: the stand-ins import this under a bare interpreter.
 """
 
 from __future__ import annotations
@@ -104,9 +104,12 @@ class Flag:
     name: str
     type: str
     default: Any
-    takes_value: bool
     repeatable: bool = False
     noop: bool = False
+
+    @property
+    def takes_value(self) -> bool:
+        return self.type != "bool"
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -292,35 +295,31 @@ def _quoted(name: str) -> str:
 def table(version: Version) -> FlagTable:
     """The flags of trtexec in ``version``.
 
-    A release between two known ones has the older's flags and those listed as new since then.
     Within a major version nothing was taken away, while a new major took flags away: 11.0
     therefore has 11.1's table, and not 10.16's with its precision switches. A release later than
     all has the newest table, see :func:`assumed`. Raises :class:`InputError` before 8.6.
     """
-    bases = _bases()
-    if version < min(bases):
+    if version < min(_READ):
         # TensorRT for RTX counts from 1.0
         of = "is too old" if version.major > 4 else "is TensorRT for RTX, which times otherwise"
         raise InputError("tensorrt", f"{version} {of}; the first that works is 8.6")
-    base = max((known for known in bases if known <= version), default=min(bases))
-    same_major = [known for known in bases if known.major == version.major]
-    if same_major and base.major != version.major:
-        base = min(same_major)
-    flags = dict(bases[base])
-    for since, added in _between().items():
-        if base < since <= version:
-            flags.update(added)
+    first = min((one for one in _READ if one.major == version.major), default=version)
+    known: dict[str, Flag | None] = {}
+    for release, changed in _releases().items():
+        if release <= max(version, first):
+            known |= changed
+    flags = {name: flag for name, flag in known.items() if flag is not None}
     return FlagTable(f"trtexec of TensorRT {version}", flags)
 
 
 def newest() -> Version:
     """The newest release whose flags were read off trtexec's parser."""
-    return max(_bases())
+    return max(_READ)
 
 
 def assumed(version: Version) -> str | None:
     """What is assumed of the flags of ``version``, in a sentence; None where they are known."""
-    last_read, last_told = newest(), max(newest(), *_between())
+    last_read, last_told = newest(), max(_releases())
     if version <= last_read:
         return None
     if (version.major, version.minor) <= (last_told.major, last_told.minor):
@@ -345,31 +344,28 @@ def onnxruntime_cpu() -> FlagTable:
     return FlagTable("the ONNX Runtime stand-in", _flags(_load("onnxruntime-cpu-flags.json")))
 
 
-@cache
-def _bases() -> dict[Version, dict[str, Flag]]:
-    return _by_version("trtexec-flags.json")
+_READ = (Version(8, 6), Version(10, 0), Version(10, 16), Version(11, 1))
+"""The releases whose flags were read off trtexec's parser."""
 
 
 @cache
-def _between() -> dict[Version, dict[str, Flag]]:
-    return _by_version("trtexec-flags-between.json")
-
-
-def _by_version(name: str) -> dict[Version, dict[str, Flag]]:
-    return {parse_version(version): _flags(entries) for version, entries in _load(name).items()}
+def _releases() -> dict[Version, dict[str, Flag | None]]:
+    """By release, oldest first, what it brought or changed, and None for what it took away."""
+    entries = _load("trtexec-flags.json")
+    return {parse_version(version): _flags(changed) for version, changed in entries.items()}
 
 
 def _load(name: str) -> dict[str, Any]:
     return json.loads((_DATA / name).read_text(encoding="utf-8"))
 
 
-def _flags(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Flag]:
+def _flags(entries: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Flag | None]:
     return {
-        name: Flag(
+        name: entry
+        and Flag(
             name=name,
             type=entry["type"],
-            default=entry["default"],
-            takes_value=entry["value"],
+            default=entry.get("default", False if entry["type"] == "bool" else None),
             repeatable=entry.get("repeatable", False),
             noop=entry.get("noop", False),
         )

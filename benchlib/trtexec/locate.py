@@ -36,24 +36,17 @@ _LIMIT_S = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """One GPU as the CUDA driver shows it, after CUDA_VISIBLE_DEVICES."""
-
-    name: str
-    capability: str
-
-
-@dataclass(frozen=True, slots=True)
 class Interpreter:
     """A Python and what it has; a missing thing is None, with the reason in ``*_reason``.
 
-    Versions are texts as the packages give them.
+    ``devices`` are the names of the GPUs that CUDA shows, after CUDA_VISIBLE_DEVICES. Versions
+    are texts as the packages give them.
     """
 
     command: tuple[str, ...]
     python: str | None = None
     cuda_version: str | None = None
-    devices: tuple[Device, ...] = ()
+    devices: tuple[str, ...] = ()
     cuda_reason: str | None = None
     tensorrt: str | None = None
     tensorrt_reason: str | None = None
@@ -112,8 +105,7 @@ def examine_interpreter(python: tuple[str, ...]) -> Interpreter:
             python, f"{python[0]} ended with status {done.returncode} when asked"
         )
     facts = json.loads(lines[-1])
-    devices = tuple(Device(**device) for device in facts.pop("devices"))
-    return Interpreter(python, devices=devices, **facts)
+    return Interpreter(python, **{**facts, "devices": tuple(facts["devices"])})
 
 
 def interpreter_environment(interpreter: Interpreter) -> tuple[tuple[str, str], ...]:
@@ -347,4 +339,4 @@ def _needs_gpu(python: Interpreter) -> str:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         reason += "" if visible is None else f" with CUDA_VISIBLE_DEVICES={visible!r}"
         raise MissingProgramError(f"{reason}; engine={Engine.ONNXRUNTIME_CPU} needs none")
-    return python.devices[0].name
+    return python.devices[0]

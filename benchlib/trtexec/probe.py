@@ -17,11 +17,10 @@ import sys
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _NAME_BYTES = 256
-_MAJOR_ATTRIBUTE, _MINOR_ATTRIBUTE = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
 
 def cuda() -> dict[str, object]:
-    """The driver's CUDA version and its devices; ``cuda_reason`` is why there are none."""
+    """The driver's CUDA version and its devices' names; ``cuda_reason`` is why there are none."""
     known: dict[str, object] = {"cuda_version": None, "devices": [], "cuda_reason": None}
     try:
         driver = ctypes.CDLL(_DRIVER)
@@ -35,21 +34,18 @@ def cuda() -> dict[str, object]:
         known["cuda_version"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
     count = ctypes.c_int()
     driver.cuDeviceGetCount(ctypes.byref(count))
-    known["devices"] = [_device(driver, index) for index in range(count.value)]
+    known["devices"] = [_device_name(driver, index) for index in range(count.value)]
     if count.value == 0:
         known["cuda_reason"] = "the CUDA driver shows no GPU"
     return known
 
 
-def _device(driver: ctypes.CDLL, index: int) -> dict[str, object]:
-    handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+def _device_name(driver: ctypes.CDLL, index: int) -> str:
+    handle = ctypes.c_int()
     name = ctypes.create_string_buffer(_NAME_BYTES)
     driver.cuDeviceGet(ctypes.byref(handle), index)
     driver.cuDeviceGetName(name, _NAME_BYTES, handle)
-    driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR_ATTRIBUTE, handle)
-    driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR_ATTRIBUTE, handle)
-    text = name.value.decode(errors="replace")
-    return {"name": text, "capability": f"{major.value}.{minor.value}"}
+    return name.value.decode(errors="replace")
 
 
 def _error(driver: ctypes.CDLL, status: int) -> str:

@@ -46,7 +46,7 @@ class TestTheSameCard:
         assert one.estimate == pytest.approx(1.05**0.1)
         assert one.ci_low < one.estimate < one.ci_high < 1.015
         assert (one.n, one.verdict) == (10, Answer.PARTLY)
-        assert "5.0 % at most (FP16 640×480 n9), and 1 by more than the 3 % within which" in (
+        assert "5.0 % at most (FP16 640×480 n9). In 1 the times are more than 3 % apart" in (
             one.sentence
         )
         spread = told(found, catalogue.SAME_TIME, "spread")
@@ -91,8 +91,10 @@ class TestAnotherCard:
         first, second = pair([2.0] * 10, device="Another GPU")
         first = replace(first, frame=first.frame.assign(graph_layers=40))
         second = replace(second, frame=second.frame.assign(graph_layers=[41] + [40] * 9))
-        factor = told(of(first, [second]), catalogue.SAME_FACTOR, ": all")
-        assert factor.sentence.endswith("Besides the cards: graphs of other numbers of nodes.")
+        found = of(first, [second])
+        for claim in (catalogue.SAME_FACTOR, catalogue.SAME_ORDER):
+            sentence = told(found, claim, ": all").sentence
+            assert sentence.endswith(". Besides the cards: graphs of other numbers of nodes.")
 
     def test_a_network_that_moves_is_named(self, pair):
         first, second = pair([20.0] + [2.0] * 9, device="Another GPU")

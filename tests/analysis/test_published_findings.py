@@ -137,3 +137,11 @@ def test_the_printed_gflops_are_those_of_the_table(root):
             if line["gflops_224"]
         }
     assert printed == catalogue.GFLOPS_224
+
+
+def test_a_winner_that_gives_less_than_the_others_says_so(found):
+    one = next(one for one in found if one.claim == catalogue.FASTEST)
+    _, segmentation = one.sentence.split("Segmentation: ")
+    assert segmentation.endswith(
+        " fast_scnn_blog gives 1 class score (logit) at 1/8 of the input size only."
+    )

@@ -77,9 +77,16 @@ def test_what_users_call_has_the_same_threshold():
 
 
 def test_the_finding_on_the_same_card_says_from_where_on_networks_are_faster(measured, row):
-    sets = [measured([row(f"n{i}", 1.0 + i) for i in range(8)], name) for name in "ab"]
+    """One time is 5 % off with narrow intervals, one with intervals that reach each other."""
+    ends = ("latency_ci_low_ms", "latency_ci_high_ms")
+    sets = []
+    for name, factor in (("a", 1.0), ("b", 1.05)):
+        rows = [row(f"n{i}", 1.0 + i) for i in range(6)]
+        rows.append(row("n6", factor))
+        wide = dict(zip(ends, (0.97 * factor, 1.03 * factor), strict=True))
+        sets.append(measured([*rows, row("n7", factor, **wide)], name))
     found = findings.of(sets[0], sets[1:])
     one = next(one for one in found if one.claim == catalogue.SAME_TIME)
-    assert "0 by more than the 3 % within which the other findings call two networks tied" in (
+    assert "In 2 the times are more than 3 % apart, in 1 the intervals, which is when" in (
         one.sentence
     )

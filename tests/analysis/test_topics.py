@@ -152,7 +152,7 @@ class TestScaling:
         assert (fit.fixed_ms, fit.ms_per_megapixel) == pytest.approx((0.4, 1.5))
         assert fit.predict(3.0) == pytest.approx(4.9)
         assert fit.fixed_share(0.4 / 1.5) == pytest.approx(0.5)
-        assert (fit.n, fit.r2) == (4, pytest.approx(1.0))
+        assert (len(fit.megapixels), fit.r2) == (4, pytest.approx(1.0))
         assert fit.held_out_error == pytest.approx(0, abs=1e-9)
 
     def test_a_small_image_counts_as_much_as_a_large_one(self, grid):

@@ -1,4 +1,4 @@
-"""Export reads back what it wrote; the second way to opset 17 keeps the graph's meaning."""
+"""Export reads back what it wrote."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from benchlib.case import GraphForm, Shape
-from benchlib.export import torch_onnx
-from benchlib.export.torch_onnx import WrongGraphError, export, opset, traces, verify
+from benchlib.export.torch_onnx import WrongGraphError, export, opset, verify
 
 SHAPE = Shape(1, 16, 24)
 
@@ -77,65 +75,10 @@ def test_torch_is_left_with_its_own_random_state(tmp_path: Path, network: nn.Mod
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def opset_18_means(keepdims: int) -> onnx.ModelProto:
-    """Split, then the mean over height and width of one half, as the other exporter writes it."""
-    constant = numpy_helper.from_array(np.array([-1, -2], np.int64))
-    graph = helper.make_graph(
-        [
-            helper.make_node("Constant", [], ["axes"], value=constant),
-            helper.make_node("Split", ["input"], ["a", "b"], axis=1, num_outputs=2),
-            helper.make_node("ReduceMean", ["b", "axes"], ["output"], keepdims=keepdims),
-        ],
-        "means",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [2, 4, 6, 8])],
-        [
-            helper.make_tensor_value_info(
-                "output", TensorProto.FLOAT, [None] * (4 if keepdims else 2)
-            )
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-
-
-@pytest.mark.parametrize("keepdims", [0, 1])
-def test_means_become_pooling_on_the_way_down(keepdims: int) -> None:
-    model = opset_18_means(keepdims)
-    lower = torch_onnx.at_opset_17(model)
-    onnx.checker.check_model(lower, full_check=True)
-    assert opset(lower) == 17
-    kinds = [node.op_type for node in lower.graph.node]
-    assert kinds == ["Split", "GlobalAveragePool", *(() if keepdims else ("Flatten",))]
-    values = np.random.default_rng(0).normal(size=(2, 4, 6, 8)).astype(np.float32)
-    wanted, given = (
-        onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"input": values})[0]
-        for graph in (model, lower)
-    )
-    np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-6)
-
-
-def test_what_opset_17_cannot_say_is_refused() -> None:
-    graph = helper.make_graph(
-        [helper.make_node("Resize", ["input", "", "scales"], ["output"], antialias=1)],
-        "resize",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None] * 4)],
-        [numpy_helper.from_array(np.array([1, 1, 0.5, 0.5], np.float32), "scales")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    with pytest.raises(onnx.checker.ValidationError, match="antialias"):
-        torch_onnx.at_opset_17(model)
-
-
 def test_smaller_size_keeps_aspect_and_divisor() -> None:
     small = Shape(2, 2176, 3840).within(1024 * 768, 64)
     assert (small.batch, small.height, small.width) == (2, 512, 960)
     assert Shape(1, 480, 640).within(1024 * 768, 64) == Shape(1, 480, 640)
-
-
-def test_missing_exporter_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert traces()
-    monkeypatch.setattr("benchlib.export.torch_onnx.find_spec", lambda name: None)
-    assert not traces()
 
 
 @pytest.mark.parametrize("form", list(GraphForm))

@@ -227,8 +227,12 @@ def drawn(watts: list[tuple[float, float]], every_s: float = 0.05, **more: objec
 @pytest.mark.parametrize("span_s", [1.0, 3.0, 12.0])
 def test_the_joules_of_a_load_are_found(before, after_s: float, span_s: float):
     # With 400 ms of warm-up; the idle bit shows neither its beginning nor its end
-    taken = drawn([*before, (0.4 + span_s, 400.0), (after_s, 130.0)])
+    begin = round(sum(length for length, _ in before) / 0.05)
+    under = range(begin, begin + round((0.4 + span_s) / 0.05) + 1)
+    clock = {"sm_clock_mhz": lambda i: 1710 if i in under else 1980}
+    taken = drawn([*before, (0.4 + span_s, 400.0), (after_s, 130.0)], **clock)
     found = telemetry.summarise(taken, span_s)
+    assert found.sm_clock_mhz == Range(1710, 1710, 1710)
     assert found.energy_source == ("counter" if span_s > 10 else "power")
     assert found.energy_j / found.energy_window_s == pytest.approx(400, rel=0.01)
     assert found.energy_mj_per_image(1000) == pytest.approx(400, rel=0.01)

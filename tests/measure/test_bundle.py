@@ -25,10 +25,12 @@ from benchlib import config
 from benchlib.case import Failure, Precision, Status
 from benchlib.cli import main
 from benchlib.errors import InputError, MachineError
+from benchlib.gpu import nvml
+from benchlib.gpu.telemetry import tegrastats
 from benchlib.measure import bundle as bundles
 from benchlib.measure import store
 from benchlib.measure.bundle import Written
-from benchlib.measure.collect import collect, nvidia_smi, tegrastats
+from benchlib.measure.collect import collect, nvidia_smi
 from benchlib.measure.exporter import Network
 from benchlib.measure.record import CaseError, Row
 from benchlib.measure.store import Store
@@ -85,6 +87,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     tools = tmp_path / "applets"
     tools.mkdir()
     subprocess.run([program, "--install", "-s", str(tools)], check=True)
+    (tools / "cmp").unlink()  # Red Hat's base images have none
     return {"SHELL": str(tools / "sh"), "PATH": str(tools)}
 
 
@@ -127,6 +130,7 @@ class Site:
         fake_trtexec.install(self.bin)
         self.shell = shell
         self.says: dict[str, object] = {"version": "10.3.0"}
+        self.environ: dict[str, str] = {}
 
     def add(self, name: str, script: str) -> None:
         (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -142,6 +146,7 @@ class Site:
                 "PYTHONPATH": os.pathsep.join(sys.path),
                 fake_trtexec.VARIABLE: json.dumps(self.says),
                 **dict.fromkeys(ALTERING, "1"),
+                **self.environ,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -396,6 +401,10 @@ def test_without_trtexec_or_with_another_one_line_says_what_to_do(
     site.says["version"] = "8.6.1"
     status, said = site.run(folder)
     assert (status, said.count("\n")) == (2, 1) and "--tensorrt" in said
+    (older,) = bundler("older", tensorrt="8.6").folders
+    site.says["version"] = "8.5.2"  # of JetPack 5, which knows no --skipInference
+    status, said = site.run(older)
+    assert (status, said.count("\n")) == (2, 1) and "v8502" in said
     site.says["version"] = "10.7.0"
     (folder / "cases.json").rename(folder / "cases")
     status, said = site.run(folder)
@@ -462,11 +471,17 @@ def test_tegrastats_of_several_generations(line: str, expected: tuple[float, ...
 def test_the_window_of_tegrastats_ends_with_the_gpus_work() -> None:
     loads = [0, 50, 99, 99, 0, 0]
     lines = ["Warning: cannot read a sensor", *(NANO_R32.format(load=load) for load in loads)]
-    found = tegrastats(lines)
+    found = list(tegrastats(lines))
     assert [round(one.time_s, 1) for one in found] == [0.1, 0.2, 0.3, 0.4]
     no_root = ORIN_NANO_R36.format(load=99).replace("@[612]", "").replace("61%@2133", "61%")
     (seen,) = tegrastats([no_root])
     assert (seen.sm_clock_mhz, seen.memory_clock_mhz) == (None, None)
+
+
+def test_a_gpu_that_rests_throughout_is_watched_too() -> None:
+    """As one does whose DLA works."""
+    found = list(tegrastats([ORIN_NANO_R36.format(load=0)] * 3))
+    assert [one.power_w for one in found] == [16.321] * 3
 
 
 def test_nvidia_smi_and_who_was_there_before() -> None:
@@ -498,17 +513,96 @@ def test_a_jetson_is_watched_by_tegrastats_although_nvidia_smi_is_there(
     assert (tmp_path / f"set/telemetry/{row.key}.parquet").is_file()
 
 
+# As nvidia-smi, which takes a card's number and neither a slice nor a shortened UUID.
+CARDS = "GPU 0: NVIDIA L4 (UUID: GPU-11aa)\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-22bb)\n"
+SLICES = (
+    "  MIG 1g.10gb     Device  0: (UUID: MIG-33cc)\n  MIG 2g.20gb     Device  1: (UUID: MIG-44dd)\n"
+)
+NVIDIA_SMI = f"""case $* in
+-L) printf '%s' "$CARDS" ;;
+conf-compute*) echo "CC status: ${{CC:-OFF}}" ;;
+'-i GPU-2 '* | *MIG*) echo 'No devices were found'; exit 6 ;;
+*compute-apps*) echo 4711 ;;
+*loop-ms*) while :; do echo '{SMI.format(second=1, power=300)}'; sleep 0.1; done ;;
+'-i 0 '*name,driver*) echo 'NVIDIA L4, 570.1, 23034, 72.00, 2040, 6251' ;;
+*name,driver*) echo 'NVIDIA H100 80GB HBM3, 570.1, 81559, 700.00, 1980, 2619' ;;
+*query-gpu=clocks*) echo 1980 ;;
+*) echo '| NVIDIA-SMI 570.1   Driver Version: 570.1   CUDA Version: 12.8 |' ;;
+esac"""
+
+
+@in_both_shells
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"CARDS": CARDS}, "NVIDIA L4"),
+        ({"CARDS": CARDS, "CUDA_VISIBLE_DEVICES": "1,0"}, "NVIDIA H100 80GB HBM3"),
+        ({"CARDS": CARDS, "CUDA_VISIBLE_DEVICES": "GPU-2"}, "NVIDIA H100 80GB HBM3"),
+        ({"CARDS": CARDS + SLICES}, "NVIDIA L4"),
+        (
+            {"CARDS": CARDS + SLICES, "CUDA_VISIBLE_DEVICES": "1"},
+            "NVIDIA H100 80GB HBM3 (MIG 1g.10gb)",
+        ),
+        (
+            {"CARDS": CARDS + SLICES, "CUDA_VISIBLE_DEVICES": "MIG-44"},
+            "NVIDIA H100 80GB HBM3 (MIG 2g.20gb)",
+        ),
+        (
+            {"CARDS": CARDS, nvml.MPS_SHARE: "50", "CUDA_VISIBLE_DEVICES": "GPU-22bb"},
+            "NVIDIA H100 80GB HBM3 (MPS 50 %)",
+        ),
+    ],
+)
+def test_the_rows_name_the_card_that_cuda_takes_and_the_part_of_it(
+    bundler: Bundler, site: Site, tmp_path: Path, environ: dict[str, str], name: str
+) -> None:
+    (folder,) = bundler(models=["resnet18"]).folders
+    site.add("nvidia-smi", NVIDIA_SMI)
+    site.says["all"] = {"sleep_s": 0.3}
+    site.environ = {**environ, "CC": "ON"}
+    status, said = site.run(folder)
+    assert (status, "nobody watches" in said) == (0, False), said
+    (row,) = collect(folder, tmp_path / "set").rows
+    assert (row.device, row.sm_clock_mhz) == (name, 1980)
+    # What the whole card draws and holds is that of its other slices too
+    alone = "MIG" not in name
+    assert [row.power_w is not None, row.peak_memory_mb is not None] == [alone, False]
+    assert ("foreign_process" in row.reasons) is alone
+    assert "confidential_computing" in row.reasons
+    site.environ["CUDA_VISIBLE_DEVICES"] = "0" if "H100" in name else "1"
+    status, said = site.run(folder)
+    assert status == 2 and "smi was " in said.splitlines()[-1]
+
+
+def test_without_nvidia_smi_the_rows_have_trtexecs_name_of_the_card(
+    bundler: Bundler, site: Site, tmp_path: Path
+) -> None:
+    """As in a container that was given the GPU for computing alone; else all such were one."""
+    (folder,) = bundler(models=["resnet18"]).folders
+    assert site.run(folder)[0] == 0
+    for log in (folder / "out").glob("*.r*.log"):
+        line = "[11/26/2026-14:37:04] [I] Selected Device: NVIDIA A100 MIG 1g.5gb\n"
+        log.write_text(line + log.read_text())
+    (row,) = collect(folder, tmp_path / "set").rows
+    assert row.device == "NVIDIA A100 (MIG 1g.5gb)"
+    for log in (folder / "out").glob("*.log"):
+        log.rename(log.with_suffix(".failed"))
+    collect(folder, tmp_path / "set")  # which another device's name would refuse
+
+
+def test_the_rows_name_a_green_context(bundler: Bundler, site: Site, tmp_path: Path) -> None:
+    flags = ["--greenContext=sm:16"]
+    (folder,) = bundler(models=["resnet18"], tensorrt="11.4", extra_flags=flags).folders
+    site.says["version"] = "11.4.0"
+    assert site.run(folder)[0] == 0
+    (row,) = collect(folder, tmp_path / "set").rows
+    assert row.device == "unnamed device (green context sm:16)"
+
+
 def test_a_card_is_watched_by_nvidia_smi(bundler: Bundler, site: Site, tmp_path: Path) -> None:
     (folder,) = bundler(models=["resnet18"]).folders
-    site.add(
-        "nvidia-smi",
-        "case $* in\n"
-        "*compute-apps*) echo 4711 ;;\n"
-        f"*loop-ms*) while :; do echo '{SMI.format(second=1, power=300)}'; sleep 0.1; done ;;\n"
-        "*name,driver*) echo 'NVIDIA H100 80GB HBM3, 570.1, 81559, 700.00, 1980, 2619' ;;\n"
-        "*query-gpu=clocks*) echo 1980 ;;\n"
-        "*) echo '| NVIDIA-SMI 570.1   Driver Version: 570.1   CUDA Version: 12.8 |' ;;\nesac",
-    )
+    site.add("nvidia-smi", NVIDIA_SMI)
+    site.environ = {"CARDS": CARDS, "CUDA_VISIBLE_DEVICES": "1"}
     site.says["all"] = {"sleep_s": 0.5}
     assert site.run(folder)[0] == 0
     (row,) = collect(folder, tmp_path / "set").rows
@@ -602,6 +696,7 @@ def test_small_media_get_bundles_of_their_own(bundler: Bundler, site: Site, tmp_
     assert [folder.name for folder in written.folders] == ["part-1", "part-2"]
     for folder in written.folders:
         assert site.run(folder)[0] == 0
+    (written.folders[0].parent / "part-1.zip").touch()  # as it came back
     found = collect(written.folders[0].parent, tmp_path / "set")
     assert sorted(row.model for row in found.rows) == ["fast_scnn", "resnet18", "resnet34"]
 
@@ -659,7 +754,7 @@ def test_torn_files_cost_their_round_only(bundler: Bundler, site: Site, tmp_path
         path.write_bytes(path.read_bytes()[:keep])
     (row,) = collect(folder, tmp_path / "set").rows
     assert (row.status, len(row.detail.runs)) == (Status.OK, 1)
-    assert "1 of 3 rounds are whole; round 1 failed" in row.message
+    assert "1 of 3 rounds are whole; round 1 failed: time left no good file" in row.message
     for path in (folder / "out").glob("*.times.json"):
         path.unlink()
     done = CliRunner().invoke(main, ["collect", str(folder), "-o", str(tmp_path / "other")])

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mend_commands
 import pytest
+from logged import started
 from placeholders import Placeholders
 
 from benchlib import config
@@ -139,9 +139,7 @@ def test_ctrl_c_leaves_rounds_to_go_on_with(fake_run: Run, tmp_path: Path) -> No
         assert row.detail.commands[:3] == before[row.key].detail.commands
         assert len(row.detail.commands) == 4
         log = (tmp_path / "set" / row.log).read_text()
-        assert [flags(argv) for argv in row.detail.commands] == [
-            list(arguments) for arguments in mend_commands.started(log)
-        ]
+        assert [flags(argv) for argv in row.detail.commands] == started(log)
     undisturbed = fake_run(models=NETWORKS, out_dir=str(tmp_path / "undisturbed"), **THREE)
     assert [numbers(row) for row in done.rows] == [numbers(row) for row in undisturbed.rows]
     assert fake_run(models=NETWORKS, **THREE).measured == 0

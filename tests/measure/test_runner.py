@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import fake_trtexec
-import mend_commands
 import numpy as np
 import pytest
+from logged import started
 from placeholders import Placeholders
 
 from benchlib.case import Case, Engine, Failure, GraphForm, Status, Verdict
 from benchlib.config import read_parameters
 from benchlib.errors import InputError
 from benchlib.export.build import Graph
-from benchlib.measure import environment, matrix, runner, store
+from benchlib.measure import environment, matrix, record, runner, store
 from benchlib.measure.case_runner import CaseRunner
 from benchlib.measure.record import COLUMNS, Fault
 from benchlib.measure.runner import Outcome
@@ -80,6 +80,14 @@ def flags(argv: list[str]) -> list[str]:
     return [word for word in argv if word.startswith("--")]
 
 
+@pytest.mark.parametrize("name", ["h100-tensorrt-8.6", "h100-trtexec-8.6", "h200-tensorrt-8.6"])
+def test_the_commands_of_committed_rows_agree_with_their_logs(root: Path, name: str) -> None:
+    for path in (root / "results" / name / "rows").glob("*.json"):
+        row = record.read(path)
+        log = store.read_log(path.parents[1] / row.log)
+        assert [flags(argv) for argv in row.detail.commands] == started(log), path.name
+
+
 @pytest.mark.parametrize("builds", [1, 2])
 def test_a_row_lists_the_commands_that_ran_and_no_others(
     fake_run: Run, tmp_path: Path, builds: int
@@ -88,9 +96,7 @@ def test_a_row_lists_the_commands_that_ran_and_no_others(
         outcome = fake_run(min_rounds=3, max_rounds=3, builds=builds, profile=True, **values)
         (row,) = outcome.rows
         log = store.read_log(tmp_path / "set" / row.log)
-        assert [flags(argv) for argv in row.detail.commands] == [
-            list(arguments) for arguments in mend_commands.started(log)
-        ]
+        assert [flags(argv) for argv in row.detail.commands] == started(log)
         products = ("--saveEngine=", "--exportProfile=", "--exportTimes=")
         return [
             next(word for word in products if any(flag.startswith(word) for flag in argv))

@@ -53,6 +53,38 @@ def watched(fake_run: Run, **values: Any) -> Any:
     return row
 
 
+@pytest.mark.parametrize("nvml_shows", [{"absent": True}, {"mute": ["nvmlDeviceGetClockInfo"]}])
+def test_a_jetson_is_watched_by_tegrastats(
+    fake_run: Run,
+    script: Script,
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    nvml_shows: dict[str, Any],
+) -> None:
+    """Its NVML shows no GPU (JetPack 5), or one without a clock."""
+    line = (
+        "RAM 6712/7620MB (lfb 157x4MB) EMC_FREQ 61%@2133 GR3D_FREQ {load}%@[612] gpu@58.625C "
+        "VDD_IN 16321mW/11204mW"
+    )
+    busy, idle = line.format(load=97), line.format(load=0).replace("16321", "5000")
+    tegrastats = tmp_path / "bin" / "tegrastats"
+    tegrastats.parent.mkdir()
+    # Idle before the work and after it, as long as anybody listens
+    work = f"for i in 1 2 3 4 5; do echo '{busy}'; sleep 0.1; done"
+    rest = f"while echo '{idle}'; do sleep 0.1; done"
+    tegrastats.write_text(f"#!/bin/sh\necho '{idle}'\n{work}\n{rest}\n")
+    tegrastats.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tegrastats.parent), prepend=os.pathsep)
+    script(all={"sleep_s": 1.0})
+    card(**nvml_shows)
+    row = watched(fake_run)
+    assert (row.sm_clock_mhz, row.mem_clock_mhz, row.power_w) == (612, 2133, 16.321)
+    assert (row.temperature_c, row.throttle) == (59, None)
+    assert row.peak_memory_mb == pytest.approx(6712 * 1.048576, abs=0.1)
+    assert "unwatched" not in row.notes
+
+
 def test_clock_power_and_temperature_reach_the_row(
     fake_run: Run, script: Script, card: Card, tmp_path: Path
 ) -> None:

@@ -224,8 +224,8 @@ def test_einsum_and_operators_of_onnx_runtime_by_hand(tmp_path: Path, body: str,
         ('y = Einsum <equation = "nchw,cd,de->nehw"> (c, m, v)', "Einsum"),
         ('t = Reshape (c, to)  y = com.microsoft.CDist <metric = "euclidean"> (t, far)', "CDist"),
         (
-            "t = Squeeze (c, at)  y = Attention <q_num_heads = 2, kv_num_heads = 2> (t, t, t)",
-            "Attention",
+            "t = Squeeze (c, at)  y = com.microsoft.MultiHeadAttention <num_heads = 2> (t, t, t)",
+            "MultiHeadAttention",
         ),
     ],
 )
@@ -234,6 +234,26 @@ def test_what_is_not_counted_is_a_reason(tmp_path: Path, body: str, name: str) -
     cost = _of_text(tmp_path, body, m=(8, 5), v=(5, 2), far=(7, 6), to=to, at=at)
     assert cost.gmacs is None
     assert name in cost.reason
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "past", "attributes"),
+    [
+        ((1, 2, 5, 4), (1, 2, 7, 4), (), ""),
+        ((1, 5, 8), (1, 7, 8), (), "<q_num_heads = 2, kv_num_heads = 2>"),
+        ((1, 2, 5, 4), (1, 2, 3, 4), (1, 2, 4, 4), ""),
+    ],
+)
+def test_attention_counts_as_its_two_products(tmp_path, queries, keys, past, attributes):
+    """5 queries meet 7 keys of 4 numbers in 2 heads; values are as long as keys."""
+    more = ", , pk, pv" if past else ""
+    body = f"""s = ReduceSum <keepdims = 0> (c)  q = Add (s, qs)
+        a = Attention {attributes} (q, ks, ks{more})  y = Reshape (a, four)"""
+    given = {"qs": queries, "ks": keys} | ({"pk": past, "pv": past} if past else {})
+    cost = _of_text(tmp_path, body, **given, four=np.array([1, 1, 5, 8]))
+    assert cost.reason is None
+    assert cost.gmacs == (OF_CONV + 2 * (2 * 5 * 7 * 4)) / 1e9
+    assert cost.mactivations == (24 * 8 + 2 * 5 * 7 + 5 * 8) / 1e6
 
 
 def test_weights_in_branches_functions_and_sparse_ones_are_parameters(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_an_accuracy_nobody_published_is_unknown(name: str) -> None:
     assert card.note
 
 
+def test_only_networks_that_leave_the_last_resize_out_give_less_than_the_input_size() -> None:
+    less = {name for name in registry.names() if registry.reduced_output(name)}
+    assert less == {"fast_scnn_blog"}
+    assert registry.reduced_output("fast_scnn_blog") == (
+        "1 class score (logit) at 1/8 of the input size"
+    )
+    assert registry.reduced_output("fassdnet@stride").startswith("19 class scores (logits) at 1/4")
+    assert registry.reduced_output("vgg11_bn") is registry.reduced_output("onnx:a.onnx") is None
+
+
 def test_segmentation_accuracy_has_split_and_size() -> None:
     cards = [registry.card(name) for name in registry.names()]
     known = [

@@ -122,15 +122,6 @@ def test_the_rows_are_a_frame_to_go_on_with(explorer: Explorer) -> None:
     assert {"latency_ms", "fps", "gmacs", "batch"} <= set(explorer.rows.describe().columns)
 
 
-def test_the_charts_are_altairs_too(explorer: Explorer) -> None:
-    for chart in explorer.charts():
-        told = chart.to_dict()  # raises for what Vega-Lite's schema does not know
-        assert told["data"] == {"name": "rows"}
-        dots = told["layer"][1]["encoding"]
-        assert dots["shape"]["scale"]["domain"] == ["FP32", "FP16", "INT8"]
-        assert dots["color"]["scale"]["domain"][:2] == ["ResNet", "MobileNet"]
-
-
 @pytest.mark.parametrize("price", [-1.0, 0.0, float("nan"), float("inf")])
 def test_what_is_no_price_is_refused(invented: MeasuredSet, price: float) -> None:
     with pytest.raises(InputError, match=r"^price_per_hour: .* is no price; give dollars"):

@@ -42,7 +42,6 @@ DRAWERS: dict[str, Callable[[View], Drawing | Absent]] = {
     "latency model": scatter.draw_latency_model,
     "roofline": scatter.draw_roofline,
     "spread": tiles.draw_spread,
-    "scatter": lambda view: scatter.draw(view, "gmacs", "fps"),
 }
 
 

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -379,6 +380,16 @@ def test_a_cell_of_the_report_can_be_filtered(root: Path) -> None:
         & (rows["precision"] == "fp16")
     ]
     assert cell == row["latency_ms"].item()
+
+
+def test_the_first_screen_says_which_choice_gives_less_than_the_input_size(root: Path) -> None:
+    measured = load(root / "results" / "h200-tensorrt-8.6")
+    less = "; fast_scnn_blog gives 1 class score (logit) at 1/8 of the input size only."
+    (told,) = Document((measured,)).answer().tables[0].footnotes
+    assert less in told
+    without = replace(measured, frame=measured.frame.query("model != 'fast_scnn_blog'"))
+    (told,) = Document((without,)).answer().tables[0].footnotes
+    assert "fast_scnn" not in told
 
 
 def test_a_figure_of_the_report_is_a_matplotlib_figure_with_its_words(root: Path) -> None:

@@ -70,10 +70,11 @@ def test_the_whole_of_one_plan() -> None:
     """The blog's precision with the measuring flags it meant, as they would be pasted."""
     planned = commands(case("fp16", "weak"), Settings(), trtexec("8.6"), GRAPH, FILES)
     assert [shell(command) for command in planned] == [
-        "CUDA_MODULE_LOADING=LAZY trtexec --onnx=graphs/resnet18.onnx --saveEngine=out/key.engine "
-        "--skipInference --fp16 --profilingVerbosity=detailed "
-        "--exportLayerInfo=out/key.layers.json",
-        "CUDA_MODULE_LOADING=LAZY trtexec --loadEngine=out/key.engine --useCudaGraph "
+        "CUDA_MODULE_LOADING=LAZY CUDA_DEVICE_ORDER=PCI_BUS_ID trtexec "
+        "--onnx=graphs/resnet18.onnx --saveEngine=out/key.engine --skipInference --fp16 "
+        "--profilingVerbosity=detailed --exportLayerInfo=out/key.layers.json",
+        "CUDA_MODULE_LOADING=LAZY CUDA_DEVICE_ORDER=PCI_BUS_ID trtexec "
+        "--loadEngine=out/key.engine --useCudaGraph "
         "--noDataTransfers --useSpinWait --infStreams=1 --avgRuns=50 --duration=3 --warmUp=200 "
         "--iterations=10 --exportTimes=out/key.times.json",
     ]

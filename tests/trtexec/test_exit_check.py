@@ -200,6 +200,22 @@ def test_memory_is_told_apart_by_phase_and_by_skipped_tactics() -> None:
     assert judged_error(none_left, warning=skipped) is Failure.OOM_BUILD
 
 
+def test_a_jetson_that_is_full_says_so_in_its_own_words(good_plan: Path) -> None:
+    """Lines of JetPack 6; its builder tries again with less, and often ends well."""
+    full = "NvMapMemAllocInternalTagged: 1075072515 error 12\nNvMapMemHandleAlloc: error 0\n"
+    wrong = (
+        "[E] Error[1]: [defaultAllocator.cpp::allocate::42] Error Code 1: Cuda Runtime (unknown)"
+    )
+    log = exit_check.read_log(f"{full}[11/26/2026-10:00:00] {wrong}\n")
+    for phase, failure in ((Phase.BUILD, Failure.OOM_BUILD), (Phase.TIME, Failure.OOM_RUN)):
+        judged = judge_phase(phase, 1, log, good_plan)
+        assert (judged.failure, "allocate::42" in judged.message) == (failure, True)
+    assert judge_phase(Phase.BUILD, -9, exit_check.read_log(full), good_plan).failure is (
+        Failure.OOM_BUILD
+    )
+    assert judge_phase(Phase.BUILD, 0, exit_check.read_log(full), good_plan).failure is None
+
+
 def test_a_skipped_tactic_is_no_error_though_10_calls_it_one(good_plan: Path) -> None:
     read = stored("10.0/skipped-as-errors.log")
     assert (read.skipped_tactics, read.short_of_memory) == (3, False)

@@ -1,5 +1,6 @@
 """Layer information in both dialects, and the precision it proves."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,43 @@ def test_a_layer_of_renamed_nodes_is_counted_by_its_tensors() -> None:
     assert exports.macs(exports.loads(record), {}) == (16 * 16 * 27,)
     packed = record.replace(', {"Dimensions": [16, 3, 3, 3]}', "")
     assert exports.macs(exports.loads(packed), {}) == (None,)
+
+
+@pytest.mark.parametrize(
+    ("second", "output"),
+    [
+        ([1, 16, 4, 4], [1, 16, 4, 4]),  # the other side of a fused sum
+        ([1, 16, 1, 1], [1, 16, 4, 4]),  # one that is spread over it
+        ([1, 1, 4, 4], [1, 1, 4, 4]),  # one whose channels are as many as the images
+        ([6, 64, 80], [6, 20, 80]),  # the second factor of an attention's product
+    ],
+)
+def test_a_second_input_that_is_no_weight_counts_no_work(second: list, output: list) -> None:
+    record = {"Name": "/x/Conv + /x/Add", "LayerType": "CaskConvolution"}
+    record["Inputs"] = [{"Dimensions": [1, 3, 8, 8]}, {"Dimensions": second}]
+    record["Outputs"] = [{"Dimensions": output, "Format/Datatype": "Int8"}]
+    layers = exports.loads(json.dumps({"Layers": [record]}))
+    assert exports.macs(layers, {}) == (None,)
+    assert exports.macs(layers, {"/x/Conv": 7}) == (7,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [
+        ("Reformat", "Reformatting CopyNode for Input Tensor 0 to "),
+        ("NoOp", "Reformatting CopyNode for Input Tensor 0 to "),
+        ("NoOp", "reshape_before_"),
+    ],
+)
+def test_a_copy_made_for_a_layer_takes_none_of_its_work(kind: str, prefix: str) -> None:
+    name = "w + w_quantised_node + /a/Conv + /a/Relu || v + v_quantised_node + /b/Conv"
+    out = [{"Dimensions": [1, 16, 4, 4], "Format/Datatype": "Int8"}]
+    copy = {"Name": prefix + name, "LayerType": kind, "Outputs": out}
+    layer = {"Name": name, "LayerType": "CaskConvolution", "Outputs": out}
+    layers = exports.loads(json.dumps({"Layers": [copy, layer]}))
+    macs = exports.macs(layers, {"/a/Conv": 5, "/b/Conv": 4})
+    assert macs == (None, 9)
+    assert exports.share(layers, macs) == {"int8": 1.0}
 
 
 def test_an_fp32_engine_called_fp16_is_found_out() -> None:

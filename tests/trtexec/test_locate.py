@@ -15,7 +15,7 @@ from benchlib.errors import InputError
 from benchlib.trtexec import locate, probe
 from benchlib.trtexec.locate import MissingProgramError
 
-H200 = {"name": "NVIDIA H200", "capability": "9.0"}
+H200 = "NVIDIA H200"
 Install = Callable[..., Path]
 
 

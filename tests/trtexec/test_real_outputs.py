@@ -10,7 +10,9 @@ import pytest
 
 from benchlib.case import Failure, GraphForm, Int8Method, Precision
 from benchlib.export import build
+from benchlib.measure import store
 from benchlib.models.macs import macs_by_node
+from benchlib.stats import summary
 from benchlib.trtexec import exit_check, exports
 from benchlib.trtexec.command import Phase
 from benchlib.trtexec.exit_check import judge_phase
@@ -18,6 +20,7 @@ from benchlib.trtexec.flags import Version
 
 DATA = Path(__file__).parent / "data"
 REAL = DATA / "real-8.6.0-h200"
+RESULTS = DATA.parents[2] / "results" / "h100-trtexec-8.6"
 
 
 def test_the_build_log_tells_version_time_and_success():
@@ -37,6 +40,17 @@ def test_the_printed_median_agrees_with_the_exported_times():
     assert median == pytest.approx(0.22624)
     # The first 200 queries of the run lie within half a percent of the whole run's median.
     assert np.median(compute) == pytest.approx(median, rel=5e-3)
+
+
+def test_the_time_of_an_enqueue_is_what_trtexec_itself_printed():
+    """Of NVIDIA's own trtexec, on an H100; the export's stamps are multiples of 0.01 ms there."""
+    (samples,) = (RESULTS / "samples").glob("fast_scnn_blog-fp16-b1-1024x768-*.parquet")
+    (run, *_) = store.load_samples(samples)
+    log = store.read_log(RESULTS / "logs" / f"{samples.stem}.log.xz")
+    printed = float(re.search(r"Enqueue Time: .*?mean = ([\d.]+) ms", log)[1])
+    assert np.median(run.enqueue_ms) == 0
+    found = summary.summary(run.compute_ms, run.enqueue_ms)
+    assert found.enqueue == pytest.approx(printed, rel=0.02)
 
 
 def test_a_timing_that_left_its_times_is_judged_good():

@@ -229,10 +229,10 @@ def _order(cells: Cells, swap: ranking.Swaps) -> Finding:
             return cant_tell(catalogue.ORDER, subset, test, swap.networks, text)
         answer = Answer.PARTLY if swap.turned else Answer.REFUTED
         stays = [name for name in small.models if name in large.models]
-        text = f"{listed(stays)} at both sizes"
+        text = f"{listed(stays)} at both"
     text = (
-        f"{word(swap.precision)}: fastest is {text}; {swap.turned} of "
-        f"{plural(swap.certain, 'pair')} change order."
+        f"{word(swap.precision)}: of {plural(swap.networks, 'network')} timed at both sizes, the "
+        f"fastest is {text}; {swap.turned} of {plural(swap.certain, 'pair')} change order."
     )
     share = (swap.share, swap.low, swap.high)
     return Finding(catalogue.ORDER, subset, test, *share, swap.networks, answer, text)

@@ -311,14 +311,15 @@ def _same_time(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findin
         elif low > 1 + USUAL or high < 1 / (1 + USUAL):
             answer = Answer.REFUTED
         worst = cells[int(np.argmax(off))]
+        beyond = sum(one.outcome in (Outcome.FASTER, Outcome.SLOWER) for one in cells)
         yield Finding(
             *(claim, "all", counted, mean, low, high, len(cells), answer),
             f"In {plural(len(cells), 'cell')} of {plural(networks, 'network')} {names[0]} takes "
             f"{mean:.3f} times as long as {names[1]}, other engines and other cards of the kind "
             f"included; single cells differ by {percent(float(np.median(off)))} in the median and "
-            f"by {percent(float(off.max()))} at most ({_named(worst)}), and "
-            f"{int((off > REBUILD).sum())} by more than the {WITHIN} "
-            f"within which the other findings call two networks tied.{left_out}",
+            f"by {percent(float(off.max()))} at most ({_named(worst)}). In "
+            f"{int((off > REBUILD).sum())} the times are more than {WITHIN} apart, in {beyond} the "
+            f"intervals, which is when the other findings call a network faster.{left_out}",
         )
     spread, low, high = significance.over_networks(logs**2, significance.mean)
     yield Finding(
@@ -372,7 +373,7 @@ def _same_order(cells: Sequence[Cell], names: tuple[str, str]) -> Iterator[Findi
         text = (
             f"The orders of the networks on {names[0]} and on {names[1]} go together with a mean ρ "
             f"of {rho:.2f} over {plural(len(known), 'cell')}; least at {worst.subset}: "
-            f"{worst.sentence}"
+            f"{worst.sentence}{_also(cells)}"
         )
         kept = catalogue.order_kept(low, high)
         yield Finding(claim, "all", test, rho, low, high, len(first), kept, text)

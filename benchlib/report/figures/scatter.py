@@ -1,4 +1,4 @@
-"""Latency against size, work and what the card could do; any two columns against each other."""
+"""Latency against size, work and what the card could do."""
 
 from __future__ import annotations
 
@@ -278,55 +278,3 @@ def _reached(points: tuple[Point, ...], precision: Variant, roof: Roofs | None) 
     if roof is None or not shares:
         return f"{sentence}."
     return f"{sentence}; the median row reaches {100 * float(np.median(shares)):.0f} % of its roof."
-
-
-AXES: dict[str, str] = {
-    "gmacs": "GMACs per image (log)",
-    "params_m": "Parameters, millions (log)",
-    "mactivations": "Activations, millions per image (log)",
-    "size_mb": "Weights, MB (log)",
-    "megapixels": "Input, megapixels (log)",
-    "latency_ms": "Median latency, ms per batch (log)",
-    "fps": "Frames per second (log)",
-    "throughput_img_s": "Throughput, images per second (log)",
-    "accuracy": "Accuracy, %",
-    "power_w": "Board power, W (log)",
-    "energy_mj": "Energy per image, mJ (log)",
-    "build_s": "Build time, s (log)",
-    "engine_mb": "Engine, MB (log)",
-}
-"""Columns that make an axis, with their labels."""
-
-
-def draw(view: View, x: str, y: str) -> Drawing | Absent:
-    """``y`` against ``x``: a dot per row, colour the family, precision the mark."""
-    name = f"scatter-{x}-{y}-{view.slug}"
-    rows = view.usable.dropna(subset=[x, y])
-    if rows.empty:
-        return Absent(name, f"no usable row has both {x} and {y}.")
-    looks = view.looks()
-    precisions = [word for word in view.precisions if (rows["variant"] == word).any()]
-    with style.style():
-        figure = Figure(figsize=(9.5, 5.6))
-        axes = figure.subplots()
-        figure.subplots_adjust(left=0.09, right=0.73, bottom=0.12, top=0.95)
-        marks = {one: look.marker for one, look in style.precision_looks(precisions).items()}
-        by_precision = {"style": rows["variant"].astype(str)}
-        by_precision["markers"] = {str(one): mark for one, mark in marks.items()}
-        style.dots(axes, rows, x, y, looks, points=6.5, **by_precision)
-        for column, scale, axis in (
-            (x, axes.set_xscale, axes.xaxis),
-            (y, axes.set_yscale, axes.yaxis),
-        ):
-            if "(log)" in AXES[column] and (rows[column] > 0).all():
-                scale("log")
-                style.tidy_log_axis(axis)
-        axes.set(xlabel=AXES[x], ylabel=AXES[y])
-        handles = style.family_keys(looks, rows["model"])
-        handles += [
-            style.key(style.precision_label(one), "#777777", mark) for one, mark in marks.items()
-        ]
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
-    summary = f"{len(rows)} rows of {rows['model'].nunique()} networks."
-    alt = f"Scatter of {AXES[y]} against {AXES[x]}; {view.label}. {summary}"
-    return Drawing(figure, name, alt, f"{AXES[y]} against {AXES[x]}; {view.label}. {summary}")

@@ -238,8 +238,8 @@ def program(library: Library) -> Program:
     """This stand-in, speaking for ``library``."""
     trtexec = flags.table(RTX_TABLE if library.is_rtx else library.version)
     own = (
-        flags.Flag("--module", "enum:" + "|".join(MODULES), MODULES[0], takes_value=True),
-        flags.Flag("--answer", "path", None, takes_value=True),
+        flags.Flag("--module", "enum:" + "|".join(MODULES), MODULES[0]),
+        flags.Flag("--answer", "path", None),
     )
     table = flags.FlagTable(
         f"the stand-in for trtexec over {library.name} {library.version}",
