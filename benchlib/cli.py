@@ -151,7 +151,8 @@ parameter_option = click.option(
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
-    help="Set one parameter; VALUE is read as YAML. Repeatable.",
+    help="Set one parameter of notebooks/benchmark.ipynb (batch_sizes, max_rounds, …) or the "
+    "precisions; VALUE is read as YAML. Repeatable.",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache, partial
@@ -277,10 +277,8 @@ def timm_card(name: str) -> Card:
 
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        near = get_close_matches(architecture, timm.list_models(), n=1)
-        remedy = (
-            f"did you mean {TIMM_PREFIX}{near[0]}?" if near else "timm.list_models() lists them"
-        )
+        near = [f"{TIMM_PREFIX}{one}" for one in _near(architecture, timm.list_models())]
+        remedy = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
         raise InputError("models", f"timm has no network called {name!r}; {remedy}")
     tagged = timm.models.get_arch_pretrained_cfgs(architecture)
     if "." in name and name not in tagged:
@@ -680,13 +678,25 @@ def card(name: str) -> Card:
         raise InputError(
             "models", f"{base} has no final resize to leave out; ask for {base} itself"
         )
-    near = get_close_matches(name.lower(), known, n=1)
+    near = _near(name, known)
     remedy = (
-        f"did you mean {near[0]}?"
+        f"did you mean {' or '.join(near)}?"
         if near
         else "`benchlib models` lists them; onnx:PATH and timm:NAME work too"
     )
     raise InputError("models", f"no network is called {name!r}; {remedy}")
+
+
+_MOST_NEAR = 3
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    """What a user may have meant: the first names that have ``name`` in them, beginning with it
+    before others, else the one most like it."""
+    part, names = name.lower(), list(known)
+    inside = [one for one in names if part and part in one]
+    inside.sort(key=lambda one: not one.startswith(part))
+    return inside[:_MOST_NEAR] or get_close_matches(part, names, n=1)
 
 
 def _onnx_card(name: str) -> Card:

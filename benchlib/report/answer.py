@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchlib.analysis import comparable_groups, ranking, wording
-from benchlib.analysis.claims.observations import machine_sentence
+from benchlib.analysis.claims.observations import NAMES, machine_sentence
 from benchlib.analysis.ranking import Answer, Choice, Question
 from benchlib.analysis.results import MeasuredSet
 from benchlib.analysis.significance import WITHIN
-from benchlib.case import Verdict
+from benchlib.case import Int8Method, Precision, Verdict
 from benchlib.models import registry
 from benchlib.report import sections, style
 from benchlib.report.parts import Folded, Part, Price, Section, Words
@@ -49,7 +49,8 @@ def answer_section(sets: Sequence[MeasuredSet], price_per_hour: float | None) ->
             if parts:
                 parts.append(Folded(f"{view.label}: {_gist(found, asked)}", (words, built)))
             else:
-                parts = [words, Price(price, price_per_hour is None), built]
+                reach = Words(_reach(sets), "belief")
+                parts = [words, Price(price, price_per_hour is None), built, reach]
     return Section(tuple(parts or [Words("No set here has a usable row.", "absent")]))
 
 
@@ -63,6 +64,22 @@ def belief(one: MeasuredSet) -> str:
     cpu = "The times are of this CPU and say nothing of a GPU." if on_cpu(one) else ""
     warning = sections.warning(one)
     return " ".join(filter(None, (warning and warning.text, machine_sentence(one), cpu)))
+
+
+def _reach(sets: Sequence[MeasuredSet]) -> str:
+    """What the page does not tell: other devices, other batches."""
+    rows = [comparable_groups.sound(one.frame) for one in sets]
+    names = dict.fromkeys(name for some in rows for name in some["device"].dropna())
+    devices = ["a CPU" if name == "cpu" else name for name in names]
+    batches = [str(one) for one in sorted({int(one) for some in rows for one in some["batch"]})]
+    compared = ": Claims tested compares those here" if len(devices) > 1 else ""
+    return (
+        f"The times are of {wording.listed(devices) or 'a device not recorded'}, at batch "
+        f"{wording.listed(batches)}. On another device times do not carry over and the order may "
+        f"change{compared}. To time your own: benchlib run, or benchlib bundle for one that has "
+        "only trtexec, such as a Jetson; with -p batch_sizes '[1, 8, 32]' larger batches too, "
+        "which may take less time and cost less per image."
+    )
 
 
 def answer_table(
@@ -163,8 +180,19 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
     sizes = [made_for(view.frame, name) for name in sorted({one.model for one in choices})]
     native = sorted({wording.size(one) for one in sizes if one})
     without = [f"{_title(one)}: no network measured here" for one in unanswered]
+    of_lineup = set(registry.names())  # of a user's own network no accuracy is ever known
+    unknown = sorted({one.model for one in choices if one.accuracy is None} & of_lineup)
+    rows = view.usable.drop_duplicates(["model", "resolution", "precision"])
+    timed = rows["model"].value_counts()
+    winners = sorted({name for one in choices for name in (one.model, *one.tied)})
+    cut = comparable_groups.without_classifier(view.usable["model"]).any()
+    every = len(found)
+    partly = [f"{shown(one)} ({timed[one]} of {every})" for one in winners if timed[one] < every]
+    might = f"Not timed in every row, and might win in the others: {wording.listed(partly)}. "
+    fp32 = view.usable.loc[view.usable["precision"] == Precision.FP32.value, "tf32"]
     said = [
         (True, "ms: median of one batch"),
+        (fp32.eq(True).any(), "FP32: with TF32 allowed"),
         (True, "img/s: measured throughput, or one batch after the other where none was recorded"),
         (any(one.gain for one in choices), "×: times as fast as the same network in FP32 or FP16"),
         (any(one.power_limited for one in choices), "power limit: the card ran at its own"),
@@ -172,7 +200,8 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
         (any(one.verdict == Verdict.SUSPECT.value for one in choices), "!: the row is doubted"),
         (
             methods,
-            f"INT8 by {wording.listed(sorted(methods))}"
+            "INT8 by "
+            f"{wording.listed(f'{one} ({NAMES[Int8Method(one)]})' for one in sorted(methods))}"
             f"{', whichever is faster' * (len(methods) > 1)}",
         ),
         (any(row.made_up for row in found), "INT8 by made-up ranges has a speed and no accuracy"),
@@ -182,8 +211,10 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
     words = [*(words for there, words in said if there), *less, *without]
     return (
         f"{'; '.join(words)}. Accuracies are published ones, at the size a network was made for"
-        f"{f' ({wording.listed(native)})' if native else ''}; a VGG, timed without its classifier, "
-        "has none. Rest the pointer on a cell for the rest."
+        f"{f' ({wording.listed(native)})' if native else ''}"
+        f"{'; a VGG, timed without its classifier, has none' * bool(cut)}"
+        f"{f'; none is known of {wording.listed(unknown)}' * bool(unknown)}. "
+        f"{might * bool(partly)}Rest the pointer on a cell for its interval, accuracy and clock."
     )
 
 

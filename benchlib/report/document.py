@@ -103,8 +103,12 @@ class Document:
 
     def latency_model(self) -> Section:
         """A fixed cost and a cost per megapixel, network by network."""
+        words = "The numbers of each line, to predict another size with"
         return self._per_view(
-            "Fixed cost", "model", lambda view: [scatter.draw_latency_model(view)]
+            "Fixed cost",
+            "model",
+            lambda view: [scatter.draw_latency_model(view)],
+            lambda view: [Folded(words, (latency.build_lines(view),))],
         )
 
     def spread(self) -> Section:
@@ -267,8 +271,8 @@ def saved(drawn: Drawing | Absent, figures_dir: str) -> Drawing | Absent:
 
 
 def _fps(view: View) -> list[Drawing | Absent]:
-    each = [fps.draw_fps(view, word) for word in view.precisions]
-    return each if len(each) == 1 else [fps.panels(view), *each]
+    each = [fps.draw_fps(view, word) for word in fps.with_lines(view)]
+    return each if len(view.precisions) == 1 else [fps.panels(view), *each]
 
 
 def _accuracy(view: View) -> list[Drawing | Absent]:

@@ -511,7 +511,7 @@ def _cases(found: Comparison) -> Table:
             ("ms", found.first, lambda row: number(row.first_ms)),
             ("ms", found.second, lambda row: number(row.second_ms)),
             (over, "ratio", lambda row: replace(number(row.ratio), note=row.graphs)),
-            (over, "", lambda row: row.outcome.value),
+            (over, "verdict", lambda row: row.outcome.value),
         ),
     )
 

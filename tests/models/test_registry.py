@@ -131,6 +131,9 @@ def test_stride_form_leaves_out_the_last_resize() -> None:
     [
         ("resnet81", "did you mean resnet18"),
         ("Fast-SCNN", "did you mean fast_scnn"),
+        ("mobilenetv4", "did you mean mobilenetv4_conv_small or mobilenetv4_conv_medium or"),
+        ("ViT", "did you mean vit_small_patch16_224 or repvit"),
+        ("", "benchlib models"),
         ("qqqq", "benchlib models"),
         ("resnet18@stride", "ask for resnet18"),
         ("fast_scnn_blog@stride", "ask for fast_scnn_blog"),

@@ -230,7 +230,8 @@ def test_the_marks_of_a_large_line_up_are_named_where_there_is_room(
     page.goto(written(Explorer([measured]), tmp_path / "page.html"))
     expect(page.locator(DOTS).nth(19)).to_be_visible()
     names = page.locator(".cloud .mark-text.role-mark text").filter(has_text=re.compile("."))
-    assert names.count() > page.locator(DOTS).count() / 2
+    assert names.count() > page.locator(DOTS).count() * 0.9
+    assert "mobilenetv4_conv_medium" in names.all_text_contents()  # long, and best at its accuracy
     boxes = [one.bounding_box() for one in names.all()]
     for one, other in itertools.combinations(boxes, 2):
         beside = abs(one["x"] - other["x"]) >= min(one["width"], other["width"]) - 2

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser
 from benchlib.analysis import ranking
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.results import load
-from benchlib.report import style
+from benchlib.report import document, style
 from benchlib.report.figures import accuracy, fps, scatter, tiles
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.view import View, views
@@ -196,8 +196,11 @@ def test_names_at_the_ends_of_lines_stay_in_the_figure(
     drawing.figure.set_dpi(150)  # of the PNG, in which letters are wider
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
     texts = [text for axes in drawing.figure.axes for text in axes.texts]
-    assert any("onnx" in text.get_text() and "at 640×480" in text.get_text() for text in texts)
+    named = {text.get_text() for text in texts if "WWWW" in text.get_text()}
+    # A small panel leaves out the number of a line that ends before the largest size
+    assert named and all(one.endswith(".onnx" if small else "at 640×480") for one in named)
     assert not any("1920×1056" in text.get_text() for text in texts), "the largest goes unsaid"
+    assert ("The number at a name is the FPS at 1920×1056." in drawing.caption) == small
     # Beyond the figure's right edge the name would be cut off
     ends = [text.get_window_extent(renderer).x1 for text in texts]
     assert max(ends) <= drawing.figure.bbox.x1
@@ -312,6 +315,43 @@ def test_precisions_without_a_line_leave_room_to_those_with_some(
     points = draw("fps panels", view_of(rows[rows["width"] == 640]))
     assert len(points.figure.axes) == 3
     assert "Without" not in points.caption
+
+
+def test_panels_of_a_long_line_up_are_legible_on_a_repositorys_page(root: Path) -> None:
+    """900 pixels wide there: names of 10 pixels or more, and a quarter of the width of lines."""
+    view = views(load(root / "results" / "h100-tensorrt-8.6"))[0].drawable()
+    figure = draw("fps panels", view).figure
+    inches = figure.get_figwidth()
+    name = figure.axes[0].texts[-1].get_fontsize()
+    assert name / 72 / inches * 900 >= 10
+    assert figure.axes[0].get_position().width > 0.22
+
+
+def test_only_lines_are_drawn_precision_by_precision(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    view = view_of(rows[(rows["precision"] != "int8") | (rows["width"] == 640)])
+    drawn = document._fps(view)
+    assert [one.name.split("-")[1] for one in drawn] == ["panels", "fp32", "fp16"]
+
+
+@pytest.mark.parametrize("panels", [2, 5])
+def test_the_keys_of_a_front_cover_no_panel(panels: int, root: Path) -> None:
+    view = views(load(root / "results" / "h100-tensorrt-8.6"))[0]
+    few = view.frame["precision"].isin(["fp32", "fp16"]) | (panels > 2)
+    figure = draw("imagenet", replace(view, frame=view.frame[few])).figure
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == panels
+    assert not any(box.overlaps(axes.get_tightbbox()) for axes in shown)
+
+
+def test_a_front_of_made_up_ranges_is_said_to_have_no_accuracy(published_view: View) -> None:
+    said = "INT8 with made-up ranges has a speed and no accuracy"
+    assert said in draw("imagenet", published_view).caption
+    frame = published_view.frame
+    without = replace(published_view, frame=frame[frame["precision"] != "int8"])
+    assert said not in draw("imagenet", without).caption
 
 
 def test_two_panels_stand_beside_each_other_and_no_more(drawn: Callable[[str], Drawing]) -> None:
@@ -437,6 +477,14 @@ def test_a_latency_model_says_how_far_it_misses(published_view: View) -> None:
     assert "FP16: fixed cost 0.17 to 3.31 ms; the line misses a time by 3 %" in alt
     few = replace(published_view, frame=published_view.frame[published_view.frame["width"] < 1500])
     assert isinstance(scatter.draw_latency_model(few), Absent)
+
+
+def test_one_line_has_one_cost(rows: pd.DataFrame, view_of: ViewOf) -> None:
+    one = view_of(rows[(rows["model"] == "resnet18") & (rows["precision"] == "fp16")])
+    said = draw("latency model", one).caption
+    assert re.search(
+        r"FP16: fixed cost [\d.]+ ms \(resnet18\); the line misses a time by \d+ %", said
+    )
 
 
 def test_a_network_on_no_line_has_no_fixed_cost(published_view: View) -> None:

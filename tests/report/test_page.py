@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -263,6 +264,29 @@ def test_the_first_screen_has_the_network_and_its_cost(read: Page) -> None:
     assert "2.17 ms" in words and "$1.51" in words and "1.69× FP32" in words
 
 
+def test_the_answer_says_how_far_it_reaches(root: Path) -> None:
+    names = ("h100-tensorrt-8.6", "rtx3090-published")
+    sets = load_sets([str(root / "results" / name) for name in names])
+    shown = Document(sets).answer()._repr_html_()
+    for words in (
+        "FP32: with TF32 allowed",
+        "INT8 by qdq (calibrated Q/DQ)",
+        "a VGG, timed without its classifier, has none; none is known of fast_scnn_blog. ",
+        "might win in the others: mobilenetv4_conv_small (6 of 12) and mobileone_s0 (2 of 12)",
+        "NVIDIA H100 80GB HBM3 and NVIDIA GeForce RTX 3090, at batch 1",
+    ):
+        assert words in shown
+    assert shown.count("On another device times do not carry over") == 1
+    assert shown.count("Claims tested compares those here") == 1
+    alone = Document(sets[1:]).answer()._repr_html_()
+    assert "Claims tested compares" not in alone
+    assert "might win" not in alone
+    frame = sets[1].frame
+    few = replace(sets[1], frame=frame[frame["family"] != "VGG"].assign(device="cpu"))
+    assert "VGG" not in (shown := Document((few,)).answer()._repr_html_())
+    assert "The times are of a CPU, at batch 1." in shown
+
+
 @pytest.mark.browser
 def test_another_price_changes_every_cost(read: Page) -> None:
     field = read.get_by_label("dollars an hour")
@@ -400,6 +424,17 @@ def test_a_press_on_a_heading_sorts(opened: Page) -> None:
     table.get_by_role("button", name="Network").click()
     names = table.locator("tbody th").all_inner_texts()
     assert names == sorted(names)
+    words = opened.locator("#table-beside-invented-rtx3090-published")
+    opened.evaluate("location.hash = 'table-beside-invented-rtx3090-published'")
+    for title, column, known in (
+        ("Precision", 3, ["FP16", "FP32", "INT8 (qdq)"]),
+        ("Size", 2, ["640×480", "1024×768", "1920×1056"]),  # by number, not by letter
+    ):
+        for order in (known, known[::-1]):
+            words.get_by_role("button", name=title).click()
+            cells = words.locator(f"tbody tr :nth-child({column})").all_inner_texts()
+            assert list(dict.fromkeys(cells)) == [one for one in order if one in cells]
+            assert len(set(cells)) > 1
 
 
 @pytest.mark.browser

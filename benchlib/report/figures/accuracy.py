@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from benchlib.analysis import comparable_groups, ranking, wording
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.analysis.significance import WITHIN
+from benchlib.case import Int8Method
 from benchlib.report import style
 from benchlib.report.style import Absent, Drawing
 from benchlib.report.tables.lineup import Record
@@ -228,18 +229,18 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
             axes.set_xlabel("Latency, ms per batch (log); left is faster")
         for axes in grid[::columns]:
             axes.set_ylabel(f"{metric}, %")
-        for axes in grid[len(precisions) :]:
+        for axes in (free := grid[len(precisions) :]):
             axes.set_visible(False)
-        dots = style.family_keys(looks, known["model"])
-        if len(precisions) < len(grid):
-            figure.legend(handles=dots, loc="lower center", bbox_to_anchor=(0.72, 0.14))
-            top = 1.0
-        else:
-            figure.legend(handles=dots, loc="upper center", ncols=min(4 * columns, len(dots)))
-            top = 1 - 0.5 / (_PANEL[1] * lines)
+        keys = style.family_keys(looks, known["model"])
+        top = 1.0 if free else 1 - 0.5 / (_PANEL[1] * lines)
         # Not style.tighten: what is left of the layout has the figure drawn twice when it is saved,
         # and only then do the names' leaders end at the names as that format sets them.
         figure.tight_layout(rect=(0, 0, 1, top), w_pad=2.0, h_pad=2.0)
+        if free:  # the keys stand where no panel does
+            place = free[0].get_position()
+            figure.legend(handles=keys, loc="center", bbox_to_anchor=place, ncols=2)
+        else:
+            figure.legend(handles=keys, loc="upper center", ncols=min(4 * columns, len(keys)))
         for axes, precision in zip(grid, precisions, strict=False):
             _names(axes, known[known["variant"] == precision])
     finding = " ".join(
@@ -249,6 +250,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         f"Scatter of {metric} against latency at {wording.size(size)}, one panel per "
         f"precision; {view.label}. {finding}"
     )
+    made_up = bool((known["int8_method"] == Int8Method.MADE_UP_RANGES.value).any())
     at_size = (view.frame["resolution"] == size) & (view.frame["accuracy_metric"] == metric)
     drawn = replace(view, frame=view.frame[at_size & view.frame["variant"].isin(precisions)])
     caption = (
@@ -256,9 +258,14 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
         "front of the medians. Black edge and bold: no network is both at least as accurate and "
         f"faster by more than {WITHIN} beyond both intervals, as far as a rebuilt engine may be "
         "off. The accuracy is the literature's at its own input size, "
-        f"not measured on these engines. {_hollow(known)}{drawn.remarks()}"
+        f"not measured on these engines. {_hollow(known)}{_MADE_UP * made_up}{drawn.remarks()}"
     )
     return Drawing(figure, name, alt, caption)
+
+
+_MADE_UP = (
+    "INT8 with made-up ranges has a speed and no accuracy: it is drawn as if it lost nothing. "
+)
 
 
 def _with_front(rows: pd.DataFrame) -> set[Variant]:

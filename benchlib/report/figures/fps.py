@@ -170,12 +170,12 @@ def _missing(
 REAL_TIME_FPS = 30
 """Frames per second of ordinary video, the line most readers look for."""
 _POINTS = 8.5
-_PANEL_INCHES, _LEAST_INCHES = 2.1, 3.0
+_PANEL_INCHES, _LEAST_INCHES = 2.5, 3.0
 """A panel's width, and its least height; many names make it taller."""
 _COLUMNS = 2
 """Panels beside each other: with three, on a repository's page of 900 pixels, names are 6 high."""
-_LEFT_INCHES, _ABOVE_INCHES, _BELOW_INCHES = 0.8, 0.4, 0.85
-"""Around a panel, for its title, ticks and names of axes."""
+_LEFT_INCHES, _NAME_INCHES, _ABOVE_INCHES, _BELOW_INCHES = 0.55, 0.2, 0.4, 0.85
+"""Around a panel, for its ticks, the name of the first one's y axis, its title and sizes."""
 
 
 def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
@@ -208,6 +208,12 @@ def draw_fps(view: View, precision: Variant) -> Drawing | Absent:
     return Drawing(figure, name, alt, caption)
 
 
+def with_lines(view: View) -> list[Variant]:
+    """The precisions at which a network has two sizes; all where there is none."""
+    every = view.precisions
+    return [one for one in every if view.at(one)["model"].duplicated().any()] or every
+
+
 def panels(view: View) -> Drawing | Absent:
     """The same for every precision on one scale, two beside each other; where any has lines, those
     with points only are left out."""
@@ -215,7 +221,7 @@ def panels(view: View) -> Drawing | Absent:
     every = view.precisions
     if not every:
         return Absent(name, "no usable row.")
-    precisions = [one for one in every if view.at(one)["model"].duplicated().any()] or every
+    precisions = with_lines(view)
     rows = view.usable[view.usable["variant"].isin(precisions)]
     limits = _limits(rows)
     columns = min(len(precisions), _COLUMNS)
@@ -224,13 +230,13 @@ def panels(view: View) -> Drawing | Absent:
     tall = max(_LEAST_INCHES, labels * style.leading(_POINTS))
     pitch = tall + _ABOVE_INCHES + _BELOW_INCHES
     with style.style():
-        room = max(style.room(_texts(view, one).values(), _POINTS) for one in precisions)
-        wide = _LEFT_INCHES + _PANEL_INCHES + room
-        figure = Figure(figsize=(columns * wide, lines * pitch))
+        texts = [_texts(view, one, small=True).values() for one in precisions]
+        wide = _LEFT_INCHES + _PANEL_INCHES + max(style.room(one, _POINTS) for one in texts)
+        figure = Figure(figsize=(_NAME_INCHES + columns * wide, lines * pitch))
         width, height = figure.get_size_inches()
         for index, precision in enumerate(precisions):
             row, column = divmod(index, columns)
-            left = column * wide + _LEFT_INCHES
+            left = _NAME_INCHES + column * wide + _LEFT_INCHES
             bottom = height - row * pitch - _ABOVE_INCHES - tall
             axes = figure.add_axes(
                 (left / width, bottom / height, _PANEL_INCHES / width, tall / height)
@@ -248,8 +254,8 @@ def panels(view: View) -> Drawing | Absent:
     left_out = f" Without a network at two sizes: {wording.listed(points)}." if points else ""
     drawn = replace(view, frame=view.frame[view.frame["variant"].isin(precisions)])
     caption = (
-        f"The same for every precision on one scale; {view.label}. {drawn.remarks(hollow=True)}"
-        f"{left_out}"
+        f"FPS by input size, every precision on one scale; {view.label}. The number at a name is "
+        f"the FPS at {wording.size(view.sizes[-1])}. {drawn.remarks(hollow=True)}{left_out}"
     )
     return Drawing(figure, name, alt, caption)
 
@@ -273,15 +279,16 @@ def finding(view: View, precision: Variant) -> str:
 
 
 @lru_cache(maxsize=16)
-def _texts(view: View, precision: Variant) -> dict[str, str]:
-    """What stands at the end of each network's line: its name and the FPS of its last size, which
-    is said where it is not the largest of all."""
+def _texts(view: View, precision: Variant, small: bool = False) -> dict[str, str]:
+    """What stands at the end of each network's line: its name and the FPS of its last size. Where
+    that is not the largest of all, the size is said too, or in a ``small`` panel neither."""
     texts = {}
     largest = view.sizes[-1]
     for model, points in view.at(precision).sort_values("megapixels").groupby("model"):
         last = points.iloc[-1]
         at = "" if last["resolution"] == largest else f" at {wording.size(last['resolution'])}"
-        texts[str(model)] = f"{model}  {wording.short(last['fps'])}{at}"
+        number = "" if small and at else f"  {wording.short(last['fps'])}{at}"
+        texts[str(model)] = f"{model}{number}"
     return texts
 
 
@@ -321,7 +328,7 @@ def _lines(
             fontsize=7.5,
             color="#555555",
         )
-    texts = _texts(view, precision)
+    texts = _texts(view, precision, small)
     last = rows.sort_values(["model", "megapixels"]).drop_duplicates("model", keep="last")
     ends = [
         style.Name(row.megapixels, row.fps, texts[row.model], looks[row.model].text)

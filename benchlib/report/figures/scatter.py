@@ -156,6 +156,11 @@ def draw_latency_model(view: View) -> Drawing | Absent:
 
 def _costs(lines: pd.DataFrame, precision: Variant) -> str:
     worst = lines.loc[lines["largest_error"].idxmax()]
+    if len(lines) == 1:
+        return (
+            f"{style.precision_label(precision)}: fixed cost {wording.short(worst['fixed_ms'])} ms "
+            f"({worst['model']}); the line misses a time by {100 * worst['largest_error']:.0f} %."
+        )
     return (
         f"{style.precision_label(precision)}: fixed cost {wording.short(lines['fixed_ms'].min())} "
         f"to {wording.short(lines['fixed_ms'].max())} ms; the line misses a time by "

@@ -201,8 +201,14 @@ def columns(
 
 
 def number(value: float | None) -> Cell:
-    """A number in three figures, a dash where it is not known."""
-    return Cell(wording.short(value), value)
+    """A number in three figures, below 1 too, where :func:`wording.short` has two: many times are,
+    and a ratio of two that look alike. A dash where it is not known."""
+    is_small = value is not None and _LEAST_IN_THREE <= abs(value) < 1
+    return Cell(f"{value:#.3g}" if is_small else wording.short(value), value)
+
+
+_LEAST_IN_THREE = 0.001
+"""What is smaller would be written with an exponent or with many noughts."""
 
 
 def share(value: float | None) -> Cell:

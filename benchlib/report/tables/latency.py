@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchlib.analysis import comparable_groups, roofline, wording
+from benchlib.analysis import comparable_groups, latency_model, roofline, wording
 from benchlib.analysis.results import MeasuredSet, codes
 from benchlib.analysis.roofline import Breakdown, Kind, LayerTime
 from benchlib.case import Precision, Status, Verdict
@@ -377,6 +377,40 @@ def _facts(frame: pd.DataFrame, models: list[str]) -> list[Column]:
     native = [made_for(frame, model) for model in models]
     cells = tuple(Cell(wording.size(one or wording.DASH)) for one in native)
     return [*known, Column("Network", "Made for", cells)] if any(native) else known
+
+
+_LINE = {
+    "fixed, ms": lambda fit: grid.number(fit.fixed_ms),
+    "ms per megapixel": lambda fit: grid.number(fit.ms_per_megapixel),
+    "off by": lambda fit: share(fit.error),
+}
+
+
+def build_lines(view: View) -> Table:
+    """The line of each network and precision over the sizes, where its times are on one."""
+    fits = {(one.model, one.precision): one for one in latency_model.fit(view.usable) if one.holds}
+    models = sorted({model for model, _ in fits})
+    without = Cell(wording.DASH, note="fewer than three sizes, or its times are on no line")
+    columns = [
+        Column(
+            style.precision_label(word),
+            title,
+            tuple(of(fits[model, word]) if (model, word) in fits else without for model in models),
+        )
+        for word in view.precisions
+        if any(word == one for _, one in fits)
+        for title, of in _LINE.items()
+    ]
+    return Table(
+        name=f"lines-{view.slug}",
+        caption="Milliseconds of a batch = fixed + ms per megapixel × megapixels of the image "
+        f"(width × height / 10⁶), within the sizes measured and on this device; {view.label}. Off "
+        "by: the largest error at a size left out of the line, or where there are but three at "
+        "one of them.",
+        corner="Network",
+        rows=tuple(map(shown, models)),
+        columns=tuple(columns),
+    )
 
 
 def _fact(

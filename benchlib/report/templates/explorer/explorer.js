@@ -252,8 +252,10 @@
     if (focused) find(`[data-key="${focused}"]`)?.focus({preventScroll: true});
   };
 
-  // Names stand right or left of their marks, where that covers no other; without room, only a
-  // marked network keeps its name. Letters are reckoned as 6 pixels, the chart's inside as below.
+  // Names stand right or left of their marks, above or under, where that covers no other; without
+  // room, only a marked network keeps its name. The chart's inside is reckoned as below.
+  const ink = make("canvas", "").getContext("2d");
+  ink.font = "11px sans-serif"; // as Vega writes them
   const placeNames = (points, x) => {
     const scaled = (name, log, pixels) => {
       const values = points.map((point) => log ? Math.log(point[name]) : point[name]);
@@ -265,15 +267,18 @@
     const taken = points.map((_, i) => [xs[i] - 5, xs[i] + 5, ys[i] - 5, ys[i] + 5]);
     points.forEach((point, i) => {
       if (!point.named) return;
-      const long = 6 * point.model.length;
-      const free = [[false, xs[i] + 8], [true, xs[i] - 8 - long]].find(([, start]) => {
-        const box = [start, start + long, ys[i] + 1, ys[i] + 13];
+      const long = ink.measureText(point.model).width + 1;
+      const [right, left] = [xs[i] + 8, xs[i] - 8 - long];
+      const places = [[false, right], [true, left], [false, right, true], [true, left, true]];
+      const free = places.find(([, start, under]) => {
+        const box = [start, start + long, ys[i] - (under ? 17 : -1), ys[i] + (under ? -4 : 13)];
         const room = start >= -10 && start + long <= inside + 15 && !taken.some((other, j) => j !== i
           && box[0] < other[1] && box[1] > other[0] && box[2] < other[3] && box[3] > other[2]);
         if (room) taken.push(box);
         return room;
       });
       point.left = free ? free[0] : xs[i] > inside / 2;
+      point.under = Boolean(free?.[2]);
       point.named = Boolean(free) || point.lit;
     });
   };

@@ -15,10 +15,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const key = (row) => row.cells[index];
       const rows = [...body.rows].sort((a, b) => {
         const [x, y] = [key(a), key(b)];
-        if (x.tagName === "TH") return x.textContent.localeCompare(y.textContent) * (down ? -1 : 1);
         const [m, n] = [x.dataset.value, y.dataset.value];
-        if (m === undefined || n === undefined) return (m === undefined) - (n === undefined);
-        return (Number(m) - Number(n)) * (down ? -1 : 1);
+        if ((m === undefined) !== (n === undefined)) return (m === undefined) - (n === undefined);
+        const words = () => x.textContent.localeCompare(y.textContent, "en", {numeric: true});
+        return (m === undefined ? words() : Number(m) - Number(n)) * (down ? -1 : 1);
       });
       body.append(...rows);
     });
