@@ -425,8 +425,8 @@ def test_ctrl_c_while_the_kernel_starts_begins_no_case(tmp_path):
 
 
 def ended_by(number: int, running: subprocess.Popen[str], tmp: Path, begun_log: Path) -> str:
-    """What benchlib says when it gets a signal once a log ``begun_log`` tells of timing, or there is
-    a folder of that name; it leaves no process and no folder in ``tmp``."""
+    """What benchlib says when it gets a signal once ``begun_log`` tells of timing, or there is
+    such a folder; it leaves no process and no folder in ``tmp``."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         logs = list(begun_log.parent.glob(begun_log.name))
