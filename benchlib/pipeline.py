@@ -84,6 +84,18 @@ class OwnKernel(AsyncKernelManager):
             await super()._async_interrupt_kernel()
 
 
+class _StandardError:
+    """Standard error for papermill: a terminal or a reader that is gone ends no run."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """How one notebook run ended; ``problem`` is empty when it went through."""
@@ -154,7 +166,7 @@ def _execute(
                 cwd=str(Path.cwd()),
                 progress_bar=False,
                 # The kernel's own lines, one per case with the time left, as they come.
-                stderr_file=sys.stderr,
+                stderr_file=_StandardError(),
                 execution_timeout=None,  # a measuring cell bounds its own cases
                 # A measuring notebook may be looked at meanwhile; the report's grows to megabytes,
                 # and to save it twice a cell takes seconds.

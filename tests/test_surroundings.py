@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -339,6 +340,16 @@ def test_a_reader_that_leaves_early_sees_no_traceback():
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout == "mkdir -p plan\n"
     assert done.stderr == ""
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_run_goes_on_when_nobody_reads_what_it_says_any_more(tmp_path):
+    argv = shlex.join(TINY).replace("[fp32]", "[fp32, fp16]")
+    run = f"{sys.executable} -m benchlib run {argv} -o {tmp_path}/set"
+    line = f"{run} 2>&1 >/dev/null | head -1"
+    subprocess.run(line, shell=True, capture_output=True, check=False, timeout=PATIENCE_S)
+    table = pd.read_csv(tmp_path / "set" / "table.csv")
+    assert sorted(table["precision"]) == ["fp16", "fp32"]
 
 
 # --- the report's folders
