@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from benchlib import __version__
+from benchlib import __version__, process
 from benchlib.errors import InputError, MachineError, first_line, os_words
 
 #: What a shell reports after Ctrl-C: 128 + SIGINT.
@@ -65,7 +65,8 @@ class Group(click.Group):
                 os.environ.setdefault("PYTHONSAFEPATH", "1")
         # All is said and done by then, and Python takes a while to end: Ctrl-C would kill it.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-        return super().main(*args, **kwargs)
+        with process.on_signals(_stop, *process.ENDING):
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -91,6 +92,11 @@ class Group(click.Group):
             status = 1
         click.echo(f"benchlib: {words}", err=True)
         ctx.exit(status)
+
+
+def _stop(*_: object) -> None:
+    """End as at Ctrl-C: with what was begun ended too, and no folder left behind."""
+    raise KeyboardInterrupt
 
 
 def _settle_streams() -> None:
@@ -268,7 +274,6 @@ def graph(
 
 def _copy(graph: Path, out: Path) -> None:
     """Copy by rename, so that nobody meets half a file under the asked name."""
-    from benchlib import process
     from benchlib.export import cache
 
     try:

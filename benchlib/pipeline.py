@@ -29,7 +29,7 @@ from nbclient.exceptions import CellTimeoutError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from traitlets.config import Config
 
-from benchlib import config
+from benchlib import config, process
 from benchlib.analysis import ranking, results, wording
 from benchlib.case import Status
 from benchlib.errors import InputError, MachineError
@@ -46,6 +46,8 @@ KERNEL = "python3"
 #: when several runs start at once, ends before any cell has run: it is started again.
 KERNEL_STARTS = 3
 _DIED_STARTING = "Kernel died before replying to kernel_info"
+
+_LAST_WORDS = "stderr"
 
 #: ipykernel warns that a kernel talks over plain TCP unless it is set to encrypt where it can.
 _QUIET = Config({"KernelManager": {"transport_encryption": "auto"}})
@@ -70,10 +72,28 @@ class OwnKernel(AsyncKernelManager):
         """A folder of its own beside the file by which the kernel is reached."""
         return str(Path(self.connection_file).parent)
 
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **how: Any) -> None:
+        # What a kernel says past its cells is told only of one that died: as it is shut down, its
+        # threads log errors at each other's closed sockets.
+        with Path(self.ipython_dir, _LAST_WORDS).open("ab") as sink:
+            await super()._async_launch_kernel(kernel_cmd, **how, stderr=sink)
+
     async def _async_interrupt_kernel(self) -> None:
         """Not before a shutdown, whose request follows: the kernel would log an error of it."""
         if not self.shutting_down:
             await super()._async_interrupt_kernel()
+
+
+class _StandardError:
+    """Standard error for papermill: a terminal or a reader that is gone ends no run."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +151,8 @@ def _execute(
 ) -> str:
     """What ended the notebook early; empty when it went through."""
     with tempfile.TemporaryDirectory(prefix="benchlib-kernel-") as own:
+        last_words = Path(own, _LAST_WORDS)
+        last_words.touch()
         try:
             config = Config(_QUIET)
             config.KernelManager.connection_file = str(Path(own, "kernel.json"))
@@ -144,7 +166,7 @@ def _execute(
                 cwd=str(Path.cwd()),
                 progress_bar=False,
                 # The kernel's own lines, one per case with the time left, as they come.
-                stderr_file=sys.stderr,
+                stderr_file=_StandardError(),
                 execution_timeout=None,  # a measuring cell bounds its own cases
                 # A measuring notebook may be looked at meanwhile; the report's grows to megabytes,
                 # and to save it twice a cell takes seconds.
@@ -160,7 +182,9 @@ def _execute(
             raise OSError(error.errno, error.strerror or str(error), where) from error
         except (CellTimeoutError, RuntimeError, PapermillException) as error:
             # jupyter_client and nbclient raise a RuntimeError for a kernel that ended.
-            return f"{type(error).__name__}: {error}".strip()
+            problem = f"{type(error).__name__}: {error}".strip()
+            words = last_words.read_text(encoding="utf-8", errors="replace")
+            return f"{problem}; {record.cause_in(words)}" if words.strip() else problem
     return ""
 
 
@@ -285,9 +309,10 @@ class _StoppedError(Exception):
 
 
 class Relay:
-    """Passes Ctrl-C on to the kernel that measures, which sits in a session of its own.
+    """Passes Ctrl-C, SIGTERM and SIGHUP on to the kernel, which sits in a session of its own.
 
-    The kernel lets the running process finish at the first signal and stops at the second.
+    A kernel that measures lets the running process finish at the first Ctrl-C, and stops at the
+    second and at the other two, after which nothing of it is left.
     papermill runs in a thread meanwhile, because it would otherwise take the signal and kill the
     kernel.
     A kernel that is starting up would end with a traceback at the signal, or ignore it, so it gets
@@ -297,14 +322,15 @@ class Relay:
     def __init__(self) -> None:
         self.asked = False
         self._begun = False
-        self._before: Any = signal.SIG_DFL
+        self._signals = contextlib.ExitStack()
 
     def __enter__(self) -> Relay:
-        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        taken = process.on_signals(self._on_signal, signal.SIGINT, *process.ENDING)
+        self._signals.enter_context(taken)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        self._signals.close()
 
     def execute(self, name: str, output: Path, parameters: Mapping[str, Any]) -> Execution:
         """As :func:`execute`, with signals passed on while it runs."""
@@ -329,10 +355,11 @@ class Relay:
         self.asked = True
         if not self._begun:
             return
+        order = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "ipykernel_launcher" in " ".join(child.cmdline()):
-                    child.send_signal(signal.SIGINT)
+                    child.send_signal(order)
 
 
 def _check_writable(out: Path, field: str = "out") -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from benchlib.errors import InputError
 
@@ -79,6 +81,26 @@ def publish(draft: Path, path: Path) -> None:
         with file.open("rb") as written:
             os.fsync(written.fileno())
     draft.replace(path)
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What asks a process to end at once: a service manager or a batch system, a closed terminal."""
+
+
+@contextmanager
+def on_signals(
+    handler: Callable[[int, FrameType | None], Any], *numbers: signal.Signals
+) -> Iterator[None]:
+    """Let ``handler`` have the signals meanwhile, but a SIGHUP that ``nohup`` had us ignore."""
+    ignored = signal.SIGHUP in numbers and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    taken = [one for one in numbers if not (ignored and one is signal.SIGHUP)]
+    before = {number: signal.signal(number, handler) for number in taken}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            # None: it was installed from C, and Python cannot put it back.
+            signal.signal(number, signal.SIG_DFL if old is None else old)
 
 
 SPEAK_UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}

@@ -224,8 +224,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(tmp_p
 
 @pytest.fixture
 def one_cell(tmp_path, monkeypatch):
-    """A measuring notebook of one cell of parameters."""
-    cell = nbformat.v4.new_code_cell("value = 1", metadata={"tags": ["parameters"]})
+    """A measuring notebook of one cell of parameters, whose kernel complains as it ends."""
+    source = "value = 1\nimport atexit, os\natexit.register(os.write, 2, b'bad socket')"
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
     notebook = nbformat.v4.new_notebook(cells=[cell])
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "x"}
     nbformat.write(notebook, tmp_path / "benchmark.ipynb")
@@ -245,13 +246,14 @@ def test_a_kernel_that_ends_while_it_starts_is_started_again(tmp_path, monkeypat
     class Unlucky(pipeline.OwnKernel):
         async def _async_launch_kernel(self, kernel_cmd: list[str], **how: object) -> None:
             started.append(kernel_cmd)
-            dead = [sys.executable, "-c", "raise SystemExit(1)"]
+            dead = [sys.executable, "-c", "import no_such_library"]
             await super()._async_launch_kernel(dead if len(started) <= ends else kernel_cmd, **how)
 
     monkeypatch.setattr(pipeline, "OwnKernel", Unlucky)
     done = execute(tmp_path)
     assert done.ok is (ends < starts)
     assert done.ok or "Kernel died before replying" in done.problem
+    assert done.ok or done.problem.endswith("No module named 'no_such_library'")
     assert len(started) == starts
 
 
@@ -267,3 +269,9 @@ def test_a_kernel_is_not_interrupted_when_it_is_shut_down(tmp_path, monkeypatch)
     monkeypatch.setattr(pipeline, "OwnKernel", Watched)
     assert execute(tmp_path).ok
     assert signal.SIGINT not in sent
+
+
+@pytest.mark.usefixtures("one_cell")
+def test_what_threads_say_as_a_kernel_is_shut_down_is_not_the_users(tmp_path, capfd):
+    assert execute(tmp_path).ok
+    assert capfd.readouterr().err == ""

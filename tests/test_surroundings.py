@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -341,6 +342,16 @@ def test_a_reader_that_leaves_early_sees_no_traceback():
     assert done.stderr == ""
 
 
+@pytest.mark.usefixtures("installed")
+def test_a_run_goes_on_when_nobody_reads_what_it_says_any_more(tmp_path):
+    argv = shlex.join(TINY).replace("[fp32]", "[fp32, fp16]")
+    run = f"{sys.executable} -m benchlib run {argv} -o {tmp_path}/set"
+    line = f"{run} 2>&1 >/dev/null | head -1"
+    subprocess.run(line, shell=True, capture_output=True, check=False, timeout=PATIENCE_S)
+    table = pd.read_csv(tmp_path / "set" / "table.csv")
+    assert sorted(table["precision"]) == ["fp16", "fp32"]
+
+
 # --- the report's folders
 
 
@@ -374,13 +385,14 @@ def test_a_report_that_cannot_be_made_leaves_nothing_behind(tmp_path, published,
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-# --- Ctrl-C
+# --- Ctrl-C and other signals
 
 
-def begun(*argv: str) -> subprocess.Popen[str]:
+def begun(*argv: str, before: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
     """benchlib with ``argv``, in a process group that a signal can be sent to."""
     return subprocess.Popen(
-        [sys.executable, "-m", "benchlib", *argv],
+        [*before, sys.executable, "-m", "benchlib", *argv],
+        env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -421,3 +433,54 @@ def test_ctrl_c_while_the_kernel_starts_begins_no_case(tmp_path):
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert not list(out.glob("rows/*"))
+
+
+def ended_by(number: int, running: subprocess.Popen[str], tmp: Path, begun_log: Path) -> str:
+    """What benchlib says when it gets a signal once ``begun_log`` tells of timing, or there is
+    such a folder; it leaves no process and no folder in ``tmp``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        logs = list(begun_log.parent.glob(begun_log.name))
+        if any(one.is_dir() or "--loadEngine" in one.read_text() for one in logs):
+            break
+        time.sleep(0.05)
+    below = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(number)
+    output, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert not psutil.wait_procs(below, timeout=5)[1], "a process is left"
+    assert not list(tmp.glob("benchlib-*")), "a folder is left"
+    return output
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_asked_to_end_leaves_its_rows_and_nothing_else(tmp_path, number):
+    out, tmp = tmp_path / "set", tmp_path / "tmp"
+    tmp.mkdir()
+    fake = {"cases": {"mobilenet": {"time": "hang"}}}
+    argv = ("-p", "models", "[resnet18, mobilenet_v3_small]", *TINY[3:], "-o", str(out))
+    running = begun("run", *argv, TMPDIR=str(tmp), BENCHLIB_FAKE=json.dumps(fake))
+    output = ended_by(number, running, tmp, out / ".work" / "*mobilenet*.log")
+    assert "run the same command again to go on" in output
+    assert not (out / ".work").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_report_that_is_asked_to_end_leaves_nothing(tmp_path, published, number):
+    out, tmp = tmp_path / "out", tmp_path / "tmp"
+    tmp.mkdir()
+    running = begun("report", str(published), "-o", str(out), TMPDIR=str(tmp))
+    ended_by(number, running, tmp, tmp / "benchlib-kernel-*")
+    assert not (out / "report.html").exists()
+
+
+def test_nohup_still_means_that_a_closed_terminal_ends_nothing(tmp_path, published):
+    argv = ("report", str(published), "-o", str(tmp_path / "out"))
+    running = begun(*argv, before=("nohup",), TMPDIR=str(tmp_path))
+    while not list(tmp_path.glob("benchlib-kernel-*")):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGHUP)
+    _, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, errors

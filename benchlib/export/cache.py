@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -198,7 +197,9 @@ class Cache:
         make: Callable[[Path], Mapping[str, Any]],
     ) -> dict[str, Any]:
         # A folder, so that the data that a graph names already have the name they will keep.
-        folder = path.with_name(f".{uuid.uuid4().hex}")
+        # Under the file's lock: what is there is of a process that was killed.
+        folder = path.with_name(f".{path.stem}")
+        shutil.rmtree(folder, ignore_errors=True)
         draft, note = folder / path.name, folder / manifest.name
         try:
             folder.mkdir()

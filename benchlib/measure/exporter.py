@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -226,6 +227,10 @@ if __name__ == "__main__":
 
     # An engine may be built meanwhile, and how long that takes is measured
     os.nice(10)
+    # Asked to end, it removes its temporary graphs
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("benchlib").setLevel(logging.DEBUG)
-    exporter.serve(Connection(int(sys.argv[1])))
+    with contextlib.suppress(SystemExit):
+        exporter.serve(Connection(int(sys.argv[1])))
+    os._exit(0)  # Python's own end takes PyTorch a second

@@ -87,7 +87,7 @@ def disk_full(log: str) -> bool:
 
 def export_fault(model: str, ended: Ended, log: str) -> CaseError:
     """The error for an exporter that ended over ``model``; ``log`` is what it printed meanwhile."""
-    cause = _cause(log)
+    cause = cause_in(log)
     kind = _of_words(cause)
     # The kernel's out-of-memory killer is what kills an exporter from outside.
     if kind is None and ended.code == -9:
@@ -95,7 +95,7 @@ def export_fault(model: str, ended: Ended, log: str) -> CaseError:
     return CaseError(kind or Failure.CRASH, f"export of {model} {ended.words}: {cause}")
 
 
-def _cause(log: str) -> str:
+def cause_in(log: str) -> str:
     """The first line of the last exception in ``log``, or its last line where there is none.
 
     An exception's later lines are the libraries' context and advice.

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+from benchlib import process
 from benchlib.case import Case, Failure, Precision, Status, Verdict
 from benchlib.config import Parameters
 from benchlib.errors import first_line
@@ -41,33 +42,27 @@ from benchlib.trtexec.command import Program
 # Ctrl-C: the first lets the running process finish, the second ends it.
 
 
-Handler = Callable[[int, FrameType | None], object] | int | None
-
-
 class Interrupt:
-    """While entered, watches for SIGINT and SIGTERM; ``asked`` says that the run should stop.
+    """While entered, watches for signals; ``asked`` says that the run should stop.
 
-    A second SIGINT, and the first SIGTERM, raise KeyboardInterrupt, which ends the running
-    program on its way out. Outside the main thread, where Python delivers no signals, it only
-    serves as a flag that :meth:`ask` sets.
+    A second SIGINT, and the first SIGTERM or SIGHUP, raise KeyboardInterrupt, which ends the
+    running program on its way out. Outside the main thread, where Python delivers no signals, it
+    only serves as a flag that :meth:`ask` sets.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._before: dict[signal.Signals, Handler] = {}
+        self._signals = contextlib.ExitStack()
         self.asked = False
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            taken = process.on_signals(self._on_signal, signal.SIGINT, *process.ENDING)
+            self._signals.enter_context(taken)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            # None: it was installed from C, and Python cannot put it back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before.clear()
+        self._signals.close()
 
     def ask(self) -> None:
         """Ask for a stop after the running process."""
@@ -75,9 +70,12 @@ class Interrupt:
         self._say("the running process is finished first; once more ends it at once")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked or number == signal.SIGTERM:
-            raise KeyboardInterrupt
-        self.ask()
+        if number == signal.SIGINT and not self.asked:
+            self.ask()
+            return
+        # What is raised in a destructor, or in logging's hooks of a fork, goes no further.
+        self.asked = True
+        raise KeyboardInterrupt
 
 
 # Telling how a run goes: one line per case that is prepared or ended, one line per round.

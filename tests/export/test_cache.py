@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -83,6 +84,22 @@ def test_failure_leaves_nothing_behind(
         store.obtain("net", {}, fail)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
     assert store.obtain("net", {}, writer).path.exists()
+
+
+def test_what_a_killed_process_left_of_a_graph_goes_when_it_is_made(
+    tmp_path: Path, writer: Callable[[Path], dict[str, Any]]
+) -> None:
+    def killed(path: Path) -> dict[str, Any]:
+        path.write_bytes(b"half of a")
+        os._exit(9)
+
+    child = os.fork()
+    if not child:
+        cache.Cache(tmp_path).obtain("net", {}, killed)
+    os.waitpid(child, 0)
+    assert [one for one in tmp_path.iterdir() if one.is_dir()]
+    cache.Cache(tmp_path).obtain("net", {}, writer)
+    assert not [one for one in tmp_path.iterdir() if one.is_dir()]
 
 
 def test_callers_at_the_same_time_make_it_once(

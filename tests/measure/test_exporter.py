@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
@@ -14,6 +16,8 @@ from benchlib.case import Case, Engine, GraphForm, ShapeMode
 from benchlib.config import Parameters
 from benchlib.measure import matrix
 from benchlib.measure.exporter import Exporter, traced_shape
+from benchlib.measure.record import CaseError
+from benchlib.process import end_group
 from benchlib.trtexec.command import BLOG_MIN, Program
 
 TRTEXEC = Program(Engine.TRTEXEC, (sys.executable,), "10.16.1", "cuda:0")
@@ -77,3 +81,22 @@ def test_all_sizes_of_a_dynamic_engine_get_one_open_graph(exporter: Exporter) ->
     (static,) = [case for case in of_mode(given(), ShapeMode.STATIC) if case.width == 96]
     fixed = exporter.graph(static, GraphForm.FP32)
     assert (fixed.input_shape, fixed.dynamic) == ((1, 3, 64, 96), False)
+
+
+def test_an_exporter_that_is_stopped_leaves_no_graph_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMPDIR", "BENCHLIB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (tmp_path / "TMPDIR").mkdir()
+    asks = given(resolutions=["64x64"], shape_modes=["static"])
+    (case,) = (step.case for step in matrix.steps(asks, TRTEXEC))
+    exporter = Exporter(asks, tmp_path / "exporter.log", 60)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(exporter.graph, case, GraphForm.FP16)
+        while not list(tmp_path.glob("TMPDIR/tmp*/*.onnx")) and not asked.done():
+            time.sleep(0.005)
+        end_group(exporter._process)
+        assert isinstance(asked.exception(), CaseError)
+    assert not list(tmp_path.glob("TMPDIR/tmp*"))
+    assert not [one for one in tmp_path.glob("BENCHLIB_CACHE/.*") if one.is_dir()]

@@ -170,6 +170,20 @@ def test_the_second_ctrl_c_ends_it_and_keeps_what_is_done(fake_run: Run, tmp_pat
     assert [len(row.detail.runs) for row in done.rows] == [3, 3, 3]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_that_is_raised_where_python_drops_it_ends_the_run_too(
+    fake_run: Run, number: int
+) -> None:
+    class Unheard:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    done = fake_run(models=NETWORKS, progress=AtRound(2, lambda: Unheard() and None), **THREE)
+    assert done.interrupted
+    assert {row.ended_by for row in done.rows} == {Ending.INTERRUPTED}
+
+
 def test_more_is_asked_of_a_row_that_stands(fake_run: Run) -> None:
     (first,) = fake_run(min_rounds=2, max_rounds=2).rows
     (more,) = fake_run(min_rounds=4, max_rounds=4).rows
