@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,17 +84,20 @@ def publish(draft: Path, path: Path) -> None:
     draft.replace(path)
 
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""What asks a process to end at once: a service manager or a batch system, a closed terminal."""
+ENDING = tuple(one for one in signal.Signals if one.name in ("SIGTERM", "SIGHUP"))
+"""What asks a process to end at once: a service manager or a batch system, a closed terminal (not
+on Windows)."""
 
 
 @contextmanager
 def on_signals(
     handler: Callable[[int, FrameType | None], Any], *numbers: signal.Signals
 ) -> Iterator[None]:
-    """Let ``handler`` have the signals meanwhile, but a SIGHUP that ``nohup`` had us ignore."""
-    ignored = signal.SIGHUP in numbers and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    taken = [one for one in numbers if not (ignored and one is signal.SIGHUP)]
+    """Let ``handler`` have the signals meanwhile, but of :data:`ENDING` none that we were started
+    to ignore, as SIGHUP by ``nohup``; and none outside the main thread, where none arrives."""
+    ignored = {one for one in ENDING if signal.getsignal(one) is signal.SIG_IGN}
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [one for one in numbers if is_main and one not in ignored]
     before = {number: signal.signal(number, handler) for number in taken}
     try:
         yield

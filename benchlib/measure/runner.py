@@ -11,7 +11,6 @@ import logging
 import queue
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +55,8 @@ class Interrupt:
         self.asked = False
 
     def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            taken = process.on_signals(self._on_signal, signal.SIGINT, *process.ENDING)
-            self._signals.enter_context(taken)
+        taken = process.on_signals(self._on_signal, signal.SIGINT, *process.ENDING)
+        self._signals.enter_context(taken)
         return self
 
     def __exit__(self, *_: object) -> None:
