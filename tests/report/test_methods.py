@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +36,15 @@ def test_provenance_names_the_table_by_its_hash(published_dir: Path) -> None:
     said = methods.provenance([load(published_dir)])._repr_html_()
     assert "table.csv sha256" in said
     assert str(published_dir) not in said
+
+
+def test_provenance_has_the_days_of_the_set_and_of_its_rows(invented_dir: Path) -> None:
+    one = load(invented_dir)
+    begun = replace(one, environment={**one.environment, "date": "2026-11-25T10:50:51Z"})
+    days = "measured 2026-11-25", " to 2026-11-27"
+    assert days[0] in (said := methods.provenance([begun])._repr_html_()) and days[1] not in said
+    begun.frame["started_at"] = "2026-11-27T14:42:37.230397Z"
+    assert "".join(days) in methods.provenance([begun])._repr_html_()
 
 
 def test_every_fault_says_what_was_done() -> None:
