@@ -454,7 +454,7 @@ def ended_by(number: int, running: subprocess.Popen[str], tmp: Path, begun_log: 
     return output
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed", "hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_leaves_its_rows_and_nothing_else(tmp_path, number):
     out, tmp = tmp_path / "set", tmp_path / "tmp"
@@ -467,6 +467,7 @@ def test_a_run_that_is_asked_to_end_leaves_its_rows_and_nothing_else(tmp_path, n
     assert not (out / ".work").exists()
 
 
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_report_that_is_asked_to_end_leaves_nothing(tmp_path, published, number):
     out, tmp = tmp_path / "out", tmp_path / "tmp"
@@ -479,7 +480,7 @@ def test_a_report_that_is_asked_to_end_leaves_nothing(tmp_path, published, numbe
 def test_nohup_still_means_that_a_closed_terminal_ends_nothing(tmp_path, published):
     argv = ("report", str(published), "-o", str(tmp_path / "out"))
     running = begun(*argv, before=("nohup",), TMPDIR=str(tmp_path))
-    while not list(tmp_path.glob("benchlib-kernel-*")):
+    while running.poll() is None and not list(tmp_path.glob("benchlib-kernel-*")):
         time.sleep(0.05)
     running.send_signal(signal.SIGHUP)
     _, errors = running.communicate(timeout=PATIENCE_S)

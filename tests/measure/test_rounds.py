@@ -171,6 +171,7 @@ def test_the_second_ctrl_c_ends_it_and_keeps_what_is_done(fake_run: Run, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("hangup_is_heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_that_is_raised_where_python_drops_it_ends_the_run_too(
     fake_run: Run, number: int
