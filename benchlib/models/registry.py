@@ -646,6 +646,12 @@ def reduced_output(name: str) -> str | None:
     return scores if " at 1/" in scores else None
 
 
+def reduced_outputs(names: Iterable[str]) -> list[str]:
+    """Which of the networks ``names`` have a :func:`reduced_output`, and what, in words."""
+    told = ((name, reduced_output(name)) for name in sorted(names))
+    return [f"{name} gives {scores} only" for name, scores in told if scores]
+
+
 def names() -> tuple[str, ...]:
     """Every network of the line-up; the ``@stride`` forms are left out."""
     return tuple(_CARDS)

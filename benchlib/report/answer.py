@@ -177,7 +177,8 @@ def _note(choice: Choice) -> str:
 def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question]) -> str:
     choices = [one for row in found for one in row.choices if one is not None]
     methods = {method for one in choices if (method := one.variant.method)}
-    sizes = [made_for(view.frame, name) for name in sorted({one.model for one in choices})]
+    models = {one.model for one in choices}
+    sizes = [made_for(view.frame, name) for name in models]
     native = sorted({wording.size(one) for one in sizes if one})
     without = [f"{_title(one)}: no network measured here" for one in unanswered]
     of_lineup = set(registry.names())  # of a user's own network no accuracy is ever known
@@ -206,8 +207,7 @@ def _legend(view: View, found: Sequence[Answer], unanswered: Sequence[Question])
         ),
         (any(row.made_up for row in found), "INT8 by made-up ranges has a speed and no accuracy"),
     ]
-    ends = {name: registry.reduced_output(name) for name in sorted({one.model for one in choices})}
-    less = [f"{name} gives {scores} only" for name, scores in ends.items() if scores]
+    less = registry.reduced_outputs(models)
     words = [*(words for there, words in said if there), *less, *without]
     return (
         f"{'; '.join(words)}. Accuracies are published ones, at the size a network was made for"

@@ -278,8 +278,8 @@ def _origin(measured: MeasuredSet) -> str:
         digest = hashlib.sha256((measured.folder / TABLE).read_bytes()).hexdigest()
         parts.append(f"{TABLE} sha256 {digest[:16]}…")
     # A set may be gone on with, so that its rows are younger than its date
-    days = [str(one)[:10] for one in (known.get("date"), *measured.frame["started_at"].dropna())]
-    if days := sorted({*days} - {"None"}):
+    stamps = (known.get("date"), *measured.frame["started_at"].dropna())
+    if days := sorted({str(one)[:10] for one in stamps if one}):
         parts.append(f"measured {days[0]}" + f" to {days[-1]}" * (len(days) > 1))
     for name, word in (("git_commit", "commit"), ("preset", "preset")):
         if known.get(name):

@@ -239,10 +239,11 @@ def _failed(phase: Phase, status: int, log: Log) -> PhaseOutcome:
 
 def _failure(phase: Phase, log: Log) -> Failure:
     errors = "\n".join((*log.errors, log.cuda_failure or "", log.last_line))
+    no_memory = Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
     if log.unknown_flag is not None:
         return Failure.UNSUPPORTED
     if _OUT_OF_MEMORY.search(errors):
-        return Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
+        return no_memory
     if _NO_TACTIC.search(errors):
         # Where tactics were skipped for want of memory, that is why none was left.
         short = log.short_of_memory or log.jetson_full
@@ -251,9 +252,7 @@ def _failure(phase: Phase, log: Log) -> Failure:
         return Failure.MISSING_PROGRAM
     if _UNSUPPORTED.search(errors):
         return Failure.UNSUPPORTED
-    if log.jetson_full:
-        return Failure.OOM_BUILD if phase is Phase.BUILD else Failure.OOM_RUN
-    return Failure.CRASH
+    return no_memory if log.jetson_full else Failure.CRASH
 
 
 def _reason(status: int, log: Log) -> str:

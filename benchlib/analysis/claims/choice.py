@@ -114,8 +114,7 @@ def _fastest(cells: Cells, task: str) -> list[Finding]:
         if (there := int((~np.isnan(behind[cells.networks.index(name)])).sum())) < known.sum()
     ]
     text = f"{task.capitalize()}: {_listed_winners(winners)}; {everywhere}."
-    less = {name: registry.reduced_output(name) for name in sorted(names)}
-    text += "".join(f" {name} gives {scores} only." for name, scores in less.items() if scores)
+    text += "".join(f" {less}." for less in registry.reduced_outputs(names))
     text += f" Winners not timed in every cell: {listed(absent)}." * bool(absent)
     mean = (float(costs[leader]), *((None, None) if exact else ends))
     answer = Answer.SUPPORTED if wins == count else answer
