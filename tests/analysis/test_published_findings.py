@@ -123,7 +123,10 @@ def test_json_has_the_nine_fields_and_nothing_that_is_no_number(found):
     assert [endless[name] for name in FIELDS[3:6]] == [None] * 3
 
 
-@pytest.mark.parametrize("name", [folder.name for folder in RESULTS.iterdir() if folder.is_dir()])
+# local is what make report leaves there, a few networks on a CPU
+@pytest.mark.parametrize(
+    "name", sorted({one.parent.name for one in RESULTS.glob("*/table.csv")} - {"local"})
+)
 def test_an_interval_holds_its_estimate(name):
     found = findings.findings(load(RESULTS / name).frame)
     bounded = [one for one in found if one.ci_low is not None or one.ci_high is not None]
