@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 from playwright.sync_api import Browser
 
@@ -532,12 +533,32 @@ def test_the_keys_of_a_single_panel_are_not_cut(kind: str, root: Path) -> None:
 def test_a_name_is_not_struck_by_the_line_of_the_front(invented_view: View) -> None:
     axes = draw("imagenet", invented_view).figure.axes[0]
     (front,) = axes.lines
-    marks = axes.collections[-1]
+    *_, marks, leaders = axes.collections
+    assert leaders.get_zorder() < marks.get_zorder()
     assert len(axes.texts) > 3
     for text in axes.texts:
         plate = text.get_bbox_patch()
         assert plate.get_facecolor()[:3] == (1, 1, 1)
         assert front.get_zorder() < text.get_zorder() < marks.get_zorder()
+
+
+def test_a_name_that_was_moved_away_has_a_leader_to_its_mark(published_view: View) -> None:
+    axes, *_ = draw("imagenet", published_view).figure.axes
+    *_, dots, leaders = axes.collections
+    marks = axes.transData.transform(dots.get_offsets())
+    lines = [axes.transData.transform(line) for line in leaders.get_segments()]
+    boxes = [Text.get_window_extent(name) for name in axes.texts]
+
+    def is_at(box: Bbox, point: np.ndarray) -> bool:
+        return bool(np.allclose(point, np.clip(point, box.min, box.max), atol=0.1))
+
+    assert lines
+    for mark, end in lines:
+        assert min(np.hypot(*(marks - mark).T)) < 0.1
+        assert any(is_at(box, end) for box in boxes)
+    for box in boxes:
+        nearest = min(np.hypot(*(marks - np.clip(marks, box.min, box.max)).T))
+        assert nearest < 10 or any(is_at(box, end) for _, end in lines)
 
 
 def test_the_colour_bar_of_a_narrow_scale_has_ticks_to_read(

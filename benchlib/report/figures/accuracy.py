@@ -233,9 +233,7 @@ def draw(view: View, metric: str, size: str | None = None) -> Drawing | Absent:
             axes.set_visible(False)
         keys = style.family_keys(looks, known["model"])
         top = 1.0 if free else 1 - 0.5 / (_PANEL[1] * lines)
-        # Not style.tighten: what is left of the layout has the figure drawn twice when it is saved,
-        # and only then do the names' leaders end at the names as that format sets them.
-        figure.tight_layout(rect=(0, 0, 1, top), w_pad=2.0, h_pad=2.0)
+        style.tighten(figure, (0, 0, 1, top), pad=2.0)
         if free:  # the keys stand where no panel does
             place = free[0].get_position()
             figure.legend(handles=keys, loc="center", bbox_to_anchor=place, ncols=2)
