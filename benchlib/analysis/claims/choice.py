@@ -271,6 +271,10 @@ def _newer(
     test = "share of cells of the blog's where a newer network of at least the accuracy is faster"
     alone = [one for one in forth if one.rival and not one.known]
     forth, back = ([one for one in some if one.known] for some in (forth, back))
+    apart: Sequence[_Beside] = ()
+    if subset == ALL and (lone := _lone(forth, choice)):
+        apart = [one for one in forth if one.where in lone]
+        forth, back = ([one for one in some if one.where not in lone] for some in (forth, back))
     beaten = [one for one in forth if one.finding.verdict is Answer.SUPPORTED]
     lost = [one for one in back if one.finding.verdict is Answer.REFUTED]
     networks = len({one.name for one in forth})
@@ -288,7 +292,7 @@ def _newer(
         f"{_of(beaten, forth)}. One of the blog's is faster than the newer in {_of(lost, back)}."
     )
     if subset == ALL:
-        text += _lone(beaten, forth, choice)
+        text += _told_apart(apart, choice)
         if alone:
             names = listed(dict.fromkeys(one.name for one in alone))
             text += f" Left out, as no {registry.IMAGENET_TOP1} of theirs is known: {names}."
@@ -299,21 +303,24 @@ def _newer(
     return Finding(*head, share, *ends, len(forth), answer, text)
 
 
-def _lone(
-    beaten: Sequence[_Beside], every: Sequence[_Beside], choice: Mapping[str, Sequence[str]]
-) -> str:
-    """Where one newer network alone was timed, which it was and how it did: the others might have
-    done better there. Nothing where there was no more to choose from anywhere."""
-    places = [
-        where
-        for where in dict.fromkeys(one.where for one in every)
-        if len(choice[where]) == 1 < len({name for names in choice.values() for name in names})
-    ]
+def _lone(every: Sequence[_Beside], choice: Mapping[str, Sequence[str]]) -> set[str]:
+    """Where one newer network alone was timed, and others elsewhere: they might have done better
+    there. Not where that would leave nothing."""
+    places = {one.where for one in every}
+    lone = {where for where in places if len(choice[where]) == 1}
+    timed = {name for names in choice.values() for name in names}
+    return lone if len(timed) > 1 and lone < places else set()
+
+
+def _told_apart(apart: Sequence[_Beside], choice: Mapping[str, Sequence[str]]) -> str:
+    there: dict[str, list[_Beside]] = {}
+    for one in apart:
+        there.setdefault(one.where, []).append(one)
     return "".join(
-        f" At {where} only {choice[where][0]} of the newer ones was timed, and is faster in "
-        f"{sum(one.where == where for one in beaten)} of "
-        f"{plural(sum(one.where == where for one in every), 'cell')}."
-        for where in places
+        f" Not counted: at {where} only {choice[where][0]} of the newer ones was timed, and is "
+        f"faster in {sum(one.finding.verdict is Answer.SUPPORTED for one in some)} of "
+        f"{plural(len(some), 'cell')}."
+        for where, some in there.items()
     )
 
 
