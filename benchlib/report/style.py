@@ -25,19 +25,19 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from adjustText import adjust_text
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import STEP_LOOKUP_MAP
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
+from matplotlib.path import Path as Trace
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from matplotlib.transforms import Bbox, blended_transform_factory
+from matplotlib.transforms import Affine2D, Bbox, blended_transform_factory
 from numpy.typing import ArrayLike
 
 from benchlib.analysis.comparable_groups import Variant
@@ -527,9 +527,6 @@ at a whole dot."""
 
 _MARK_POINTS = 9
 """Room for a mark, a little more than the largest that is drawn."""
-_MOST_STEPS = 300
-"""Steps in which names are moved apart. adjustText stops after a second unless it is told a number,
-and what it reaches by then depends on the machine: the picture's bytes would too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -544,56 +541,74 @@ class Name:
 
 
 def beside(axes: Axes, names: Sequence[Name]) -> None:
-    """Write ``names`` near their marks, moved until none covers another name or a mark.
+    """Write ``names`` near their marks, where each covers least: no name, mark or edge, no line.
 
     Marks, limits and scales of ``axes`` must be final.
     """
     axes.autoscale_view()  # which matplotlib otherwise puts off, and the transform with it
-    FigureCanvasAgg(axes.figure)  # adjustText measures text with the canvas's renderer
-    texts = [
-        axes.text(
-            one.x,
-            one.y,
+    to_points = axes.transData + Affine2D().scale(_POINTS_PER_INCH / axes.figure.dpi)
+    spots = to_points.transform([(one.x, one.y) for one in names])
+    frame = axes.bbox.transformed(Affine2D().scale(_POINTS_PER_INCH / axes.figure.dpi))
+    marks = [_box(x, y, _MARK_POINTS, _MARK_POINTS) for x, y in spots]
+    steps = [STEP_LOOKUP_MAP[one.get_drawstyle()](*one.get_data()) for one in axes.lines]
+    lines = [to_points.transform_path(Trace(np.column_stack(one))) for one in steps]
+    tall = _POINTS_PER_INCH * leading(_NAME_POINTS)
+    widths = [_HINTED * _width(one.text, _NAME_POINTS, bold=one.bold) for one in names]
+    offsets: list[tuple[float, float]] = [(0.0, 0.0)] * len(names)
+    placed: list[Bbox] = [_box(0, 0, 0, 0)] * len(names)
+    for _ in range(_SWEEPS):
+        for index in sorted(range(len(names)), key=lambda one: not names[one].bold):
+            (x, y), width = spots[index], widths[index]
+            others = [*marks, *placed[:index], *placed[index + 1 :]]
+            costs = []
+            for away, dx, dy in _places(width, tall):
+                box = _box(x + dx, y + dy, width, tall)
+                out = not (frame.containsx(box.x0) and frame.containsx(box.x1))
+                out |= not (frame.containsy(box.y0) and frame.containsy(box.y1))
+                struck = sum(line.intersects_bbox(box, filled=False) for line in lines)
+                covered = out + box.count_overlaps(others)
+                aside = np.maximum(abs(spots - (x + dx, y + dy)) - (width / 2, tall / 2), 0)
+                gaps = np.hypot(*aside.T)
+                is_another_nearer = bool(gaps.min() < gaps[index])
+                costs.append((covered, away + _ASIDE * (struck + is_another_nearer), dx, dy))
+            _, _, dx, dy = min(costs)
+            offsets[index] = dx, dy
+            placed[index] = _box(x + dx, y + dy, width, tall)
+    for one, offset in zip(names, offsets, strict=True):
+        axes.annotate(
             one.text,
-            fontsize=8,
+            (one.x, one.y),
+            xytext=offset,
+            textcoords="offset points",
+            fontsize=_NAME_POINTS,
             ha="center",
-            va="bottom",
+            va="center",
             weight="bold" if one.bold else "normal",
             color=one.color,
+            bbox=_PLATE,  # where there is no other place, a name hides a line rather than be struck
+            zorder=_UNDER_MARKS,
+            arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6, "shrinkB": 0},
         )
-        for one in names
-    ]
-    others = [one for one in axes.figure.axes if one is not axes and one.get_visible()]
-    for one in others:  # adjustText draws the whole figure first, of which it needs these axes
-        one.set_visible(False)
-    adjust_text(
-        texts,
-        x=[one.x for one in names],
-        y=[one.y for one in names],
-        ax=axes,
-        objects=_marks(axes, names),
-        expand=(1.15, 1.6),
-        force_static=(0.1, 0.5),
-        force_explode=(0.05, 1.0),
-        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "lw": 0.6},
-        iter_lim=_MOST_STEPS,
-    )
-    for one in others:
-        one.set_visible(True)
-    for text in texts:  # where there is no other place, a name hides a line rather than be struck
-        text.set(bbox=_PLATE, zorder=_UNDER_MARKS)
 
 
+_NAME_POINTS = 8
+_SWEEPS = 3
+_ASIDE = 15
+"""Points that a name goes further from its mark to leave a line free, or another mark its place."""
 _PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.4}
 _UNDER_MARKS = _ABOVE_LINES - 0.1
 
 
-def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
-    """Boxes around the marks, in data units, as adjustText takes them."""
-    half = _MARK_POINTS / 2 * axes.figure.dpi / _POINTS_PER_INCH
-    centers = axes.transData.transform([(one.x, one.y) for one in names])
-    to_data = axes.transData.inverted().transform
-    return [Bbox(to_data([(x - half, y - half), (x + half, y + half)])) for x, y in centers]
+def _places(width: float, height: float) -> Iterator[tuple[int, float, float]]:
+    """Points between a mark and its name, and where the name's middle is then."""
+    for away in (6, 10, 15, 21, 28, 36):
+        for turn in range(16):
+            across, up = math.cos(turn * math.pi / 8), math.sin(turn * math.pi / 8)
+            yield away, across * (away + width / 2), up * (away + height / 2)
+
+
+def _box(x: float, y: float, width: float, height: float) -> Bbox:
+    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
 
 
 def leading(points: float) -> float:
@@ -607,8 +622,9 @@ def room(texts: Iterable[str], points: float) -> float:
     return _LEADER_INCHES + _HINTED * max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
 
 
-def _width(text: str, points: float) -> float:
-    path = TextPath((0, 0), text, prop=FontProperties(family=_FONT, size=points))
+def _width(text: str, points: float, *, bold: bool = False) -> float:
+    font = FontProperties(family=_FONT, size=points, weight="bold" if bold else "normal")
+    path = TextPath((0, 0), text, prop=font)
     # Letters reach as far as their curves' points do; Path.get_extents solves for every curve.
     across = path.vertices[path.codes != TextPath.CLOSEPOLY, 0]
     return float(np.ptp(across)) if len(across) else 0.0

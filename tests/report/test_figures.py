@@ -696,13 +696,16 @@ def test_every_figure_copes(how: str, rows: pd.DataFrame, view_of: ViewOf) -> No
             assert "nan" not in drawing.alt.lower().split(), kind
 
 
-def test_names_settle_by_steps_and_not_by_the_clock(
-    published_view: View, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    metric = accuracy.metrics(published_view)[0]
-    before = accuracy.draw(published_view, metric)
-    hours = itertools.count(0, 3600)
-    monkeypatch.setattr("adjustText.timer", lambda: float(next(hours)))
-    after = accuracy.draw(published_view, metric)
-    assert isinstance(before, Drawing) and isinstance(after, Drawing)
-    assert before.svg() == after.svg()
+@pytest.mark.parametrize("folder", ["h100-tensorrt-8.6", "rtx3090-published"])
+def test_names_of_a_front_cover_no_name_and_no_mark(folder: str, root: Path) -> None:
+    figure = draw("imagenet", views(load(root / "results" / folder))[0]).figure
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axes in filter(Artist.get_visible, figure.axes):
+        boxes = [Text.get_window_extent(text, canvas.get_renderer()) for text in axes.texts]
+        assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+        dots = [one for one in axes.collections if isinstance(one, PathCollection)]
+        marks = axes.transData.transform(np.concatenate([one.get_offsets() for one in dots]))
+        assert len(marks) == len(boxes)
+        assert not [box for box in boxes for mark in marks if box.contains(*mark)]
+        assert all(axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) for box in boxes)
