@@ -79,7 +79,7 @@ LIMIT_S = 500
 """For one command; the slowest, the report, takes half a minute on two cores."""
 
 DRAWN_WITH = (
-    *("matplotlib", "pillow", "numpy", "scipy", "pandas", "seaborn", "adjusttext"),
+    *("matplotlib", "pillow", "numpy", "scipy", "pandas", "seaborn"),
     *("nbconvert", "nbformat", "jinja2", "pygments", "mistune"),
 )
 """The packages that decide over the bytes of figures and of the page's markup."""

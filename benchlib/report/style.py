@@ -25,22 +25,21 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from adjustText import adjust_text
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import STEP_LOOKUP_MAP
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.path import Path as Trace
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from matplotlib.transforms import Bbox, blended_transform_factory
-from numpy.typing import ArrayLike
+from matplotlib.transforms import Affine2D, Bbox, Transform, blended_transform_factory
+from numpy.typing import ArrayLike, NDArray
 
 from benchlib.analysis.comparable_groups import Variant
 from benchlib.case import Int8Method, Precision, Verdict
@@ -529,11 +528,6 @@ at a whole dot."""
 
 _MARK_POINTS = 9
 """Room for a mark, a little more than the largest that is drawn."""
-_MOST_STEPS = 100
-"""Steps in which names are moved apart. adjustText stops after a second unless it is told a number,
-and what it reaches by then depends on the machine: the picture's bytes would too. Twenty names that
-have no room have it neither after three times as many."""
-_SHORTEST_LEADER_POINTS = 3.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,75 +542,89 @@ class Name:
 
 
 def beside(axes: Axes, names: Sequence[Name]) -> None:
-    """Write ``names`` near their marks, moved until none covers another name or a mark.
+    """Write ``names`` near their marks, each with a thin line to its own where it is not close.
 
     Marks, limits and scales of ``axes`` must be final.
     """
     axes.autoscale_view()  # which matplotlib otherwise puts off, and the transform with it
-    FigureCanvasAgg(axes.figure)  # adjustText measures text with the canvas's renderer
-    texts = [
+    to_points = axes.transData + Affine2D().scale(_POINTS_PER_INCH / axes.figure.dpi)
+    spots = to_points.transform([(one.x, one.y) for one in names])
+    boxes = _placed(axes, to_points, names, spots)
+    to_data = to_points.inverted().transform
+    for one, box in zip(names, boxes, strict=True):
         axes.text(
-            one.x,
-            one.y,
+            *to_data((box.min + box.max) / 2),
             one.text,
-            fontsize=8,
+            fontsize=_NAME_POINTS,
             ha="center",
-            va="bottom",
+            va="center",
             weight="bold" if one.bold else "normal",
             color=one.color,
+            bbox=_PLATE,  # where there is no other place, a name hides a line rather than be struck
+            zorder=_UNDER_MARKS,
         )
-        for one in names
-    ]
-    others = [one for one in axes.figure.axes if one is not axes and one.get_visible()]
-    for one in others:  # adjustText draws the whole figure first, of which it needs these axes
-        one.set_visible(False)
-    adjust_text(
-        texts,
-        x=[one.x for one in names],
-        y=[one.y for one in names],
-        ax=axes,
-        objects=_marks(axes, names),
-        expand=(1.15, 1.6),
-        force_static=(0.1, 0.5),
-        force_explode=(0.05, 1.0),
-        iter_lim=_MOST_STEPS,
-    )
-    _leaders(axes, names, texts)
-    for one in others:
-        one.set_visible(True)
-    for text in texts:  # where there is no other place, a name hides a line rather than be struck
-        text.set(bbox=_PLATE, zorder=_UNDER_MARKS)
+    # No arrows, which matplotlib clips anew, by bisection, whenever they are drawn.
+    ends = [np.clip(spot, box.min, box.max) for spot, box in zip(spots, boxes, strict=True)]
+    leaders = [to_data(both) for both in zip(spots, ends, strict=True)]
+    look = {"colors": "#aaaaaa", "linewidths": 0.6, "zorder": 1}
+    axes.add_collection(LineCollection(leaders, **look), autolim=False)
 
 
+_NAME_POINTS = 8
+_SWEEPS = 3
+"""Times that each name is placed, from the second on beside where the others are."""
+_ASIDE = 15
+"""Points that a name goes further from its mark to leave a line free, or another mark its place."""
 _PLATE = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.4}
 _UNDER_MARKS = _ABOVE_LINES - 0.1
 
 
-def _leaders(axes: Axes, names: Sequence[Name], texts: Sequence[Text]) -> None:
-    """A thin line from each name that was moved away to its mark.
+def _placed(
+    axes: Axes, to_points: Transform, names: Sequence[Name], spots: NDArray[np.float64]
+) -> list[Bbox]:
+    """A box in points for each name: where it covers least (no name, mark or edge), then nearest
+    to its mark at ``spots``, further off if it would hide a line or be nearer to another mark.
 
-    Not adjustText's arrows, which matplotlib clips anew, by bisection, whenever they are drawn.
+    Of the libraries for this adjustText leaves names on marks, and textalloc names that are nearer
+    to another's mark than to their own.
     """
-    shortest = _SHORTEST_LEADER_POINTS * axes.figure.dpi / _POINTS_PER_INCH
-    marks = axes.transData.transform([(one.x, one.y) for one in names])
-    boxes = [text.get_window_extent() for text in texts]
-    ends = np.array(
-        [np.clip(mark, box.min, box.max) for mark, box in zip(marks, boxes, strict=True)]
-    )
-    away = np.hypot(*(marks - ends).T) >= shortest
-    both = np.stack([marks[away], ends[away]], axis=1)
-    lines = axes.transData.inverted().transform(both.reshape(-1, 2)).reshape(both.shape)
-    axes.add_collection(
-        LineCollection(lines, colors="#aaaaaa", linewidths=0.6, zorder=1), autolim=False
-    )
+    frame = axes.bbox.transformed(Affine2D().scale(_POINTS_PER_INCH / axes.figure.dpi))
+    marks = [_box(*spot, _MARK_POINTS, _MARK_POINTS) for spot in spots]
+    steps = [STEP_LOOKUP_MAP[one.get_drawstyle()](*one.get_data()) for one in axes.lines]
+    lines = [to_points.transform_path(Trace(np.column_stack(one))) for one in steps]
+    tall = _POINTS_PER_INCH * leading(_NAME_POINTS)
+    widths = [_HINTED * _width(one.text, _NAME_POINTS, bold=one.bold) for one in names]
+    placed = [_box(*spot, 0, 0) for spot in spots]
+    order = sorted(range(len(names)), key=lambda index: not names[index].bold)
+    for index in order * _SWEEPS:
+        others = [*marks, *placed[:index], *placed[index + 1 :]]
+        best = math.inf, math.inf
+        for away, middle in _places(spots[index], widths[index], tall):
+            if best <= (0, away):  # those to come are further
+                break
+            box = _box(*middle, widths[index], tall)
+            covered = box.count_overlaps(others)
+            covered += not (frame.contains(*box.min) and frame.contains(*box.max))
+            struck = sum(line.intersects_bbox(box, filled=False) for line in lines)
+            gaps = np.hypot(*(spots - np.clip(spots, box.min, box.max)).T)
+            cost = covered, away + _ASIDE * (struck + bool(gaps.min() < gaps[index]))
+            if cost < best:
+                best, placed[index] = cost, box
+    return placed
 
 
-def _marks(axes: Axes, names: Sequence[Name]) -> list[Bbox]:
-    """Boxes around the marks, in data units, as adjustText takes them."""
-    half = _MARK_POINTS / 2 * axes.figure.dpi / _POINTS_PER_INCH
-    centers = axes.transData.transform([(one.x, one.y) for one in names])
-    to_data = axes.transData.inverted().transform
-    return [Bbox(to_data([(x - half, y - half), (x + half, y + half)])) for x, y in centers]
+def _places(
+    spot: NDArray[np.float64], width: float, height: float
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Points between the mark at ``spot`` and its name, and where the name's middle is then."""
+    for away in (6, 10, 15, 21, 28, 36):
+        for turn in range(16):
+            towards = np.array([math.cos(turn * math.pi / 8), math.sin(turn * math.pi / 8)])
+            yield away, spot + towards * (away + width / 2, away + height / 2)
+
+
+def _box(x: float, y: float, width: float, height: float) -> Bbox:
+    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
 
 
 def leading(points: float) -> float:
@@ -630,8 +638,9 @@ def room(texts: Iterable[str], points: float) -> float:
     return _LEADER_INCHES + _HINTED * max(widths, default=0.0) / _POINTS_PER_INCH + 0.1
 
 
-def _width(text: str, points: float) -> float:
-    path = TextPath((0, 0), text, prop=FontProperties(family=_FONT, size=points))
+def _width(text: str, points: float, *, bold: bool = False) -> float:
+    font = FontProperties(family=_FONT, size=points, weight="bold" if bold else "normal")
+    path = TextPath((0, 0), text, prop=font)
     # Letters reach as far as their curves' points do; Path.get_extents solves for every curve.
     across = path.vertices[path.codes != TextPath.CLOSEPOLY, 0]
     return float(np.ptp(across)) if len(across) else 0.0

@@ -147,6 +147,15 @@ def test_the_lines_name_every_claim_its_answer_and_every_subset_that_tells(found
     assert "subsets too small to tell" in text
 
 
+def test_one_cell_is_not_called_cells(found):
+    told = replace(found[0], n=1, verdict=catalogue.Answer.REFUTED)
+    not_told = replace(told, verdict=catalogue.Answer.CANT_TELL)
+    assert findings.lines([told, not_told])[2:] == [
+        "    and 1 single cell",
+        "    and 1 subset too small to tell",
+    ]
+
+
 def test_the_printed_gflops_are_those_of_the_table(root):
     with (root / "results" / "rtx3090-published" / "source.csv").open(encoding="utf-8") as stream:
         printed = {

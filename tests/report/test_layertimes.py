@@ -97,6 +97,25 @@ def test_a_line_of_panels_names_only_networks_that_it_shows(
     assert names[3] == ["resnet18"]
 
 
+def test_what_was_not_measured_is_told_from_what_was_not_profiled(
+    view: View, profiled: MeasuredSet
+) -> None:
+    """At 1024x768 resnet18's FP16 alone is profiled of it; its INT8 was timed, or taken out."""
+    int8 = (view.frame["model"] == "resnet18") & (view.frame["precision"] == "int8")
+    for kept, words in ((view.frame, "not profiled"), (view.frame[~int8], "not measured")):
+        some = replace(view, frame=kept)
+        drawing = layer_times.draw(some, roofline.breakdowns(some.usable, profiled))
+        assert isinstance(drawing, Drawing)
+        panels = {axes.get_title(loc="left"): axes for axes in drawing.figure.axes}
+        names = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+        said = {
+            names[round(text.get_position()[1])]: text.get_text()
+            for text in panels["INT8"].texts
+            if text.get_text().startswith("not")
+        }
+        assert said["resnet18"] == words
+
+
 def test_the_largest_of_sizes_with_as_many_rows_is_drawn(view: View, profiled: MeasuredSet) -> None:
     half = replace(view, frame=view.frame[view.frame["precision"] == "fp16"])
     drawing = layer_times.draw(half, roofline.breakdowns(half.usable, profiled))

@@ -153,9 +153,10 @@ def lines(found: Sequence[Finding]) -> list[str]:
         several = [one for one in decided_ones if one.n > 1]
         text += [f"    {_line(one)}" for one in several]
         if len(several) < len(decided_ones):
-            text.append(f"    and {len(decided_ones) - len(several)} single cells")
+            text.append(f"    and {plural(len(decided_ones) - len(several), 'single cell')}")
         if decided_ones and len(decided_ones) < len(each):
-            text.append(f"    and {len(each) - len(decided_ones)} subsets too small to tell")
+            few = plural(len(each) - len(decided_ones), "subset")
+            text.append(f"    and {few} too small to tell")
         text.append("")
     return text[:-1]
 

@@ -54,6 +54,7 @@ def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
     size = max(view.sizes, key=lambda one: (counts[one], view.sizes.index(one)))
     drawn = [one for one in every if one.resolution == size]
     precisions = [word for word in view.precisions if any(o.precision == word for o in drawn)]
+    timed = view.usable[view.usable["resolution"] == size]
     kinds = [kind for kind in _FILLS if any(one.share(kind) for one in drawn)]
     with style.style():
         # Four in a square: the last would stand alone under three.
@@ -72,7 +73,8 @@ def draw(view: View, every: Sequence[Breakdown]) -> Drawing | Absent:
             spare.set_visible(False)
         for axes, precision in zip(grid.flat, precisions, strict=False):
             some = [one for one in drawn if one.precision == precision]
-            _panel(axes, some, beside[precisions.index(precision) // across], kinds)
+            models = beside[precisions.index(precision) // across]
+            _panel(axes, some, models, kinds, set(timed["model"][timed["variant"] == precision]))
             axes.set_title(style.precision_label(precision))
             axes.set_xlabel("Share of the profiled time")
         handles = [Patch(label=_LABELS[kind], **_look(kind)) for kind in kinds]
@@ -147,10 +149,13 @@ def _ordered(drawn: list[Breakdown], precisions: list[Variant]) -> list[str]:
     return sorted(shown, key=lambda model: (float(np.mean(plain[model])), model))
 
 
-def _panel(axes: Axes, some: list[Breakdown], models: list[str], kinds: list[Kind]) -> None:
+def _panel(
+    axes: Axes, some: list[Breakdown], models: list[str], kinds: list[Kind], timed: set[str]
+) -> None:
     for model in sorted(set(models) - {one.model for one in some}):
         style = {"va": "center", "fontsize": 7.5, "color": "#555555"}
-        axes.text(0.02, models.index(model), "not profiled", **style)
+        words = "not profiled" if model in timed else "not measured"
+        axes.text(0.02, models.index(model), words, **style)
     for one in some:
         left = 0.0
         for kind in kinds:
