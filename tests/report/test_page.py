@@ -272,7 +272,7 @@ def test_the_answer_says_how_far_it_reaches(root: Path) -> None:
         "FP32: with TF32 allowed",
         "INT8 by qdq (calibrated Q/DQ)",
         "a VGG, timed without its classifier, has none; none is known of fast_scnn_blog. ",
-        "might win in the others: mobilenetv4_conv_small (6 of 12) and mobileone_s0 (2 of 12)",
+        "might win in the others: mobilenetv4_conv_small (6 of 12) and mobileone_s0 (6 of 12)",
         "NVIDIA H100 80GB HBM3 and NVIDIA GeForce RTX 3090, at batch 1",
     ):
         assert words in shown
