@@ -142,6 +142,7 @@ def main(verbose: bool) -> None:
     )
     # Only our own lines: papermill and its relatives log every cell.
     logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # nbclient raises what it logs
     logging.getLogger("benchlib").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 

@@ -400,6 +400,15 @@ def begun(*argv: str, before: tuple[str, ...] = (), **env: str) -> subprocess.Po
     )
 
 
+def test_a_kernel_that_dies_at_its_start_is_told_of_in_one_line(tmp_path, published):
+    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit('no kernel today')\n")
+    running = begun("report", str(published), "-o", str(tmp_path), PYTHONPATH=str(tmp_path))
+    _, errors = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 1, errors
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("benchlib: ") and "no kernel today" in line
+
+
 def test_ctrl_c_in_the_report_is_one_line_and_130(tmp_path, published):
     running = begun("report", str(published), "-o", str(tmp_path / "out"))
     deadline = time.monotonic() + PATIENCE_S
