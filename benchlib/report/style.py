@@ -588,7 +588,7 @@ def _placed(
     Of the libraries for this adjustText leaves names on marks, and textalloc names that are nearer
     to another's mark than to their own.
     """
-    frame = axes.bbox.transformed(Affine2D().scale(_POINTS_PER_INCH / axes.figure.dpi))
+    frame = axes.viewLim.transformed(to_points)
     marks = [_box(*spot, _MARK_POINTS, _MARK_POINTS) for spot in spots]
     steps = [STEP_LOOKUP_MAP[one.get_drawstyle()](*one.get_data()) for one in axes.lines]
     lines = [to_points.transform_path(Trace(np.column_stack(one))) for one in steps]

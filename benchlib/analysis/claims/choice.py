@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -271,10 +272,9 @@ def _newer(
     test = "share of cells of the blog's where a newer network of at least the accuracy is faster"
     alone = [one for one in forth if one.rival and not one.known]
     forth, back = ([one for one in some if one.known] for some in (forth, back))
-    apart: Sequence[_Beside] = ()
-    if subset == ALL and (lone := _lone(forth, choice)):
-        apart = [one for one in forth if one.where in lone]
-        forth, back = ([one for one in some if one.where not in lone] for some in (forth, back))
+    lone = _lone(forth, choice) if subset == ALL else set()
+    apart = [one for one in forth if one.where in lone]
+    forth, back = ([one for one in some if one.where not in lone] for some in (forth, back))
     beaten = [one for one in forth if one.finding.verdict is Answer.SUPPORTED]
     lost = [one for one in back if one.finding.verdict is Answer.REFUTED]
     networks = len({one.name for one in forth})
@@ -313,15 +313,15 @@ def _lone(every: Sequence[_Beside], choice: Mapping[str, Sequence[str]]) -> set[
 
 
 def _told_apart(apart: Sequence[_Beside], choice: Mapping[str, Sequence[str]]) -> str:
-    there: dict[str, list[_Beside]] = {}
-    for one in apart:
-        there.setdefault(one.where, []).append(one)
-    return "".join(
-        f" Not counted: at {where} only {choice[where][0]} of the newer ones was timed, and is "
-        f"faster in {sum(one.finding.verdict is Answer.SUPPORTED for one in some)} of "
-        f"{plural(len(some), 'cell')}."
-        for where, some in there.items()
-    )
+    """What :func:`_lone` left out of the count, place by place, in whose order ``apart`` is."""
+    text = ""
+    for where, some in groupby(apart, key=attrgetter("where")):
+        answers = [one.finding.verdict for one in some]
+        text += (
+            f" Not counted: at {where} only {choice[where][0]} of the newer ones was timed, and is "
+            f"faster in {answers.count(Answer.SUPPORTED)} of {plural(len(answers), 'cell')}."
+        )
+    return text
 
 
 def _of(some: Sequence[_Beside], every: Sequence[_Beside]) -> str:

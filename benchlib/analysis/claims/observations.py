@@ -29,9 +29,6 @@ ALIKE = 2.0
 
 FEWEST_FAMILIES = 3
 
-FUSED = "a Myelin layer, many nodes in one, is counted by its output's type"
-"""Said of an engine with such a layer."""
-
 EVIDENCE = {"moving_share": ("time", "moving"), "fused_layers": ("types", "Myelin")} | {
     f"{word}_{kind}": (kind, word)
     for kind in ("time", "layers")
@@ -62,31 +59,33 @@ def int8_against_fp16(cells: Cells) -> Iterator[Finding]:
     names = listed(
         [
             f"{one.model} at {size(one.resolution)}" + (f" ({brief})" if brief else "")
-            for one, (brief, _) in zip(slower, why, strict=True)
+            for one, (brief, _, _) in zip(slower, why, strict=True)
         ],
     )
-    takes = f"up to {times(1 / slower[0].ratio)} as long" if slower else ""
+    longer = f"up to {times(1 / slower[0].ratio)} as long" if slower else ""
     if len(slower) > 1:  # One network may be far from the others
         typical = float(np.median([1 / one.ratio for one in slower]))
-        takes = f"{times(typical)} as long in the median and {takes}"
+        longer = f"{times(typical)} as long in the median and {longer}"
     text = (
         f"INT8 is slower than FP16 in {len(slower)} of {plural(len(found), 'cell')}"
-        + (f", taking {takes}: {names}." if slower else ".")
-        + " Moving and computing are by the shares of a profiled run." * any(one for one, _ in why)
+        + (f", taking {longer}: {names}." if slower else ".")
+        + " Moving and computing are by the shares of a profiled run."
+        * any(brief for brief, _, _ in why)
         + " What a Myelin layer, many nodes in one, moves inside counts as computing."
-        * any(brief and FUSED in reason for brief, reason in why)
+        * any(brief and is_fused for brief, _, is_fused in why)
     )
     yield Finding(catalogue.INT8_FP16, ALL, test, share, low, high, len(found), answer, text)
-    for one, (_, reason) in zip(slower, why, strict=True):
+    for one, (_, reason, _) in zip(slower, why, strict=True):
         where, test = f"{one.model} {size(one.resolution)}", "INT8 ms over FP16 ms"
         ratio, text = 1 / one.ratio, f"INT8 takes {times(1 / one.ratio)} as long; {reason}."
         ends = (1 / one.high, 1 / one.low)
         yield Finding(catalogue.INT8_FP16, where, test, ratio, *ends, 1, Answer.REFUTED, text)
 
 
-def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
+def _why(cells: Cells, gain: Gain) -> tuple[str, str, bool]:
     """Where the time goes that INT8 takes more than FP16, in brief and in full: moving data, or
-    layers that are not in INT8, by their time or, where that is not known, their number."""
+    layers that are not in INT8, by their time or, where that is not known, their number; and
+    whether the INT8 engine has layers that are many nodes in one."""
     network, resolution = cells.networks.index(gain.model), cells.sizes.index(gain.resolution)
     int8, fp16 = (
         {
@@ -115,10 +114,11 @@ def _why(cells: Cells, gain: Gain) -> tuple[str, str]:
         parts.append(f"{percent(ran.pop('int8'))} {first}")
         parts += [f"{percent(share)} in {word(one)}" for one, share in ran.items() if share]
     reason = (f"{brief}: " if brief else "") + ", ".join(parts)
-    if reason and int8["fused_layers"] > 0:
-        reason += f"; {FUSED}"
+    is_fused = int8["fused_layers"] > 0
+    if reason and is_fused:
+        reason += "; a Myelin layer, many nodes in one, is counted by its output's type"
     unknown = "why is not known, the set keeps neither layers nor a profile"
-    return brief, reason or unknown
+    return brief, reason or unknown, is_fused
 
 
 def fixed_cost(cells: Cells) -> Iterator[Finding]:
